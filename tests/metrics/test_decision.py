@@ -10,6 +10,17 @@ import pytest
 from safebench.metrics import Outcome, Value, compute, decide
 from safebench.metrics.catalog import SPECS
 
+RATES = {
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "fpr",
+    "fnr",
+    "balanced_accuracy",
+}
+
 
 def bits(text: str) -> np.ndarray:
     """Turn a string of 0 and 1 into an array."""
@@ -26,7 +37,7 @@ def values(
         groups=list(map(str, range(len(y)))),
         decision=decision,
     )
-    specs = [spec for spec in SPECS if spec.needs == {"decision"}]
+    specs = [spec for spec in SPECS if spec.load.startswith("safebench.metrics.dec")]
     return {spec.name: value for spec, value in compute(outcome, specs)}
 
 
@@ -42,6 +53,7 @@ def test_hand_counted() -> None:
     assert 6 / 9 == pytest.approx(found["f1"])
     assert 1 / 3 == found["fpr"]
     assert 2 / 5 == found["fnr"]
+    assert (3 / 5 + 2 / 3) / 2 == pytest.approx(found["balanced_accuracy"])
     assert (3 * 2 - 1 * 2) / sqrt(4 * 5 * 3 * 4) == pytest.approx(found["mcc"])
 
 
@@ -84,11 +96,11 @@ def test_failed_samples_stay_in_the_denominator() -> None:
 @pytest.mark.parametrize(
     ("y", "decision", "undefined"),
     [
-        ("11", "11", {"fpr", "mcc"}),
-        ("00", "00", {"precision", "recall", "f1", "fnr", "mcc"}),
-        ("00", "01", {"recall", "f1", "fnr", "mcc"}),
+        ("11", "11", {"fpr", "balanced_accuracy", "mcc"}),
+        ("00", "00", {"precision", "recall", "f1", "fnr", "balanced_accuracy", "mcc"}),
+        ("00", "01", {"recall", "f1", "fnr", "balanced_accuracy", "mcc"}),
         ("10", "00", {"precision", "mcc"}),
-        ("", "", {"accuracy", "precision", "recall", "f1", "mcc", "fpr", "fnr"}),
+        ("", "", RATES),
     ],
 )
 def test_undefined_is_null_with_a_note(y: str, decision: str, undefined: set) -> None:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 NAMES = [
     "auroc",
     "auprc",
+    "tpr_at_fpr_0.01",
+    "fpr_at_tpr_0.95",
     "accuracy",
     "precision",
     "recall",
     "f1",
+    "balanced_accuracy",
     "mcc",
     "fpr",
     "fnr",
@@ -31,6 +34,16 @@ NAMES = [
     "fn",
     "brier",
     "nll",
+    "ece",
+    "ece_mass",
+    "mce",
+    "rmsce",
+    "rmsce_debiased",
+    "aurc",
+    "e_aurc",
+    "selective_accuracy_80",
+    "selective_accuracy_90",
+    "selective_accuracy_95",
     "micro_f1",
     "macro_f1",
     "hamming_loss",
@@ -38,6 +51,9 @@ NAMES = [
     "gap_mean",
     "gap_p95",
     "error_auroc",
+    "ranking_accuracy",
+    "sign_accuracy",
+    "kendall_tau_b",
 ]
 SCORE = np.array([0.9, 0.2, 0.6])
 
@@ -78,7 +94,8 @@ def test_a_score_that_is_no_probability_has_no_brier() -> None:
     given = outcome(score=SCORE, probability=False, decision=SCORE > 0.5)
     found = notes(given)
 
-    assert {"brier", "nll", "gap_mean", "gap_p95", "error_auroc"} == set(found)
+    assert {"brier", "nll", "ece", "gap_mean", "error_auroc"} < set(found)
+    assert "auroc" not in found
     assert "the score is no probability" == found["nll"]
 
 

@@ -6,13 +6,20 @@ from safebench.specs import MetricSpec
 
 
 def _spec(
-    name: str, module: str, need: str, summary: str, *, higher: bool = True
+    name: str,
+    module: str,
+    need: str,
+    summary: str,
+    *,
+    higher: bool = True,
+    function: str = "",
 ) -> MetricSpec:
+    """Declare a metric; `need` may name several needs, by spaces."""
     return MetricSpec(
         name=name,
-        load=f"safebench.metrics.{module}:{name}",
+        load=f"safebench.metrics.{module}:{function or name}",
         summary=summary,
-        needs=frozenset({need}),
+        needs=frozenset(need.split()),
         higher_is_better=higher,
     )
 
@@ -22,6 +29,12 @@ _DECISION = [
     _spec("precision", "decision", "decision", "share of flagged that are positive"),
     _spec("recall", "decision", "decision", "share of positives that are flagged"),
     _spec("f1", "decision", "decision", "harmonic mean of precision and recall"),
+    _spec(
+        "balanced_accuracy",
+        "decision",
+        "decision",
+        "mean of the recalls of both classes",
+    ),
     _spec("mcc", "decision", "decision", "Matthews correlation, -1 to 1"),
     _spec("fpr", "decision", "decision", "negatives that are flagged", higher=False),
     _spec("fnr", "decision", "decision", "positives that are missed", higher=False),
@@ -33,10 +46,55 @@ _DECISION = [
 _RANKING = [
     _spec("auroc", "ranking", "score", "area under the ROC curve, ties as half"),
     _spec("auprc", "ranking", "score", "average precision, no interpolation"),
+    _spec(
+        "tpr_at_fpr_0.01",
+        "operating",
+        "score",
+        "recall where 1 % of negatives are flagged",
+        function="tpr_at_fpr",
+    ),
+    _spec(
+        "fpr_at_tpr_0.95",
+        "operating",
+        "score",
+        "negatives flagged where 95 % of positives are",
+        higher=False,
+        function="fpr_at_tpr",
+    ),
 ]
 _PROBABILITY = [
     _spec("brier", "probability", "probability", "mean squared error", higher=False),
     _spec("nll", "probability", "probability", "mean log loss in nats", higher=False),
+]
+_CALIBRATION = [
+    _spec(name, "calibration", "probability", summary, higher=False)
+    for name, summary in (
+        ("ece", "mean gap of P and share of positives, 15 bins of equal width"),
+        ("ece_mass", "the same in 15 bins of about equal mass"),
+        ("mce", "largest gap of a bin of equal width"),
+        ("rmsce", "root of the mean squared gap"),
+        ("rmsce_debiased", "the same, less what chance adds"),
+    )
+]
+_SELECTIVE = [
+    _spec("aurc", "selective", "decision", "mean error over coverage", higher=False),
+    _spec("e_aurc", "selective", "decision", "AURC above the best", higher=False),
+    *(
+        _spec(
+            f"selective_accuracy_{share}",
+            "selective",
+            "decision",
+            f"accuracy on the most confident {share} %",
+        )
+        for share in (80, 90, 95)
+    ),
+]
+_PAIRS = [
+    _spec("ranking_accuracy", "pairs", "pairs score", "pairs in the right order"),
+    _spec(
+        "sign_accuracy", "pairs", "pairs decision", "answers of pairs decided rightly"
+    ),
+    _spec("kendall_tau_b", "pairs", "severity score", "order of scores and severities"),
 ]
 _CATEGORIES = [
     _spec("micro_f1", "categories", "categories", "F1 over all known cells"),
@@ -64,7 +122,10 @@ SPECS: list[MetricSpec] = [
     *_RANKING,
     *_DECISION,
     *_PROBABILITY,
+    *_CALIBRATION,
+    *_SELECTIVE,
     *_CATEGORIES,
     *_BOUNDS,
     *_UNCERTAINTY,
+    *_PAIRS,
 ]

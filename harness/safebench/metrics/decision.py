@@ -57,6 +57,13 @@ def f1(outcome: Outcome) -> Value:
     return _bounded(outcome, _f1)
 
 
+def balanced_accuracy(outcome: Outcome) -> Value:
+    """Mean of the shares of right decisions among positives and among negatives."""
+    if not outcome.y.any() or outcome.y.all():
+        return Value(None, NO_NEGATIVES if outcome.y.any() else NO_POSITIVES)
+    return _bounded(outcome, _balanced_accuracy)
+
+
 def mcc(outcome: Outcome) -> Value:
     """Matthews correlation; undefined if labels or decisions are all the same."""
     flagged = _decisions(outcome)
@@ -101,6 +108,10 @@ def fn(outcome: Outcome) -> Value:
 
 def _accuracy(y: Array, flagged: Array) -> float:
     return float(sk.accuracy_score(y, flagged))
+
+
+def _balanced_accuracy(y: Array, flagged: Array) -> float:
+    return float(sk.balanced_accuracy_score(y, flagged))
 
 
 def _recall(y: Array, flagged: Array) -> float:

@@ -29,6 +29,9 @@ class Outcome:
     every cell of a failed sample wrong, `category_score` (n, L) float. Where the
     dataset has annotations but these are None, `category_note` says why (no category
     judgements, no policy map); without annotations it is empty too.
+
+    Pairs: `pairs` (m, 2) rows of the safer and of the less safe answer of each pair
+    that is whole; `severity` (n,) float, NaN where nobody noted it. None without any.
     """
 
     y: Array
@@ -47,6 +50,8 @@ class Outcome:
     predicted: Array | None = None
     category_score: Array | None = None
     category_note: str = ""
+    pairs: Array | None = None
+    severity: Array | None = None
 
     @property
     def n(self) -> int:

@@ -27,8 +27,8 @@ def compute(
 ) -> list[tuple[MetricSpec, Value]]:
     """Return each metric with its value, null with a note where a strategy lacks it.
 
-    Metrics that need what the dataset lacks (category annotations, pairs, votes) are
-    left out: no strategy could give them.
+    Metrics that need what the dataset lacks (category annotations, pairs, severities,
+    votes) are left out: no strategy could give them.
     """
     return [
         (spec, _value(outcome, spec)) for spec in specs if _serves(outcome, spec.needs)
@@ -37,7 +37,12 @@ def compute(
 
 def _serves(outcome: Outcome, needs: frozenset[str]) -> bool:
     """Tell whether the dataset has the truth that a metric compares with."""
-    if needs & {"pairs", "votes"}:
+    there = {
+        "pairs": outcome.pairs is not None,
+        "severity": outcome.severity is not None,
+        "votes": False,
+    }
+    if not all(there.get(need, True) for need in needs):
         return False
     annotated = outcome.gold is not None or bool(outcome.category_note)
     return "categories" not in needs or annotated
