@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         MetricSpec,
         ReporterSpec,
         StrategySpec,
+        TrainerSpec,
     )
 
 hookspec = HookspecMarker("safebench")
@@ -46,6 +47,11 @@ def safebench_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
 @hookspec
 def safebench_reporters() -> Iterable[ReporterSpec]:  # type: ignore[empty-body]
     """Return the output formats of the leaderboard that this plugin offers."""
+
+
+@hookspec
+def safebench_trainers() -> Iterable[TrainerSpec]:  # type: ignore[empty-body]
+    """Return what this plugin can train."""
 
 
 @hookspec

@@ -18,6 +18,7 @@ from .specs import (
     MetricSpec,
     ReporterSpec,
     StrategySpec,
+    TrainerSpec,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ DECLARES: dict[str, type[Component]] = {
     "safebench_datasets": DatasetSpec,
     "safebench_metrics": MetricSpec,
     "safebench_reporters": ReporterSpec,
+    "safebench_trainers": TrainerSpec,
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 C = TypeVar("C", bound=Component)

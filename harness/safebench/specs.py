@@ -123,7 +123,7 @@ class MetricSpec(Component):
     """A number about judgements. `load` is ``metric(outcome) -> Value``.
 
     `needs` is a subset of score, probability, decision, categories, uncertainty,
-    bounds, pairs, votes.
+    bounds, pairs, severity, votes.
     """
 
     kind: ClassVar[str] = "metric"
@@ -137,6 +137,25 @@ class ReporterSpec(Component):
     """An output format of the leaderboard. `load` is ``render(table, view) -> str``."""
 
     kind: ClassVar[str] = "reporter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerSpec(Component):
+    """Something that learns. `load` is ``fit(training: Training) -> Trained``.
+
+    The fields of `options` (a frozen dataclass in a module without heavy imports) are
+    the flags of ``safebench train NAME``; ``field(metadata={"help": ...})`` explains
+    one. `dataset` is read unless the user names others, `sample` the most rows taken
+    of it (None: all), `task` what the rows must be labelled for; `pairs` that they
+    come as pairs of a safer and a less safe response.
+    """
+
+    kind: ClassVar[str] = "trainer"
+
+    dataset: str
+    sample: int | None = None
+    task: str = "prompt_harm"
+    pairs: bool = False
 
 
 def fields_by_kind(kinds: Kinds) -> dict[type[Evidence], frozenset[str]]:

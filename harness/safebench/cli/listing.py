@@ -15,6 +15,7 @@ from safebench.specs import (
     MetricSpec,
     ReporterSpec,
     StrategySpec,
+    TrainerSpec,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Component]] = {
     "datasets": DatasetSpec,
     "metrics": MetricSpec,
     "reporters": ReporterSpec,
+    "trainers": TrainerSpec,
 }
 
 

@@ -1,0 +1,1 @@
+"""A trainer of hashed-word centroids, and the classifier that reads what it left."""

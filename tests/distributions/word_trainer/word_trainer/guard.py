@@ -1,0 +1,47 @@
+"""The classifier of both trainers' artifacts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safebench.classifiers import Classifier, Recording, Trace
+from safebench.evidence import Scores
+from safebench.training.artifact import read_artifact, weights_hash
+
+from .options import WordOptions
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """The folder of the artifact."""
+
+    model: str = ""
+
+
+def identity(options):
+    """Return what tells two artifacts apart."""
+    read_artifact(options.model, "words")
+    return {"weights": weights_hash(options.model, (".json",))}
+
+
+class WordGuard(Classifier):
+    """Mean of the members' scores."""
+
+    def record(self, samples, wanted, tick):
+        """Return the scores of the judged turns."""
+        import numpy as np
+
+        from .trainer import features, score
+
+        found = read_artifact(self.options.model, "words")
+        folder = Path(self.options.model)
+        weights = [json.loads((folder / m).read_text()) for m in found["members"]]
+        texts = [sample.judged.text for sample in samples]
+        counts = features(texts, asdict(WordOptions()))
+        values = score(counts, np.mean(weights, axis=0))[:, None]
+        meta = {"labels": ["harmful"], "scale": "probability"}
+        tick(len(samples))
+        scores = Scores({"values": values.tolist()}, meta=meta)
+        return Recording(evidence={Scores: scores}, traces=[Trace() for _ in samples])

@@ -1,0 +1,196 @@
+"""`safebench train` from the command line to an artifact that a run can load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from safebench.cli import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    from safebench.plugins import Plugins
+
+    Train = Callable[..., Result]
+    Manifest = Callable[[str], dict[str, Any]]
+
+
+def test_a_trained_folder_serves_a_run(install: Callable[..., Any]) -> None:
+    """Installed as a stranger's plugin: train, then the command it says is next."""
+    site = install("word_trainer")
+
+    trained = site.safebench("train", "words", "--members", "3", "--out", "m")
+    run = site.safebench("run", "-c", "words", "--model", "m", "--out", "r")
+
+    assert 0 == trained.returncode, trained.stderr
+    assert "next: safebench run -c words --model m" in trained.stdout
+    assert "ensemble  test  accuracy" in trained.stdout
+    assert 0 == run.returncode, run.stderr
+    rows = map(json.loads, (site.cwd / "r" / "results.jsonl").read_text().splitlines())
+    auroc = next(row["value"] for row in rows if row["metric"] == "auroc")
+    assert auroc > 0.6
+
+
+def test_the_manifest_says_what_was_done(train: Train, manifest: Manifest) -> None:
+    """Status, kind, counts of each part, options, versions, commands, measures."""
+    result = train("words", "--members", "3", "--seed", "7", "--out", "m")
+
+    assert 0 == result.exit_code, result.output
+    found = manifest("m")
+    assert ("done", "words", "words", 1) == tuple(
+        found[key] for key in ("status", "kind", "trainer", "schema_version")
+    )
+    assert ["member-0.json", "member-1.json", "member-2.json"] == found["members"]
+    parts = found["dataset"]["parts"]
+    assert [280, 60, 60] == [parts[p]["rows"] for p in ("train", "val", "test")]
+    assert parts["train"]["rows"] == parts["train"]["positive"] * 2
+    (source,) = found["dataset"]["sources"]
+    assert ("starter", "all", 550) == (source["name"], source["split"], source["rows"])
+    assert 7 == found["train_args"]["seed"] == found["dataset"]["split_seed"]
+    assert 60 == found["metrics"]["test"]["ensemble"]["accuracy"]["n"]
+    assert "python" in found["versions"]
+    assert 1 == len(found["commands"])
+
+
+def test_secrets_do_not_reach_the_manifest(train: Train) -> None:
+    """Neither as an argument nor in the command."""
+    result = train("words", "--set", "hub_token=hf_secret", "--out", "m")
+
+    assert 0 == result.exit_code, result.output
+    text = Path("m/safebench.json").read_text()
+    assert "hf_secret" not in text
+    assert "hub_token" in text
+
+
+def test_the_same_command_gives_the_same_members(train: Train) -> None:
+    """Twice with one seed: equal files; with another: not."""
+    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert 0 == train("words", "--seed", seed, "--out", out).exit_code
+
+    first, again, other = (Path(o, "member-0.json").read_text() for o in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_a_configuration_file_says_what_flags_say(
+    train: Train, manifest: Manifest
+) -> None:
+    """Dashes or underscores; flags win over the file, `set` is joined."""
+    Path("c.yaml").write_text(
+        "trainer: words\nmembers: 3\nstop-words: [thing, and]\nsample: all\n"
+        "seed: 4\nset: {learning_rate: 1e-4, bf16: true}\n"
+    )
+
+    result = train(
+        "words", "--config", "c.yaml", "--seed", "5", "--set", "learning_rate=1e-5",
+        "--out", "m",
+    )  # fmt: skip
+
+    assert 0 == result.exit_code, result.output
+    args = manifest("m")["train_args"]
+    assert (3, 5, ["thing", "and"]) == (
+        args["members"],
+        args["seed"],
+        args["stop_words"],
+    )
+    assert {"learning_rate": 1e-5, "bf16": True} == args["set"]
+    assert manifest("m")["dataset"]["sample"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("memers: 3", "unknown key 'memers'; did you mean 'members'?"),
+        ("members: many", "trainer 'words', members: 'many' is not a whole number"),
+        ("- members", "expected keys and values, got list"),
+        ("members: [", "is no YAML"),
+        ("trainer: cost_model", "is for the trainer 'cost_model', not 'words'"),
+        ("set: 3", "set: expected keys and values"),
+        ("sample: some", "sample: a number from 1, or all, got 'some'"),
+        ("split: [1, 2]", "split: cannot use [1, 2]"),
+        ("on_bad_row: stop", "on_bad_row: 'stop' is not one of fail, skip"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_refused(
+    train: Train, text: str, message: str
+) -> None:
+    """Exit code 2 and the reason, never a traceback."""
+    Path("c.yaml").write_text(text)
+
+    result = train("words", "--config", "c.yaml")
+
+    assert 2 == result.exit_code
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["wrods"], "unknown trainer 'wrods'; did you mean 'words'?"),
+        (["words", "--member", "3"], "No such option '--member'. Did you mean '--mem"),
+        (["words", "--members", "three"], "'--members': 'three' is not a whole number"),
+        (["words", "--members", "0"], "members: at least 1, got 0"),
+        (["words", "--weighting", "bnary"], "did you mean 'binary'?"),
+        (["words", "--split", "1/1"], "three numbers above 0 such as 70/15/15"),
+        (["words", "--sample", "0"], "sample: a number from 1, or all, got 0"),
+        (["words", "--sample", "few"], "sample: a number from 1, or all, got 'few'"),
+        (["words", "--set", "lr"], "expected key=value, got 'lr'"),
+        (["words", "--set", "lr=[1"], "--set: "),
+        (["words", "-d", "no_such_set"], "unknown dataset 'no_such_set'"),
+        (["words", "-d", "./none.jsonl"], "no file ./none.jsonl"),
+        (["words", "-d", "starter:train"], "unknown split of starter 'train'"),
+        (["words", "--config", "none.yaml"], "no configuration file none.yaml"),
+        (["word_pairs", "-d", "starter"], "is labelled for prompt_harm"),
+    ],
+)  # fmt: skip
+def test_a_mistake_exits_with_2_and_what_would_work(
+    train: Train, args: list[str], message: str
+) -> None:
+    """One message, no traceback, and nothing is left on the disk."""
+    result = train(*args)
+
+    assert 2 == result.exit_code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("models").exists()
+
+
+def test_debug_shows_the_traceback_of_a_mistake(train: Train) -> None:
+    """The exception goes through, its cause attached."""
+    result = train("words", "--members", "0", "--debug")
+
+    assert isinstance(result.exception, RuntimeError)
+    assert "at least 1" in str(result.exception.__cause__)
+
+
+def test_another_process_of_the_group_is_silent(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 1 waits for rank 0's manifest, learns, and neither speaks nor writes it."""
+    monkeypatch.setenv("RANK", "1")
+    Path("m").mkdir()
+    Path("m/safebench.json").write_text("{}")
+
+    result = train("words", "--out", "m")
+
+    assert 0 == result.exit_code, result.output
+    assert "" == result.output
+    assert "{}" == Path("m/safebench.json").read_text()
+
+
+def test_trainers_are_listed_with_what_they_take(plugins: Plugins) -> None:
+    """`list trainers` shows names, default sets and options."""
+    result = CliRunner().invoke(cli, ["list", "trainers", "--json"], obj=plugins)
+
+    listed = {r["name"]: r for r in map(json.loads, result.stdout.splitlines())}
+    assert {"words", "word_pairs"} == set(listed)
+    assert "starter" == listed["words"]["dataset"]
+    assert 2 == listed["words"]["options"]["members"]
+    assert listed["word_pairs"]["pairs"] is True
