@@ -102,6 +102,9 @@ def test_json(rows: Rows) -> None:
         "metrics": {
             "auroc": {
                 "value": 0.8765432109,
+                "ci_low": None,
+                "ci_high": None,
+                "ci_method": None,
                 "bound_low": 0.8,
                 "bound_high": 0.9,
                 "n_scored": 7,

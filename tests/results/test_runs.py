@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safebench.errors import SafebenchError
-from safebench.results import Row, merge_rows, resolve_runs
+from safebench.results import merge_rows, resolve_runs
+from safebench.testing.result_rows import result_row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROW = Row(
-    run="one",
-    classifier="guard",
-    model="m",
-    strategy="greedy",
-    dataset="set",
-    task="prompt_harm",
-    metric="auroc",
-    value=0.5,
-    n=8,
-)
-TWO = replace(ROW, run="two")
+ROW = result_row(run="one")
+TWO = result_row(run="two")
 
 
 @pytest.fixture

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import DataError
-from safebench.results import Row, merge_rows, read_rows
+from safebench.results import merge_rows, read_rows
 from safebench.results.row import to_json
+from safebench.testing.result_rows import result_row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROW = Row(
-    run="r",
-    classifier="guard",
-    model="m",
-    strategy="greedy",
-    dataset="set",
-    task="prompt_harm",
-    metric="auroc",
-    value=0.5,
-    n=8,
-)
-F1, RECALL = replace(ROW, metric="f1"), replace(ROW, metric="recall")
+ROW = result_row()
+F1, RECALL = result_row(metric="f1"), result_row(metric="recall")
 
 
 def test_new_rows_are_added_at_the_end(tmp_path: Path) -> None:

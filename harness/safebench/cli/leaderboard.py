@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from safebench.plugins import Plugins
     from safebench.results import Row
@@ -16,6 +17,7 @@ EPILOG = """\b
 Examples:
   safebench leaderboard
   safebench leaderboard runs/keyword-starter --metrics auroc,fpr --sort fpr
+  safebench leaderboard runs/keyword-starter --ci --metrics auroc,f1
   safebench leaderboard runs/a runs/b --format md
 """
 
@@ -33,6 +35,17 @@ Examples:
     help="Metric that orders the lines, best first [default: auroc].",
 )
 @click.option(
+    "--ci",
+    is_flag=True,
+    help="Show 95 % intervals, and what is not shown to differ from the best.",
+)
+@click.option(
+    "--with-reference",
+    "reference",
+    is_flag=True,
+    help="Add published numbers on the same datasets, dimmed and never ranked.",
+)
+@click.option(
     "--format",
     "form",
     metavar="FORMAT",
@@ -46,16 +59,28 @@ def command(
     runs: tuple[str, ...],
     metrics: str | None,
     sort: str | None,
+    ci: bool,
+    reference: bool,
     form: str,
 ) -> None:
     """Compare runs: one line per classifier, strategy and dataset.
 
     RUN is a run folder or a results.jsonl; without one, every run in ./runs.
     """
-    from safebench.results import resolve_runs
+    from safebench.results import resolve_runs, results_files
 
     names = [name for name in (metrics or "").split(",") if name.strip()]
-    show(resolve_runs(runs), plugins, metrics=names, sort=sort, form=form)
+    rows = resolve_runs(runs)
+    folders = [file.parent for file in results_files(runs)] if ci else None
+    show(
+        rows,
+        plugins,
+        metrics=names,
+        sort=sort,
+        form=form,
+        folders=folders,
+        reference=reference,
+    )
 
 
 def show(
@@ -65,15 +90,42 @@ def show(
     metrics: Sequence[str] = (),
     sort: str | None = None,
     form: str = "table",
+    folders: Sequence[Path] | None = None,
+    reference: bool = False,
 ) -> None:
-    """Print result rows as a table in the format of that name."""
+    """Print result rows as a table in the format of that name.
+
+    With the `folders` of the runs, intervals are shown, too; with `reference`,
+    published numbers.
+    """
     from safebench.reporters.build import build
     from safebench.reporters.screen import screen
     from safebench.reporters.text import encodable
     from safebench.specs import MetricSpec, ReporterSpec
 
     render = plugins.get(ReporterSpec, form).code()
-    table = build(rows, specs=plugins.all(MetricSpec), metrics=metrics, sort=sort)
+    near = None if folders is None else _near(folders)
+    table = build(
+        rows,
+        specs=plugins.all(MetricSpec),
+        metrics=metrics,
+        sort=sort,
+        ci=folders is not None,
+        near=near,
+    )
+    if reference:
+        from safebench.reporters.reference import read_published, with_reference
+
+        table = with_reference(table, read_published())
     view = screen()
     text = encodable(render(table, view), view.encoding)
     click.echo(text, color=view.styles or None)
+
+
+def _near(folders: Sequence[Path]) -> Callable[[Sequence[Row]], list[bool]]:
+    """Return what tells rows that do not differ from the best, by predictions."""
+    from functools import partial
+
+    from safebench.results.separability import near_best
+
+    return partial(near_best, folders=folders)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import RunFolderError
@@ -15,12 +16,14 @@ from .table import Cell, Line, Table
 from .text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
     from .columns import Columns
+
+    Near = Callable[[Sequence[Row]], Sequence[bool]]
 
 SEED = "test"  # `threshold_from` of a line that saw the test labels
 
@@ -57,11 +60,15 @@ def build(
     specs: Sequence[MetricSpec] = (),
     metrics: Sequence[str] | None = None,
     sort: str | None = None,
+    ci: bool = False,
+    near: Near | None = None,
 ) -> Table:
     """Return one line per classifier, strategy and dataset, best first.
 
-    `specs` are the metrics that may be asked for beside those in the rows. Raises
-    UnknownNameError for another metric, RunFolderError without rows on a test part.
+    `specs` are the metrics that may be asked for beside those in the rows. With `ci`
+    the table shows intervals; `near` tells which of rows that are sorted, best first,
+    are not shown to differ from the first in a metric. Raises UnknownNameError for
+    another metric, RunFolderError without rows on a test part.
     """
     rows = [row for row in rows if _of_whole_test_part(row)]
     if not rows:
@@ -70,14 +77,41 @@ def build(
     groups = _sorted(_groups(rows), columns)
     higher = tuple(columns.higher[name] for name in columns.metrics)
     extra = suffixes([group.head for group in groups])
-    lines = [_line(*pair, columns) for pair in zip(groups, extra, strict=True)]
+    drawn = [_line(*pair, columns) for pair in zip(groups, extra, strict=True)]
+    lines = list(mark_best(drawn, higher))
+    if near is not None:
+        lines = _near_best(groups, lines, columns, near)
     return Table(
         metrics=columns.metrics,
         higher_is_better=higher,
-        lines=tuple(mark_best(lines, higher)),
+        lines=tuple(lines),
         sort=columns.sort,
-        footnotes=tuple(footnotes(groups, lines, columns.metrics, specs)),
+        footnotes=tuple(footnotes(groups, lines, columns, specs, ci=ci)),
+        ci=ci,
     )
+
+
+def _near_best(
+    groups: Sequence[Group], lines: Sequence[Line], columns: Columns, near: Near
+) -> list[Line]:
+    """Mark the sort metric of lines below the best that may be as good as it."""
+    if columns.sort not in columns.metrics:
+        return list(lines)
+    column = columns.metrics.index(columns.sort)
+    found = list(lines)
+    for _, members in groupby(range(len(groups)), key=lambda i: groups[i].section):
+        places = [
+            place
+            for place in members
+            if lines[place].ranked and lines[place].cells[column].value is not None
+        ]
+        rows = [groups[place].rows[columns.sort] for place in places]
+        for place, tied in zip(places, near(rows), strict=True):
+            cells = list(found[place].cells)
+            near_best = tied and not cells[column].best
+            cells[column] = replace(cells[column], near_best=near_best)
+            found[place] = replace(found[place], cells=tuple(cells))
+    return found
 
 
 def _of_whole_test_part(row: Row) -> bool:
@@ -147,4 +181,7 @@ def _cell(row: Row) -> Cell:
         n_scored=row.n_scored,
         bound_low=row.bound_low,
         bound_high=row.bound_high,
+        ci_low=row.ci_low,
+        ci_high=row.ci_high,
+        ci_method=row.ci_method,
     )

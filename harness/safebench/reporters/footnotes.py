@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from .layout import NEAR
 from .text import printable
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from safebench.specs import MetricSpec
 
     from .build import Group
-    from .table import Line
+    from .columns import Columns
+    from .table import Cell, Line
 
 EMBEDDED = "(embedded)"
 _NAMED = 3  # more lines than this are counted, not named
@@ -23,12 +25,16 @@ _NAMED = 3  # more lines than this are counted, not named
 def footnotes(
     groups: Sequence[Group],
     lines: Sequence[Line],
-    metrics: Sequence[str],
+    columns: Columns,
     specs: Sequence[MetricSpec],
+    *,
+    ci: bool = False,
 ) -> Iterator[str]:
     """Yield remarks on models, missing numbers, thresholds and samples."""
-    heads = [group.head for group in groups]
+    heads, metrics = [group.head for group in groups], columns.metrics
     yield from _embedded(lines)
+    if ci:
+        yield from _intervals(lines, columns)
     yield from _notes(lines, metrics)
     if any(spec.name in metrics and _decides(spec) for spec in specs):
         yield from _thresholds(heads, lines)
@@ -54,6 +60,29 @@ def _embedded(lines: Sequence[Line]) -> Iterator[str]:
                 f"{model} is a small demonstration model that comes with its plugin, "
                 "not for production"
             )
+
+
+def _intervals(lines: Sequence[Line], columns: Columns) -> Iterator[str]:
+    """Say what the brackets and marks mean, and what they do not."""
+    cells = [cell for line in lines for cell in line.cells]
+    if not any(cell.ci_method for cell in cells):
+        yield "no intervals in these results: run again, the evidence is re-used"
+    if any(cell.ci_low is not None for cell in cells):
+        yield (
+            "brackets: 95 % intervals that draw groups of samples as wholes; lines "
+            "share their samples, so `safebench compare A B` tests a difference"
+        )
+    for reason in dict.fromkeys(cell.ci_method for cell in cells if _without(cell)):
+        yield f"no interval: {(reason or '').removeprefix('none: ')}"
+    if any(cell.near_best for cell in cells):
+        yield (
+            f"{NEAR} not shown to differ from the best {columns.sort} of its dataset "
+            "(paired bootstrap, Holm); this does not make them equal"
+        )
+
+
+def _without(cell: Cell) -> bool:
+    return cell.value is not None and cell.ci_low is None and bool(cell.ci_method)
 
 
 def _notes(lines: Sequence[Line], metrics: Sequence[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .text import shown
+from .text import interval, shown
 
 if TYPE_CHECKING:
     from .table import Cell, Line, Table, View
@@ -46,16 +46,21 @@ def render(table: Table, view: View) -> str:
 def _cells(line: Line, table: Table, view: View) -> list[str]:
     names = (line.classifier, line.model, line.method)
     values = [
-        _number(cell, metric, view)
+        _number(cell, metric, view, ci=table.ci)
         for cell, metric in zip(line.cells, table.metrics, strict=True)
     ]
     escaped = [name.translate(_SPECIAL) for name in names]
-    return [*escaped, *values, str(line.n), str(line.n_failed)]
+    return [*escaped, *values, *line.counts]
 
 
-def _number(cell: Cell, metric: str, view: View) -> str:
+def _number(cell: Cell, metric: str, view: View, *, ci: bool) -> str:
     text = shown(cell.value, metric, view.decimals, missing="--")
-    return rf"\textbf{{{text}}}" if cell.best else text
+    text = rf"\textbf{{{text}}}" if cell.best else text
+    if not ci:
+        return text
+    near = r"$\sim$" if cell.near_best else ""
+    ends = interval(cell.ci_low, cell.ci_high, metric, view.decimals)
+    return " ".join(filter(None, (near + text, ends)))
 
 
 def _row(cells: list[str]) -> str:

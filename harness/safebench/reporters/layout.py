@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from .folding import aliases, share, wrapped
-from .text import shown
+from .text import interval, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHORT = {"precision": "prec", "recall": "rec", "accuracy": "acc"}
 MARK = "*"  # the best number, where there is no bold
+NEAR = "~"  # a number that is not shown to differ from the best
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def fit(table: Table, view: View) -> Layout:
 
 def uniform(table: Table) -> bool:
     """Tell whether all lines of each section have the same number of samples."""
-    return all(len({line.n for line in lines}) == 1 for _, lines in table.sections)
+    return all(
+        len({line.n for line in lines if not line.source}) == 1
+        for _, lines in table.sections
+    )
 
 
 def _plans(table: Table) -> Iterator[_Plan]:
@@ -105,9 +109,9 @@ def _plans(table: Table) -> Iterator[_Plan]:
 def _layout(table: Table, view: View, plan: _Plan) -> Layout:
     numbers = [_metric(table, view, position, plan) for position in plan.metrics]
     if plan.samples:
-        numbers.append(Column("n", tuple(str(line.n) for line in table.lines)))
+        numbers.append(Column("n", tuple(line.counts[0] for line in table.lines)))
     if plan.failed:
-        failed = tuple(str(line.n_failed) for line in table.lines)
+        failed = tuple(line.counts[1] for line in table.lines)
         numbers.append(Column("failed", failed))
     names = _names(table, plan)
     if plan.wrap and view.width is not None:
@@ -132,16 +136,22 @@ def _metric(table: Table, view: View, position: int, plan: _Plan) -> Column:
     metric = table.metrics[position]
     header = SHORT.get(metric, metric).replace("_", " ") if plan.short else metric
     cells = [line.cells[position] for line in table.lines]
-    texts = tuple(_text(cell, metric, view) for cell in cells)
+    texts = tuple(_text(cell, metric, view, ci=table.ci) for cell in cells)
     return Column(header, texts, metric=position)
 
 
-def _text(cell: Cell, metric: str, view: View) -> str:
-    """Return the number, followed by its mark or by room for one."""
+def _text(cell: Cell, metric: str, view: View, *, ci: bool) -> str:
+    """Return the number, followed by its mark or by room for one.
+
+    With intervals, its interval stands below it.
+    """
     text = shown(cell.value, metric, view.decimals)
-    if view.styles:
-        return text
-    return text + (MARK if cell.best else " ")
+    if ci:
+        text = (NEAR if cell.near_best else "") + text
+    if not view.styles:
+        text += MARK if cell.best else " "
+    below = interval(cell.ci_low, cell.ci_high, metric, view.decimals) if ci else ""
+    return text + (f"\n{below}" if below else "")
 
 
 def _wrapped(names: Sequence[Column], room: int) -> list[Column]:
@@ -157,7 +167,11 @@ def _below(table: Table, plan: _Plan) -> Iterator[str]:
     """Yield what the columns that were folded would have said."""
     if not plan.models:
         pairs = zip(aliases(table.lines), table.lines, strict=True)
-        models = {alias: line.model for alias, line in pairs if alias != line.model}
+        models = {
+            alias: line.model
+            for alias, line in pairs
+            if alias != line.model and not line.source
+        }
         yield from (f"{alias}: model {model}" for alias, model in models.items())
     if not plan.failed:
         for line in table.lines:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .text import shown
+from .layout import NEAR
+from .text import interval, shown
 
 if TYPE_CHECKING:
     from .table import Cell, Line, Table, View
@@ -32,15 +33,19 @@ def render(table: Table, view: View) -> str:
 def _cells(line: Line, table: Table, view: View) -> list[str]:
     names = (line.section, line.classifier, line.model, line.method)
     values = [
-        _number(cell, metric, view)
+        _number(cell, metric, view, ci=table.ci)
         for cell, metric in zip(line.cells, table.metrics, strict=True)
     ]
-    return [*map(_escaped, names), *values, str(line.n), str(line.n_failed)]
+    return [*map(_escaped, names), *values, *line.counts]
 
 
-def _number(cell: Cell, metric: str, view: View) -> str:
+def _number(cell: Cell, metric: str, view: View, *, ci: bool) -> str:
     text = shown(cell.value, metric, view.decimals)
-    return f"**{text}**" if cell.best else text
+    text = f"**{text}**" if cell.best else text
+    if not ci:
+        return text
+    ends = interval(cell.ci_low, cell.ci_high, metric, view.decimals)
+    return " ".join(filter(None, (NEAR * cell.near_best + text, _escaped(ends))))
 
 
 def _escaped(text: str) -> str:

@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from .table import Line, Table, View
 
 NAMES = ("dataset", "task", "classifier", "model", "strategy", "calibrator", "run")
-NUMBERS = ("value", "bound_low", "bound_high", "n_scored", "note")
+NUMBERS = (
+    "value",
+    "ci_low",
+    "ci_high",
+    "ci_method",
+    "bound_low",
+    "bound_high",
+    "n_scored",
+    "note",
+)
 
 
 def render(table: Table, view: View) -> str:
@@ -21,9 +30,10 @@ def render(table: Table, view: View) -> str:
 def _record(line: Line, metrics: tuple[str, ...]) -> dict[str, Any]:
     return {
         **{name: getattr(line, name) for name in NAMES},
-        "n": line.n,
+        "n": None if line.source and not line.n else line.n,
         "n_pos": line.n_pos,
         "n_failed": line.n_failed,
+        **({"source": line.source} if line.source else {}),
         "metrics": {
             metric: {name: getattr(cell, name) for name in NUMBERS}
             for metric, cell in zip(metrics, line.cells, strict=True)

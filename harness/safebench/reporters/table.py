@@ -12,7 +12,8 @@ DECIMALS = 3
 class Cell:
     """One number of the table: the value, if it is the best, and why it is missing.
 
-    `n_scored` is what it rests on; `bound_low` and `bound_high` as in a result row.
+    `n_scored` is what it rests on; bounds and interval are as in a result row.
+    `near_best`: tested against the best number, and not shown to differ from it.
     """
 
     value: float | None
@@ -21,6 +22,10 @@ class Cell:
     n_scored: int | None = None
     bound_low: float | None = None
     bound_high: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str | None = None
+    near_best: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Line:
 
     `n` samples with a known label, `n_pos` of them positive, `n_failed` without a
     judgement. A line that is not `ranked` saw the test labels and is never the best.
+    `source` names where a published number comes from: such a line was not measured
+    here, is not ranked, and has n 0 where the source does not say.
     """
 
     classifier: str
@@ -43,6 +50,14 @@ class Line:
     calibrator: str | None = None
     ranked: bool = True
     run: str = ""
+    source: str = ""
+
+    @property
+    def counts(self) -> tuple[str, str]:
+        """`n` and `n_failed` as shown: a dash for what a published line lacks."""
+        if self.source:
+            return (str(self.n) if self.n else "-", "-")
+        return (str(self.n), str(self.n_failed))
 
     @property
     def method(self) -> str:
@@ -59,7 +74,8 @@ class Line:
 class Table:
     """Columns (metric names; True where higher is better) and lines, sorted.
 
-    Lines of one section stand together; `sort` is the metric that orders them.
+    Lines of one section stand together; `sort` is the metric that orders them. `ci`:
+    intervals are to be shown.
     """
 
     metrics: tuple[str, ...]
@@ -68,6 +84,7 @@ class Table:
     sort: str = ""
     title: str = ""
     footnotes: tuple[str, ...] = field(default=())
+    ci: bool = False
 
     @property
     def sections(self) -> list[tuple[str, tuple[Line, ...]]]:

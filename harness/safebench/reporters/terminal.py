@@ -80,7 +80,7 @@ def _notes(notes: Sequence[str]) -> RichTable:
 
 
 def _title(name: str, lines: Sequence[Line]) -> str:
-    sizes = {(line.n, line.n_pos) for line in lines}
+    sizes = {(line.n, line.n_pos) for line in lines if not line.source}
     if len(sizes) > 1:
         return name
     ((n, positive),) = sizes
@@ -118,4 +118,6 @@ def _cell(column: Column, line: Line, row: int) -> Text:
         text.style = "bold green" if cell.best else "dim" if cell.value is None else ""
     elif column.header == "failed" and line.n_failed:
         text.style = "yellow"
+    if line.source:
+        text.style = "dim"
     return text

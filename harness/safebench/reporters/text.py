@@ -17,6 +17,13 @@ def shown(value: float | None, metric: str, decimals: int, missing: str = "-") -
     return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no "-0.000"
 
 
+def interval(low: float | None, high: float | None, metric: str, decimals: int) -> str:
+    """Return ``[low high]``, or nothing where there is no interval."""
+    if low is None or high is None:
+        return ""
+    return f"[{shown(low, metric, decimals)} {shown(high, metric, decimals)}]"
+
+
 def printable(text: str) -> str:
     """Return text on one line, without control, format or surrogate characters."""
     kept = (

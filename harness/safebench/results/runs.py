@@ -20,18 +20,26 @@ RUNS = Path("runs")
 def resolve_runs(paths: Sequence[str | Path], root: Path = RUNS) -> list[Row]:
     """Return the rows of the runs named, or of every run below `root`.
 
-    A name is a run folder, a folder of run folders, a results file, or the name of a
-    folder below `root`.
+    Raises `RunFolderError` if there is none.
     """
-    found = [file for path in paths for file in _named(Path(path), root)]
-    files = found if paths else _below(root)
+    files = results_files(paths, root)
     if not files:
         raise RunFolderError(
             f"no finished run in {str(root)!r}: `safebench run` makes one, "
             "or name a run folder"
         )
-    unique = {file.resolve(): file for file in files}
-    return [row for file in unique.values() for row in read_rows(file)]
+    return [row for file in files for row in read_rows(file)]
+
+
+def results_files(paths: Sequence[str | Path], root: Path = RUNS) -> list[Path]:
+    """Return the results files of the runs named, each once; of all below `root`.
+
+    A name is a run folder, a folder of run folders, a results file, or the name of a
+    folder below `root`.
+    """
+    found = [file for path in paths for file in _named(Path(path), root)]
+    files = found if paths else _below(root)
+    return list({file.resolve(): file for file in files}.values())
 
 
 def _named(path: Path, root: Path) -> list[Path]:

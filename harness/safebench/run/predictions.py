@@ -56,6 +56,7 @@ def prediction_lines(
         yield {
             "id": sample.id,
             "content": sample.content,
+            "group": sample.group,
             "strategy": strategy.label,
             "classifier": classifier.label,
             "model": classifier.model,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from safebench.errors import SafebenchError
 from safebench.evidence.bundle import Bundle
@@ -14,6 +14,7 @@ from safebench.files import write_json
 from safebench.plan import sources
 from safebench.specs import fields_by_kind
 
+from .passes import Pass, highest, summed
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from safebench.classifiers import Classifier, Recording, Trace
     from safebench.evidence import Evidence
     from safebench.records import Dataset, Sample
+    from safebench.specs import ClassifierSpec
 
-    from .grid import ChosenClassifier
+    from .grid import ChosenClassifier, ChosenStrategy
 
 PROBE = "main"
 STATE = "state.json"
@@ -32,7 +34,10 @@ STATE = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class Evidenced:
-    """A dataset's evidence, in the order of its samples."""
+    """A dataset's evidence, in the order of its samples.
+
+    `traces` are about all of it, or about what one reader rests on (`read_by`).
+    """
 
     key: str
     facts: dict[str, Any]
@@ -40,6 +45,19 @@ class Evidenced:
     traces: list[Trace]
     peak_memory_mib: float | None = None
     parts: dict[tuple[int, ...], Bundle] = field(default_factory=dict)
+    passes: tuple[Pass, ...] = ()
+
+    def read_by(self, classifier: ClassifierSpec, strategy: ChosenStrategy) -> Self:
+        """Return the evidence with costs and failures of what a strategy reads alone.
+
+        Evidence on request is recorded by itself: it costs the others nothing.
+        """
+        specs = [s.spec for s in (strategy, strategy.decider) if s is not None]
+        kinds = {kind for spec in specs for kind in sources(classifier, spec)}
+        own = [one for one in self.passes if one.kinds & kinds]
+        if not own:
+            return self
+        return replace(self, traces=summed(own), peak_memory_mib=highest(own))
 
     def only(self, rows: Sequence[int]) -> Bundle:
         """Return the evidence of some samples: all of it as it is, without a copy.
@@ -94,16 +112,19 @@ class Recorder:
         assert self.where is not None, "prepare() comes first"
         asked = self._questions(dataset)
         self._record_missing(dataset, asked)
-        parts = [
-            self.stores[name].load(asked, kinds) for name, kinds in self.groups.items()
-        ]
-        evidence = {k: v for part in parts for k, v in part.evidence.items()}
+        evidence: dict[type[Evidence], Evidence] = {}
+        passes: list[Pass] = []
+        for name, kinds in self.groups.items():
+            part = self.stores[name].load(asked, kinds)
+            evidence |= part.evidence
+            passes.append(Pass(kinds, part.traces, part.peak_memory_mib))
         return Evidenced(
             self.where.key,
             self.where.facts,
             Bundle(evidence),
-            parts[0].traces,
-            parts[0].peak_memory_mib,
+            summed(passes),
+            highest(passes),
+            passes=tuple(passes),
         )
 
     def close(self) -> None:

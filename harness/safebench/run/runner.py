@@ -132,15 +132,16 @@ class Runner:
 
         policy = _policy(chosen)
         for strategy in chosen.strategies:
-            strategy = tuned(strategy, part, evidenced, policy)  # noqa: PLW2901 - the same one
-            judged = judge(strategy, part.dataset, evidenced, policy)
+            own = evidenced.read_by(chosen.spec, strategy)
+            strategy = tuned(strategy, part, own, policy)  # noqa: PLW2901 - the same one
+            judged = judge(strategy, part.dataset, own, policy)
             scored = score(strategy, part.dataset, judged, part.calibration, policy)
             lines = prediction_lines(
                 chosen,
                 strategy,
                 part.dataset,
                 judged,
-                evidenced.traces,
+                own.traces,
                 part.calibration,
             )
             path = prediction_path(
@@ -152,7 +153,7 @@ class Runner:
                 chosen,
                 strategy,
                 part,
-                evidenced,
+                own,
                 judged,
                 scored,
                 self.plugins,

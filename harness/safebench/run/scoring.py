@@ -60,9 +60,33 @@ def score(
         lower=_rows(found.lower, rows),
         upper=_rows(found.upper, rows),
         uncertainty=_rows(found.uncertainty, rows),
+        pairs=_pairs(dataset, rows),
+        severity=_severity(dataset, rows),
         **categories,
     )
     return Scored(outcome, rows, policy_map)
+
+
+def _pairs(dataset: Dataset, rows: list[int]) -> Array | None:
+    """Return the places among `rows` of safer and less safe answers, (m, 2)."""
+    sides: dict[str, dict[str, int]] = {}
+    for place, row in enumerate(rows):
+        if pair := dataset.golds[row].pair:
+            sides.setdefault(pair[0], {})[pair[1]] = place
+    whole = [
+        (found["safer"], found["unsafer"])
+        for found in sides.values()
+        if found.keys() == {"safer", "unsafer"}
+    ]
+    return np.array(whole) if whole else None
+
+
+def _severity(dataset: Dataset, rows: list[int]) -> Array | None:
+    """Return the severities that annotators noted, (n,), NaN where they did not."""
+    noted = [dataset.golds[row].meta.get("severity") for row in rows]
+    if all(value is None for value in noted):
+        return None
+    return np.array([np.nan if value is None else float(value) for value in noted])
 
 
 def _supported(judged: Judged) -> Judged:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from safebench.classifiers import Trace
     from safebench.metrics import Value
     from safebench.plugins import Plugins
+    from safebench.statistics import Interval
 
     from .grid import ChosenClassifier, ChosenStrategy
     from .judging import Judged
@@ -37,6 +38,8 @@ def rows_of(
     plugins: Plugins,
 ) -> list[Row]:
     """Return one row a metric, about the test part."""
+    from safebench.metrics.intervals import intervals  # loads scipy, which takes time
+
     dataset, outcome = part.dataset, scored.outcome
     traces = [evidenced.traces[i] for i in scored.rows]
     shared: dict[str, Any] = {
@@ -68,9 +71,11 @@ def rows_of(
         "peak_memory_mib": evidenced.peak_memory_mib,
         **_cost(traces, evidenced.facts),
     }
+    sampled = intervals(outcome)
     return [
         Row(
             **shared,
+            **_interval(value, sampled.get(spec.name)),
             metric=spec.name,
             value=value.value,
             bound_low=value.bound_low,
@@ -92,6 +97,19 @@ def _note(value: Value, judged: Judged) -> str:
     if value.value is None and judged.only_at is not None:
         return f"evidence was grown for decisions at {judged.only_at} alone"
     return value.note
+
+
+def _interval(value: Value, found: Interval | None) -> dict[str, Any]:
+    """Return the fields of a metric's interval; the method says what was drawn."""
+    if value.value is None or found is None:
+        return {}
+    if found.low is None:
+        return {"ci_method": f"none: {found.method}"}
+    return {
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "ci_method": f"{found.method}, {found.n_groups} groups",
+    }
 
 
 def _cost(traces: list[Trace], facts: dict[str, Any]) -> dict[str, Any]:

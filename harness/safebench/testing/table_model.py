@@ -86,6 +86,11 @@ class TableSession:
         """Remember that the prompts `rows` are finished."""
         self.dropped.update(rows.tolist())
 
+    def join(self, other: TableSession) -> None:
+        """Take over the prompts of another session and the nodes of its draft."""
+        self._tables = [*self._tables, *other._tables]
+        self._said += other._said
+
     def _logits(self, asked: Sequence[tuple[int, tuple[int, ...]]]) -> Array:
         width = len(self._model.pieces)
         uniform = np.full(width, 1.0 / width)

@@ -1,0 +1,149 @@
+"""Comparisons of stored predictions, against the tests that they are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from safebench.errors import DataError
+from safebench.results.comparison import DEFAULT, compare
+from safebench.results.contenders import contenders
+from safebench.statistics import delong, holm, mcnemar, paired_difference
+
+if TYPE_CHECKING:
+    from conftest import Write
+
+    from safebench.results.comparison import Comparison, Line
+
+    Scores = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+HIGHER = {name: name != "fpr" for name in (*DEFAULT, "brier", "ece")}
+
+
+def compared(*metrics: str) -> Comparison:
+    """Compare weak with strong scores."""
+    (found,) = compare(contenders("weak", "strong"), metrics or DEFAULT, HIGHER)
+    return found
+
+
+def lines(found: Comparison) -> dict[str, Line]:
+    """Return the lines by metric."""
+    return {line.metric: line for line in found.lines}
+
+
+def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> None:
+    """DeLong for AUROC and exact McNemar for accuracy, Holm over the six lines."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, strong)
+    found = compared()
+    by = lines(found)
+
+    expected = mcnemar(y, weak >= 0.5, strong >= 0.5)
+    assert expected == found.discordant
+    assert (expected.p, "exact McNemar") == (by["accuracy"].p, by["accuracy"].test)
+    assert (delong(y, weak, strong).p, "DeLong") == (by["auroc"].p, by["auroc"].test)
+    assert "paired bootstrap" == by["f1"].test
+    adjusted = holm([line.p for line in found.lines])
+    assert adjusted == [line.holm for line in found.lines]
+    assert "b" == by["auroc"].better == by["accuracy"].better
+    assert by["fpr"].difference.value < 0  # type: ignore[union-attr, operator]
+    assert "b" == by["fpr"].better
+
+
+def test_groups_are_drawn_whole(write: Write, scores: Scores) -> None:
+    """With groups no exact test; the interval is that of the clustered bootstrap."""
+    y, weak, strong = scores
+    groups = np.arange(200) // 4
+    write("one", "guard/weak", y, weak, groups=groups)
+    write("one", "guard/strong", y, strong, groups=groups)
+    found = compared("auroc", "accuracy")
+
+    names = [f"group-{group}" for group in groups]
+    expected = paired_difference("auroc", y, weak, strong, names)
+    assert expected == lines(found)["auroc"].difference
+    assert {"paired bootstrap"} == {line.test for line in found.lines}
+    assert (200, 50) == (found.n, found.groups)
+
+
+def test_what_is_not_shown(write: Write, scores: Scores) -> None:
+    """Two scores of the same quality: no line names a better one."""
+    y, weak, _ = scores
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, weak + 0.001 * (np.arange(200) % 2))
+    found = compared("auroc", "f1")
+
+    assert [None, None] == [line.better for line in found.lines]
+
+
+def test_failed_samples(write: Write, scores: Scores) -> None:
+    """A sample that one fails counts as its error; areas leave it out for both."""
+    y, weak, strong = scores
+    holes = np.where(np.arange(200) < 30, np.nan, strong)
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, holes)
+    found = compared("auroc", "accuracy")
+    by = lines(found)
+
+    right = ((strong >= 0.5) == y) & (np.arange(200) >= 30)
+    assert (0, 30) == found.failed
+    assert right.mean() == pytest.approx(by["accuracy"].b.value)  # type: ignore[union-attr]
+    expected = delong(y[30:], weak[30:]).value
+    assert expected == pytest.approx(by["auroc"].a.value)  # type: ignore[union-attr]
+
+
+def test_samples_of_one_alone_are_left_out(write: Write, scores: Scores) -> None:
+    """B ran on the first 150 only: both are measured on these."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak)
+    write("two", "guard/strong", y[:150], strong[:150])
+    found = compared("accuracy")
+
+    right = ((weak >= 0.5) == y)[:150].mean()
+    assert (150, 50) == (found.n, found.left_out)
+    assert right == pytest.approx(found.lines[0].a.value)  # type: ignore[union-attr]
+
+
+def test_costs_have_no_calibration(write: Write, scores: Scores) -> None:
+    """Scores outside 0 to 1: no Brier score, and the line says why."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak * 10)
+    write("one", "guard/strong", y, strong)
+    (line,) = compared("brier").lines
+
+    assert (None, "scores are no probabilities") == (line.p, line.note)
+
+
+def test_labels_that_contradict_each_other(write: Write, scores: Scores) -> None:
+    """Two runs on data whose labels changed are not compared."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak)
+    write("two", "guard/strong", ~y, strong)
+
+    with pytest.raises(DataError, match="disagree on the label of set/test/0"):
+        compared()
+
+
+def test_old_predictions_without_groups(write: Write, scores: Scores) -> None:
+    """Files that do not name a group: equal conversations belong together."""
+    y, weak, strong = scores
+    for name, score in (("weak", weak), ("strong", strong)):
+        file = write("one", f"guard/{name}", y, score, group=None, content="same")
+        assert isinstance(file, Path)
+    found = compared("accuracy")
+
+    assert 1 == found.groups
+    assert found.lines[0].difference is not None
+    assert "fewer than 5 groups" == found.lines[0].difference.method
+
+
+def test_a_file_of_something_else(write: Write) -> None:
+    """A line without the fields of a prediction is named with its file."""
+    write("one", "guard/weak", [True], [0.9]).write_text('{"id": 1}\n')
+    write("one", "guard/strong", [True], [0.9])
+
+    with pytest.raises(DataError, match=r"weak.jsonl: no predictions: lacks"):
+        compared()

@@ -1,0 +1,55 @@
+"""Marks of rows that are not shown to differ from the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safebench.results.separability import near_best
+from safebench.testing.result_rows import result_row
+
+if TYPE_CHECKING:
+    from conftest import Write
+
+    from safebench.results import Row
+
+
+def row(strategy: str, metric: str = "auroc") -> Row:
+    """Return a row of a run called one."""
+    return result_row(
+        run="one",
+        classifier="guard",
+        strategy=strategy,
+        dataset="set",
+        config=None,
+        split="test",
+        metric=metric,
+        higher_is_better=True,
+    )
+
+
+def test_like_the_best_and_unlike_it(
+    write: Write, scores: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    """Nearly the same scores stay open, much weaker ones do not."""
+    y, weak, strong = scores
+    write("one", "guard/best", y, strong)
+    write("one", "guard/like", y, strong - 0.001 * (np.arange(200) % 3))
+    write("one", "guard/weak", y, weak)
+    rows = [row("best"), row("like"), row("weak"), row("lost")]
+
+    expected = [False, True, False, False]
+    assert expected == near_best(rows, [Path("runs/one")])
+
+
+def test_without_predictions_nothing_is_told(write: Write) -> None:
+    """No folder, or a metric without a paired test: no marks, and no error."""
+    write("one", "guard/best", [True], [0.9])
+    write("one", "guard/like", [True], [0.8])
+
+    assert [False, False] == near_best([row("best"), row("like")], [])
+    costs = [row("best", "seconds"), row("like", "seconds")]
+    assert [False, False] == near_best(costs, [Path("runs/one")])
+    assert [] == near_best([], [])
