@@ -11,6 +11,7 @@ import pytest
 
 from safebench.datasets.assemble import load_dataset
 from safebench.datasets.choose import choose
+from safebench.errors import DataError, OptionError
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -55,6 +56,19 @@ def read(ask: Callable[..., Request]) -> Callable[..., Dataset]:
         return load_dataset(ask(text, **options), tell=lambda _: None)
 
     return _read
+
+
+@pytest.fixture
+def refused(read: Callable[..., Dataset]) -> Callable[..., str]:
+    """Return a function that reads what cannot be read: its message, with code 2."""
+
+    def _refused(text: str, **options: object) -> str:
+        with pytest.raises((DataError, OptionError)) as caught:
+            read(text, **options)
+        assert 2 == caught.value.exit_code
+        return caught.value.format_message()
+
+    return _refused
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def read_mix(request: Request) -> Iterator[Example]:
 
 
 def _meta(row: dict[str, Any]) -> dict[str, Any]:
-    names = ("subcategory", "adversarial")
-    return {name: row[name] for name in names if row.get(name) is not None}
+    """Return the columns that slices are cut by; one that is empty stays, as None."""
+    return {name: row[name] for name in ("subcategory", "adversarial") if name in row}
 
 
 def read_xstest_response(request: Request) -> Iterator[Example]:
@@ -61,5 +61,6 @@ def read_xstest_response(request: Request) -> Iterator[Example]:
         yield Example(
             turns=exchange(row["prompt"], row["response"]),
             label=Label(value=MEANING[row["label"]]),
+            gold_meta={k: row[k] for k in ("prompt_type",) if k in row},
             where=where,
         )

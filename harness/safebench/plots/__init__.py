@@ -1,0 +1,1 @@
+"""Pictures of an analysis, with matplotlib: an optional extra of the package."""

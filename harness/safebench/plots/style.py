@@ -1,0 +1,113 @@
+"""One look for all plots: sizes, and colours that every eye can tell apart.
+
+Colours are those of Okabe and Ito (2008). `INK`, `MUTED`, `GRID` and `PAPER` stand for
+roles: a page may replace them by its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+INK = "#1b1f24"
+MUTED = "#6b7480"
+GRID = "#d9dee4"
+PAPER = "#ffffff"
+BLUE = "#0072b2"
+VERMILION = "#d55e00"
+SERIES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+_LETTER, _HANDLE, _ROW = 0.085, 0.6, 0.19  # inches of a legend
+MOST = len(SERIES)  # curves that one plot can hold
+
+_LOOK: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelsize": 10.5,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.9,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in this style inside the block, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_LOOK)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, its parts kept apart."""
+    engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), layout=engine)
+
+
+def line_of(place: int) -> dict[str, Any]:
+    """Return colour and dashes of the curve at a place: distinct in grey, too."""
+    return {"color": SERIES[place % MOST], "linestyle": DASHES[place % len(DASHES)]}
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend of `axes` below everything, and make the figure taller by it."""
+    handles, names = axes.get_legend_handles_labels()
+    width, height = figure.get_size_inches()
+    longest = max(map(len, names))
+    columns = 2 if len(names) > 1 and 2 * (longest * _LETTER + _HANDLE) < width else 1
+    figure.set_size_inches(width, height + _ROW * ceil(len(names) / columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns)
+
+
+def share_axis(axes: Axes, which: str = "xy") -> None:
+    """Let an axis run from 0 to 1 with quiet room around."""
+    if "x" in which:
+        axes.set_xlim(-0.015, 1.015)
+    if "y" in which:
+        axes.set_ylim(-0.015, 1.015)
+
+
+def titled(axes: Axes, title: str, below: str) -> None:
+    """Set a title, and what it is about in a smaller line below it."""
+    axes.set_title(title, pad=24)
+    axes.text(
+        0, 1.022, below, transform=axes.transAxes, fontsize=9, color=MUTED, va="bottom"
+    )

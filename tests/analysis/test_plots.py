@@ -1,0 +1,144 @@
+"""Pictures and the page: what is in them, not how they look."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from safebench.analysis.analyse import Wanted, analyse
+from safebench.plots.curves import merged, recall_at_alarms, risk_at_shares
+from safebench.plots.figures import figures
+from safebench.plots.files import write_plots
+from safebench.plots.page import page, write_page
+from safebench.plugins import Plugins
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safebench.analysis import Analysis
+
+    from .conftest import FakeRun
+
+SCORE = [0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.1, 0.3]
+DOUBT = [0.1, 0.2, 0.9, 0.3, 0.8, 0.2, 0.1, 0.3]
+
+
+def analysed(run: FakeRun, *, text: bool = False) -> Analysis:
+    """Return the analysis of a run with an ensemble and two strategies."""
+    run.predict(score=SCORE, uncertainty=DOUBT)
+    run.predict("rank", score=SCORE[::-1], probability=False)
+    margin = np.random.default_rng(0).normal(size=(8, 3))
+    run.record_members(np.stack([margin, -margin], axis=2))
+    wanted = Wanted(text=text, always_detailed=True)
+    return analyse(run.folder, wanted, Plugins(), [])
+
+
+def test_every_picture_is_a_png_that_says_what_it_shows(
+    run: FakeRun, tmp_path: Path
+) -> None:
+    """One risk-coverage plot and one of ROC, a histogram each, one reliability."""
+    written = write_plots(analysed(run), tmp_path / "plots")
+
+    names = {path.name.removeprefix("prompts.jsonl_all.") for path in written}
+    assert {
+        "risk-coverage.png",
+        "roc-pr.png",
+        "guard.mean.uncertainty.png",
+        "guard.mean.reliability.png",
+        "guard.rank.uncertainty.png",
+        "members_of_guard.disagreement.png",
+    } == names
+    for path in written:
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert b"Description" in data
+
+
+def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
+    """No script, no address to load from, colours as roles of the page."""
+    text = page(analysed(run))
+
+    assert "<script" not in text
+    assert "prefers-color-scheme: dark" in text
+    loads = re.findall(r"(?:src|href)=[\"']([^#\"'][^\"']*)", text)
+    assert [] == [address for address in loads if not address.startswith("data:")]
+    svgs = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert 6 == len(svgs)
+    for svg in svgs:
+        ET.fromstring(svg)
+        assert 'role="img"' in svg
+        assert "var(--ink)" in svg
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(set(ids)) == len(ids)
+
+
+def test_pages_of_one_run_are_equal(run: FakeRun) -> None:
+    """No dates and no random names inside."""
+    analysis = analysed(run)
+
+    assert page(analysis) == page(analysis)
+
+
+class Tags(HTMLParser):
+    """Collects the names of elements, and the text of table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        """Note an element."""
+        self.tags.add(tag)
+
+
+def test_prompts_cannot_write_into_the_page(run: FakeRun, tmp_path: Path) -> None:
+    """They are in it only if asked for, and then as text."""
+    run.prompts[2] = "<img src=x onerror=alert(1)> \u202e secret"
+    run.write_dataset()
+
+    without = write_page(analysed(run), tmp_path / "a.html").read_text("utf-8")
+    shown = write_page(analysed(run, text=True), tmp_path / "b.html").read_text("utf-8")
+
+    assert "secret" not in without
+    assert "&lt;img src=x" in shown
+    assert "&lt;U+202E&gt;" in shown
+    parser = Tags()
+    parser.feed(shown)
+    assert "img" not in parser.tags
+
+
+def test_curves_that_look_the_same_share_a_name(run: FakeRun) -> None:
+    """Two strategies of equal order are one curve; another one is not."""
+    run.predict("a", score=SCORE, uncertainty=DOUBT)
+    run.predict("b", score=[s + 1e-4 for s in SCORE], uncertainty=DOUBT)
+    run.predict("c", score=SCORE[::-1], uncertainty=DOUBT[::-1])
+    analysis = analyse(run.folder, Wanted(), Plugins(), [])
+    named = [(c.predictions.strategy, c) for c in analysis.combinations]
+
+    assert ["a = b", "c"] == [name for name, _ in merged(named, recall_at_alarms)]
+    assert ["a = b", "c"] == [name for name, _ in merged(named, risk_at_shares)]
+
+
+@pytest.mark.parametrize("labels", [[True] * 8, [False] * 8])
+def test_one_class_alone_is_drawn_without_roc(run: FakeRun, labels: list[bool]) -> None:
+    """There is no curve without both classes, and no error either."""
+    run.labels = labels
+
+    names = [drawn.name for drawn in figures(analysed(run))]
+
+    assert not [name for name in names if "roc" in name]
+    assert [name for name in names if "risk-coverage" in name]
+
+
+def test_infinite_scores_can_be_drawn(run: FakeRun) -> None:
+    """A cost may be infinite, which stored predictions keep as a very big number."""
+    run.predict(score=[1e308, *SCORE[1:7], -1e308], probability=False)
+    analysis = analyse(run.folder, Wanted(), Plugins(), [])
+
+    for drawn in figures(analysis):
+        drawn.figure.canvas.draw()
