@@ -7,11 +7,16 @@ import click
 from safebench.errors import nearest
 from safebench.plugins import Plugins
 
+from .analyze import command as analyze
+from .compare import command as compare
 from .doctor import command as doctor
 from .leaderboard import command as leaderboard
 from .listing import list_command, list_plugins, matrix
 from .overlap import command as overlap
 from .run import command as run
+from .score import command as score
+from .serve import command as serve
+from .train import command as train
 
 
 class NearestGroup(click.Group):
@@ -39,7 +44,19 @@ def cli() -> None:
     """Benchmark any safety classifier x confidence strategy x dataset."""
 
 
-for _command in (run, list_plugins, list_command, matrix, leaderboard, overlap, doctor):
+for _command in (
+    run,
+    train,
+    leaderboard,
+    compare,
+    analyze,
+    overlap,
+    doctor,
+    score,
+    serve,
+):
+    cli.add_command(_command)
+for _command in (list_plugins, list_command, matrix):
     cli.add_command(_command)
 
 

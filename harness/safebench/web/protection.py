@@ -1,0 +1,79 @@
+"""What keeps other web sites out: host and origin checks, and strict headers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import abort, request
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from flask import Flask, Response
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # not no-referrer: a form would then be sent with the origin "null"
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(?::\d*)?")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def protect(app: Flask, hosts: Collection[str]) -> None:
+    """Refuse requests made for other names and by other sites; add the headers.
+
+    A page elsewhere whose name is rebound to this machine sends that name as Host. An
+    address in digits cannot be rebound, so it is always accepted.
+    """
+    known = {"localhost", socket.gethostname().casefold(), *map(str.casefold, hosts)}
+
+    def check() -> None:
+        host = host_name(request.headers.get("Host", ""))
+        if host not in known and not _is_address(host):
+            abort(421, f"this page is not called {host or 'nothing'!r}")
+        if request.method not in _SAFE and not _same_site():
+            abort(403, "this form was sent by another site")
+
+    def harden(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        if request.endpoint != "static":
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    app.before_request(check)
+    app.after_request(harden)
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header: lower-case, without port, brackets or dot."""
+    found = _HOST.fullmatch(host.casefold())
+    return (found["address"] or found["name"]).rstrip(".") if found else ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _same_site() -> bool:
+    """Tell whether a form comes from this page, or from no page at all."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        return urlsplit(origin).netloc.casefold() == request.host.casefold()
+    return request.headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}

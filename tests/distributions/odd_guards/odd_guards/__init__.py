@@ -1,0 +1,1 @@
+"""Guards that behave as badly, or as unusually, as the contract allows."""

@@ -1,0 +1,110 @@
+"""Scales and words: where a score is drawn, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from safebench.asking.answer import Answer, Share
+from safebench.asking.drawn import render
+from safebench.asking.plain import lines
+from safebench.asking.scale import bounded, number, place
+from safebench.reporters.table import View
+
+ANSWER = Answer(
+    verdict="unsafe",
+    harmful=True,
+    score=0.75,
+    lower=0.7,
+    upper=0.8,
+    threshold=0.5,
+    probability=True,
+    categories=(
+        Share(code="S2", name="Theft", score=0.2, flagged=False),
+        Share(
+            code="S1", name="[bold]Arson", score=0.6, lower=0.5, upper=0.7, flagged=True
+        ),
+        Share(code="S3", name="Noise", score=None),
+    ),
+    cost=None,
+    uncertainty=0.5,
+    uncertainty_lower=None,
+    uncertainty_upper=None,
+    task="prompt_harm",
+    classifier="guard",
+    strategy="any",
+    model="m",
+    policy="p",
+    seconds=0.5,
+    loading=2.0,
+    tokens_in=3,
+    tokens_dropped=0,
+    raw="unsafe\nS1\x1b]0;title\x07",
+    error=None,
+    notes=(),
+)  # fmt: skip
+COST = replace(ANSWER, score=1.0, threshold=0.0, probability=False, lower=None)
+
+
+def test_a_probability_is_drawn_as_it_is() -> None:
+    """On a scale from 0 to 1 the place is the number."""
+    assert bounded(ANSWER)
+    assert [0.0, 0.75, 1.0] == [place(ANSWER, v) for v in (-0.1, 0.75, 1.0)]
+
+
+def test_a_cost_is_drawn_around_its_threshold() -> None:
+    """0 is in the middle, 1 half way to the end, and the order is kept."""
+    values = [-1e9, -1.0, 0.0, 1.0, 5.0, 1e9]
+
+    assert not bounded(COST)
+    assert [0.25, 0.5, 0.75] == pytest.approx([place(COST, v) for v in (-1, 0, 1)])
+    places = [place(COST, v) for v in values]
+    assert sorted(places) == places
+    assert 0 <= places[0] < places[-1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123456, "0.1235"), (0.0, "0"), (12345.6, "1.235e+04"), (-0.5, "-0.5")],
+)
+def test_numbers_have_four_digits(value: float, text: str) -> None:
+    """As many as a reader compares."""
+    assert text == number(value)
+
+
+def test_categories_come_the_likeliest_first() -> None:
+    """One without a score is left out; the decision and the bounds are told."""
+    text = list(lines(ANSWER))
+
+    start = text.index("categories")
+    assert text[start + 1].split() == (
+        ["S1", "[bold]Arson", "0.6000", "0.5000", "to", "0.7000", "flagged"]
+    )
+    assert text[start + 2].split() == ["S2", "Theft", "0.2000"]
+    assert not any("Noise" in line for line in text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_terminal_gets_colours_but_no_foreign_codes(encoding: str) -> None:
+    """Markup in names is text; escape sequences of the model do not get through."""
+    view = View(width=80, styles=True, colour=True, encoding=encoding)
+
+    text = render(ANSWER, "file:3", view)
+
+    assert "\x1b[" in text
+    assert "[bold]Arson" in text
+    assert "\x1b]0" not in text
+    assert "\x07" not in text
+    assert (encoding == "utf-8") == ("●" in text)
+    text.encode(encoding)
+
+
+def test_a_failed_answer_is_drawn_without_a_verdict() -> None:
+    """Neither colour claims a class."""
+    failed = replace(ANSWER, verdict=None, harmful=None, score=None, error="no level")
+
+    text = render(failed, "", View(width=80, styles=True, colour=True))
+
+    assert "NO VERDICT" in text
+    assert "no level" in text

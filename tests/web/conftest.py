@@ -1,0 +1,136 @@
+"""A site with odd guards and a run, asked without a browser; pages taken apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safebench.plugins import GROUP, Plugins
+from safebench.web.app import create_app
+from safebench.web.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+GUARDS = Path(__file__).parents[1] / "distributions" / "odd_guards"
+VOID = frozenset({"meta", "link", "input", "br", "wbr"})
+ROW = {
+    "run": "tried",
+    "classifier": "keyword",
+    "model": "built-in words",
+    "strategy": "score",
+    "dataset": "mine",
+    "split": "all",
+    "task": "prompt_harm",
+    "n": 4,
+    "n_pos": 2,
+    "n_neg": 2,
+    "higher_is_better": True,
+}
+
+
+@dataclass
+class Page(HTMLParser):
+    """A page's tags in order, with attributes, and the text under each kind of tag."""
+
+    markup: str
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.feed(self.markup)
+        self.close()
+        assert [] == self.open, f"tags that were not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag."""
+        self.tags.append((tag, dict(attrs)))
+        self.texts.setdefault(tag, []).append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag that is closed at once."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the last tag, which must be of that name."""
+        assert tag == self.open.pop(), f"</{tag}> out of order"
+
+    def handle_data(self, data: str) -> None:
+        """Add text to every open tag."""
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tags, in order."""
+        return [name for name, _ in self.tags]
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of all tags of a name."""
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def text(self, tag: str = "body") -> str:
+        """Return the text of the first tag of a name, its white space folded."""
+        return " ".join(self.texts[tag][0].split())
+
+    @property
+    def typed(self) -> list[str]:
+        """What the text areas hold; the line end after their tags is not in them."""
+        return [text.removeprefix("\n") for text in self.texts.get("textarea", [])]
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    """Return what is installed, and the odd guards."""
+    monkeypatch.syspath_prepend(str(GUARDS))
+    stranger = EntryPoint("odd_guards", "odd_guards.plugin", GROUP)
+    return Plugins([*entry_points(group=GROUP), stranger])
+
+
+@pytest.fixture
+def client(
+    odd: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FlaskClient:
+    """Return a client of a site that is served from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return create_app(Site(plugins=odd)).test_client()
+
+
+@pytest.fixture
+def page() -> Callable[[TestResponse], Page]:
+    """Take a response apart; its tags must nest."""
+
+    def read(response: TestResponse) -> Page:
+        return Page(response.get_data(as_text=True))
+
+    return read
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a run folder with rows (fields over `ROW`) and prediction lines."""
+
+    def make(name: str, rows: list[dict[str, Any]], lines: Any = ()) -> Path:
+        folder = tmp_path / "runs" / name
+        predictions = folder / "predictions" / "keyword" / "mine.all"
+        predictions.mkdir(parents=True)
+        texts = [json.dumps(ROW | {"run": name} | row) for row in rows]
+        (folder / "results.jsonl").write_text("\n".join(texts) + "\n", "utf-8")
+        written = "".join(json.dumps(line) + "\n" for line in lines)
+        (predictions / "score.jsonl").write_text(written, "utf-8")
+        return folder
+
+    return make

@@ -1,0 +1,205 @@
+"""The page in headless Chromium: by keyboard, wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+HOSTILE = "</textarea><script>window.hacked = 1; alert(1)</script>\u202e attack"
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="no chromium with chromedriver here"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a run of the keyword guard, as a process; yield the address."""
+    folder = tmp_path_factory.mktemp("served")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    safebench = [sys.executable, "-m", "safebench"]
+    run = [*safebench, "run", "-c", "keyword", "--limit", "60"]
+    subprocess.run(run, cwd=folder, env=env, check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*safebench, "serve", "--port", "0"],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found, "it does not serve"
+        yield found[0]
+        process.kill()
+
+
+@contextmanager
+def chromium(width: int, scheme: str = "light") -> Iterator[Any]:
+    """Open a window that is so wide and prefers a colour scheme."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",  # for root, as in containers
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1}
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", screen | {"mobile": width < 600}
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        yield driver
+    finally:
+        driver.quit()
+
+
+def press(driver: Any, *keys: str) -> None:
+    """Press keys, wherever the focus is."""
+    from selenium.webdriver import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def focused(driver: Any) -> dict[str, str]:
+    """Return what has the focus: its tag, id and outline."""
+    found: dict[str, str] = driver.execute_script(
+        "const e = document.activeElement;"
+        "return {tag: e.tagName.toLowerCase(), id: e.id,"
+        " outline: getComputedStyle(e).outlineStyle}"
+    )
+    return found
+
+
+def judged(driver: Any) -> str:
+    """Wait for the answer and return the verdict."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    by = (By.ID, "verdict")
+    found = WebDriverWait(driver, 120).until(lambda d: d.find_elements(*by))
+    return str(found[0].text).casefold()
+
+
+def test_it_can_be_used_with_the_keyboard_alone(address: str) -> None:
+    """Type, Tab through every field with a visible focus, and send with Enter."""
+    from selenium.webdriver import Keys
+
+    with chromium(1280) as driver:
+        driver.get(address)
+        assert "prompt" == focused(driver)["id"]
+        press(driver, "how to attack a castle")
+        seen = []
+        for _ in range(4):
+            press(driver, Keys.TAB)
+            seen.append(focused(driver))
+        press(driver, Keys.ENTER)
+
+        assert judged(driver) in ("safe", "unsafe")
+        assert ["response", "classifier", "strategy", ""] == [s["id"] for s in seen]
+        assert {"solid"} == {s["outline"] for s in seen[:3]}
+
+
+def test_the_first_tab_offers_to_skip_the_head(address: str) -> None:
+    """The skip link appears when it has the focus, and leads to the content."""
+    from selenium.webdriver import Keys
+
+    with chromium(1280) as driver:
+        driver.get(f"{address}runs/")
+        press(driver, Keys.TAB)
+        top = "return document.activeElement.getBoundingClientRect().top"
+        assert 0 <= driver.execute_script(top)
+        press(driver, Keys.ENTER)
+        assert "main" == focused(driver)["id"]
+
+
+def test_hostile_text_runs_nothing(address: str) -> None:
+    """No script of a prompt runs, no dialog opens, and the browser logs no error."""
+    from selenium.webdriver.common.by import By
+
+    with chromium(1280) as driver:
+        driver.get(address)
+        prompt = driver.find_element(By.TAG_NAME, "textarea")
+        driver.execute_script("arguments[0].value = arguments[1]", prompt, HOSTILE)
+        driver.find_element(By.TAG_NAME, "button").click()
+
+        judged(driver)
+        assert None is driver.execute_script("return window.hacked || null")
+        shown = driver.find_element(By.TAG_NAME, "textarea").get_property("value")
+        assert HOSTILE == shown
+        codes = driver.find_elements(By.CSS_SELECTOR, "blockquote .code")
+        assert "U+202E" in [code.text for code in codes]
+        assert [] == driver.get_log("browser")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_and_follow_the_scheme(
+    address: str, width: int, scheme: str, tmp_path: Path
+) -> None:
+    """Nothing sticks out to the side; the ground is light or dark; nothing is logged.
+
+    Screenshots are left in the test's folder.
+    """
+    from selenium.webdriver.common.by import By
+
+    with chromium(width, scheme) as driver:
+        driver.get(address)
+        check(driver, width, scheme)
+        driver.save_screenshot(str(tmp_path / f"form-{width}-{scheme}.png"))
+        driver.find_element(By.TAG_NAME, "textarea").send_keys("attack " * 40)
+        driver.find_element(By.TAG_NAME, "button").click()
+        judged(driver)
+        check(driver, width, scheme)
+        driver.save_screenshot(str(tmp_path / f"answer-{width}-{scheme}.png"))
+        driver.get(f"{address}runs/keyword-starter")
+        check(driver, width, scheme)
+        driver.find_element(By.PARTIAL_LINK_TEXT, "score.jsonl").click()
+        check(driver, width, scheme)
+        assert [] == driver.get_log("browser")
+
+
+def check(driver: Any, width: int, scheme: str) -> None:
+    """Assert that a page fits its window, is in its scheme, and can be touched."""
+    found = json.loads(
+        driver.execute_script(
+            "const size = e => e.getBoundingClientRect().height;"
+            "const fields = [...document.querySelectorAll('button, select')];"
+            "return JSON.stringify({"
+            " wide: document.documentElement.scrollWidth,"
+            " ground: getComputedStyle(document.body).backgroundColor,"
+            " low: Math.min(...fields.map(size), 99)})"
+        )
+    )
+    assert width >= found["wide"], found
+    brightness = sum(map(int, re.findall(r"\d+", found["ground"])[:3])) / 3
+    assert (scheme == "dark") == (brightness < 128), found
+    assert 44 <= found["low"], found
