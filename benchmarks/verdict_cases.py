@@ -20,6 +20,7 @@ from safebench.engine.explore import ExploreOptions, Explorer
 from safebench.engine.faults import malformed, truncated
 from safebench.engine.forest import ENDED, GREEDY, MALFORMED
 from safebench.engine.grammar import Grammar
+from safebench.engine.places import Places
 from safebench.engine.spellings import Spellings
 from safebench.evidence import VerdictTree
 from safebench.evidence.bundle import Bundle
@@ -141,7 +142,7 @@ class Comparison:
             self.within("levels", one, expected["levels"][level.name])
         for k in (1, 2, 3):
             value = self.columns(expected[f"F_{k}"])
-            self.within(f"F_{k}", marginal_fixed.label_bounds(cut, k), value)
+            self.within(f"F_{k}", Places(cut, k).bounds, value)
         entropy = verdict_entropy.verdict_entropy(cut)
         bounds, value = (
             Bounds(entropy.lower, entropy.upper),

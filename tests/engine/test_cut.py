@@ -146,8 +146,8 @@ def test_bounds_against_brute_force(seed: int) -> None:
         front = longer
     model = TableModel([*(p.encode() for p in PIECES), b""], eos, [table])
     values = np.array([[exact[label] for label in LABELS]])
-    for eps in (0.0, 1e-3, 1e-2, 0.1):
-        options = ExploreOptions(eps=eps, max_nodes=None, budget=BUDGET)
+    for eps, forced in product((0.0, 1e-3, 1e-2, 0.1, 0.4), (True, False)):
+        options = ExploreOptions(eps=eps, max_nodes=None, budget=BUDGET, forced=forced)
         cut = Cut(explore(model, [[0]], llama_guard(LABELS), options).tree)
         lower, upper = cut.label_bounds
         level = cut.level_bounds([False, True])

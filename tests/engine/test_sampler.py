@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.engine.automaton import label_bits
 from safebench.engine.cut import Cut
-from safebench.engine.estimates import label_drawn, level_drawn
+from safebench.engine.estimates import label_drawn, level_drawn, place_drawn
 from safebench.engine.explore import ExploreOptions, explore
 from safebench.engine.grammar import Grammar, Level
+from safebench.engine.places import Places
 from safebench.engine.sampler import Draws
 from safebench.errors import OptionError
 from safebench.evidence import VerdictTree
@@ -44,14 +45,16 @@ HAND = {
 def estimates(
     model: TableModel, grammar: Grammar, options: ExploreOptions
 ) -> tuple[Any, Cut]:
-    """Return independent label and level estimates (SEEDS, L + 1), and their cut.
+    """Return independent estimates (SEEDS, 2 L + 1), and their cut.
 
+    Of labels anywhere, of labels in the first place, and of a positive level.
     A prompt's draws are seeded by all of it, but the model heeds its last token alone.
     """
     prompts = [[seed, 0] for seed in range(SEEDS)]
     cut = Cut(explore(model, prompts, grammar, options).tree)
     level = level_drawn(cut, grammar.positives("prompt_harm"))
-    return np.column_stack([label_drawn(cut), level]), cut
+    first = place_drawn(Places(cut, 1))
+    return np.column_stack([label_drawn(cut), first, level]), cut
 
 
 def test_the_case_by_hand_is_unbiased(told: Told) -> None:
@@ -87,9 +90,10 @@ def test_the_case_by_hand_is_unbiased(told: Told) -> None:
 
 
 def exact(case: dict[str, Any]) -> Any:
-    """Return the enumerated label probabilities and that of a positive level."""
-    labels = [case["expected"]["A"][label] for label in case["grammar"]["labels"]]
-    return np.array([*labels, case["expected"]["positive"]])
+    """Return the enumerated values of what is estimated."""
+    expected, labels = case["expected"], case["grammar"]["labels"]
+    values = [expected[name][label] for name in ("A", "F_1") for label in labels]
+    return np.array([*values, expected["positive"]])
 
 
 @pytest.mark.parametrize("eps", [0.3, 0.05])
@@ -120,6 +124,7 @@ def test_without_a_gap_nothing_is_drawn(told: Told) -> None:
 
     assert 0 == len(tree["mc_node"])
     assert_array_equal(cut.label_bounds.lower, label_drawn(cut))
+    assert_array_equal(Places(cut, 1).bounds.lower, place_drawn(Places(cut, 1)))
     assert_allclose([0.9], level_drawn(cut, [False, True]))
 
 

@@ -14,7 +14,6 @@ from safebench.engine.automaton import compile_grammar
 from safebench.engine.cut import Cut
 from safebench.engine.explore import ExploreOptions, Explorer, explore
 from safebench.engine.forest import EXPANDED, FORCED, GREEDY
-from safebench.engine.forest import roots as start_nodes
 from safebench.engine.grammar import Grammar, Level
 from safebench.engine.grammars import llama_guard
 from safebench.engine.ledger import Ledger, positive_levels
@@ -162,9 +161,13 @@ def test_a_ledger_agrees_with_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     books: list[Ledger] = []
 
     class Booked(EpsRule):
-        def __init__(self, limits: Limits, batch: int) -> None:
-            super().__init__(limits, batch)
-            books.append(Ledger(table, start_nodes(batch, -1, opener=True)))
+        def __init__(self, limits: Limits) -> None:
+            super().__init__(limits)
+            books.append(Ledger(table))
+
+        def admit(self, start: Any) -> None:
+            books[-1].admit(start)
+            super().admit(start)
 
         def choose(self, step: Step) -> Any:
             books[-1].record(step)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Explore = Callable[[dict[str, Any], float], Exploration]
 
 TINY = 1e-9
-EPS = [0.0, 1e-3, 1e-2]
+EPS = [0.0, 1e-4, 1e-3, 1e-2]
 
 
 def bounded(case: dict[str, Any], cut: Cut) -> list[tuple[Any, Bounds]]:

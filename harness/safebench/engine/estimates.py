@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .cut import Cut
+    from .places import Places
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,6 +42,18 @@ def label_drawn(cut: Cut) -> Array:
     place = np.arange(len(cut.table.grammar.labels), dtype=np.uint64)
     news = (tree["mc_labels"] & ~before)[:, None] >> place & np.uint64(1) > 0
     return _estimate(cut, cut.label_bounds.lower, news)
+
+
+def place_drawn(places: Places) -> Array:
+    """Estimate the probability of each label to be the first, (B, labels).
+
+    Of label number k a draw records k = 1 alone.
+    """
+    assert places.k == 1, f"draws know their first label, not number {places.k}"
+    cut, count = places.cut, len(places.cut.table.grammar.labels)
+    unsure = places.certain(_node(cut), cut.tree["mc_kind"]) < 0
+    news = unsure[:, None] & (cut.tree["mc_first"][:, None] == np.arange(count))
+    return _estimate(cut, places.bounds.lower, news)
 
 
 def _node(cut: Cut) -> Array:

@@ -1,28 +1,29 @@
-"""The level loop: grows the verdict trees of many prompts, one forward pass a level."""
+"""Exploring: from prompts to verdict trees, with a model bound to a grammar."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import ENGINE_VERSION
 from .automaton import compile_grammar
 from .cut import Cut
 from .digest import digest
 from .draft import Draft
-from .forest import Forest, Nodes, roots
 from .growth import Growth
-from .rules import EpsRule, Limits, Step
+from .intake import Intake
+from .loop import LevelLoop, Tools
+from .protocol import DraftModel
+from .rules import EpsRule, Limits
 from .sampler import Sampler
-from .scripts import Scripts
-from .session import open_session
+from .scripts import NONE, Scripts
 from .until import BestFirst
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from safebench.evidence import VerdictTree
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from .grammar import Grammar
     from .protocol import NextTokenModel
     from .rules import Rule
-    from .session import Numbered
     from .until import Until
     from .vocabulary import Spell
 
@@ -120,7 +120,9 @@ class Explorer:
             eps=self.options.eps,
             top=self.top,
         )
-        self._draft = self._drafted()
+        self._draft: Draft | None = None
+        if self.options.draft is not None:
+            self.draft_after(self.options.draft)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class Explorer:
         options = self.options
         rule = options.until.meta if options.until else {"rule": "eps"}
         drawn = {"mc_samples": options.mc_samples, "mc_seed": options.mc_seed}
+        spanned = [[one.opener, one.level] for one in self.vocabulary.spanned]
         return {
             "engine": ENGINE_VERSION,
             "grammar": self.table.grammar.to_json(),
@@ -142,89 +145,76 @@ class Explorer:
             "forced": options.forced,
             **(drawn if options.mc_samples else {}),
             "openers": self.vocabulary.spelled_openers(),
+            **({"spanned": spanned} if spanned else {}),
         }
 
-    def explore(self, prompts: Sequence[Sequence[int]]) -> Exploration:
-        """Grow the trees of a batch of prompts (token ids)."""
+    def draft_after(self, opener: str | None) -> int:
+        """Run canonical spellings after `opener` along with every prompt; None: stop.
+
+        Returns how many tokens that is a prompt, 0 where nothing can be drafted.
+        """
+        scripts, self._draft = self._growth.scripts, None
+        if opener is not None and scripts.wanted and isinstance(self.model, DraftModel):
+            self._draft = Draft.under(opener, self.vocabulary, scripts)
+        return len(self._draft) if self._draft else 0
+
+    def explore(
+        self, prompts: Sequence[Sequence[int]], budget: int | None = None
+    ) -> Exploration:
+        """Grow the trees of prompts (token ids), all in one batch.
+
+        With a `budget` the batch never holds more rows x longest row, in tokens of
+        prompt and draft: the prompts that come later (the longest should come first)
+        wait until fewer than half of its rows are live. Draws need all of them at once.
+        """
+        assert len(prompts), "there is nothing to explore"
+        assert budget is None or not self.options.mc_samples, "draws need all prompts"
         before = self.model.forward_calls
-        session = open_session(self.model, prompts, self._draft)
-        opener = bool(self.table.opener[0])
-        start = roots(len(prompts), self._growth.scripts.first(opener), opener=opener)
-        forest, failed = self._grow(session, start)
-        tree = forest.pack(self.meta, self.table.pending, sorted(failed))
+        extra = len(self._draft) if self._draft else 0
+        intake = Intake([len(prompt) + extra for prompt in prompts], budget)
+        loop = LevelLoop(self._tools(), self._rule(), keep=self.options.mc_samples > 0)
+        session = loop.run(prompts, intake)
+        forest, failed = loop.forest, sorted(loop.failed)
+        tree = forest.pack(self.meta, self.table.pending, failed)
         run = forest.expansions()
         if self.options.mc_samples:
             cut = Cut(tree)
-            draws = self._sampler.draw(session, cut, prompts, sorted(failed))
+            draws = self._sampler.draw(session, cut, prompts, failed)
             tree, run = draws.added_to(cut), run + draws.tokens
-        share = (self.model.forward_calls - before) / max(1, len(prompts))
-        return Exploration(tree=tree, facts=self._facts(forest, failed, share, run))
+        share = (self.model.forward_calls - before) / len(prompts)
+        return Exploration(tree=tree, facts=self._facts(loop, share, run))
 
-    def _grow(self, session: Numbered, wave: Nodes) -> tuple[Forest, set[int]]:
-        """Expand wave after wave until no node is worth it."""
-        forest, failed, rule = Forest(wave), set[int](), self._rule(wave)
-        held = wave.take(np.zeros(len(wave), dtype=bool))
-        logits, handles = session.roots(), np.full(len(wave), -1)
-        while True:
-            expected = (len(wave), len(self.vocabulary))
-            assert logits.shape == expected, f"logits {logits.shape}, not {expected}"
-            found = self._digest(logits, self._growth.ask(wave), self.vocabulary)
-            failed.update(wave.row[found.bad].tolist())
-            children, left = self._growth.read(wave, handles, found, forest.size)
-            forest.add(wave, left, found, children)
-            chosen = Nodes.join([held, rule.choose(Step(wave, left, children))])
-            chosen = chosen.take(~np.isin(chosen.row, sorted(failed)))
-            self._release(session, wave, chosen)
-            wave, held = _due(session, chosen)
-            if not len(wave):
-                return forest, failed
-            logits, handles = session.expand(wave.row, wave.handle, wave.token)
+    def _tools(self) -> Tools:
+        script = int(self._growth.scripts.opening[0])
+        return Tools(
+            model=self.model,
+            growth=self._growth,
+            digester=self._digest,
+            draft=self._draft,
+            first=script,
+            opener=bool(self.table.opener[0]) or script != NONE,
+        )
 
-    def _drafted(self) -> Draft | None:
-        opener, scripts = self.options.draft, self._growth.scripts
-        if opener is None or not scripts.wanted:
-            return None
-        return Draft.under(opener, self.vocabulary, scripts)
-
-    def _rule(self, start: Nodes) -> Rule:
+    def _rule(self) -> Rule:
         if self.options.until is None:
-            return EpsRule(self._limits, len(start))
-        return BestFirst(self.options.until, self._limits, start)
+            return EpsRule(self._limits)
+        return BestFirst(self.options.until, self._limits)
 
-    def _release(self, session: Numbered, wave: Nodes, chosen: Nodes) -> None:
-        """Let the session forget the prompts that are finished."""
-        done = np.setdiff1d(wave.row, chosen.row)
-        if len(done) and not self.options.mc_samples:  # draws go on from the prompts
-            session.drop(done)
-
-    def _facts(
-        self, forest: Forest, failed: set[int], share: float, run: Array
-    ) -> list[Facts]:
+    def _facts(self, loop: LevelLoop, share: float, run: Array) -> list[Facts]:
         pieces, eos = self.vocabulary.pieces, self.vocabulary.eos
         said = [
             b"".join(pieces[token] for token in path if not eos[token])
-            for path in forest.greedy_tokens()
+            for path in loop.forest.greedy_tokens()
         ]
         return [
             Facts(
                 forward_passes=share,
                 tokens=max(0, int(count) - 1),
                 raw=said[row].decode(errors="replace"),
-                error="the model gave NaN logits" if row in failed else None,
+                error="the model gave NaN logits" if row in loop.failed else None,
             )
             for row, count in enumerate(run)
         ]
-
-
-def _due(session: Numbered, nodes: Nodes) -> tuple[Nodes, Nodes]:
-    """Return the nodes to expand now, and those to hold back.
-
-    As long as the draft knows some, all that need a forward pass wait for one.
-    """
-    nodes = nodes.take(np.argsort(nodes.row, kind="stable"))
-    known = session.knows(nodes.handle, nodes.token)
-    due = known if known.any() else ~known
-    return nodes.take(due), nodes.take(~due)
 
 
 def explore(

@@ -67,13 +67,17 @@ class Nodes:
         return (self.flags & flag) > 0
 
 
-def roots(count: int, script: int, *, opener: bool) -> Nodes:
-    """Return the roots of `count` trees; `opener`: a level may start at once."""
-    row, zero = np.arange(count), np.zeros(count, dtype=np.int64)
-    none = np.full(count, -1)
+def roots(
+    count: int, script: int, *, opener: bool, row: int = 0, index: int = 0
+) -> Nodes:
+    """Return the roots of `count` trees; `opener`: a level may start at once.
+
+    Prompts are numbered from `row` on, nodes from `index` on.
+    """
+    zero, none = np.zeros(count, dtype=np.int64), np.full(count, -1)
     return Nodes(
-        row=row,
-        index=row,
+        row=row + np.arange(count),
+        index=index + np.arange(count),
         parent=none,
         handle=none,
         token=none,
@@ -94,13 +98,19 @@ def roots(count: int, script: int, *, opener: bool) -> Nodes:
 class Forest:
     """All nodes found so far, and what was read at the expanded ones."""
 
-    def __init__(self, start: Nodes) -> None:
-        self.batch = len(start)
-        self.size = len(start)
-        self._nodes = [start]
+    def __init__(self) -> None:
+        self.batch = 0
+        self.size = 0
+        self._nodes: list[Nodes] = []
         self._index: list[Array] = []
         self._expanded: list[dict[str, Array]] = []
         self._greedy: list[tuple[Array, Array, Array]] = []
+
+    def admit(self, start: Nodes) -> None:
+        """Store the roots of more trees."""
+        self.batch += len(start)
+        self.size += len(start)
+        self._nodes.append(start)
 
     def add(self, wave: Nodes, split: Array, digest: Digest, children: Nodes) -> None:
         """Store the expansion of `wave`: `split` (Q, 3) is its stop, closed, rest."""
@@ -124,8 +134,8 @@ class Forest:
     def greedy_tokens(self) -> list[list[int]]:
         """Return the tokens of every prompt's greedy path, EOS included."""
         out: list[list[int]] = [[] for _ in range(self.batch)]
-        for nodes in self._nodes[1:]:
-            greedy = nodes.take(nodes.has(GREEDY))
+        for nodes in self._nodes:
+            greedy = nodes.take(nodes.has(GREEDY) & (nodes.parent >= 0))
             for row, token in zip(greedy.row, greedy.token, strict=True):
                 out[row].append(int(token))
         return out

@@ -10,7 +10,7 @@ import numpy as np
 from .automaton import label_bits
 from .digest import Query
 from .forest import FORCED, GREEDY, MALFORMED, OPENS, START, Nodes
-from .scripts import NONE, OPENER, STEM
+from .scripts import NONE, STEM
 from .vocabulary import CLOSED, OTHER, STOP
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Growth:
         if self.scripts.wanted:
             out[table.start[edges.state] & edges.greedy] = STEM
             opener = table.opener[edges.state] & (edges.greedy | likely)
-            out[opener] = OPENER
+            out[opener] = self.scripts.opening[edges.state[opener]]
         return forced, out
 
 

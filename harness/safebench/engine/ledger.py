@@ -26,13 +26,20 @@ class Ledger:
     every label, and of a positive level for every task.
     """
 
-    def __init__(self, table: Automaton, start: Nodes) -> None:
+    def __init__(self, table: Automaton) -> None:
         self._table = table
         self._positive = positive_levels(table.grammar)
         asked = len(table.grammar.labels) + len(self._positive)
-        self.gap = np.zeros(len(start))
-        self.lower = np.zeros((len(start), asked))
-        self._missing = np.zeros((len(start), asked))
+        self.gap = np.zeros(0)
+        self.lower = np.zeros((0, asked))
+        self._missing = np.zeros((0, asked))
+
+    def admit(self, start: Nodes) -> None:
+        """Open the books of more cuts: roots that nothing is known about."""
+        more = np.zeros((len(start), self.lower.shape[1]))
+        self.gap = np.concatenate([self.gap, np.zeros(len(start))])
+        self.lower = np.concatenate([self.lower, more])
+        self._missing = np.concatenate([self._missing, more])
         self._add(self._leaves(start), 1.0)
 
     @property

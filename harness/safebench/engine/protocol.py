@@ -3,7 +3,8 @@
 `explore.Explorer(model, grammar, options, spell=...)` binds a model once and explores
 batches of prompts; `testing.table_model.TableModel` is the smallest model there is.
 The engine opens one session a batch, asks for `roots` once, then calls `expand` once
-a level; it drops every prompt at most once and never asks about it again.
+a level; it drops every prompt at most once and never asks about it again. Only where a
+batch is refilled (a token budget is given to `explore`) does it let sessions `join`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ class TreeSession(Protocol):
 
     def drop(self, rows: Array) -> None:
         """Free the prompts `rows`: nothing will be asked about them again."""
+
+    def join(self, other: Any) -> None:
+        """Take over the prompts of `other`, a session of the same model.
+
+        Nothing has been expanded there. Its prompts, and its draft's nodes if it has
+        some, are numbered on from those of this one; the roots are not asked for again.
+        """
 
 
 class NextTokenModel(Protocol):

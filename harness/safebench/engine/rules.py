@@ -28,7 +28,10 @@ class Step(NamedTuple):
 
 
 class Rule(Protocol):
-    """Chooses what to expand next. It keeps count: use one a batch of prompts."""
+    """Chooses what to expand next. It keeps count: use one an exploration."""
+
+    def admit(self, start: Nodes) -> None:
+        """Take note of more trees, by their roots."""
 
     def choose(self, step: Step) -> Nodes:
         """Return the nodes to expand after `step`, by ascending row."""
@@ -61,9 +64,13 @@ class EpsRule:
     Greedy nodes and scripted ones are expanded besides.
     """
 
-    def __init__(self, limits: Limits, batch: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._spent = np.zeros(batch, dtype=np.int64)
+        self._spent = np.empty(0, dtype=np.int64)
+
+    def admit(self, start: Nodes) -> None:
+        """Take note of more trees, by their roots."""
+        self._spent = np.concatenate([self._spent, np.zeros_like(start.row)])
 
     def choose(self, step: Step) -> Nodes:
         """Return the children to expand."""

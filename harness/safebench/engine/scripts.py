@@ -1,7 +1,8 @@
 """Forced nodes: canonical spellings that are read whatever their probability.
 
 Under an opener: every level, and for a level that takes labels its intro and every
-label. Where the labels' common stem has been read on the greedy path: every label.
+label; so too where a token spans an opener and a level, from the opener before it.
+Where the labels' common stem has been read on the greedy path: every label.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Scripts:
     """Token sequences as a trie; a script is a place in it that forces what follows.
 
     `follow` lists the forced children of many nodes at once. A script at its end
-    forces nothing more, but its node is still expanded.
+    forces nothing more, but its node is still expanded. `opening` (S,) is the script of
+    each state of the automaton in which a level may start (NONE: in the others).
     """
 
     def __init__(self, vocabulary: Vocabulary, *, wanted: bool = True) -> None:
         grammar = vocabulary.automaton.grammar
         self.wanted = wanted and grammar.mode == "strict"
         self._children: list[dict[int, int]] = [{}, {}]
+        self.opening = np.full(len(vocabulary.automaton.opener), NONE)
         if self.wanted:
             self._write(vocabulary)
         counts = [len(children) for children in self._children]
@@ -52,11 +55,11 @@ class Scripts:
 
     def first(self, opener: bool) -> int:
         """Return the script of a root at which a level may start, or may not."""
-        return OPENER if self.wanted and opener else NONE
+        return int(self.opening[0]) if opener else NONE
 
-    def below_opener(self) -> tuple[Array, Array]:
+    def below_opener(self, script: int = OPENER) -> tuple[Array, Array]:
         """Return parents (-1: the opener) and tokens (n,) of what an opener forces."""
-        places, parents, tokens = [OPENER], [], []
+        places, parents, tokens = [script], [], []
         for number, place in enumerate(places):
             for token, child in self._children[place].items():
                 places.append(child)
@@ -65,16 +68,37 @@ class Scripts:
         return np.array(parents, dtype=np.int64), np.array(tokens, dtype=np.int64)
 
     def _write(self, vocabulary: Vocabulary) -> None:
-        grammar = vocabulary.automaton.grammar
-        for level in grammar.levels:
-            head = list(vocabulary.spell(level.words))
-            self._insert(OPENER, head)
-            if level.takes_labels:
-                head += vocabulary.spell(grammar.intro)
-                for label in grammar.labels:
-                    self._insert(OPENER, [*head, *vocabulary.spell(label)])
-        for label in grammar.labels:
+        table = vocabulary.automaton
+        heads = [vocabulary.spell(level.words) for level in table.grammar.levels]
+        for level, head in enumerate(heads):
+            self._write_level(OPENER, vocabulary, level, head)
+        self.opening[table.opener] = OPENER
+        for one in vocabulary.spanned:
+            state = table.state_after(one.start)
+            if self.opening[state] in (NONE, OPENER):
+                self.opening[state] = self._copied(int(self.opening[state]))
+            at = int(self.opening[state])
+            self._write_level(at, vocabulary, one.level, one.tokens)
+        for label in table.grammar.labels:
             self._insert(STEM, _after_stem(vocabulary, label))
+
+    def _write_level(
+        self, at: int, vocabulary: Vocabulary, level: int, head: Sequence[int]
+    ) -> None:
+        grammar = vocabulary.automaton.grammar
+        self._insert(at, head)
+        if grammar.levels[level].takes_labels:
+            intro = vocabulary.spell(grammar.intro)
+            for label in grammar.labels:
+                self._insert(at, [*head, *intro, *vocabulary.spell(label)])
+
+    def _copied(self, script: int) -> int:
+        """Return a new script that forces what `script` does; NONE forces nothing."""
+        number = len(self._children)
+        self._children.append({})
+        for token, child in self._children[script].items() if script != NONE else ():
+            self._children[number][token] = self._copied(child)
+        return number
 
     def _insert(self, at: int, tokens: Sequence[int]) -> None:
         for token in tokens:

@@ -53,6 +53,15 @@ class Numbered:
     def drop(self, rows: Array) -> None:
         """Free the prompts `rows`."""
         self._session.drop(rows)
+        if self._draft is not None:
+            self._draft.drop(rows)
+
+    def join(self, other: Numbered) -> None:
+        """Take over the prompts of another session; they are numbered on."""
+        self._session.join(other._session)
+        if self._draft is not None and other._draft is not None:
+            self._draft.join(other._draft, self._count)
+        self._count += other._count
 
     def _submit(
         self, rows: Array, parents: Array, tokens: Array

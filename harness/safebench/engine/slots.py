@@ -71,7 +71,8 @@ class Slots:
         row = np.searchsorted(spellings.openers, np.maximum(opener, 0))
         known = (opener >= 0) & (self.slot == 0)
         out = np.zeros(len(self.starts), dtype=bool)
-        out[known] = spellings.canonical[row[known]]
+        level = self.tree["level"][self.starts]
+        out[known] = spellings.canonical_levels[row[known], level[known]]
         return out
 
     @cached_property

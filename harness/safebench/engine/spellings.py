@@ -1,7 +1,8 @@
 """Canonical spellings in stored trees: openers, and the levels recorded below them.
 
-Every node that an opener reaches is an opener node; below those that were worth it,
-all levels and labels were recorded in their canonical tokens, however unlikely.
+Every node that an opener reaches is an opener node, and so is a root after which one
+token may hold an opener and a level; below those that were worth it, all levels and
+labels were recorded in their canonical tokens, however unlikely.
 """
 
 from __future__ import annotations
@@ -95,6 +96,19 @@ class Spellings:
         return fits
 
     @cached_property
+    def canonical_levels(self) -> Array:
+        """Whether each level is canonical after its opener's own tokens, (O, levels).
+
+        It is not where the tokenizer spells it together with the end of the opener:
+        then it is found below an opener before that.
+        """
+        out = np.repeat(self.canonical[:, None], len(self.table.grammar.levels), axis=1)
+        state = self.tree["state"][self.openers]
+        for opener, level in self.tree.meta.get("spanned", ()):
+            out[state == self.table.state_after(opener), level] = False
+        return out
+
+    @cached_property
     def word_level(self) -> Array:
         """The level whose words end in each state of the automaton (-1: none), (S,)."""
         grammar, table = self.table.grammar, self.table
@@ -120,9 +134,10 @@ class Spellings:
     @cached_property
     def levels(self) -> Array:
         """P(canonical opener, then level in its canonical tokens), (B, levels)."""
-        mass = np.where(self.canonical, self.cut.mass[self.openers], 0.0)
+        mass = self.cut.mass[self.openers, None] * self.odds
         out = np.zeros((len(self.tree), self.odds.shape[1]))
-        np.add.at(out, self.cut.sample[self.openers], mass[:, None] * self.odds)
+        mass = np.where(self.canonical_levels, mass, 0.0)
+        np.add.at(out, self.cut.sample[self.openers], mass)
         return out
 
     @cached_property

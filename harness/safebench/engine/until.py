@@ -77,12 +77,17 @@ class BestFirst:
     Greedy nodes and scripted ones are expanded at once, and besides.
     """
 
-    def __init__(self, until: Until, limits: Limits, start: Nodes) -> None:
+    def __init__(self, until: Until, limits: Limits) -> None:
         self._until = until
         self._limits = limits
-        self._ledger = Ledger(limits.table, start)
-        self._spent = np.zeros(len(start), dtype=np.int64)
-        self._frontier = start.take(np.zeros(len(start), dtype=bool))
+        self._ledger = Ledger(limits.table)
+        self._spent = np.empty(0, dtype=np.int64)
+        self._frontier: Nodes | None = None
+
+    def admit(self, start: Nodes) -> None:
+        """Take note of more trees, by their roots."""
+        self._ledger.admit(start)
+        self._spent = np.concatenate([self._spent, np.zeros_like(start.row)])
 
     def choose(self, step: Step) -> Nodes:
         """Return the likeliest nodes of the frontier, with those that are required."""
@@ -97,7 +102,7 @@ class BestFirst:
 
     def _pick(self, found: Nodes, turn: Array) -> Nodes:
         """Add `found` to the frontier; take the next nodes of the prompts `turn`."""
-        nodes = Nodes.join([self._frontier, found])
+        nodes = Nodes.join([self._frontier, found]) if self._frontier else found
         nodes = nodes.take(~self._until.reached(self._ledger)[nodes.row])
         room = np.zeros(len(self._spent))
         room[turn] = np.minimum(

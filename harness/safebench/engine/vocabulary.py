@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,18 @@ class Moves(NamedTuple):
     largest: int
 
 
+class Spanned(NamedTuple):
+    """A level whose spelling after `opener` holds a token that spans the two.
+
+    `tokens` follow what has been read up to there: `start`, another opener or "".
+    """
+
+    opener: str
+    level: int
+    start: str
+    tokens: list[int]
+
+
 class Vocabulary:
     """Token pieces read by an automaton, one state at a time and cached.
 
@@ -62,7 +75,7 @@ class Vocabulary:
         self.text = automaton.byte_class[raw]
         self._cache: dict[int, Moves] = {}
         self._ids: dict[bytes, int] | None = None
-        self.spell: Spell = spell or self._longest_pieces
+        self._spell = spell
         self._refuse_double_labels()
 
     def __len__(self) -> int:
@@ -80,13 +93,54 @@ class Vocabulary:
         longest = max(len(self.spell(opener)) for opener in grammar.openers)
         return longest + max(map(self._level_tokens, grammar.levels)) + 1
 
+    def spell(self, text: str) -> list[int]:
+        """Return the canonical tokens of a text: the tokenizer's, if they say just it.
+
+        Else the longest pieces from the left; raises OptionError if there are none.
+        """
+        if self._spell is not None:
+            tokens = [int(token) for token in self._spell(text)]
+            if b"".join(self.pieces[token] for token in tokens) == text.encode():
+                return tokens
+        return self._longest_pieces(text)
+
     def spelled_openers(self) -> list[list[int]]:
-        """Return the canonical tokens of every opener that the vocabulary can spell."""
+        """Return the canonical tokens of every opener that the vocabulary can spell.
+
+        Nothing is one, with no tokens, where a token may hold an opener and a level.
+        """
         out: list[list[int]] = []
-        for opener in self.automaton.grammar.openers:
+        starts = [one.start for one in self.spanned]
+        for opener in dict.fromkeys([*self.automaton.grammar.openers, *starts]):
             with suppress(OptionError):
-                out.append([int(token) for token in self.spell(opener)])
+                out.append(self.spell(opener))
         return out
+
+    @cached_property
+    def spanned(self) -> list[Spanned]:
+        """Return the levels that are spelled together with the end of an opener.
+
+        As ``\u2581unsafe`` is, where a verdict may begin with a space.
+        """
+        grammar, out = self.automaton.grammar, []
+        for opener in grammar.openers:
+            for number, words in enumerate(level.words for level in grammar.levels):
+                with suppress(OptionError):
+                    tokens = self.spell(opener + words)
+                    if align(self.pieces, tokens, opener.encode()) is None:
+                        start, read = self._last_start(tokens, opener)
+                        out.append(Spanned(opener, number, start, tokens[read:]))
+        return out
+
+    def _last_start(self, tokens: Sequence[int], opener: str) -> tuple[str, int]:
+        """Return the longest opener that ends before a token of an `opener`, or ""."""
+        found = {"": 0}
+        for shorter in self.automaton.grammar.openers:
+            read = align(self.pieces, tokens, shorter.encode())
+            if read is not None and opener.startswith(shorter):
+                found[shorter] = read
+        longest = max(found, key=len)
+        return longest, found[longest]
 
     def _level_tokens(self, level: Level) -> int:
         grammar = self.automaton.grammar

@@ -55,6 +55,18 @@ def test_memory_failure_halves_the_budget(error: BaseException) -> None:
     assert list(range(8)) == sorted(done)
 
 
+def test_work_in_one_piece_halves_the_budget_when_it_fails() -> None:
+    """Longest first; after a failure there is no result, and half the budget."""
+    batcher = Batcher(40)
+
+    def fails(batch: list[int]) -> str:
+        raise MemoryError
+
+    assert ([1, 0, 2], "all") == batcher.whole([5, 9, 5], lambda _: "all")
+    assert batcher.whole([5, 9, 5], fails) is None
+    assert 20 == batcher.budget
+
+
 def test_one_row_that_is_too_much_is_given_up_alone() -> None:
     """A row that fits in no batch has no result; the others have theirs."""
 

@@ -183,17 +183,17 @@ def test_an_end_hides_later_children() -> None:
 
 
 def test_greedy_strategies_by_hand() -> None:
-    """Last occurrences win; only label-ending tokens enter the product."""
+    """Of S1 at .7 and at .75 the last wins; only label-ending tokens are multiplied."""
     steps = [("unsafe", 0.9), ("\n", 0.5), ("S", 0.6), ("1", 0.7), ("0", 0.8)]
-    steps += [(",", 0.55), ("S", 0.65)]
+    steps += [(",", 0.55), ("S", 0.65), ("1", 0.75)]
     table = spelled(*[{piece: p, "safe": 1 - p} for piece, p in steps])
-    tree = recorded([table, table])
+    tree = recorded([table, table], SearchOptions(greedy_tokens=8))
 
     token, fixed = judged("token_probability", tree), judged("marginal_fixed", tree)
     names = ["unsafe", "S1", "S10", "S2"]
-    assert_allclose([[0.9, 0.7, 0.8, 0.0]] * 2, np.array([token[n] for n in names]).T)
+    assert_allclose([[0.9, 0.75, 0.8, 0.0]] * 2, np.array([token[n] for n in names]).T)
     assert_allclose(
-        [[0.9, 0.9 * 0.7, 0.9 * 0.7 * 0.8, 0.0]] * 2,
+        [[0.9, 0.9 * 0.7 * 0.8 * 0.75, 0.9 * 0.7 * 0.8, 0.0]] * 2,
         np.array([fixed[n] for n in names]).T,
     )
 

@@ -29,11 +29,14 @@ def model_of(make_network: Callable[..., Any]) -> Builder:
     """Return what builds the engine's view of a random network of 40 tokens."""
 
     def build(
-        dtype: torch.dtype = torch.float64, prefixes: Any = (), **changes: Any
+        dtype: torch.dtype = torch.float64,
+        prefixes: Any = (),
+        layout: Any = "tree",
+        **changes: Any,
     ) -> HfModel:
         network = make_network(VOCABULARY, **changes).to(dtype)
         pieces = [bytes([i]) for i in range(VOCABULARY)]
-        return HfModel(network, pieces, {0}, prefixes)
+        return HfModel(network, pieces, {0}, prefixes, layout)
 
     return build
 
@@ -97,11 +100,12 @@ def furthest(model: HfModel, grown: Any) -> float:
 
 @pytest.mark.parametrize("prefixes", [(), [(1, 2, 3, 4, 5, 6, 7)], [(5,), (1, 2, 3)]])
 @pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("layout", ["tree", "rows"])
 def test_nodes_equal_forward_passes_without_cache(
-    model_of: Builder, prefixes: Any, drop: bool
+    model_of: Builder, prefixes: Any, drop: bool, layout: str
 ) -> None:
     """Ragged prompts, shared prefixes and dropped rows leave no trace in float64."""
-    model = model_of(prefixes=prefixes)
+    model = model_of(prefixes=prefixes, layout=layout)
 
     grown = grow(model, PROMPTS, drop=drop)
 
@@ -126,13 +130,14 @@ def test_float32_stays_within_rounding(
     assert 5e-5 >= furthest(model, grow(model, PROMPTS))
 
 
-def test_batch_and_order_do_not_matter(model_of: Builder) -> None:
+@pytest.mark.parametrize("layout", ["tree", "rows"])
+def test_batch_and_order_do_not_matter(model_of: Builder, layout: str) -> None:
     """A prompt's nodes are the same alone, in a batch, and in a reversed batch."""
-    together = grow(model_of(torch.float32), PROMPTS)
-    reverse = grow(model_of(torch.float32), PROMPTS[::-1])
+    together = grow(model_of(torch.float32, layout=layout), PROMPTS)
+    reverse = grow(model_of(torch.float32, layout=layout), PROMPTS[::-1])
     alone: Any = {}
     for prompt in PROMPTS:
-        alone |= grow(model_of(torch.float32), [prompt])
+        alone |= grow(model_of(torch.float32, layout=layout), [prompt])
 
     assert together.keys() == reverse.keys() == alone.keys()
     for key, vector in together.items():
@@ -140,9 +145,10 @@ def test_batch_and_order_do_not_matter(model_of: Builder) -> None:
         assert np.exp(vector) == pytest.approx(np.exp(alone[key]), abs=5e-5)
 
 
-def test_duplicates_are_separate_rows(model_of: Builder) -> None:
+@pytest.mark.parametrize("layout", ["tree", "rows"])
+def test_duplicates_are_separate_rows(model_of: Builder, layout: str) -> None:
     """The same prompt twice gives the same root twice, and trees of its own."""
-    model = model_of()
+    model = model_of(layout=layout)
     session = model.open([PROMPTS[0], PROMPTS[0]])
     first = session.expand(np.array([0, 1]), np.array([-1, -1]), np.array([7, 8]))
     second = session.expand(np.array([0, 1]), np.array([0, 1]), np.array([9, 9]))
@@ -152,11 +158,12 @@ def test_duplicates_are_separate_rows(model_of: Builder) -> None:
     assert plain(model, PROMPTS[0], [8, 9]) == pytest.approx(log_softmax(second[1]))
 
 
+@pytest.mark.parametrize("layout", ["tree", "rows"])
 def test_forward_calls_are_one_prefix_one_prefill_one_level_each(
-    model_of: Builder,
+    model_of: Builder, layout: str
 ) -> None:
     """The number of passes depends on depth, not on how many prompts there are."""
-    model = model_of(prefixes=[(1, 2, 3)])
+    model = model_of(prefixes=[(1, 2, 3)], layout=layout)
     assert 1 == model.forward_calls
     session = model.open(PROMPTS)
     assert 2 == model.forward_calls
@@ -170,9 +177,12 @@ def test_forward_calls_are_one_prefix_one_prefill_one_level_each(
     assert 6 == model.forward_calls  # the prefix is still there
 
 
-def test_a_prefix_leaves_every_prompt_its_last_token(model_of: Builder) -> None:
+@pytest.mark.parametrize("layout", ["tree", "rows"])
+def test_a_prefix_leaves_every_prompt_its_last_token(
+    model_of: Builder, layout: str
+) -> None:
     """A prompt that is a prefix itself is still asked for what comes next."""
-    model = model_of(prefixes=[(1, 2, 3, 4)])
+    model = model_of(prefixes=[(1, 2, 3, 4)], layout=layout)
 
     session = model.open([(1, 2, 3, 4), (1, 2, 3, 4, 5)])
 
@@ -211,11 +221,12 @@ def test_wrong_masks_and_positions_are_far_off(
     assert 1e-3 < furthest(model, grow(model, PROMPTS))
 
 
+@pytest.mark.parametrize("layout", ["tree", "rows"])
 def test_logits_that_are_no_numbers_stay_in_their_row(
-    model_of: Builder,
+    model_of: Builder, layout: str
 ) -> None:
     """One prompt's NaN stays its own: the others are as without it."""
-    model = model_of()
+    model = model_of(layout=layout)
     network = model.network
     with torch.no_grad():
         network.model.embed_tokens.weight[39] = float("nan")
@@ -245,9 +256,9 @@ def test_the_head_widens_bfloat16(model_of: Builder) -> None:
 def test_ancestors_by_hand() -> None:
     """A grandchild sees its parent's and grandparent's columns."""
     table = NodeTable()
-    table.add(np.array([-1, -1]), np.array([10, 11]))
-    table.add(np.array([1]), np.array([12]))
-    nodes = table.add(np.array([2, 0]), np.array([13, 14]))
+    table.add(np.array([0, 0]), np.array([-1, -1]), np.array([10, 11]))
+    table.add(np.array([0]), np.array([1]), np.array([12]))
+    nodes = table.add(np.array([0, 0]), np.array([2, 0]), np.array([13, 14]))
 
     found = [(w.tolist(), c.tolist()) for w, c in table.ancestors(nodes)]
 

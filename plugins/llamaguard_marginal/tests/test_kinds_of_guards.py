@@ -8,9 +8,14 @@ import pytest
 
 from safebench.errors import ModelError
 from safebench.evidence import VerdictTree
+from safebench.evidence.bundle import Bundle
+from safebench.judgements import Context
 from safebench.records import Sample, Turn
 from safebench_llamaguard_marginal.classifier import LlamaGuard
 from safebench_llamaguard_marginal.options import GuardOptions
+from safebench_llamaguard_marginal.strategies import first_token
+from safebench_llamaguard_marginal.verdicts import after_newline
+from safebench_llamaguard_marginal.vocabulary import token_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +43,27 @@ def sentence_piece_tokenizer() -> Any:
     )
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def unigram_tokenizer() -> Any:
+    """Build a SentencePiece tokenizer of the other kind: scored pieces, Metaspace."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    scored = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
+    scored += [(f"<0x{i:02X}>", -20.0) for i in range(256)]
+    scored += [(char, -9.0) for char in "▁safeunSO0123456789,"]
+    scored += [("un", -4.0), ("safe", -3.0), ("▁safe", -2.0), ("▁unsafe", -2.0)]
+    backend = Tokenizer(models.Unigram(scored, unk_id=0, byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement="▁", prepend_scheme="always"
+    )
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
@@ -88,6 +114,96 @@ def test_sentence_piece_guard_without_template(first_guard: Path) -> None:
     assert (1, 1) == (ids[0], ids.count(1))
     own = guard.guard.tokenizer("unsafe")["input_ids"]
     assert own == list(guard.guard.encoder.encode(_rendered("unsafe")).ids)
+
+
+@pytest.mark.parametrize("build", [sentence_piece_tokenizer, unigram_tokenizer])
+@pytest.mark.parametrize("text", ["unsafe", "unsafe\nS1,S10", "\n\nsafe", " unsafe"])
+def test_answers_are_spelled_as_inside_a_text(
+    build: Callable[[], Any], text: str
+) -> None:
+    """No space is added, and the tokens are those that follow a line feed."""
+    tokenizer = build()
+    pieces = token_bytes(tokenizer, len(tokenizer))
+
+    def spell(whole: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(whole, add_special_tokens=False)
+        return ids
+
+    found = after_newline(pieces, spell, text)
+
+    assert text.encode() == b"".join(pieces[token] for token in found)
+    assert spell("x\n" + text)[-len(found) :] == found
+
+
+def test_a_text_that_no_token_starts_with_is_left_to_the_engine() -> None:
+    """Where a token holds the line feed too, there is nothing to cut out."""
+    pieces = [b"\nun", b"safe"]
+
+    assert [] == after_newline(pieces, lambda _: [0, 1], "unsafe")
+    assert [1] == after_newline(pieces, lambda _: [0, 1], "safe")
+
+
+@pytest.mark.parametrize("build", [sentence_piece_tokenizer, unigram_tokenizer])
+def test_words_that_bring_their_space_are_read_canonically(
+    build: Callable[[], Any], make_network: Callable[..., Any], tmp_path: Path
+) -> None:
+    """``▁unsafe`` counts beside ``unsafe``, however little of the tree is grown.
+
+    Expected is a ratio of plain forward passes over whole answers.
+    """
+    tokenizer = build()
+    network = make_network(
+        len(tokenizer), bos_token_id=1, eos_token_id=2, max_position_embeddings=4096
+    )
+    folder = saved(tmp_path / "spaced", tokenizer, network)
+    options = GuardOptions(
+        model=str(folder),
+        policy="llama-guard-1",
+        device="cpu",
+        dtype="float64",
+        eps=0.5,
+    )
+    guard = LlamaGuard(options)
+
+    asked = Sample(id="x", turns=(Turn("user", "unsafe S1"),))
+    tree = guard.record([asked], frozenset({VerdictTree}), lambda _: None).evidence[
+        VerdictTree
+    ]
+    prompt = list(guard.asker.ask(asked).prompts[0].ids)
+    odds = {
+        text: likelihood(network, prompt, spell_whole(tokenizer, text))
+        for text in ("safe", "unsafe", " safe", " unsafe")
+    }
+    unsafe = odds["unsafe"] + odds[" unsafe"] * spanned(tokenizer, " unsafe")
+    safe = odds["safe"] + odds[" safe"] * spanned(tokenizer, " safe")
+    found = first_token.judge(Bundle({VerdictTree: tree}), Context(task="prompt_harm"))
+
+    assert found.score is not None
+    assert pytest.approx(unsafe / (safe + unsafe), rel=1e-9) == found.score[0]
+    assert spanned(tokenizer, " unsafe")
+
+
+def spell_whole(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens of a text behind a line feed, found by their number."""
+    head = tokenizer.encode("\n", add_special_tokens=False)
+    ids: list[int] = tokenizer.encode("\n" + text, add_special_tokens=False)
+    return ids[len(head) :]
+
+
+def spanned(tokenizer: Any, text: str) -> bool:
+    """Tell whether one token is all of a text that starts with a space."""
+    return len(spell_whole(tokenizer, text)) == 1
+
+
+def likelihood(network: Any, prompt: list[int], tokens: list[int]) -> float:
+    """Return P(tokens | prompt) by a plain forward pass."""
+    import torch
+
+    with torch.no_grad():
+        logits = network.double()(torch.tensor([[*prompt, *tokens]])).logits[0]
+    steps = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+    total: float = steps[range(len(tokens)), tokens].sum().exp().item()
+    return total
 
 
 def _rendered(text: str) -> Any:

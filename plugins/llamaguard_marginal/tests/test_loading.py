@@ -44,6 +44,8 @@ def test_facts_resolve_auto(guard: LlamaGuard) -> None:
         "device": "cpu",
         "dtype": "float32",
         "attention": "sdpa",
+        "layout": "tree",
+        "draft": "off",
         "format": "chat",
         "max_length": 512 - 32,
         "max_new_tokens": 32,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from safebench.evidence.shard import read_shard
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,6 +46,33 @@ def test_the_seed_stands_beside_what_corrects_it(tmp_path: Path) -> None:
     assert "test (seed)" == found["logtoku[compat=seed]", "micro_f1"]["threshold_from"]
     assert "fixed" == found["marginal_any", "f1"]["threshold_from"]
     assert found["logtoku[compat=seed]", "micro_f1"]["value"] is not None
+
+
+def test_the_seeds_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None:
+    """Costs of a row are those of the evidence that its strategy read."""
+    found = run(
+        tmp_path, "-s", "marginal_any", "-s", "marginal_any,compat=seed",
+        "--calibration-fraction", "0",
+    )  # fmt: skip
+    rows = {
+        "main": found["marginal_any", "f1"],
+        "main.SeedTree": found["marginal_any[compat=seed]", "f1"],
+    }
+    (key,) = (tmp_path / "run" / "evidence").iterdir()
+
+    for name, row in rows.items():
+        shards = sorted((key / name).glob("*.npz"))
+        traces = [t for shard in shards for t in read_shard(shard, ()).traces]
+        assert len(traces) == row["n"]
+        assert pytest.approx(sum(t.seconds for t in traces), abs=1e-3) == row["seconds"]
+        assert (
+            pytest.approx(sum(t.forward_passes for t in traces), abs=0.01)
+            == row["forward_passes"]
+        )
+        assert sum(t.tokens_in + t.tokens_out for t in traces) == row["tokens"]
+        assert {"safe", "unsafe"} & {str(t.raw).split()[0] for t in traces}
+    assert rows["main"]["seconds"] != rows["main.SeedTree"]["seconds"]
+    assert rows["main"]["forward_passes"] < rows["main.SeedTree"]["forward_passes"]
 
 
 def test_seed_strategies_are_no_part_of_all(tmp_path: Path) -> None:

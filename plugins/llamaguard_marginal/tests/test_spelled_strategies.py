@@ -92,6 +92,15 @@ def test_three_levels(name: str, score: float) -> None:
     assert_allclose([score], found.score, atol=1e-12)
 
 
+def test_levels_leave_first_token_unsure() -> None:
+    """The entropy of .1, .6 and .3, and of the shares of what is a level at all."""
+    levels = trees(THREE, grammar=three_levels())
+    among = trees({"unsafe|\n|S|1": 0.5, "safe": 0.3, "x": 0.2})
+
+    found = [judge("first_token", tree).uncertainty for tree in (levels, among)]
+    assert_allclose([[_entropy(0.1, 0.6, 0.3)], [_entropy(0.625, 0.375)]], found)
+
+
 def test_labels_count_under_every_level() -> None:
     """S1 after controversial .6 and after unsafe .3 gives .9."""
     tree = trees(THREE, grammar=three_levels())

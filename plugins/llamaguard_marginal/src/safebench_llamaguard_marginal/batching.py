@@ -37,6 +37,20 @@ class Batcher:
     def __init__(self, budget: int) -> None:
         self.budget = budget
 
+    def whole(
+        self, lengths: Sequence[int], work: Callable[[list[int]], T]
+    ) -> tuple[list[int], T] | None:
+        """Run all indices as one piece of work that keeps to the budget by itself.
+
+        They come longest first. None, and half the budget, if memory ran out.
+        """
+        order = list(chain.from_iterable(plan(lengths, self.budget)))
+        result = self._attempt(order, work)
+        if result is None:
+            self.budget = max(1, self.budget // 2)
+            return None
+        return order, result
+
     def run(
         self, lengths: Sequence[int], work: Callable[[list[int]], T]
     ) -> Iterator[tuple[list[int], T | None]]:

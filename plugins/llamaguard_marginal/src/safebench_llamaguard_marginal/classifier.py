@@ -19,6 +19,7 @@ from .batching import Batcher
 from .compat.recording import record_searches
 from .compat.search import SearchOptions, SeedSearch
 from .depth import explore_options
+from .drafting import pick_draft, spelled
 from .limits import prompt_limit
 from .loading import Guard, load_guard
 from .prompts import PromptError
@@ -26,7 +27,7 @@ from .torch_digest import TorchDigester
 from .verdicts import bare_trees, speller, verdict_grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from safebench.evidence import Evidence
     from safebench.records import Sample
@@ -67,8 +68,14 @@ class LlamaGuard(Classifier):
             spell=speller(self.guard),
             digester=TorchDigester() if model.on_device else digest,
         )
-        config = model.network.config
-        limit = prompt_limit(options.max_length, self.explorer.budget, config)
+        self.draft = pick_draft(options.draft, self.guard, self.explorer.vocabulary)
+        self.drafted = self.explorer.draft_after(self.draft)  # tokens a prompt
+        limit = prompt_limit(
+            options.max_length,
+            self.explorer.budget,
+            model.network.config,
+            windows=model.layout == "tree",
+        )
         self.asker = Asker(
             self.guard.layout, self.guard.encoder, limit, options.truncation
         )
@@ -89,6 +96,8 @@ class LlamaGuard(Classifier):
             "device": self.guard.model.device.type,
             "dtype": str(network.dtype).removeprefix("torch."),
             "attention": network.config._attn_implementation,  # noqa: SLF001 - no other way
+            "layout": self.guard.model.layout,
+            "draft": spelled(self.draft) if self.drafted else "off",
             "format": self.guard.layout.name,
             "template": self.template_hash,
             "max_length": self.asker.limit,
@@ -122,6 +131,7 @@ class LlamaGuard(Classifier):
     ) -> Recording:
         """Return the verdict tree of every sample, in their order."""
         asked = [self.asker.ask(sample) for sample in samples]
+        self.guard.model.row_tokens = self.batcher.budget
         if wanted == {SeedTree}:
             return record_searches(self._seed_search(), asked, self.batcher, tick)
         assert wanted == {VerdictTree}, f"llamaguard records no {wanted}"
@@ -164,11 +174,7 @@ class LlamaGuard(Classifier):
         readings: dict[int, Reading] = {}
         left = Counter(owners)
         at, since = 0, time.perf_counter()
-        lengths = [len(prompt) for prompt in prompts]
-        explored = self.batcher.run(
-            lengths, lambda batch: self.explorer.explore([prompts[i] for i in batch])
-        )
-        for batch, found in explored:
+        for batch, found in self._explored(prompts):
             trees.append(found.tree if found else bare_trees(1, self.explorer))
             seconds = (time.perf_counter() - since) / len(batch)
             for offset, index in enumerate(batch):
@@ -177,6 +183,35 @@ class LlamaGuard(Classifier):
             left.subtract(owners[i] for i in batch)
             tick(sum(not left[owner] for owner in {owners[i] for i in batch}))
         return trees, [readings[i] for i in range(len(prompts))]
+
+    def _explored(
+        self, prompts: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], Exploration | None]]:
+        """Yield batches of indices with their trees; all at once if batches refill."""
+        lengths = [len(prompt) + self.drafted for prompt in prompts]
+        options, model = self.options, self.guard.model
+
+        def explore(batch: list[int], budget: int | None = None) -> Exploration:
+            model.row_tokens = self.batcher.budget
+            return self.explorer.explore([prompts[i] for i in batch], budget)
+
+        if options.refill == "on" and prompts and not options.mc_samples:
+            at_once = self.batcher.whole(
+                lengths, lambda order: explore(order, self.batcher.budget)
+            )
+            if at_once:
+                yield at_once
+                return
+        yield from self.batcher.run(lengths, explore)
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the text of each token, of special ones their name."""
+        pieces = self.guard.model.pieces
+        names = self.guard.tokenizer.convert_ids_to_tokens(list(tokens))
+        return [
+            pieces[token] or (name or "").encode()
+            for token, name in zip(tokens, names, strict=True)
+        ]
 
     def close(self) -> None:
         """Free the model."""

@@ -41,10 +41,13 @@ _SMALL = (
 _RECORD = (
     "dtype",
     "attention",
+    "layout",
     "format",
     "max_length",
     "truncation",
     "batch_tokens",
+    "draft",
+    "refill",
     "eps",
     "max_nodes",
     "max_new_tokens",

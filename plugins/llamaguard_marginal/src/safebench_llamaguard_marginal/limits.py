@@ -26,13 +26,13 @@ def refuse_recurrent(config: Any, label: str) -> None:
         )
 
 
-def prompt_limit(wanted: int, answer: int, config: Any) -> int:
+def prompt_limit(wanted: int, answer: int, config: Any, *, windows: bool = True) -> int:
     """Return the longest prompt, in tokens, that leaves room for `answer` more.
 
-    0 asks for what the model takes, at most `LONGEST`. Raises OptionError for more
-    than the model takes.
+    0 asks for what the model takes, at most `LONGEST`; with `windows` no more than its
+    narrowest layer sees. Raises OptionError for more than the model takes.
     """
-    reach = _reach(config.get_text_config())
+    reach = _reach(config.get_text_config(), windows)
     most = min(LONGEST, reach - answer) if reach else LONGEST
     if reach and wanted > reach - answer:
         raise OptionError(
@@ -42,13 +42,13 @@ def prompt_limit(wanted: int, answer: int, config: Any) -> int:
     return wanted or most
 
 
-def _reach(text: Any) -> int:
-    """Return how many tokens every layer can see, 0 if the configuration is silent."""
+def _reach(text: Any, windows: bool) -> int:
+    """Return how many tokens fit, with `windows` into every layer's; 0: unknown."""
     limits = [getattr(text, "max_position_embeddings", None)]
     kinds = set(getattr(text, "layer_types", None) or ())
-    if "sliding_attention" in kinds or (not kinds and _slides(text)):
+    if windows and ("sliding_attention" in kinds or (not kinds and _slides(text))):
         limits.append(getattr(text, "sliding_window", None))
-    if "chunked_attention" in kinds:
+    if windows and "chunked_attention" in kinds:
         limits.append(getattr(text, "attention_chunk_size", None))
     return min((limit for limit in limits if limit), default=0)
 

@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from safebench.errors import ModelError
 from safebench.policies import load_policy
 
+from .attention import pick_layout
 from .device import choose_threads, pick_attention, pick_device, pick_dtype
 from .hf_model import HfModel
-from .layouts import pick_layout, shared_prefixes
+from .layouts import pick_layout as pick_prompt_layout
+from .layouts import shared_prefixes
 from .limits import refuse_recurrent
 from .locate import EMBEDDED, locate
 from .tokens import Encoder
@@ -71,12 +73,13 @@ def load_guard(options: GuardOptions) -> Guard:
         network = _with_adapter(network, options.adapter)
     choose_threads(network, device)
     encoder = Encoder(tokenizer)
-    layout = pick_layout(options.format, tokenizer, policy, found.label)
+    layout = pick_prompt_layout(options.format, tokenizer, policy, found.label)
     model = HfModel(
         network,
         token_bytes(tokenizer, _vocabulary_size(network, tokenizer, found.label)),
         end_tokens(network, tokenizer),
         shared_prefixes(layout, encoder),
+        pick_layout(options.layout, network.config),
     )
     label = found.label
     if options.adapter:

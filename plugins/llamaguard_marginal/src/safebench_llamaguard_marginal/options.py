@@ -7,6 +7,14 @@ from typing import Literal
 
 from safebench.errors import OptionError
 
+Attention = Literal[
+    "auto",
+    "sdpa",
+    "eager",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+]
 Format = Literal[
     "auto", "chat", "instruct", "llama-guard-1", "llama-guard-2", "llama-guard-3"
 ]
@@ -24,6 +32,12 @@ class GuardOptions:
     which the worst counts. `batch_tokens` bounds a batch, padding included. `eps`,
     `max_nodes`, `max_new_tokens` and `grammar` shape the tree.
 
+    `layout` says how trees go through the network: ``tree`` is one row a prompt and a
+    mask, ``rows`` one row a node, for kernels that take no mask and for layers with
+    windows. `draft` runs the canonical spellings after an opener along with the prompt
+    (``off``: not; ``auto``: after the likeliest one, except on a CPU). `refill` lets
+    prompts of the same shard into a batch of which fewer than half are unfinished.
+
     `stop` says when a tree is grown enough: ``eps`` expands what is at least so likely;
     the others expand the likeliest first, `width` a wave, until `max_nodes`, a ``gap``
     of `delta`, or certainty about decisions at `tau`. `mc_samples` verdicts a tree are
@@ -35,12 +49,15 @@ class GuardOptions:
     adapter: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     device: str = "auto"
-    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    attention: Attention = "auto"
+    layout: Literal["auto", "tree", "rows"] = "auto"
     policy: str = "llama-guard-3"
     format: Format = "auto"
     max_length: int = 0
     truncation: Literal["left", "right", "windows"] = "left"
     batch_tokens: int = 0
+    draft: str = "auto"
+    refill: Literal["off", "on"] = "off"
     eps: float = 1e-3
     max_nodes: int = 256
     max_new_tokens: int = 0
@@ -59,6 +76,11 @@ class GuardOptions:
         for name in ("max_length", "batch_tokens", "max_new_tokens", "mc_samples"):
             if getattr(self, name) < 0:
                 raise OptionError(f"llamaguard: {name} is a count, 0 or more")
+        if self.layout == "tree" and self.attention.startswith("flash"):
+            raise OptionError(
+                f"llamaguard: attention={self.attention} takes no mask of a tree; "
+                "layout=rows would work"
+            )
         if not 0 <= self.eps < 1:
             raise OptionError(f"llamaguard: eps={self.eps} is no mass in [0, 1)")
         if not 0 < self.seed_top_p <= 1:

@@ -13,8 +13,12 @@ import numpy as np
 import torch
 from transformers import AttentionInterface, DynamicCache
 
+from .columns import picked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .columns import Kept
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -97,6 +101,43 @@ class PackedCache(DynamicCache):
         self.rows = len(indices)
         self._buffers = [(k[indices], v[indices]) for k, v in self._buffers]
 
+    def join(self, keep: Kept, other: PackedCache, more: Kept, width: int) -> None:
+        """Keep some rows and columns, and take over some of another cache.
+
+        Both then have `width` columns. Prefixes that differ become the rows' own.
+        """
+        skip = self._prefix
+        if skip != other._prefix or not _same(self.shared, other.shared):
+            self._unshare()
+            other._unshare()
+            skip = 0
+        self.rows = len(keep.rows) + len(more.rows)
+        self._width = width - skip
+        self._buffers = [
+            (
+                _joined(k, keep, a, more, width, skip),
+                _joined(v, keep, b, more, width, skip),
+            )
+            for (k, v), (a, b) in zip(self._buffers, other._buffers, strict=True)
+        ]
+
+    @property
+    def _prefix(self) -> int:
+        return int(self.shared[0][0].shape[2]) if self.shared else 0
+
+    def _unshare(self) -> None:
+        """Let every row have the prefix as columns of its own."""
+        if not self.shared:
+            return
+        spread = []
+        for pair, own in zip(self.shared, self._buffers, strict=True):
+            shape = (self.rows, -1, -1, -1)
+            wide = [states.transpose(1, 2).expand(shape) for states in pair]
+            joined = [torch.cat([a, b], dim=1) for a, b in zip(wide, own, strict=True)]
+            spread.append((joined[0], joined[1]))
+        self._width += self._prefix
+        self._buffers, self.shared = spread, []
+
     def _room(self, states: torch.Tensor) -> torch.Tensor:
         _, heads, _, size = states.shape
         return states.new_zeros(self.rows, self._width + _SPARE, heads, size)
@@ -104,6 +145,24 @@ class PackedCache(DynamicCache):
     def _grown(self, old: torch.Tensor) -> torch.Tensor:
         extra = self._width + _SPARE - old.shape[1]
         return torch.cat([old, old.new_zeros(len(old), extra, *old.shape[2:])], dim=1)
+
+
+def _same(one: Layers, other: Layers) -> bool:
+    """Tell whether two prefixes are views of the same memory."""
+    if not one or not other:
+        return not one and not other
+    return one[0][0].data_ptr() == other[0][0].data_ptr()
+
+
+def _joined(
+    one: torch.Tensor,
+    keep: Kept,
+    other: torch.Tensor,
+    more: Kept,
+    width: int,
+    skip: int,
+) -> torch.Tensor:
+    return torch.cat([picked(one, keep, width, skip), picked(other, more, width, skip)])
 
 
 def run_packed(

@@ -22,6 +22,12 @@ def left_padded(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
     return tokens, np.arange(width) >= width - lengths[:, None]
 
 
+def right_padded(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
+    """Return token ids (B, Q), padded with 0 on the right, and which are real."""
+    tokens, real = left_padded([row[::-1] for row in rows])
+    return tokens[:, ::-1].copy(), real[:, ::-1].copy()
+
+
 def prefill_mask(columns: Array, width: int) -> Array:
     """Return (B, Q, T): causal over real columns; padded queries see themselves.
 
@@ -33,3 +39,18 @@ def prefill_mask(columns: Array, width: int) -> Array:
     own = np.arange(total) == np.arange(total - width, total)[:, None]
     causal: Array = (columns[:, None] & reach) | own
     return causal
+
+
+def drafted_mask(columns: Array, width: int, lineage: Array) -> Array:
+    """Return (B, Q + n, T + n): as `prefill_mask`, then a static tree of n nodes.
+
+    A node sees its prompt's real columns and its `lineage` (n, n); no prompt sees it.
+    """
+    if not len(lineage):
+        return prefill_mask(columns, width)
+    (rows, total), extra = columns.shape, len(lineage)
+    visible = np.zeros((rows, width + extra, total + extra), dtype=bool)
+    visible[:, :width, :total] = prefill_mask(columns, width)
+    visible[:, width:, :total] = columns[:, None]
+    visible[:, width:, total:] = lineage
+    return visible

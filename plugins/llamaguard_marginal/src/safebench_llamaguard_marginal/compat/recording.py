@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from safebench_llamaguard_marginal.asking import Asked
     from safebench_llamaguard_marginal.batching import Batcher
+    from safebench_llamaguard_marginal.tokens import Fitted
 
     from .search import SeedSearch
 
@@ -42,17 +43,34 @@ def record_searches(
         passes = (search.forward_calls - calls) / len(batch)
         for offset, index in enumerate(batch):
             rows[places[index]] = at + offset
-            traces[places[index]] = Trace(
-                tokens_in=len(prompts[index]),
-                forward_passes=passes,
-                seconds=spent,
-                error=None if found else NO_MEMORY,
-            )
+            trace = _trace(search, asked[places[index]].prompts[0], found, offset)
+            trace.seconds, trace.forward_passes = spent, passes
+            traces[places[index]] = trace
         at, since, calls = at + len(batch), time.perf_counter(), search.forward_calls
         tick(len(batch))
     return Recording(
         evidence={SeedTree: SeedTree.concat(trees).take(rows)}, traces=traces
     )
+
+
+def _trace(
+    search: SeedSearch, prompt: Fitted, found: SeedTree | None, row: int
+) -> Trace:
+    """Return what one search took and said: nodes, the greedy verdict, forced words."""
+    trace = Trace(
+        tokens_in=len(prompt.ids),
+        tokens_dropped=prompt.dropped,
+        dropped_side=prompt.side,
+    )
+    if found is None:
+        trace.error = NO_MEMORY
+        return trace
+    one = found.take([row])
+    said = one["said"].tolist()
+    nodes = int(one["expanded"].sum()) - 1  # the root is the prompt's last token
+    trace.tokens_out = nodes + len(said) + len(search.forced_tokens)
+    trace.raw = search.text(said)
+    return trace
 
 
 def blank(search: SeedSearch) -> SeedTree:

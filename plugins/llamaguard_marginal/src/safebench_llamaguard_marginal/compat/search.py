@@ -109,6 +109,16 @@ class SeedSearch:
         return self._model.forward_calls
 
     @property
+    def forced_tokens(self) -> list[int]:
+        """The words after which the logits of labels are read."""
+        return [int(token) for token in self._vocabulary.spell(self._forced)]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say."""
+        said = b"".join(self._vocabulary.pieces[token] for token in tokens)
+        return said.decode(errors="replace")
+
+    @property
     def meta(self) -> dict[str, Any]:
         """What is the same for all samples, as JSON values."""
         return {
@@ -221,7 +231,7 @@ class SeedSearch:
     def _label_logits(self, session: Numbered, batch: int) -> Array:
         """Return the logits of labels' second tokens after the forced words, (B, L)."""
         rows, handles, logits = np.arange(batch), np.full(batch, -1), session.roots()
-        for token in self._vocabulary.spell(self._forced):
+        for token in self.forced_tokens:
             logits, handles = session.expand(rows, handles, np.full(batch, token))
         spelled = [self._vocabulary.spell(label) for label in self._grammar.labels]
         out = np.full((batch, len(spelled)), np.nan)

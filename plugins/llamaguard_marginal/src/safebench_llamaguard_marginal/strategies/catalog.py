@@ -122,6 +122,7 @@ SPECS: list[StrategySpec] = [
         "verdict_entropy",
         "P(unsafe); unsure where verdicts of different meaning are likely",
         "score probability categories uncertainty bounds",
+        options="verdict_entropy:VerdictEntropyOptions",
     ),
     _unsure("msp", "how unlikely the written verdict is"),
     _unsure("perplexity", "how unlikely its tokens are on average"),

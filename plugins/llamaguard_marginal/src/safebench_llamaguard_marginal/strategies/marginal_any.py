@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from safebench.engine.cut import Bounds, Cut
-from safebench.engine.estimates import label_drawn, level_drawn
+from safebench.engine.cut import Cut
 from safebench.evidence import VerdictTree
 from safebench.judgements import Judgements
 
+from .points import label_point, level_point
 from .reading import INVALID, Columns, entropy, reasons, silent, without
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from safebench.evidence.bundle import Bundle
     from safebench.judgements import Context
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
-    Point = Literal["lower", "mid", "renorm", "mc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
     positive = grammar.positives(context.task, options.positive)
     failed = silent(cut)
     level, label = cut.level_bounds(positive), cut.label_bounds
-    score = without(_level_point(cut, positive, level, options.point), failed)
+    score = without(level_point(cut, positive, options.point), failed)
     columns = Columns(grammar, context.policy)
     return Judgements(
         size=len(tree),
@@ -59,9 +56,7 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
         lower=without(level.lower, failed),
         upper=without(level.upper, failed),
         labels=columns.names,
-        categories=columns.place(
-            without(_label_point(cut, label, options.point), failed)
-        ),
+        categories=columns.place(without(label_point(cut, options.point), failed)),
         category_lower=columns.place(without(label.lower, failed)),
         category_upper=columns.place(without(label.upper, failed)),
         uncertainty=binary_entropy(score),
@@ -72,25 +67,3 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
 def binary_entropy(p: Floats) -> Floats:
     """Return the entropy (nats) of a yes with probability p; 0 at 0 and 1."""
     return entropy(np.stack([p, 1.0 - p], axis=-1))
-
-
-def _level_point(
-    cut: Cut, positive: Sequence[bool], bounds: Bounds, point: Point
-) -> Floats:
-    if point == "renorm":
-        return cut.level_renormed(positive)
-    if point == "mc":
-        return level_drawn(cut, positive)
-    return _between(bounds, point)
-
-
-def _label_point(cut: Cut, bounds: Bounds, point: Point) -> Floats:
-    if point == "renorm":
-        return cut.label_renormed()
-    return label_drawn(cut) if point == "mc" else _between(bounds, point)
-
-
-def _between(bounds: Bounds, point: Point) -> Floats:
-    lower, upper = bounds
-    middle: Floats = lower if point == "lower" else (lower + upper) / 2
-    return middle

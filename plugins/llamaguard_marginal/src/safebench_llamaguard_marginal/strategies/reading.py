@@ -114,9 +114,13 @@ def entropy(p: Floats) -> Floats:
 
 
 def with_none(p: Floats) -> Floats:
-    """Append to p (B, C) the probability of none of them."""
-    none = np.clip(1.0 - p.sum(axis=1, keepdims=True), 0.0, None)
-    whole: Floats = np.hstack([p, none])
+    """Append to p (B, C) the probability of none of them.
+
+    Where points between bounds exceed 1 together, they are scaled to sum to 1.
+    """
+    total = p.sum(axis=1, keepdims=True)
+    none = np.clip(1.0 - total, 0.0, None)
+    whole: Floats = np.hstack([p, none]) / np.maximum(total, 1.0)
     return whole
 
 

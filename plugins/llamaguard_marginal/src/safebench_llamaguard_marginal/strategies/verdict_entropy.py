@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from safebench.engine.cut import Cut
 from safebench.evidence import VerdictTree
 from safebench.judgements import Judgements
 
-from .reading import INVALID, Columns, PositiveOptions, reasons, silent, without
+from .points import label_point, level_point
+from .reading import INVALID, Columns, reasons, silent, without
 
 if TYPE_CHECKING:
     from safebench.engine.grammar import Grammar
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictEntropyOptions:
+    """Score and categories are those of `marginal_any`, and so are its options."""
+
+    point: Literal["lower", "mid", "renorm", "mc"] = "lower"
+    positive: tuple[str, ...] = ()
 
 
 class Outcomes(NamedTuple):
@@ -48,20 +58,21 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
     bounds put that mass on the likeliest outcome, or spread it over all verdicts. Score
     and categories as `marginal_any`.
     """
-    options = context.options or PositiveOptions()
+    options = context.options or VerdictEntropyOptions()
     cut = evidence[VerdictTree].once(Cut)
     grammar = cut.table.grammar
+    positive = grammar.positives(context.task, options.positive)
     failed = silent(cut)
-    level = cut.level_bounds(grammar.positives(context.task, options.positive))
+    level = cut.level_bounds(positive)
     columns = Columns(grammar, context.policy)
     found = verdict_entropy(cut)
     return Judgements(
         size=len(failed),
-        score=without(level.lower, failed),
+        score=without(level_point(cut, positive, options.point), failed),
         lower=without(level.lower, failed),
         upper=without(level.upper, failed),
         labels=columns.names,
-        categories=columns.place(without(cut.label_bounds.lower, failed)),
+        categories=columns.place(without(label_point(cut, options.point), failed)),
         category_lower=columns.place(without(cut.label_bounds.lower, failed)),
         category_upper=columns.place(without(cut.label_bounds.upper, failed)),
         uncertainty=found.value,
