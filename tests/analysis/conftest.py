@@ -17,6 +17,7 @@ from safebench.records import Turn, content_hash
 from safebench.results import Row, merge_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MEMBERS = ("m1", "m2", "m3")
@@ -67,6 +68,7 @@ class FakeRun:
         probability: bool = True,
         failed: tuple[int, ...] = (),
         dataset: str = "prompts.jsonl",
+        groups: Sequence[str] = (),
     ) -> None:
         """Write predictions and the result rows that say what the score is."""
         n = len(self.prompts)
@@ -100,6 +102,8 @@ class FakeRun:
             }
             for i in range(n)
         ]
+        for line, group in zip(lines, groups, strict=False):
+            line["group"] = group
         folder = self.folder / "predictions" / classifier / f"{dataset}.all"
         folder.mkdir(parents=True, exist_ok=True)
         text = "\n".join(map(json.dumps, lines)) + "\n"

@@ -24,7 +24,8 @@ class Predictions:
     judgement. `threshold` is that of the decisions, `probability` whether the score
     claims to be one; both from the stored results. `facts` are what the dataset says
     of each sample, None where it could not be read again. `sets` names the dataset of
-    each sample: more than one after `pooled`.
+    each sample: more than one after `pooled`. `group` is empty for predictions that
+    were stored without it.
     """
 
     classifier: str
@@ -45,6 +46,7 @@ class Predictions:
     threshold: float | None = None
     probability: bool = False
     facts: tuple[Facts | None, ...] = ()
+    group: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -72,6 +74,8 @@ class Predictions:
     @property
     def groups(self) -> list[str]:
         """What belongs together: the dataset's groups, else equal conversations."""
+        if self.group:
+            return list(self.group)
         facts = self.facts or (None,) * self.n
         pairs = zip(facts, self.content, strict=True)
         return [fact.group if fact else content for fact, content in pairs]
@@ -91,11 +95,13 @@ def pooled(parts: Sequence[Predictions]) -> Predictions:
         name: tuple(item for part in parts for item in getattr(part, name))
         for name in ("ids", "content", "sets", "categories", "errors")
     }
+    stored = all(part.group for part in parts)
     facts = tuple(f for part in parts for f in part.facts or (None,) * part.n)
     return replace(
         first,
         dataset=f"all {len(parts)} sets",
         probability=all(part.probability for part in parts),
         facts=facts,
+        group=tuple(g for part in parts for g in part.group) if stored else (),
         **joined,
     )

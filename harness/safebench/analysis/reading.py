@@ -172,6 +172,7 @@ def _columns(lines: list[Line], head: Head, rows: list[Row], part: str) -> Predi
         task=lines[0]["task"],
         ids=tuple(line["id"] for line in kept),
         content=tuple(line["content"] for line in kept),
+        group=_groups(kept),
         sets=(name,) * len(kept),
         categories=tuple(_categories(line["gold_categories"]) for line in kept),
         errors=tuple(line["error"] for line in kept),
@@ -185,6 +186,12 @@ def _columns(lines: list[Line], head: Head, rows: list[Row], part: str) -> Predi
             row.metric == "brier" and row.value is not None for row in rows
         ),
     )
+
+
+def _groups(lines: list[Line]) -> tuple[str, ...]:
+    """Return the stored groups, or none if any line was written without one."""
+    found = [line.get("group") for line in lines]
+    return tuple(g for g in found if g) if all(found) else ()
 
 
 def _floats(lines: list[Line], name: str) -> Any:

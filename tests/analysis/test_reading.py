@@ -1,0 +1,35 @@
+"""Stored predictions come back with the groups that they were written with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safebench.analysis.predictions import pooled
+from safebench.analysis.reading import read_predictions
+
+if TYPE_CHECKING:
+    from .conftest import FakeRun
+
+SCORE = [0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.1, 0.3]
+GROUPS = ["a", "a", "b", "b", "c", "c", "d", "d"]
+
+
+def test_groups_are_read_without_the_dataset(run: FakeRun) -> None:
+    """No dataset file is there: the lines themselves say what belongs together."""
+    run.folder.mkdir()
+    run.predict(score=SCORE, groups=GROUPS)
+
+    (found,) = read_predictions(run.folder)
+
+    assert GROUPS == found.groups
+    assert GROUPS * 2 == pooled([found, found]).groups
+
+
+def test_lines_without_groups_fall_back_to_equal_conversations(run: FakeRun) -> None:
+    """One line of eight has no group: none is used, each text is its own."""
+    run.folder.mkdir()
+    run.predict(score=SCORE, groups=GROUPS[:7])
+
+    (found,) = read_predictions(run.folder)
+
+    assert run.content == found.groups
