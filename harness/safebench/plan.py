@@ -29,6 +29,20 @@ class Skipped:
         return f"{self.left} x {self.right}: {self.reason}"
 
 
+def told(skipped: Sequence[Skipped]) -> list[str]:
+    """Return a line for each pair, or one for all that fail for the same reason."""
+    alike: dict[tuple[str, str], list[Skipped]] = {}
+    for pair in skipped:
+        why = pair.reason.removeprefix(f"{pair.right} ")
+        alike.setdefault((pair.left, why), []).append(pair)
+    return [
+        str(pairs[0])
+        if len(pairs) == 1
+        else f"{left} x {', '.join(pair.right for pair in pairs)}: each {why}"
+        for (left, why), pairs in alike.items()
+    ]
+
+
 def recorded(classifier: ClassifierSpec) -> Fields:
     """Return what a classifier records or can record, with optional fields."""
     return fields_by_kind(classifier.on_request) | fields_by_kind(classifier.provides)

@@ -10,7 +10,7 @@ import pytest
 from safebench import ClassifierSpec, StrategySpec
 from safebench.evidence import Evidence, Scores
 from safebench.evidence.bundle import Bundle
-from safebench.plan import sources, unmet
+from safebench.plan import Skipped, sources, told, unmet
 
 
 class Whole(Evidence):
@@ -103,3 +103,15 @@ def test_optional_fields_must_be_provided_where_they_are_needed() -> None:
 
     assert ["Half.spare"] == unmet(without, needs)
     assert [] == unmet(filled, needs)
+
+
+def test_pairs_that_fail_alike_share_a_line() -> None:
+    """Three of one reason are told at once, one of another alone."""
+    pairs = [Skipped("keyword", n, f"{n} needs VerdictTree") for n in ("a", "b", "c")]
+
+    lines = told([*pairs, Skipped("keyword", "d", "d needs Cost")])
+
+    assert lines == [
+        "keyword x a, b, c: each needs VerdictTree",
+        "keyword x d: d needs Cost",
+    ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .base import Evidence
-from .kinds import GreedyPath, MemberLogits, Scores, SeedTree, VerdictTree
+from .kinds import Cost, GreedyPath, MemberLogits, Scores, SeedTree, VerdictTree
 
 __all__ = [
+    "Cost",
     "Evidence",
     "GreedyPath",
     "MemberLogits",

@@ -21,8 +21,9 @@ class VerdictTree(Evidence):
     `state` is that of the grammar's automaton, `level` the committed one (-1: none),
     `label` the one closed by this token (-1), `labels_mask` those closed on the path,
     `slot` how many, repeats counted, `pending` the trie node of a label not yet closed
-    (-1). `flags`: greedy 1, forced 2, malformed 4, opener 8 (a level may start here),
-    start 16 (labels branch below). `status`: open 0, expanded 1, ended 2.
+    (-1). `flags`: greedy 1, forced 2, malformed 4, opener 8 (a level may start here, or
+    a token that holds one), start 16 (labels branch below). `status`: open 0, expanded
+    1, ended 2.
 
     Expanded nodes split the conditional mass of the children that were not kept:
     kept + `stop` + `closed` + `rest` = 1. After `stop` the verdict is what it would be
@@ -147,3 +148,14 @@ class MemberLogits(Evidence):
     """
 
     SCHEMA = {"logits": ("f32", "W,M,C")}
+
+
+class Cost(Evidence):
+    """One number a sample without a unit: below 0 is safe, and more is worse.
+
+    `meta`: ``bias`` and ``temperature``, with which P(harm) is the logistic function
+    of (value - bias) / temperature, and ``n_calibration``, the labels that they were
+    fitted on; bias and temperature are null where the model carries none.
+    """
+
+    SCHEMA = {"value": ("f64", "B")}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .style import BLUE, INK, MUTED, VERMILION, new_figure, share_axis, titled
+from .style import BLUE, INK, MUTED, PAPER, VERMILION, new_figure, share_axis, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,9 @@ def reliability(found: Calibration, about: str) -> Figure:
         0.02, 0.97,
         f"ECE {found.ece:.3f}\n(perfect: {found.null_mean:.3f}, 95 % below "
         f"{found.null_p95:.3f})\nBrier {found.brier:.3f}",
-        transform=top.transAxes, va="top", fontsize=9,
+        transform=top.transAxes, va="top", fontsize=9, zorder=4,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85,
+              "pad": 2},
     )  # fmt: skip
     top.plot(said, seen, color=BLUE, linewidth=1, alpha=0.45, zorder=2.5)
     top.set_ylabel("share that is positive")

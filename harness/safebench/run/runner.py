@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import IncompatibleError
 from safebench.files import write_lines
+from safebench.plan import told
 
 from .grid import Grid, build_grid
 from .judging import judge
@@ -62,7 +63,8 @@ class Runner:
 
     def run(self) -> Report:
         """Run every cell of the grid; raises KeyboardInterrupt if interrupted."""
-        report = Report(self.folder, notes=[f"skipped {s}" for s in self.grid.skipped])
+        skipped = [f"skipped {line}" for line in told(self.grid.skipped)]
+        report = Report(self.folder, notes=skipped)
         with locked(self.folder):
             manifest = Manifest(self.folder, self.identity)
             self._write_config()
