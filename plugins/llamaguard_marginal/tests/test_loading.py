@@ -12,9 +12,9 @@ import torch
 
 from safebench.errors import ModelError, OptionError
 from safebench.evidence import VerdictTree
+from safebench.neural.device import pick_device, pick_dtype
 from safebench.records import Sample, Turn
 from safebench_llamaguard_marginal.classifier import LlamaGuard
-from safebench_llamaguard_marginal.device import pick_device, pick_dtype
 from safebench_llamaguard_marginal.limits import prompt_limit, refuse_recurrent
 from safebench_llamaguard_marginal.loading import load_guard
 from safebench_llamaguard_marginal.options import GuardOptions

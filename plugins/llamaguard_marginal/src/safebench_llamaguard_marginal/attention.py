@@ -1,4 +1,4 @@
-"""Which networks can be given a mask for a whole tree, and which need a row a node."""
+"""Which kernel a network runs, and whether it takes a mask for a whole tree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from typing import Any, Literal
 
 Layout = Literal["tree", "rows"]
 _LIMITED = frozenset({"sliding_attention", "chunked_attention"})
+
+
+def pick_attention(wanted: str, config: Any) -> str:
+    """Return the attention kernel; "auto" is sdpa where the model can use it."""
+    if wanted != "auto":
+        return wanted
+    text = config.get_text_config()
+    # Soft-capped attention scores (Gemma 2) exist in the eager kernel alone.
+    return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
 
 
 def pick_layout(wanted: str, config: Any) -> Layout:

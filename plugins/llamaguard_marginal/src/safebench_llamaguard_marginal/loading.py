@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
-from safetensors import SafetensorError
 
 from safebench.errors import ModelError
+from safebench.neural.device import choose_threads, pick_device, pick_dtype
+from safebench.neural.loading import one_line, quiet
 from safebench.policies import load_policy
 
-from .attention import pick_layout
-from .device import choose_threads, pick_attention, pick_device, pick_dtype
+from .attention import pick_attention, pick_layout
 from .hf_model import HfModel
 from .layouts import pick_layout as pick_prompt_layout
 from .layouts import shared_prefixes
@@ -26,25 +22,15 @@ from .tokens import Encoder
 from .vocabulary import token_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import torch
 
     from safebench.policies import Policy
 
     from .options import GuardOptions
     from .prompts import Layout
 
-# What Hugging Face libraries raise for files that are damaged or do not fit.
-_LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    ImportError,
-    RuntimeError,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
 # Either may end a verdict, whatever a checkpoint's generation_config says.
 _ENDINGS = ("<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<end_of_turn>", "</s>")
 
@@ -66,7 +52,8 @@ def load_guard(options: GuardOptions) -> Guard:
     policy = load_policy(options.policy)
     found = locate(options.model, options.revision)
     device = pick_device(options.device)
-    with _quiet(), _one_line(found.label):
+    hint = "; reinstall this plugin" if found.label == EMBEDDED else ""
+    with quiet(), one_line(found.label, hint=hint):
         tokenizer = _load_tokenizer(found.folder, found.label)
         network = _load_network(found.folder, found.label, device, options)
     if options.adapter:
@@ -149,7 +136,7 @@ def _with_adapter(network: Any, adapter: str) -> Any:
     import peft
 
     found = locate(adapter, what="adapter")
-    with _quiet(), _one_line(found.label, "adapter"):
+    with quiet(), one_line(found.label, "adapter"):
         wrapped = peft.PeftModel.from_pretrained(network, found.folder)
     if wrapped.active_peft_config.is_prompt_learning:
         raise ModelError(
@@ -167,37 +154,3 @@ def _vocabulary_size(network: Any, tokenizer: Any, label: str) -> int:
             f"{size}; they belong to different models"
         )
     return size
-
-
-@contextmanager
-def _one_line(label: str, what: str = "model") -> Iterator[None]:
-    """Turn a library's failure to load into one line that names the model."""
-    hint = "; reinstall this plugin" if label == EMBEDDED else ""
-    try:
-        yield
-    except _LOAD_ERRORS as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            reason = "it does not fit into the device's memory; try dtype or device"
-        else:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(
-            f"{what} {label!r} cannot be loaded: {reason}{hint}"
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Hugging Face log lines, progress bars and notices of what will change."""
-    logging: Any = transformers.utils.logging
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()

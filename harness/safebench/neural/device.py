@@ -1,15 +1,18 @@
-"""Choose device, number format and attention, or say why a choice cannot be had."""
+"""Choose device, number format and threads, or say why a choice cannot be had."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from safebench.errors import ModelError, OptionError, nearest
 
-_SMALL = 20_000_000  # parameters
+SMALL = 20_000_000  # parameters that one thread of a busy machine serves best
 _KINDS = ("auto", "cpu", "cuda", "mps", "xpu")
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16 = ("amx_bf16", "avx512_bf16")
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -37,7 +40,10 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Return the number format; "auto" is bfloat16 on a GPU and float32 elsewhere."""
+    """Return the number format for judging.
+
+    "auto" is half precision on a GPU (bfloat16 where it has that), float32 elsewhere.
+    """
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
@@ -46,23 +52,32 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def pick_attention(wanted: str, config: Any) -> str:
-    """Return the attention kernel; "auto" is sdpa where the model can use it."""
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """Return bf16, fp16 or fp32 for training; "auto" is bf16 where hardware has it."""
     if wanted != "auto":
         return wanted
-    text = config.get_text_config()
-    # Soft-capped attention scores (Gemma 2) exist in the eager kernel alone.
-    return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if device.type == "cpu" and cpu_has_bf16() else "fp32"
 
 
-def choose_threads(network: Any, device: torch.device) -> None:
-    """Let a small model on a CPU run on one thread.
+def cpu_has_bf16(info: Path = _CPU_INFO) -> bool:
+    """Tell whether the CPU multiplies in bfloat16; emulated, it is slower than fp32."""
+    try:
+        flags = info.read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(flag in flags for flag in _BF16)
+
+
+def choose_threads(network: Any, device: torch.device, small: int = SMALL) -> None:
+    """Let a model below `small` parameters on a CPU run on one thread.
 
     Its operations are too short to share: on a busy machine, handing them around made
     the same run seven times slower.
     """
     size = sum(weights.numel() for weights in network.parameters())
-    if device.type == "cpu" and size < _SMALL:
+    if device.type == "cpu" and size < small:
         torch.set_num_threads(1)
 
 
