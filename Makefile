@@ -6,6 +6,9 @@ SAFEBENCH := $(BIN)/safebench
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml requirements-dev.txt constraints.txt $(wildcard plugins/*/pyproject.toml)
 
+# Test files run side by side in so many processes.
+WORKERS ?= 2
+
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test check format docs wheels clean
@@ -16,7 +19,7 @@ run: $(INSTALLED)
 	$(SAFEBENCH) leaderboard runs/llamaguard-starter
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Ensembles of encoders: the classifier and trainer `bert_ensemble`, and baselines."""

@@ -1,0 +1,157 @@
+"""The options of training and of judging; nothing heavy is imported to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from safebench.errors import OptionError
+
+Device = str
+FROZEN = "-frozen"
+TFIDF = "tfidf"
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How an ensemble is trained; the defaults are those of the published recipe.
+
+    `base` is an encoder (hub id, folder, ``minilm``), or one of the baselines
+    ``tfidf`` and ``minilm-frozen``, which have no members.
+    """
+
+    members: int = field(default=6, metadata=_help("How many encoders."))
+    base: str = field(
+        default="distilbert-base-uncased",
+        metadata=_help(
+            "Encoder to start from: hub id, folder or minilm; or tfidf, minilm-frozen."
+        ),
+    )
+    bases: tuple[str, ...] = field(
+        default=(), metadata=_help("Encoders for the members in turn.")
+    )
+    revision: str = field(default="", metadata=_help("Hub revision of the base."))
+    epochs: float = field(default=3.0, metadata=_help("Passes over the training rows."))
+    batch_size: int = field(default=16, metadata=_help("Rows a step."))
+    grad_accumulation: int = field(default=1, metadata=_help("Batches a step."))
+    lr: float = field(default=1e-5, metadata=_help("Peak learning rate."))
+    warmup: float = field(
+        default=0.0, metadata=_help("Share of the steps with a rising learning rate.")
+    )
+    weight_decay: float = field(default=0.0, metadata=_help("Weight decay of AdamW."))
+    max_length: int = field(default=256, metadata=_help("Tokens a prompt is cut to."))
+    patience: int = field(
+        default=2,
+        metadata=_help("Epochs without a better validation F1 before the end."),
+    )
+    bagging: bool = field(
+        default=False, metadata=_help("Draw each member's rows anew.")
+    )
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = field(
+        default="auto",
+        metadata=_help("Number format of the arithmetic; weights stay in fp32."),
+    )
+    device: Device = field(
+        default="auto", metadata=_help("auto, cpu, cuda, mps or xpu.")
+    )
+    parallel: Literal["none", "processes"] = field(
+        default="none",
+        metadata=_help(
+            "Train members one after another, or in processes side by side."
+        ),
+    )
+    workers: int = field(
+        default=0, metadata=_help("Processes; 0: one a GPU, two on a CPU.")
+    )
+    eval_tokens: int = field(
+        default=16384, metadata=_help("Tokens an evaluation batch holds, padding too.")
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("members", "batch_size", "grad_accumulation", "patience"):
+            self._at_least(name, 1)
+        self._at_least("max_length", 8)  # special tokens and a few words
+        self._at_least("eval_tokens", 1)
+        self._at_least("workers", 0)
+        for name in ("epochs", "lr"):
+            if getattr(self, name) <= 0:
+                raise OptionError(f"{name}: above 0, got {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise OptionError(f"warmup: a share in [0, 1), got {self.warmup}")
+        if len(self.bases) > self.members:
+            raise OptionError(
+                f"bases: {len(self.bases)} are named for {self.members} members"
+            )
+        if ":" in self.device:
+            raise OptionError(
+                f"device: a kind such as cuda, not {self.device!r}; choose among GPUs "
+                "with CUDA_VISIBLE_DEVICES"
+            )
+
+    def _at_least(self, name: str, least: int) -> None:
+        if getattr(self, name) < least:
+            raise OptionError(f"{name}: at least {least}, got {getattr(self, name)}")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The base of each member, in order."""
+        names = self.bases or (self.base,)
+        return tuple(names[i % len(names)] for i in range(self.members))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleOptions:
+    """Which ensemble is asked, and how.
+
+    `model` is a trained ensemble's folder, or any sequence-classification checkpoint
+    (folder or hub id) as an ensemble of one. `harmful` names its classes that mean
+    harm ("a+b"), where their names do not tell; `task` what they answer. A text
+    longer than `max_length` (0: the model's own) is read in windows that overlap by a
+    quarter, at most `max_windows`, or cut at its ``right`` end. `batch_tokens` bounds
+    a batch, padding included (0: by device).
+    """
+
+    model: str = ""
+    revision: str = ""
+    harmful: tuple[str, ...] = ()
+    task: Literal["", "prompt_harm", "response_harm"] = ""
+    max_length: int = 0
+    truncation: Literal["windows", "right"] = "windows"
+    max_windows: int = 32
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Device = "auto"
+    batch_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "batch_tokens"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"bert_ensemble: {name} is a count, 0 or more")
+        if self.max_windows < 1:
+            raise OptionError("bert_ensemble: max_windows is at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TfidfOptions:
+    """`model`: the folder that ``safebench train bert_ensemble --base tfidf`` left."""
+
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenOptions:
+    """Which frozen encoder is asked (a training's folder), and how it runs.
+
+    `max_length`, `truncation`, `max_windows` and `batch_tokens` as for an ensemble.
+    """
+
+    model: str = ""
+    max_length: int = 0
+    truncation: Literal["windows", "right"] = "windows"
+    max_windows: int = 32
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Device = "auto"
+    batch_tokens: int = 0

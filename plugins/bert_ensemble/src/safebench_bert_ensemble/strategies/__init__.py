@@ -1,0 +1,1 @@
+"""Readings of members' logits: pooled scores, and how much members disagree."""
