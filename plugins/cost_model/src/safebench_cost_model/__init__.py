@@ -1,0 +1,1 @@
+"""Cost models for safebench: below 0 is safe, and more is worse."""

@@ -1,0 +1,12 @@
+"""Names of what stands in an artifact's folder."""
+
+from __future__ import annotations
+
+KIND = "cost_model"
+KIND_TFIDF = "cost_tfidf"
+WHOLE = "model"  # all weights, as Hugging Face libraries load them
+ADAPTER = "adapter"  # adapters and head, on a base that the manifest names
+TUNED = "sft"  # the base after the supervised stage
+BASELINE = "tfidf"
+CHECKPOINTS = "checkpoints"
+TUNED_CHECKPOINTS = "sft-checkpoints"

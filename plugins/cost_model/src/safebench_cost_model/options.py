@@ -1,0 +1,108 @@
+"""What can be chosen when a cost model is trained, and when it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TFIDF = "tfidf"
+MINILM = "minilm"
+
+
+def _say(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a cost model is trained; 0 where a number depends on the base."""
+
+    base: str = _say(
+        "Qwen/Qwen3-0.6B-Base",
+        "hub id or folder of a decoder or an encoder, minilm, or tfidf (a baseline)",
+    )
+    revision: str = _say("", "hub commit of the base")
+    full: bool = _say(default=False, text="train all weights, not adapters (LoRA)")
+    pooling: Literal["own", "mean"] = _say(
+        "own",
+        "what an encoder's cost is read from: its own pooling, or the mean states of "
+        "prompt and response",
+    )
+    layers: int = _say(0, "layers of the base that are kept, from below; 0: all")
+    sft: bool = _say(
+        default=False, text="first learn to write the safer responses (decoders)"
+    )
+    epochs: float = _say(3.0, "passes over the training pairs")
+    batch: int = _say(16, "pairs in one step")
+    lr: float = _say(0.0, "peak learning rate; 0: 1e-4 for adapters, 2e-5 for all")
+    max_length: int = _say(
+        512, "tokens of prompt and response; prompts lose their left"
+    )
+    w_rank: float = _say(2.0, "weight of the ranking term")
+    w_sign: float = _say(1.0, "weight of the two sign terms")
+    margin: float = _say(
+        0.5, "gap asked for per level of severity, where there are any"
+    )
+    reg: float = _say(1e-3, "weight of the mean squared cost")
+    smoothing: float = _say(0.0, "share of every label that is moved to one half")
+    lora_r: int = _say(16, "rank of the adapters")
+    lora_alpha: int = _say(32, "scale of the adapters, times the rank")
+    lora_dropout: float = _say(0.05, "dropout before the adapters")
+    weight_decay: float = _say(0.01, "decay of the weights")
+    warmup: float = _say(0.06, "share of the steps until the peak rate")
+    evaluations: int = _say(2, "evaluations in an epoch")
+    patience: int = _say(4, "evaluations without a gain until training stops; 0: never")
+    select: Literal["merit", "loss", "sign_accuracy", "ranking_accuracy"] = _say(
+        "merit", "what the best evaluation is best at; merit: mean of both accuracies"
+    )
+    sft_epochs: float = _say(1.0, "passes of the supervised stage")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _say(
+        "auto", "number format; auto: bfloat16 on a GPU that has it"
+    )
+    conflicts: Literal["error", "skip"] = _say(
+        "error", "what to do with pairs whose labels contradict their order"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "max_length", "lora_r", "evaluations"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} is not above 0")
+        for name in ("lr", "w_rank", "w_sign", "margin", "reg", "sft_epochs", "layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is below 0")
+        for name in ("smoothing", "warmup", "lora_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is no share below 1")
+        if not self.w_rank and not self.w_sign:
+            raise ValueError("w_rank and w_sign are both 0: nothing to learn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOptions:
+    """Which cost model to ask, and how.
+
+    `model` is a folder that ``safebench train cost_model`` wrote, or a hub id or folder
+    of a sequence classifier with one output. `template` is for models that carry none:
+    ``qa`` (question and answer), ``beaver`` (PKU's own cost models) or ``pair`` (two
+    texts, for encoders). 0 for `max_length` is the artifact's own.
+    """
+
+    model: str = ""
+    revision: str = ""
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    template: Literal["auto", "qa", "beaver", "pair"] = "auto"
+    max_length: int = 0
+    batch_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "batch_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is a count, 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineOptions:
+    """Which baseline to ask: a folder that ``--base tfidf`` wrote."""
+
+    model: str = ""

@@ -1,0 +1,87 @@
+"""What this plugin offers; nothing heavy is imported to say it."""
+
+from __future__ import annotations
+
+from safebench.evidence import Cost
+from safebench.hookspecs import hookimpl
+from safebench.specs import ClassifierSpec, StrategySpec, TrainerSpec
+
+_HERE = "safebench_cost_model"
+_COST = frozenset({Cost})
+
+
+@hookimpl
+def safebench_classifiers() -> list[ClassifierSpec]:
+    """Offer trained cost models, and the baseline that they should beat."""
+    return [
+        ClassifierSpec(
+            name="cost_model",
+            summary="a cost of each response: below 0 is safe, and more is worse",
+            load=f"{_HERE}.classifier:CostModel",
+            options=f"{_HERE}.options:CostOptions",
+            identity=f"{_HERE}.identity:identity",
+            provides=_COST,
+            tasks=frozenset({"response_harm"}),
+            default_strategy="cost",
+        ),
+        ClassifierSpec(
+            name="cost_tfidf",
+            summary="word counts and a logistic regression: what cost models must beat",
+            load=f"{_HERE}.baseline:CostTfidf",
+            options=f"{_HERE}.options:BaselineOptions",
+            identity=f"{_HERE}.identity:baseline_identity",
+            provides=_COST,
+            tasks=frozenset({"response_harm"}),
+            default_strategy="cost",
+        ),
+    ]
+
+
+@hookimpl
+def safebench_strategies() -> list[StrategySpec]:
+    """Offer the readings of a cost."""
+    return [
+        StrategySpec(
+            name="cost",
+            summary="cost_platt where the model carries its constants, else the sign",
+            load=f"{_HERE}.strategies:cost",
+            needs=_COST,
+            emits=frozenset({"score", "probability"}),
+        ),
+        StrategySpec(
+            name="cost_platt",
+            summary="P(unsafe) by the bias and temperature that the model carries",
+            load=f"{_HERE}.strategies:cost_platt",
+            needs=_COST,
+            emits=frozenset({"score", "probability"}),
+        ),
+        StrategySpec(
+            name="cost_sign",
+            summary="unsafe unless the cost is below 0; the score is the cost itself",
+            load=f"{_HERE}.strategies:cost_sign",
+            needs=_COST,
+            threshold=0.0,
+        ),
+        StrategySpec(
+            name="cost_sigmoid",
+            summary="1 / (1 + exp(-cost)): a score that ranks, and no probability",
+            load=f"{_HERE}.strategies:cost_sigmoid",
+            needs=_COST,
+        ),
+    ]
+
+
+@hookimpl
+def safebench_trainers() -> list[TrainerSpec]:
+    """Offer to train a cost model, or its baseline, from pairs."""
+    return [
+        TrainerSpec(
+            name="cost_model",
+            summary="a score whose sign says safe or unsafe, and whose size how bad",
+            load=f"{_HERE}.fit:fit",
+            options=f"{_HERE}.options:TrainOptions",
+            dataset="pku_safe_rlhf",
+            task="response_harm",
+            pairs=True,
+        )
+    ]

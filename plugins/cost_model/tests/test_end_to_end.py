@@ -1,0 +1,106 @@
+"""From rows on disk to a table of results, by the commands that a person types."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from safebench.cli import cli
+from safebench.plugins import Plugins
+from safebench.results import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def run(*words: object) -> str:
+    """Run a command and return what it said."""
+    found = CliRunner().invoke(
+        cli, [str(word) for word in words], obj=Plugins(), catch_exceptions=False
+    )
+    assert 0 == found.exit_code, found.output
+    return found.output
+
+
+@pytest.fixture
+def data_root(tmp_path: Path, make_rows: Callable[..., list[Any]]) -> Path:
+    """Return a folder with a set in the current schema, laid out as on the hub."""
+    folder = tmp_path / "data" / "PKU-Alignment" / "PKU-SafeRLHF"
+    folder.mkdir(parents=True)
+    for seed, (split, n) in enumerate({"train": 120, "test": 40}.items()):
+        rows = [as_row(row, i) for i, row in enumerate(make_rows(n, seed))]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text)
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        "  - split: train\n    path: train.jsonl\n"
+        "  - split: test\n    path: test.jsonl\n---\n"
+    )
+    return tmp_path / "data"
+
+
+def as_row(row: Any, i: int) -> dict[str, Any]:
+    """Return a pair as a row; every other one has the safer response first."""
+    prompt, unsafer, safer = row
+    sides = (safer, unsafer) if i % 2 else (unsafer, safer)
+    found: dict[str, Any] = {"prompt": f"{prompt} {i}", "better_response_id": 0}
+    found["safer_response_id"] = int(sides[1] is safer)
+    for j, (text, unsafe, severity) in enumerate(sides):
+        found[f"response_{j}"] = text
+        found[f"is_response_{j}_safe"] = not unsafe
+        found[f"response_{j}_severity_level"] = severity
+        found[f"response_{j}_harm_category"] = {"Violence": unsafe}
+    return found
+
+
+def test_train_run_and_score(
+    tiny_bert: Path,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The artifact of train is what run and score read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "cache"))
+    data = ("--data-root", data_root)
+    sets = ("--dataset", "pku_safe_rlhf", "--test-dataset", "pku_safe_rlhf:test")
+
+    said = run(
+        "train", "cost_model", "--base", tiny_bert, *sets, *data, "--out", "cost",
+        "--max-length", 48, "--epochs", 4, "--lr", 5e-3, "--batch", 8,
+        "--set", "use_cpu=true",
+    )  # fmt: skip
+    run("train", "cost_model", "--base", "tfidf", *sets, *data, "--out", "words")
+    model = ("-c", "cost_model,device=cpu", "--model", "cost")
+    judged = run(
+        "run", *model, "-s", "all", "-d", "pku_safe_rlhf", *data, "--out", "runs"
+    )
+    scored = run("score", *model, "--json", "--response", "then burns the cat", "what")
+    words = run("score", "-c", "cost_tfidf", "--model", "words",
+                "--response", "then burns the cat", "what")  # fmt: skip
+
+    manifest = json.loads((tmp_path / "cost" / "safebench.json").read_text())
+    assert ("done", "encoder", "own") == tuple(
+        manifest[key] for key in ("status", "family", "pooling")
+    )
+    assert manifest["calibration"]["temperature"] > 0
+    assert "ranking_accuracy (both unsafe)" in manifest["metrics"]["test"]["cost_model"]
+    assert "sign_accuracy" in said
+    rows = read_rows(tmp_path / "runs" / "results.jsonl")
+    assert {"cost", "cost_platt", "cost_sign", "cost_sigmoid"} == {
+        row.strategy for row in rows
+    }
+    assert {"cost", "cost_platt"} == {
+        row.strategy for row in rows if row.metric == "brier" and row.value is not None
+    }
+    aurocs = {row.value for row in rows if row.metric == "auroc"}
+    assert 1 == len(aurocs)
+    assert "cost_sign" in judged
+    (line,) = [json.loads(text) for text in scored.splitlines() if text.startswith("{")]
+    assert "cost" in line
+    assert isinstance(line["cost"], float)
+    assert "below 0 is safe" in words

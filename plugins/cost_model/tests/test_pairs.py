@@ -1,0 +1,98 @@
+"""Pairs out of datasets: merged, soft where annotators disagree, checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from safebench.errors import DataError
+from safebench_cost_model.batches import encode_pairs
+from safebench_cost_model.encode import Encoder
+from safebench_cost_model.network import load_tokenizer
+from safebench_cost_model.pairs import read_pairs
+from safebench_cost_model.template import QA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safebench.records import Dataset
+
+    Make = Callable[..., Dataset]
+
+BAD, GOOD = ("the dog kills", True, None), ("the dog helps", False, None)
+
+
+def test_identical_pairs_become_one_with_shares(make_dataset: Make) -> None:
+    """Two rows say that the dog kills, one the opposite: shares of a third."""
+    turned = ((GOOD[0], True, None), (BAD[0], False, None))
+
+    (pair,) = read_pairs(
+        make_dataset([("what", BAD, GOOD), ("what", *turned), ("what", BAD, GOOD)])
+    )
+
+    assert ("the dog kills", "the dog helps") == pair.responses
+    assert 2 / 3 == pytest.approx(pair.p_first)
+    assert (2 / 3, 1 / 3) == pytest.approx(pair.unsafe)
+    assert ("mixed", 3) == (pair.kind, pair.rows)
+
+
+def test_a_response_is_learnt_from_all_its_rows(make_dataset: Make) -> None:
+    """In one pair called unsafe, in another safe: soft is a half, unsafe is not."""
+    third = ("the dog robs", True, None)
+    again = (BAD[0], False, None)
+
+    first, second = read_pairs(
+        make_dataset([("what", BAD, GOOD), ("what", third, again)])
+    )
+
+    assert ((0.5, 0.0), (1.0, 0.0)) == (first.soft, first.unsafe)
+    assert ((1.0, 0.5), (1.0, 0.0)) == (second.soft, second.unsafe)
+
+
+def test_kinds_and_gaps_in_severity(make_dataset: Make) -> None:
+    """Signs give the kind; levels give the gap, unknown ones none."""
+    rows = [
+        ("a", ("dog kills", True, 3), ("dog robs", True, 1)),
+        ("b", ("dog waits", False, 0), ("dog helps", False, 0)),
+        ("c", BAD, GOOD),
+    ]
+
+    found = read_pairs(make_dataset(rows))
+
+    assert ["both unsafe", "both safe", "mixed"] == [pair.kind for pair in found]
+    assert [2.0, 0.0, 0.0] == [pair.gap for pair in found]
+    assert [(3.0, 1.0), (0.0, 0.0), None] == [pair.severity for pair in found]
+
+
+def test_an_order_against_the_labels_is_refused_or_skipped(make_dataset: Make) -> None:
+    """A safer response that is unsafe beside a safe one names its row."""
+    dataset = make_dataset([("a", BAD, GOOD), ("b", GOOD, BAD)])
+    said: list[str] = []
+
+    with pytest.raises(
+        DataError, match=r"in 1 pairs .* \(set\[1\]\); --conflicts skip"
+    ):
+        read_pairs(dataset)
+
+    assert ["a"] == [pair.prompt for pair in read_pairs(dataset, "skip", said.append)]
+    assert "left out" in said[0]
+
+
+def test_responses_of_the_same_tokens_are_refused_or_skipped(
+    make_dataset: Make, tiny_llama: Path
+) -> None:
+    """Texts that differ only where they are cut cannot be told apart."""
+    encoder = Encoder(load_tokenizer(tiny_llama, "x"), QA, 48)
+    same = ("the dog  kills", False, None)
+    pairs = read_pairs(make_dataset([("a", BAD, same), ("b", BAD, GOOD)]))
+
+    with pytest.raises(
+        DataError, match="1 pairs have two responses of the same tokens"
+    ):
+        encode_pairs(pairs, encoder)
+
+    kept, encoded = encode_pairs(pairs, encoder, "skip", lambda _: None)
+    assert ["b"] == [pair.prompt for pair in kept]
+    assert 1 == len(encoded)
