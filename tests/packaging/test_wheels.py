@@ -63,13 +63,22 @@ def test_wheels_hold_packages_and_their_data_only(wheels: list[Path]) -> None:
         "safebench/classifiers/keywords.txt",
         "safebench/datasets/data/starter.jsonl",
         "safebench/policies/llama-guard-3.yaml",
+        "safebench/reporters/published/prompts.jsonl",
+        "safebench/web/static/style.css",
+        "safebench/web/templates/base.html",
         "safebench_llamaguard_marginal/tiny_guard/model.safetensors",
         "safebench_llamaguard_marginal/tiny_guard/README.md",
     ):
         assert needed in names
     tops = {name.partition("/")[0] for name in names}
     packages = {top for top in tops if not top.endswith(".dist-info")}
-    plugins = {"safebench_llamaguard_marginal", "safebench_logtoku"}
+    plugins = {
+        "safebench_bert_ensemble",
+        "safebench_cost_model",
+        "safebench_feedback_finetune",
+        "safebench_llamaguard_marginal",
+        "safebench_logtoku",
+    }
     assert packages == {"safebench", *plugins}
 
 

@@ -1,0 +1,1 @@
+"""Teach a guard from what it let through, behind a gate."""

@@ -1,0 +1,104 @@
+"""The language model that answers: batches, lengths and templates."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import transformers
+
+from safebench.errors import ModelError
+from safebench_feedback_finetune.generator import Generator
+from safebench_feedback_finetune.options import CollectOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ASKED = ["Hello", "How do I bake bread at home without an oven?", "Why?"]
+
+
+def options(model: Path, **changes: Any) -> CollectOptions:
+    """Return options of a short, greedy answer."""
+    given: dict[str, Any] = {
+        "dataset": ("a",),
+        "out": "b",
+        "device": "cpu",
+        "max_new_tokens": 6,
+        "temperature": 0.0,
+    }
+    return CollectOptions(generator=str(model), **given | changes)
+
+
+def alone(model: Path, text: str, count: int) -> str:
+    """Return the likeliest answer to a written prompt, token by token."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    network = transformers.AutoModelForCausalLM.from_pretrained(model)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = [tokenizer.bos_token_id, *ids]
+    start = len(ids)
+    with torch.no_grad():
+        for _ in range(count):
+            ids.append(int(network(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == network.config.eos_token_id:
+                break
+    return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
+
+
+def test_answers_in_a_batch_are_those_of_each_prompt_alone(talker: Path) -> None:
+    """Padding changes nothing; the chat template writes the prompt."""
+    expected = [alone(talker, f"user: {text}\nassistant:", 6) for text in ASKED]
+
+    assert expected == Generator(options(talker)).answer(ASKED)
+
+
+def test_a_model_without_a_template_goes_on_with_the_prompt(
+    talker: Path, tmp_path: Path
+) -> None:
+    """A base model gets the prompt as it is."""
+    plain = tmp_path / "plain"
+    shutil.copytree(talker, plain)
+    (plain / "chat_template.jinja").unlink()
+
+    answers = Generator(options(plain)).answer(ASKED)
+
+    assert [alone(plain, text, 6) for text in ASKED] == answers
+
+
+def test_a_prompt_that_is_too_long_loses_its_oldest_text(talker: Path) -> None:
+    """The answer keeps its room, and the end of the prompt is kept."""
+    generator = Generator(options(talker))
+
+    ids = generator.encode("bread " * 2000 + "why?")
+
+    assert 512 - 6 == len(ids) == generator.limit
+    assert ids[-4:] == generator.encode("why?")[-4:]
+
+
+def test_draws_depend_on_the_seed_and_on_the_prompts_alone(talker: Path) -> None:
+    """Whatever was drawn before, and without touching anybody else's draws."""
+    drawn = {"temperature": 1.0, "top_p": 1.0}
+    generator = Generator(options(talker, **drawn))
+    first = generator.answer(ASKED)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+
+    again = generator.answer(ASKED)
+
+    assert first == again
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert first != Generator(options(talker, seed=1, **drawn)).answer(ASKED)
+
+
+def test_a_missing_model_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the model, and what was looked for."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="no such folder"):
+        Generator(options(tmp_path / "nowhere" / "at" / "all"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="no weights"):
+        Generator(options(tmp_path / "broken"))

@@ -1,0 +1,188 @@
+"""Files of options: our own keys, and those of a research_config.json."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safebench.errors import OptionError
+from safebench_feedback_finetune.commands import STAGES
+from safebench_feedback_finetune.seed_config import (
+    IGNORED,
+    SECTIONS,
+    TAKEN,
+    is_seed_config,
+    translated,
+)
+from safebench_feedback_finetune.settings import read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLLECT = next(stage for stage in STAGES if stage.name == "collect")
+OLD: dict[str, Any] = {
+    "dataset": {
+        "path": "lmsys/toxic-chat",
+        "config": "toxicchat0124",
+        "split_ratios": [0.8, 0.1, 0.1],
+        "store_dir": "data/",
+    },
+    "llama_guard": {
+        "default_model_path": "meta-llama/Llama-Guard-3-1B",
+        "base_model_path": "meta-llama/LlamaGuard-7b",
+    },
+    "llama": {"base_model_path": "mistralai/Mistral-7B-Instruct-v0.2"},
+    "training": {
+        "output_dir": "models/",
+        "batch_size": 2,
+        "gradient_accumulation_steps": 8,
+        "learning_rate": 2e-5,
+        "epochs": 3,
+        "logging_steps": 10,
+        "save_steps": 50,
+        "save_total_limit": 3,
+        "weight_decay": 0.01,
+        "warmup_steps": 20,
+    },
+    "evaluation": {
+        "results_dir": "results/",
+        "improved_model_path": "models/improved",
+        "max_eval_samples": 200,
+    },
+    "experiment": {"process_sample_size": 500, "train_sample_size": 100},
+    "seed": 42,
+}
+
+
+def write(folder: Path, content: Any) -> Path:
+    """Write a configuration file."""
+    path = folder / "research_config.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_collect_takes_its_options_from_an_old_file(tmp_path: Path) -> None:
+    """Dataset, guard, language model, sample size and seed keep their meaning."""
+    found = read_settings(write(tmp_path, OLD), COLLECT, STAGES)
+
+    assert {
+        "dataset": ("toxic_chat",),
+        "guard": "meta-llama/Llama-Guard-3-1B",
+        "generator": "mistralai/Mistral-7B-Instruct-v0.2",
+        "limit": 500,
+        "seed": 42,
+    } == found.values
+
+
+def test_every_key_is_taken_or_said_to_be_ignored() -> None:
+    """No key of an old file is dropped without a word."""
+    found = translated(OLD)
+
+    said = " ".join(found.notes)
+    for section in SECTIONS:
+        for key in OLD[section]:
+            name = f"{section}.{key}"
+            option = {
+                "dataset.path": "dataset",
+                "experiment.process_sample_size": "limit",
+            }
+            taken = option.get(name, TAKEN.get(name)) in found.values
+            assert taken != (f"{name} is ignored: " in said), name
+    assert [] == found.unknown
+    assert all(reason for reason in IGNORED.values())
+
+
+def test_values_for_training_keep_their_form() -> None:
+    """Numbers are numbers; the names are those of the commands."""
+    values = translated(OLD).values
+
+    assert (2, 8, 2e-5, 3) == tuple(
+        values[name]
+        for name in ("batch_size", "gradient_accumulation", "learning_rate", "epochs")
+    )
+    assert ("models/improved", 200) == (values["improved"], values["eval_limit"])
+
+
+@pytest.mark.parametrize(
+    ("guards", "guard", "ignored"),
+    [
+        ({"base_model_path": "a/b"}, "a/b", False),
+        ({"base_model_path": "a/b", "default_model_path": "a/b"}, "a/b", False),
+        ({"base_model_path": "a/b", "default_model_path": "c/d"}, "c/d", True),
+    ],
+)
+def test_the_guard_that_collects_is_the_one_that_learns(
+    guards: dict[str, str], guard: str, ignored: bool
+) -> None:
+    """A second guard is ignored, and a note says so."""
+    found = translated({"llama_guard": guards})
+
+    assert guard == found.values["guard"]
+    assert ignored == any("base_model_path" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "term"),
+    [
+        ({"path": "org/name"}, "org/name:train"),
+        ({"path": "org/name", "config": "c"}, "org/name:c:train"),
+        ({"path": "prompts.jsonl"}, "prompts.jsonl"),
+    ],
+)
+def test_other_datasets_become_terms(dataset: dict[str, str], term: str) -> None:
+    """A hub id with its config, its training split meant; a file as it is."""
+    assert (term,) == translated({"dataset": dataset}).values["dataset"]
+
+
+def test_an_unknown_key_of_an_old_file_is_named(tmp_path: Path) -> None:
+    """With the nearest one that is known."""
+    path = write(tmp_path, {"training": {"learning_rat": 1}})
+
+    with pytest.raises(OptionError, match=r"training.learning_rate"):
+        read_settings(path, COLLECT, STAGES)
+
+
+def test_our_own_keys_are_the_flags(tmp_path: Path) -> None:
+    """A dash or an underscore, one dataset or a list, a mapping of label words."""
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "dataset: beavertails\nsave-every: 8\nthreshold: 0.4\n"
+        "label_map: {bad: unsafe, good: safe}\n"
+    )
+
+    values = read_settings(path, COLLECT, STAGES).values
+
+    assert not is_seed_config({"dataset": "beavertails"})
+    assert (("beavertails",), 8, 0.4) == tuple(
+        values[name] for name in ("dataset", "save_every", "threshold")
+    )
+    assert ("bad=unsafe", "good=safe") == values["label_map"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("thresold: 1\n", "did you mean 'threshold'"),
+        ("- a\n", "expected keys and values"),
+        ("a: [\n", "no YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    """One line: what, where, and what would work."""
+    path = tmp_path / "f.yaml"
+    path.write_text(content)
+
+    with pytest.raises(OptionError, match=said):
+        read_settings(path, COLLECT, STAGES)
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
+    """A name mistyped is answered with the nearest file."""
+    write(tmp_path, OLD)
+
+    with pytest.raises(OptionError, match=r"research_config\.json"):
+        read_settings(tmp_path / "reserch_config.json", COLLECT, STAGES)
