@@ -20,6 +20,7 @@ import torch
 from safebench.errors import ModelError
 from safebench.training.progress import Bar
 
+from .lifeline import end_with_parent
 from .member import fit_member, padding, tokenise
 from .sampling import LengthBatches
 
@@ -139,6 +140,7 @@ def _spawn(job: Job, members: Sequence[int], say: Callable[[str], None]) -> None
 
 def work(job: Job, members: Sequence[int]) -> None:
     """Train members in a process of their own."""
+    end_with_parent()
     torch.set_num_threads(1)
     train(job, members, lambda line: click.echo(line, err=True), shown=False)
 
