@@ -189,6 +189,11 @@ def test_pages_fit_and_follow_the_scheme(
 
 def check(driver: Any, width: int, scheme: str) -> None:
     """Assert that a page fits its window, is in its scheme, and can be touched."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    # on a busy machine the driver may be back before the style sheet is
+    styled = "return document.readyState === 'complete' && document.styleSheets.length"
+    WebDriverWait(driver, 60).until(lambda d: d.execute_script(styled))
     found = json.loads(
         driver.execute_script(
             "const size = e => e.getBoundingClientRect().height;"
