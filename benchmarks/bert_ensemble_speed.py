@@ -30,15 +30,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from safebench.datasets.assemble import load_dataset
 from safebench.datasets.choose import choose
 from safebench.datasets.parts import limited
+from safebench.neural.device import choose_threads, pick_device, pick_precision
+from safebench.neural.loading import quiet
 from safebench.plugins import Plugins
 from safebench.records import Dataset, Gold, Label, Sample, Turn
 from safebench.training.job import Training
 from safebench_bert_ensemble.bases import find_base
-from safebench_bert_ensemble.device import pick_device, pick_precision
 from safebench_bert_ensemble.encoding import collate
 from safebench_bert_ensemble.fit import fit
 from safebench_bert_ensemble.job import CLASSES, Job, Part
-from safebench_bert_ensemble.loading import choose_threads, new_classifier, quiet
+from safebench_bert_ensemble.loading import new_classifier
 from safebench_bert_ensemble.member import MemberTrainer, padding, tokenise
 from safebench_bert_ensemble.options import TrainOptions
 

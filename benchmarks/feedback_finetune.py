@@ -171,4 +171,6 @@ def read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:  # noqa: PLR2004 - script, WORK, RESULT
+        sys.exit(f"usage: {sys.argv[0]} WORK RESULT.json")
     main(Path(sys.argv[1]), Path(sys.argv[2]))
