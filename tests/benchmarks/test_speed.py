@@ -136,6 +136,19 @@ def test_one_call_a_node_gives_the_engines_values(setting: Any) -> None:
         assert expanded(found, setting, BUDGET) >= nodes[sample]
 
 
+def test_two_number_formats_are_compared_by_calibration_too() -> None:
+    """Errors of both and their difference, over prompts that have both scores."""
+    from guardspeed.precision import calibration
+
+    truth = (True, False, True, False, True)
+    one = np.array([0.9, 0.1, 0.9, 0.1, 0.1])
+    other = np.array([0.7, 0.3, 0.7, 0.3, np.nan])
+
+    expected = {"ece": 0.1, "ece_other": 0.3, "difference": 0.2}
+    assert expected == pytest.approx(calibration(truth, one, other))
+    assert calibration((), one, other) is None
+
+
 def text(path: tuple[int, ...]) -> str:
     """Return what a path says."""
     return b"".join(PIECES[token] for token in path).decode()

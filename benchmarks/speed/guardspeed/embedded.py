@@ -18,16 +18,17 @@ from .setting import Prompt, Setting
 _ROOM = 64  # tokens left for the answer
 
 
-def embedded(count: int, prefix_tokens: int, dtype: str = "float32") -> Setting:
+def embedded(
+    count: int, prefix_tokens: int, dtype: str = "float32", device: str = "cpu"
+) -> Setting:
     """Return `count` prompts of the starter set for the embedded guard.
 
     With `prefix_tokens` above the prompts' own common prefix, the policy's text
     (repeated if need be) is put behind the first token until that many are shared.
     """
-    guard = load_guard(GuardOptions(dtype=dtype, device="cpu"))  # type: ignore[arg-type]
-    prompts, prefix = _prompts(guard), _shared(guard)
-    step = max(1, len(prompts) // count)
-    prompts = prompts[::step][:count]
+    guard = load_guard(GuardOptions(dtype=dtype, device=device))  # type: ignore[arg-type]
+    rows, prefix = _prompts(guard), _shared(guard)
+    rows = rows[:: max(1, len(rows) // count)][:count]
     filler = _filler(guard, prefix_tokens - len(prefix))
     return Setting(
         name=guard.label,
@@ -38,17 +39,23 @@ def embedded(count: int, prefix_tokens: int, dtype: str = "float32") -> Setting:
         grammar=verdict_grammar(guard, "strict"),
         spell=speller(guard),
         policy=guard.policy,
-        prompts=[_behind(filler, prompt) for prompt in prompts],
+        prompts=[_behind(filler, prompt) for prompt, _ in rows],
         prefix=_behind(filler, prefix),
+        truth=tuple(unsafe for _, unsafe in rows),
     )
 
 
-def _prompts(guard: Guard) -> list[Prompt]:
+def _prompts(guard: Guard) -> list[tuple[Prompt, bool]]:
+    """Return every prompt of the starter set, and whether it is unsafe."""
     config = guard.model.network.config
     asker = Asker(guard.layout, guard.encoder, prompt_limit(0, _ROOM, config), "left")
     dataset = load_dataset(choose("starter", Plugins()))
     asked = [asker.ask(sample) for sample in dataset.samples]
-    return [tuple(one.prompts[0].ids) for one in asked if one.prompts]
+    return [
+        (tuple(one.prompts[0].ids), bool(gold.label.value))
+        for one, gold in zip(asked, dataset.golds, strict=True)
+        if one.prompts
+    ]
 
 
 def _shared(guard: Guard) -> Prompt:

@@ -10,10 +10,13 @@ from safebench.engine.cut import Cut
 from safebench.evidence import VerdictTree
 from safebench.evidence.bundle import Bundle
 from safebench.judgements import Context, Judgements
+from safebench.statistics import metric_value
 
 from . import engine_way
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .setting import Setting
 
 _THRESHOLD = 0.5
@@ -39,7 +42,21 @@ def agreement(one: Setting, other: Setting) -> dict[str, Any]:
         "score": scores,
         "categories": labels,
         "greedy_verdicts_that_differ": float(np.mean(verdicts)),
+        "calibration": calibration(one.truth, a.score, b.score),
     }
+
+
+def calibration(truth: Sequence[bool], a: Any, b: Any) -> dict[str, float] | None:
+    """Return the calibration error of both scores; None where no truth is known.
+
+    Bins of equal width (15), prompts that have both scores.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    if not truth or not both.any():
+        return None
+    y = np.array(truth)[both]
+    one, other = (metric_value("ece", y, p[both]) or 0.0 for p in (a, b))
+    return {"ece": one, "ece_other": other, "difference": other - one}
 
 
 def _difference(a: Any, b: Any) -> dict[str, float]:

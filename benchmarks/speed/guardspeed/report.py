@@ -73,6 +73,12 @@ def show_agreement(found: dict[str, Any], console: Console) -> None:
         )
     share = found["greedy_verdicts_that_differ"]
     console.print(f"  greedy verdicts that differ: {share:.2%}")
+    errors = found["calibration"]
+    if errors:
+        console.print(
+            f"  calibration error of the score: {errors['ece']:.4f} and "
+            f"{errors['ece_other']:.4f} ({errors['difference']:+.4f})"
+        )
 
 
 def write(path: Path, results: Any, command: str) -> None:

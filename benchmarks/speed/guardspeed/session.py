@@ -67,7 +67,9 @@ def compare_precision(options: dict[str, Any], folder: Path) -> None:
 def build(options: dict[str, Any], prefix: int, dtype: str = "") -> Setting:
     """Return a fresh setting for a prefix of that many tokens."""
     if options["model"] == "embedded":
-        setting = embedded(options["prompts"], prefix, dtype or "float32")
+        setting = embedded(
+            options["prompts"], prefix, dtype or "float32", options["device"] or "cpu"
+        )
     else:
         shape = options["model"].removeprefix("random-")
         device = options["device"] or ("cuda" if shape == "8b" else "cpu")

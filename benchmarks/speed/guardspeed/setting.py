@@ -26,7 +26,8 @@ class Setting:
 
     `batch_tokens` bounds rows x longest prompt of the engine's batches, `plain_batch`
     the rows of a batched `generate`: the classifier's own default, and what was fastest
-    on a CPU. `shaped` says what was done to the logits.
+    on a CPU. `shaped` says what was done to the logits. `truth` says of each prompt
+    whether it is unsafe, and is empty where nobody knows.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Setting:
     batch_tokens: int = 8192
     plain_batch: int = 16
     shaped: str = "no"
+    truth: tuple[bool, ...] = ()
 
     @property
     def device(self) -> torch.device:
