@@ -223,3 +223,10 @@ def test_thresholds_that_differ_are_named(rows: Rows) -> None:
     assert (
         "decisions at a score from 0.5 (fixed) for a; 0.3125 (calibration) for b",
     ) == build(given, specs=SPECS).footnotes
+
+
+def test_a_table_of_unranked_lines_says_so_of_all(rows: Rows) -> None:
+    """The footnote names somebody even where every line saw the test labels."""
+    table = build(rows({"auroc": 0.9}, threshold_from="test (seed)"))
+
+    assert "not ranked, saw the test labels: every line" in table.footnotes

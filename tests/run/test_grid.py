@@ -71,9 +71,22 @@ def test_overrides_of_a_model_win_for_that_model_alone(plugins: Plugins) -> None
 
     strategy = found.classifiers[0].strategies[0]
     assert 0.3 == strategy.threshold
+    assert (f"models.other is not used: what runs is {TINY}",) == found.notes
     assert ["marginal_any ignores top_p"] == [
         n.partition(":")[0] for n in strategy.notes
     ]
+
+
+def test_overrides_may_name_the_classifier(plugins: Plugins) -> None:
+    """The model's name comes first where both are there."""
+    labels = {"mine": {"threshold": 0.4}}
+    both = labels | {TINY: {"threshold": 0.3}}
+    expected = ((0.4, labels), (0.3, both))
+
+    for threshold, models in expected:
+        found = grid(plugins, ["mine=llamaguard"], models=models)
+        assert threshold == found.classifiers[0].strategies[0].threshold
+        assert () == found.notes
 
 
 def test_an_alias_of_any_case_is_understood(plugins: Plugins) -> None:

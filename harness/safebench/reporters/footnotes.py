@@ -46,7 +46,8 @@ def footnotes(
     yield from _contaminated(heads, lines)
     unranked = [line for line in lines if not line.ranked]
     if unranked:
-        yield f"not ranked, saw the test labels: {subject(unranked, lines)}"
+        whom = subject(unranked, lines) or "every line"
+        yield f"not ranked, saw the test labels: {whom}"
 
 
 def _decides(spec: MetricSpec) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from safebench import plan
-from safebench.errors import OptionError, nearest
+from safebench.errors import OptionError
 from safebench.options import build_options, convert, option_names, refuse_unknown
 from safebench.specs import ClassifierSpec, StrategySpec, resolve
 
 from .overrides import SetOptions, strategy_keys
+from .per_model import meant_for, overrides, unused
 from .readers import strategy_terms, with_variants
 from .terms import Term
 
@@ -62,10 +63,11 @@ class ChosenClassifier:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Everything that will run, and the pairs that will not, with reasons."""
+    """Everything that will run, the pairs that will not, with reasons, and remarks."""
 
     classifiers: tuple[ChosenClassifier, ...]
     skipped: tuple[plan.Skipped, ...]
+    notes: tuple[str, ...] = ()
 
 
 def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
@@ -89,7 +91,9 @@ def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
         _choose(sets.over(term), spec, sets, strategies, readers, config, plugins)
         for term, spec in zip(terms, specs, strict=True)
     ]
-    return Grid(tuple(chosen), tuple(skipped))
+    running = [_names(term, spec) for term, spec in zip(terms, specs, strict=True)]
+    notes = unused(config.models, running)
+    return Grid(tuple(chosen), tuple(skipped), tuple(notes))
 
 
 def _with_model(
@@ -122,10 +126,9 @@ def _choose(
     config: RunConfig,
     plugins: Plugins,
 ) -> ChosenClassifier:
-    model = _model_name(term, spec)
-    overrides = _overrides(config, model, readers)
+    own = overrides(config.models, _names(term, spec), readers)
     pairs = [
-        (Term(t.name, t.label, sets.over(t).options | _meant_for(s, overrides)), s)
+        (Term(t.name, t.label, sets.over(t).options | meant_for(s, own)), s)
         for t, s in zip(strategies, readers, strict=True)
         if not plan.unmet(spec, s)
     ]
@@ -154,28 +157,13 @@ def _identity(spec: ClassifierSpec, options: Any) -> dict[str, Any]:
     return {"options": asdict(options) if is_dataclass(options) else None}  # type: ignore[arg-type]
 
 
-def _model_name(term: Term, spec: ClassifierSpec) -> str:
-    found = str(term.options.get("model", ""))
-    return found or str(_identity(spec, build_options(spec, term.options)).get("model"))
-
-
-def _overrides(
-    config: RunConfig, model: str, readers: Sequence[StrategySpec]
-) -> dict[str, Any]:
-    """Return the `models:` parameters of one model; unknown keys are refused."""
-    found = config.models.get(model, {})
-    known = {key for reader in readers for key in strategy_keys(reader)}
-    for key in found:
-        if key not in known:
-            raise OptionError(
-                f"models.{model}: no chosen strategy takes {key!r}{nearest(key, known)}"
-            )
-    return found
-
-
-def _meant_for(spec: StrategySpec, options: dict[str, Any]) -> dict[str, Any]:
-    keys = strategy_keys(spec)
-    return {key: value for key, value in options.items() if key in keys}
+def _names(term: Term, spec: ClassifierSpec) -> tuple[str, str]:
+    """Return the model that a classifier asks, and the classifier's own label."""
+    model = str(term.options.get("model", ""))
+    if not model:
+        identity = _identity(spec, build_options(spec, term.options))
+        model = str(identity.get("model"))
+    return model, term.label
 
 
 def _record_wishes(

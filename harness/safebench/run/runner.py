@@ -64,7 +64,7 @@ class Runner:
     def run(self) -> Report:
         """Run every cell of the grid; raises KeyboardInterrupt if interrupted."""
         skipped = [f"skipped {line}" for line in told(self.grid.skipped)]
-        report = Report(self.folder, notes=skipped)
+        report = Report(self.folder, notes=[*self.grid.notes, *skipped])
         with locked(self.folder):
             manifest = Manifest(self.folder, self.identity)
             self._write_config()
