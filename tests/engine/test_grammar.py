@@ -197,7 +197,9 @@ def test_grammars_survive_json(grammar: Grammar) -> None:
     assert grammar == Grammar.from_json(json.loads(json.dumps(grammar.to_json())))
 
 
-LABELLED: dict[str, Any] = {"levels": (Level(name="unsafe", takes_labels=True),)}
+SAFE, UNSAFE = Level(name="safe"), Level(name="unsafe", takes_labels=True)
+UN = Level(name="un", takes_labels=True)
+LABELLED: dict[str, Any] = {"levels": (UNSAFE,)}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,27 @@ LABELLED: dict[str, Any] = {"levels": (Level(name="unsafe", takes_labels=True),)
         (
             "a longer level or a tail may follow",
             {"levels": (Level(name="a", tails=(" b",)), Level(name="a c"))},
+        ),
+        ("mode is 'Strict'", {"labels": ("S1",), "mode": "Strict"}),
+        (
+            "'unsafe' reads as 'safe' and as 'unsafe'",
+            {"levels": (SAFE, UNSAFE), "labels": ("S1",), "openers": ("", "un")},
+        ),
+        (
+            "after 'unsafe' a longer level or a tail may follow",
+            {"labels": ("S1",), "openers": ("", "unsafe\n")},
+        ),
+        (
+            "after 'un' a longer level or a tail may follow",
+            {"levels": (UN, UNSAFE), "labels": ("safe", "x"), "intro": ""},
+        ),
+        (
+            "after 'un' a longer level or a tail may follow",
+            {"levels": (UN, UNSAFE), "labels": ("A", "B"), "intro": ""},
+        ),
+        (
+            "after 'un' a label may follow, or the rest of 'unS2'",
+            {"levels": (UN, Level(name="unS2")), "labels": ("S1",), "mode": "lenient"},
         ),
     ],
 )

@@ -151,13 +151,47 @@ def _level_complaints(grammar: Grammar) -> list[str]:
         out.append('no openers; ("",) means that none is needed')
     if any(lv.takes_labels for lv in levels) and not grammar.labels:
         out.append("a level takes labels, but there are none")
-    for level in levels:
-        starts = (grammar.intro,) if level.takes_labels else level.tails
-        for longer in texts:
-            rest = longer.removeprefix(level.words)
-            if rest != longer and any(s[:1] == rest[:1] for s in starts if rest):
-                out.append(f"after {level.words!r} a longer level or a tail may follow")
+    return out + _clashes(grammar) + _lost_labels(grammar)
+
+
+def _clashes(grammar: Grammar) -> list[str]:
+    """Name texts, from the start to the end of a level, that read in two ways."""
+    openers = grammar.openers if grammar.mode == "strict" else ("",)
+    said = [(opener + lv.words, lv) for opener in openers for lv in grammar.levels]
+    out = []
+    for text, level in said:
+        heads = _heads_after(grammar, level)
+        for longer, other in said:
+            if text == longer and level.name < other.name:
+                out.append(f"{text!r} reads as {level.name!r} and as {other.name!r}")
+            rest = longer[len(text) :] if longer.startswith(text) else ""
+            if rest and (rest[0] in heads or "" in heads):
+                out.append(f"after {text!r} a longer level or a tail may follow")
     return out
+
+
+def _heads_after(grammar: Grammar, level: Level) -> set[str]:
+    """Return what can follow a level: first characters, "" for a label's place."""
+    if not level.takes_labels:
+        return {tail[0] for tail in level.tails if tail}
+    if grammar.intro:
+        return {grammar.intro[0]}
+    return {label[0] for label in grammar.labels if label} | {grammar.stem[:1]}
+
+
+def _lost_labels(grammar: Grammar) -> list[str]:
+    """Name levels that end inside another whose rest may hold the start of a label.
+
+    Lenient reading waits for the longer one and, should it fail, has read the rest.
+    """
+    heads = {label[0] for label in grammar.labels if label}
+    return [
+        f"after {level.words!r} a label may follow, or the rest of {other.words!r}"
+        for level in grammar.levels
+        for other in grammar.levels
+        if grammar.mode == "lenient" and level.takes_labels
+        if heads & set(other.words.partition(level.words)[2])
+    ]
 
 
 def _label_complaints(grammar: Grammar) -> list[str]:
@@ -188,6 +222,8 @@ def _joint_complaints(grammar: Grammar) -> list[str]:
     ]
     if grammar.mode == "lenient" and any(level.tails for level in grammar.levels):
         out.append("tails are for strict grammars")
+    if grammar.mode not in ("strict", "lenient"):
+        out.append(f"mode is {grammar.mode!r}, not strict or lenient")
     if not grammar.cont.isascii():
         out.append("cont holds a character outside ASCII")
     return out

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from safebench_llamaguard_marginal.tokens import Encoder
+
 SPECIAL = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -100,6 +102,34 @@ def build_network(vocabulary: int, seed: int = 0, **changes: Any) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 30,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.25,
+    "max_position_embeddings": 64,
+    "pad_token_id": None,
+}
+
+
+@pytest.fixture(scope="session")
+def network_of() -> Callable[..., Any]:
+    """Return what builds a random float64 network of a kind, of 30 tokens."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def build(kind: str, **changes: Any) -> Any:
+        torch.manual_seed(1)
+        config = AutoConfig.for_model(kind, **(SMALL | changes))
+        return AutoModelForCausalLM.from_config(config).double().eval()
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """Return a Llama-3-like tokenizer with a guard's chat template."""
@@ -139,3 +169,11 @@ def with_template() -> Callable[[Any, str], Any]:
         return changed
 
     return copied
+
+
+@pytest.fixture
+def encoder(tokenizer: Any) -> Encoder:
+    """Return an encoder for the Llama-3-like tokenizer."""
+    from safebench_llamaguard_marginal.tokens import Encoder
+
+    return Encoder(tokenizer)

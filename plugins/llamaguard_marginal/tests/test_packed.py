@@ -8,38 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from safebench_llamaguard_marginal.hf_model import HfModel
 from safebench_llamaguard_marginal.packed import PackedCache, packable
 
 VOCABULARY = 30
 PROMPTS = [(1, 2, 3, 4, 5, 6), (1, 2, 3, 9), (1, 2, 3, 4, 7, 8, 9, 10, 11)]
-SMALL = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.25,
-    "max_position_embeddings": 64,
-    "pad_token_id": None,
-}
 Builder = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def network_of() -> Builder:
-    """Return what builds a random float64 network of a kind."""
-
-    def build(kind: str, **changes: Any) -> Any:
-        torch.manual_seed(1)
-        config = AutoConfig.for_model(kind, **(SMALL | changes))
-        return AutoModelForCausalLM.from_config(config).double().eval()
-
-    return build
 
 
 def model_of(network: Any, prefixes: Any = ((1, 2, 3),)) -> HfModel:

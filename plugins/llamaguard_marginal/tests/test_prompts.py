@@ -16,20 +16,15 @@ from safebench_llamaguard_marginal.prompts import (
     InstructLayout,
     PromptError,
 )
-from safebench_llamaguard_marginal.tokens import Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from safebench_llamaguard_marginal.tokens import Encoder
+
 POLICY = load_policy("llama-guard-3")
 ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "the quick brown fox"))
-
-
-@pytest.fixture
-def encoder(tokenizer: Any) -> Encoder:
-    """Return an encoder for the Llama-3-like tokenizer."""
-    return Encoder(tokenizer)
 
 
 def test_chat_layout_writes_what_the_template_writes(tokenizer: Any) -> None:

@@ -278,6 +278,22 @@ def test_a_start_off_the_grammar_is_an_error() -> None:
     assert_allclose([0.5], judge("first_token", tree).score)
 
 
+def test_a_level_said_together_with_its_opener_has_a_probability() -> None:
+    """No opener ends before it, so nothing is given one; its own .6 stays known."""
+    levels = three_levels().levels
+    grammar = Grammar(levels=levels, openers=("\n\n",), labels=CODES)
+    odds = {"\n\nunsafe\n|S|1": 0.6, "\n\n|safe": 0.4}
+    model = spoken([*PIECES, "\n\nunsafe\n"], odds)
+    options = ExploreOptions(eps=0.0, budget=10)
+    tree = explore(model, [[0]], grammar, options).tree
+
+    found = judge("joint", tree)
+    assert_allclose([0.6], found.score)
+    assert_allclose([[0.6, 0.0, 0.0]], found.categories)
+    assert [None] == found.errors
+    assert np.isnan(judge("token_probability", tree).score).all()
+
+
 @pytest.mark.parametrize("name", sorted(LOADED))
 def test_a_batch_is_judged_like_its_samples(name: str) -> None:
     """Judging many samples at once changes no value."""

@@ -24,12 +24,6 @@ ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "the quick brown fox"))
 
 
-@pytest.fixture
-def encoder(tokenizer: Any) -> Encoder:
-    """Return an encoder for the Llama-3-like tokenizer."""
-    return Encoder(tokenizer)
-
-
 @pytest.mark.parametrize("text", ["how do I kill", "S1: naïve 漢字 🙂", "1,234\n\n\n"])
 def test_ids_are_the_tokenizers_own(
     tokenizer: Any, encoder: Encoder, text: str

@@ -38,22 +38,25 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
     positive = grammar.positives(context.task, options.positive)
     places = slots.read(slots.first(positive))
     values = slots.mass[places, None] * slots.given[places]
+    score = _score(spellings, positive)
     return Judgements(
         size=len(slots.tree),
-        score=_score(spellings, positive),
+        score=score,
         labels=columns.names,
         categories=columns.place(largest(slots, places, values)),
         uncertainty=-slots.cut.log_path[slots.cut.greedy] + 0.0,
-        errors=reasons((spellings.opened_at < 0, NO_OPENER)),
+        errors=reasons((np.isnan(score), NO_OPENER)),
     )
 
 
 def _score(spellings: Spellings, positive: Sequence[bool]) -> Floats:
-    """Return P(opener, positive level): the one that is said, else the likeliest."""
-    chosen = np.array([*positive, False])
+    """Return P(opener, positive level): the one that is said, else the likeliest.
+
+    The one that is said has its probability even if no opener ends before it.
+    """
+    chosen, mass = np.array([*positive, False]), spellings.cut.mass
     odds = np.where(chosen[:-1], spellings.said_odds, 0.0).max(axis=1)
-    said = chosen[spellings.said] & ~np.isnan(spellings.log_said)
-    odds = np.where(said, np.exp(spellings.log_said), odds)
-    opened = spellings.opened_at
-    score: Floats = np.where(opened >= 0, spellings.cut.mass[opened] * odds, np.nan)
+    opened, at = spellings.opened_at, spellings.said_at
+    forced = np.where(opened >= 0, mass[opened] * odds, np.nan)
+    score: Floats = np.where(chosen[spellings.said] & (at >= 0), mass[at], forced)
     return score
