@@ -153,9 +153,13 @@ class MemberLogits(Evidence):
 class Cost(Evidence):
     """One number a sample without a unit: below 0 is safe, and more is worse.
 
+    `spread` is the standard deviation over the members whose mean `value` is; a model
+    of one network has none.
+
     `meta`: ``bias`` and ``temperature``, with which P(harm) is the logistic function
     of (value - bias) / temperature, and ``n_calibration``, the labels that they were
     fitted on; bias and temperature are null where the model carries none.
     """
 
-    SCHEMA = {"value": ("f64", "B")}
+    SCHEMA = {"value": ("f64", "B"), "spread": ("f64", "B")}
+    OPTIONAL = frozenset({"spread"})

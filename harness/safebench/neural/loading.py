@@ -15,6 +15,7 @@ from safebench.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # What Hugging Face libraries raise for files that are damaged or do not fit.
 LOAD_ERRORS = (
@@ -27,6 +28,8 @@ LOAD_ERRORS = (
     SafetensorError,
     pickle.UnpicklingError,
 )
+# Without any of these the library makes up a tokenizer to which all words are unknown.
+TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model", "merges.txt", "bpe.codes")
 
 
 @contextmanager
@@ -38,10 +41,18 @@ def one_line(label: str, what: str = "model", hint: str = "") -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError):
             reason = "it does not fit into the device's memory; try dtype or device"
         else:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = _first_words(error)
         raise ModelError(
             f"{what} {label!r} cannot be loaded: {reason}{hint}"
         ) from error
+
+
+def _first_words(error: BaseException) -> str:
+    """Return a message's first line, and the next where it ends in a colon."""
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):
+        first += " " + rest.strip().partition("\n")[0]
+    return first or type(error).__name__
 
 
 @contextmanager
@@ -60,3 +71,22 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+
+
+def load_tokenizer(folder: Path, label: str) -> Any:
+    """Return the fast tokenizer of a folder; raises ModelError if it has none."""
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
+        raise ModelError(
+            f"model {label!r} has no tokenizer: put the tokenizer.json that it was "
+            f"trained with into {folder}"
+        )
+    with quiet(), one_line(label):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"model {label!r}: its tokenizer has no tokenizer.json form; "
+            "convert it to a fast tokenizer first"
+        )
+    return tokenizer

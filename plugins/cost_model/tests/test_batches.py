@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from safebench.neural.loading import load_tokenizer
 from safebench_cost_model.batches import Collator, EncodedPair, Grouped
 from safebench_cost_model.encode import Encoded, Encoder
 from safebench_cost_model.network import (
     choose_padding,
     load_network,
-    load_tokenizer,
     score,
 )
 from safebench_cost_model.template import QA

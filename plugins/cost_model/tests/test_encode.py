@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safebench.errors import OptionError
+from safebench.neural.loading import load_tokenizer
 from safebench.records import Sample, Turn
 from safebench_cost_model.encode import Encoder, TextError
-from safebench_cost_model.network import load_tokenizer
 from safebench_cost_model.template import PAIR, QA, Template, exchange_of, template_from
 
 if TYPE_CHECKING:

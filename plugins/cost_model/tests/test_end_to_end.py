@@ -71,7 +71,7 @@ def test_train_run_and_score(
 
     said = run(
         "train", "cost_model", "--base", tiny_bert, *sets, *data, "--out", "cost",
-        "--max-length", 48, "--epochs", 4, "--lr", 5e-3, "--batch", 8,
+        "--max-length", 48, "--epochs", 4, "--lr", 5e-3, "--batch", 8, "--members", 2,
         "--set", "use_cpu=true",
     )  # fmt: skip
     run("train", "cost_model", "--base", "tfidf", *sets, *data, "--out", "words")
@@ -91,16 +91,46 @@ def test_train_run_and_score(
     assert "ranking_accuracy (both unsafe)" in manifest["metrics"]["test"]["cost_model"]
     assert "sign_accuracy" in said
     rows = read_rows(tmp_path / "runs" / "results.jsonl")
-    assert {"cost", "cost_platt", "cost_sign", "cost_sigmoid"} == {
+    assert {"cost", "cost_platt", "cost_sign", "cost_sigmoid", "cost_spread"} == {
         row.strategy for row in rows
     }
     assert {"cost", "cost_platt"} == {
         row.strategy for row in rows if row.metric == "brier" and row.value is not None
     }
-    aurocs = {row.value for row in rows if row.metric == "auroc"}
+    aurocs = {row.value for row in rows if row.metric == "auroc"} - {None}
     assert 1 == len(aurocs)
+    (doubt,) = [r for r in rows if (r.strategy, r.metric) == ("cost_spread", "aurc")]
+    assert doubt.value is not None
+    assert {"member 1", "member 2"} < manifest["metrics"]["test"].keys()
     assert "cost_sign" in judged
     (line,) = [json.loads(text) for text in scored.splitlines() if text.startswith("{")]
     assert "cost" in line
     assert isinstance(line["cost"], float)
     assert "below 0 is safe" in words
+
+
+def test_what_a_model_lacks_stops_one_strategy_alone(
+    tiny_bert: Path,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model without calibration is read by all others; asked alone, it is refused."""
+    from transformers import AutoTokenizer
+
+    from safebench_cost_model.network import load_network
+
+    load_network(tiny_bert, "tiny", new_head=True).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "bare")
+    monkeypatch.chdir(tmp_path)
+    words = ("run", "-c", "cost_model,device=cpu,template=pair", "--model", "bare",
+             "-d", "pku_safe_rlhf:test", "--data-root", str(data_root))  # fmt: skip
+
+    said = run(*words, "-s", "all", "--out", "all")
+    alone = CliRunner().invoke(cli, [*words, "-s", "cost_platt"], obj=Plugins())
+
+    rows = read_rows(tmp_path / "all" / "results.jsonl")
+    assert {"cost", "cost_sign", "cost_sigmoid"} <= {row.strategy for row in rows}
+    assert "cost_platt" not in {row.strategy for row in rows}
+    assert "skipped cost_model x cost_platt: strategy 'cost_platt' needs" in said
+    assert 2 == alone.exit_code

@@ -9,7 +9,12 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from safebench_cost_model.measures import labels_of, measure_costs, told
+from safebench_cost_model.measures import (
+    labels_of,
+    measure_costs,
+    tau_interval,
+    told,
+)
 from safebench_cost_model.pairs import Pair, read_pairs
 from safebench_cost_model.platt import Platt
 
@@ -89,6 +94,25 @@ def test_rank_measures_are_those_of_scipy_and_sklearn() -> None:
     assert 2 * 4 == (groups == "d").sum()
     assert roc_auc_score(y, score) == pytest.approx(found["auroc"].value)
     assert expected == pytest.approx(found["kendall_tau_b"].value)
+
+
+def test_the_interval_of_tau_holds_its_value() -> None:
+    """Draws of groups repeat rows, and ties raise tau-b: the interval allows for it."""
+    source = np.random.default_rng(1)
+    level = np.tile([1.0, 0.0], (12, 1))
+    costs = 0.02 * level + 0.2 * source.normal(size=(12, 1))
+    groups = np.array([f"g{i}" for i in range(12)])
+
+    got = tau_interval(costs, level, groups)
+
+    expected = kendalltau(costs.reshape(-1), level.reshape(-1))[0]
+    assert expected == pytest.approx(got.value)
+    assert got.low is not None
+    assert got.high is not None
+    assert got.low <= expected <= got.high
+    assert got.high - expected < 2 * (expected - got.low)  # percentile: ten times
+    few = tau_interval(costs[:4], level[:4], groups[:4])
+    assert (None, "fewer than 5 groups") == (few.low, few.method)
 
 
 def test_probabilities_are_those_of_the_calibration_alone() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from safebench.datasets.assemble import load_dataset
+from safebench.datasets.choose import choose
 from safebench.errors import DataError
+from safebench.neural.loading import load_tokenizer
+from safebench.plugins import Plugins
+from safebench.records import Label
 from safebench_cost_model.batches import encode_pairs
 from safebench_cost_model.encode import Encoder
-from safebench_cost_model.network import load_tokenizer
 from safebench_cost_model.pairs import read_pairs
-from safebench_cost_model.template import QA
+from safebench_cost_model.template import QA, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,13 +77,73 @@ def test_an_order_against_the_labels_is_refused_or_skipped(make_dataset: Make) -
     dataset = make_dataset([("a", BAD, GOOD), ("b", GOOD, BAD)])
     said: list[str] = []
 
-    with pytest.raises(
-        DataError, match=r"in 1 pairs .* \(set\[1\]\); --conflicts skip"
-    ):
+    with pytest.raises(DataError, match=r"in 1 pair .* \(set\[1\]\); --conflicts skip"):
         read_pairs(dataset)
 
     assert ["a"] == [pair.prompt for pair in read_pairs(dataset, "skip", said.append)]
     assert "left out" in said[0]
+
+
+def test_half_pairs_and_unlabelled_sides_are_passed_over(make_dataset: Make) -> None:
+    """A side without its counterpart teaches nothing about order."""
+    dataset = make_dataset([("a", BAD, GOOD), ("b", BAD, GOOD), ("c", BAD, GOOD)])
+    golds = list(dataset.golds[:-1])
+    golds[3] = replace(golds[3], label=Label(value=None))
+    less = replace(dataset, samples=dataset.samples[:-1], golds=golds)
+
+    assert ["a"] == [pair.prompt for pair in read_pairs(less)]
+
+
+def test_responses_to_different_prompts_are_no_pair(make_dataset: Make) -> None:
+    """They are refused by the pair's name."""
+    dataset = make_dataset([("a", BAD, GOOD), ("b", BAD, GOOD)])
+    mixed = [dataset.samples[0], dataset.samples[3]]
+
+    with pytest.raises(DataError, match=r"pair set\[0\] has responses to different"):
+        read_pairs(replace(dataset, samples=mixed, golds=dataset.golds[:2]))
+
+
+def test_an_even_vote_on_the_order_is_a_tie(make_dataset: Make) -> None:
+    """Both orders once: a half, with the same responses whatever comes first."""
+    turned = ((GOOD[0], True, None), (BAD[0], False, None))
+    rows = [("what", BAD, GOOD), ("what", *turned)]
+
+    (one,) = read_pairs(make_dataset(rows))
+    (two,) = read_pairs(make_dataset(rows[::-1]))
+
+    assert 0.5 == one.p_first == two.p_first
+    assert set(one.responses) == set(two.responses)
+
+
+@pytest.mark.parametrize(
+    ("split", "rows", "distinct", "prompts", "contradicted"),
+    [("train", 3312, 2254, 600, 846), ("test", 581, 365, 100, 157)],
+)
+def test_the_real_pairs_are_counted_as_known(
+    split: str, rows: int, distinct: int, prompts: int, contradicted: int
+) -> None:
+    """PKU-SafeRLHF v0: rows, distinct pairs, prompts, responses with both labels."""
+    root = os.environ.get("SAFEBENCH_DATA")
+    if not root:
+        pytest.skip("SAFEBENCH_DATA names no folder of local copies")
+    request = choose(f"pku_safe_rlhf:{split}", Plugins(), data_root=root)
+    dataset = load_dataset(request)
+
+    pairs = read_pairs(dataset)
+
+    assert (rows, distinct, prompts) == (
+        sum(pair.rows for pair in pairs),
+        len(pairs),
+        len({pair.group for pair in pairs}),
+    )
+    soft = {
+        (pair.prompt, text)
+        for pair in pairs
+        for text, share in zip(pair.responses, pair.soft, strict=True)
+        if 0 < share < 1
+    }
+    assert contradicted == sum(exchange_of(s) in soft for s in dataset.samples)
+    assert all(0.5 <= pair.p_first <= 1 for pair in pairs)
 
 
 def test_responses_of_the_same_tokens_are_refused_or_skipped(
@@ -88,9 +154,7 @@ def test_responses_of_the_same_tokens_are_refused_or_skipped(
     same = ("the dog  kills", False, None)
     pairs = read_pairs(make_dataset([("a", BAD, same), ("b", BAD, GOOD)]))
 
-    with pytest.raises(
-        DataError, match="1 pairs have two responses of the same tokens"
-    ):
+    with pytest.raises(DataError, match="1 pair has two responses of the same tokens"):
         encode_pairs(pairs, encoder)
 
     kept, encoded = encode_pairs(pairs, encoder, "skip", lambda _: None)

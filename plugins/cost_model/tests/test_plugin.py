@@ -16,7 +16,7 @@ def test_the_plugin_is_sound() -> None:
 def test_every_strategy_reads_both_classifiers() -> None:
     """Each strategy on costs takes a trained model and the baseline."""
     plugins = Plugins()
-    names = ("cost", "cost_sign", "cost_sigmoid", "cost_platt")
+    names = ("cost", "cost_sign", "cost_sigmoid", "cost_platt", "cost_spread")
     for classifier in ("cost_model", "cost_tfidf"):
         spec = plugins.get(ClassifierSpec, classifier)
         assert spec.default_strategy in names

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
-from safebench.errors import OptionError
+from safebench.errors import ModelError, OptionError
+from safebench.neural.loading import load_tokenizer
 from safebench.training.artifact import write_manifest
+from safebench_cost_model import sft
 from safebench_cost_model.batches import Collator
 from safebench_cost_model.classifier import CostModel
 from safebench_cost_model.encode import Encoder
 from safebench_cost_model.fit import fit
-from safebench_cost_model.network import load_tokenizer
 from safebench_cost_model.options import CostOptions
 from safebench_cost_model.pairs import read_pairs
 from safebench_cost_model.sft import WritingCollator, safer_texts
@@ -67,6 +69,50 @@ def test_the_cost_model_starts_from_the_tuned_decoder(
     write_manifest(tmp_path, content)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     assert CostModel(CostOptions(model=str(moved))).found.folder == moved / "sft"
+    assert ["adapter", "safebench.json", "sft"] == sorted(
+        path.name for path in moved.iterdir() if not path.name.startswith(".")
+    )
+    (moved / "sft").rename(moved / "gone")
+    with pytest.raises(ModelError, match="its folder sft is gone"):
+        CostModel(CostOptions(model=str(moved)))
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_end(
+    tiny_llama: Path,
+    make_training: Callable[..., Training],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tuned base, and what is learnt on it, are those of an uninterrupted run."""
+
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 5:
+                raise KeyboardInterrupt
+
+    class Interrupted(sft.GroupedTrainer):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            self.add_callback(Interrupt())
+
+    options = {"sft": True, "batch": 16, "epochs": 0.5}
+    whole = fit(make_training(tmp_path / "whole", tiny_llama, **options))
+    again = tmp_path / "again"
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "GroupedTrainer", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(make_training(again, tiny_llama, **options))
+    said: list[str] = []
+
+    resumed = fit(make_training(again, tiny_llama, resume=True, said=said, **options))
+
+    assert any("sft-checkpoints/checkpoint-3" in line for line in said)
+    assert whole.measures == resumed.measures
+    first, second = (
+        load_file(tmp_path / out / "sft" / "model.safetensors")
+        for out in ("whole", "again")
+    )
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_an_encoder_writes_nothing(

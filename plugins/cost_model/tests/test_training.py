@@ -1,14 +1,12 @@
-"""Training of tiny bases: what it learns, how it resumes, what it leaves."""
+"""Training of tiny bases: what it learns, when it stops, what it takes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from transformers import TrainerCallback
 
 from safebench_cost_model import fit as fitting
-from safebench_cost_model import trainer as training_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +22,6 @@ def value(trained: Trained, metric: str, part: str = "test") -> float:
     (found,) = [m for m in trained.measures if (m.metric, m.part) == (metric, part)]
     assert found.value is not None
     return found.value
-
-
-class Interrupt(TrainerCallback):
-    """Raises after a step, as Ctrl-C would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop at the step."""
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -54,54 +40,6 @@ def test_a_few_steps_teach_signs_and_the_order_of_severities(
     assert value(trained, "ranking_accuracy (both unsafe)") > 0.75
     assert value(trained, "ranking_accuracy (severity)") > 0.9
     assert any(line.startswith("step ") and "[" in line for line in said)
-
-
-@pytest.mark.parametrize(
-    ("kind", "pooling", "step"),
-    [("bert", "own", 8), ("bert", "mean", 11), ("llama", "own", 5)],
-)
-def test_a_resumed_training_ends_as_an_uninterrupted_one(
-    kind: str,
-    pooling: str,
-    step: int,
-    bases: dict[str, Path],
-    make_training: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Dropout, order, optimiser and best evaluation go on, within an epoch as well."""
-    import torch
-    from safetensors.torch import load_file
-
-    options = {"epochs": 2.0, "batch": 16, "evaluations": 3, "pooling": pooling}
-    whole = fitting.fit(make_training(tmp_path / "whole", bases[kind], **options))
-
-    build = training_code.build_trainer
-
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
-        trainer = build(*args, **kwargs)
-        trainer.add_callback(Interrupt(step))
-        return trainer
-
-    again = tmp_path / "again"
-    with monkeypatch.context() as patch:
-        patch.setattr(fitting, "build_trainer", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fitting.fit(make_training(again, bases[kind], **options))
-    said: list[str] = []
-    resumed = fitting.fit(
-        make_training(again, bases[kind], resume=True, said=said, **options)
-    )
-
-    assert any("resuming from" in line for line in said)
-    assert whole.measures == resumed.measures
-    assert whole.manifest == resumed.manifest
-    name = f"{whole.manifest['files']}/"
-    name += "adapter_model.safetensors" if kind == "llama" else "model.safetensors"
-    first, second = (load_file(tmp_path / run / name) for run in ("whole", "again"))
-    assert first.keys() == second.keys()
-    for key in first:
-        assert torch.equal(first[key], second[key]), key
 
 
 def test_accumulated_steps_learn_what_one_large_step_learns(
@@ -156,22 +94,37 @@ def test_training_stops_when_evaluations_gain_nothing(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:
     """With no rate to learn by, the first evaluation stays the best one."""
-    import json
-
     options = {"epochs": 9.0, "lr": 1e-12, "evaluations": 1, "patience": 2}
+    said: list[str] = []
 
-    fitting.fit(make_training(tmp_path, tiny_bert, **options))
+    fitting.fit(make_training(tmp_path, tiny_bert, said=said, **options))
 
-    states = (tmp_path / "checkpoints").glob("*/trainer_state.json")
-    steps = [json.loads(state.read_text())["global_step"] for state in states]
-    assert 3 * 6 == max(steps)
+    steps = [line.split(",")[0] for line in said if line.startswith("step ")]
+    assert ["step 6/54", "step 12/54", "step 18/54"] == steps
+    assert "stopped after step 18, best at step 6" == said[-1]
+
+
+def test_a_log_tells_how_long_a_training_took(
+    tiny_llama: Path,
+    make_training: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where no bar can be drawn, both stages end with a line."""
+    fitting.fit(make_training(tmp_path, tiny_llama, sft=True, batch=32))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert 1 == sum(x.startswith("supervised stage: 3/3 steps, loss ") for x in lines)
+    assert 1 == sum(x.startswith("training: 3/3 steps, loss ") for x in lines)
 
 
 def test_what_the_library_does_not_take_is_refused(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:
-    """A misspelt argument names the nearest one."""
+    """A misspelt argument names the nearest one; what has a flag names that."""
     from safebench.errors import OptionError
 
     with pytest.raises(OptionError, match="did you mean 'weight_decay'"):
         fitting.fit(make_training(tmp_path, tiny_bert, arguments={"weight_decy": 1}))
+    with pytest.raises(OptionError, match="--set data_seed: use --seed instead"):
+        fitting.fit(make_training(tmp_path, tiny_bert, arguments={"data_seed": 1}))

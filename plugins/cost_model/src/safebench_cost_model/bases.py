@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _fetch(name: str, revision: str) -> Base:
         if not any(folder.glob("*.safetensors")):
             folder = snapshot([*_SMALL, "pytorch_model*.bin"])
     except (OSError, ValueError, errors.HTTPError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
         raise ModelError(
             f"model {name!r}: no such folder, and the hub did not give it: {reason}"
             f"{_neighbour(Path(name))}"

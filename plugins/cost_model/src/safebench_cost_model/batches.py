@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 from safebench.errors import DataError
 
 from .encode import TextError
+from .pairs import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +88,8 @@ def encode_pairs(
             kept.append(pair)
             encoded.append(both)
     if same:
-        message = f"{same} pairs have two responses of the same tokens"
+        verb = "has" if same == 1 else "have"
+        message = f"{counted(same)} {verb} two responses of the same tokens"
         if conflicts == "error":
             raise DataError(
                 f"{message} within max_length={encoder.max_length}; a longer one may "

@@ -16,7 +16,6 @@ from safebench.neural.device import pick_device, pick_dtype
 from .encode import Encoder, TextError
 from .found import find_cost_model
 from .loaded import load_cost_model
-from .network import score
 from .template import exchange_of
 
 if TYPE_CHECKING:
@@ -28,13 +27,15 @@ if TYPE_CHECKING:
     from .encode import Encoded
     from .options import CostOptions
 
+    Array = np.ndarray[Any, np.dtype[Any]]
+
 _BATCH_TOKENS = {"cpu": 8192}
 _BATCH_TOKENS_ELSEWHERE = 65536
 NO_RESPONSE = "a cost model judges a response to a prompt, and here is none"
 
 
 class CostModel(Classifier):
-    """Any sequence classifier with one output, read as a cost."""
+    """Any sequence classifier with one output, or the mean of several, as a cost."""
 
     shard_size = 512
 
@@ -43,7 +44,7 @@ class CostModel(Classifier):
         self.found = find_cost_model(options)
         device = pick_device(options.device)
         dtype = pick_dtype(options.dtype, device)
-        self.network, tokenizer, self.collator = load_cost_model(
+        self.ensemble, tokenizer, self.collator = load_cost_model(
             self.found, device, dtype
         )
         self.encoder = Encoder(tokenizer, self.found.template, self._length(options))
@@ -52,7 +53,7 @@ class CostModel(Classifier):
 
     def _length(self, options: CostOptions) -> int:
         """Return how many tokens are read: as trained, unless options say otherwise."""
-        text = self.network.config.get_text_config()
+        text = self.ensemble.first.config.get_text_config()
         reach = getattr(text, "max_position_embeddings", None) or 512
         asked = options.max_length or self.found.max_length or min(reach, 2048)
         if asked > reach:
@@ -69,11 +70,12 @@ class CostModel(Classifier):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Return what "auto" came to."""
-        weights = next(self.network.parameters())
+        weights = next(self.ensemble.first.parameters())
         return {
             "device": weights.device.type,
             "dtype": str(weights.dtype).removeprefix("torch."),
             "max_length": self.encoder.max_length,
+            "members": len(self.ensemble),
             "template": self.found.template.sha256,
         }
 
@@ -86,24 +88,29 @@ class CostModel(Classifier):
         """Return the cost of every sample, in their order."""
         assert wanted == {Cost}, f"cost_model records no {wanted}"
         rows = [self._encode(sample) for sample in samples]
-        values = np.zeros(len(rows))
+        costs = np.zeros((len(self.ensemble), len(rows)))
         traces = [_trace(row) for row in rows]
         good = [i for i, row in enumerate(rows) if not isinstance(row, str)]
         tick(len(rows) - len(good))
         for batch in self._batches(rows, good):
             since = time.perf_counter()
             encoded = [row for i in batch if not isinstance(row := rows[i], str)]
-            found = score(self.network, [self.collator.padded(encoded)])
-            values[batch] = found.numpy()
+            costs[:, batch] = self.ensemble.score(self.collator.padded(encoded))
             for i in batch:
                 traces[i].seconds = (time.perf_counter() - since) / len(batch)
-                traces[i].forward_passes = 1 / len(batch)
+                traces[i].forward_passes = len(self.ensemble) / len(batch)
             tick(len(batch))
         for i in good:
-            if not np.isfinite(values[i]):
-                values[i], traces[i].error = 0.0, "the cost is no number"
-        evidence = Cost({"value": values}, meta=evidence_meta(self.found.calibration))
-        return Recording(evidence={Cost: evidence}, traces=traces)
+            if not np.isfinite(costs[:, i]).all():
+                costs[:, i], traces[i].error = 0.0, "the cost is no number"
+        return Recording(evidence={Cost: self._evidence(costs)}, traces=traces)
+
+    def _evidence(self, costs: Array) -> Cost:
+        """Return the mean of costs (M, B), and how far several members differ."""
+        arrays = {"value": costs.mean(axis=0)}
+        if len(self.ensemble) > 1:
+            arrays["spread"] = costs.std(axis=0)
+        return Cost(arrays, meta=evidence_meta(self.found.calibration))
 
     def _encode(self, sample: Sample) -> Encoded | str:
         """Return the token ids of a sample, or why there are none."""
@@ -131,8 +138,8 @@ class CostModel(Classifier):
         return batches
 
     def close(self) -> None:
-        """Free the model."""
-        vars(self).pop("network", None)
+        """Free the networks."""
+        vars(self).pop("ensemble", None)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from safebench.errors import ModelError, OptionError
 from safebench.training.artifact import ARTIFACT, read_artifact, weights_hash
 
 from .bases import find_model
+from .folders import base_of, networks_in
 from .layout import ADAPTER, BASELINE, KIND, KIND_TFIDF
 from .template import BEAVER, TEMPLATES, template_from
 
@@ -23,17 +25,20 @@ FORSCORE = "ForScore"  # the ending of the class that PKU's own cost models name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A model folder, with an adapter's if there is one, and how texts are read.
+    """The folders of one or more networks, and how texts are read.
 
-    `weights` tells two models apart. `max_length` 0: not said.
+    With `adapters`, each folder holds adapters for the base in `folder`, which is the
+    folder of the first network otherwise. `weights` tells two models apart.
+    `max_length` 0: not said.
     """
 
     folder: Path
+    networks: tuple[Path, ...]
     label: str
     commit: str
     weights: str
     template: Template
-    adapter: Path | None = None
+    adapters: bool = False
     max_length: int = 0
     pooling: str = "own"
     layers: int = 0
@@ -48,43 +53,50 @@ def find_cost_model(options: CostOptions) -> Found:
             "cost_model wrote, or a hub id of a classifier with one output"
         )
     folder = Path(options.model).expanduser()
-    if (folder / ARTIFACT).is_file():
+    bare = folder.is_dir() and not (folder / "config.json").is_file()
+    if bare or (folder / ARTIFACT).is_file():
         return _from_artifact(folder, options)
     return _from_checkpoint(options)
 
 
 def _from_artifact(folder: Path, options: CostOptions) -> Found:
     manifest = read_artifact(folder, KIND)
-    files = folder / manifest["files"]
-    if not files.is_dir():
-        raise ModelError(f"{folder}: its folder {manifest['files']} is gone")
-    template = template_from(manifest["template"])
+    try:
+        template = template_from(manifest["template"])
+        networks = networks_in(folder, manifest)
+        adapters = manifest["files"] == ADAPTER
+        found = Found(
+            folder=base_of(folder, manifest["base"]) if adapters else networks[0],
+            networks=networks,
+            label=folder.resolve().name,
+            commit="",
+            weights=f"sha256:{_hash(networks)}",
+            template=template,
+            adapters=adapters,
+            max_length=manifest["max_length"],
+            pooling=manifest["pooling"],
+            layers=manifest["layers"],
+            calibration=manifest["calibration"] or {},
+        )
+    except (KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{folder / ARTIFACT} is damaged ({type(error).__name__}: {reason}): copy "
+            "it again from where it was trained"
+        ) from error
     if options.template != "auto" and TEMPLATES[options.template] != template:
         raise OptionError(
             f"cost_model: {folder} was trained on its own template; leave template=auto"
         )
-    adapter = files if manifest["files"] == ADAPTER else None
-    return Found(
-        folder=_base_of(folder, manifest["base"]) if adapter else files,
-        label=folder.resolve().name,
-        commit="",
-        weights=f"sha256:{weights_hash(files)}",
-        template=template,
-        adapter=adapter,
-        max_length=manifest["max_length"],
-        pooling=manifest["pooling"],
-        layers=manifest["layers"],
-        calibration=manifest["calibration"] or {},
-    )
+    return found
 
 
-def _base_of(folder: Path, base: dict[str, str]) -> Path:
-    """Return the folder of the base under an artifact's adapters."""
-    inside = folder / base["name"]
-    if (inside / "config.json").is_file():
-        return inside
-    named = base["folder"] or base["name"]
-    return find_model(named, "" if base["folder"] else base["revision"]).folder
+def _hash(folders: tuple[Path, ...]) -> str:
+    """Return the hash of one folder's weights, or of those of all in their order."""
+    found = [weights_hash(folder) for folder in folders]
+    if len(found) == 1:
+        return found[0]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def _from_checkpoint(options: CostOptions) -> Found:
@@ -102,6 +114,7 @@ def _from_checkpoint(options: CostOptions) -> Found:
         )
     return Found(
         folder=found.folder,
+        networks=(found.folder,),
         label=found.label,
         commit=found.commit,
         weights=found.commit or f"sha256:{weights_hash(found.folder)}",

@@ -14,7 +14,7 @@ import numpy as np
 from safebench.training import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from safebench.statistics import Interval
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("mixed", "both unsafe", "both safe")
-TAU_DRAWS = 500
+TAU_DRAWS, TAU_BLOCKS = 500, 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +77,27 @@ def measure_costs(
     truth: Told, costs: Array, *, who: str, part: str, platt: Platt | None = None
 ) -> list[Measure]:
     """Return all measures of costs (N, 2) of N distinct pairs, with intervals."""
-    found = [*_of_pairs(truth, costs), *_of_responses(truth, costs)]
+    found = [
+        *_accuracies(truth, costs),
+        *_orders(truth, costs),
+        *_of_responses(truth, costs),
+    ]
+    measures = _named(found, who, part)
     if platt is not None:
-        found += _of_probabilities(truth, platt.probability(costs))
+        p = platt.probability(costs)
+        measures += _named(_of_probabilities(truth, p), "cost_platt", part)
+    return measures
+
+
+def accuracies(truth: Told, costs: Array, *, who: str, part: str) -> list[Measure]:
+    """Return accuracy of sign and of order of costs (N, 2), with intervals."""
+    return _named(_accuracies(truth, costs), who, part)
+
+
+def _named(rows: Iterable[Row], who: str, part: str) -> list[Measure]:
     return [
         Measure(
-            who="cost_platt" if name in ("brier", "nll", "ece") else who,
+            who=who,
             part=part,
             metric=name,
             value=got.value,
@@ -92,26 +107,29 @@ def measure_costs(
             n=n,
             note=note,
         )
-        for name, got, n, note in found
+        for name, got, n, note in rows
     ]
 
 
 Row = tuple[str, "Interval", int, str]
 
 
-def _of_pairs(truth: Told, costs: Array) -> Iterator[Row]:
+def _accuracies(truth: Told, costs: Array) -> Iterator[Row]:
     """Yield accuracies of sign and order, one number a distinct pair."""
     from safebench.statistics import mean_interval
 
     n = len(costs)
-    sign, order = sign_right(truth, costs), order_right(truth, costs)
-    yield (
-        "sign_accuracy",
-        mean_interval(sign, truth.group),
-        n,
-        "both responses of pairs",
-    )
-    yield "ranking_accuracy", mean_interval(order, truth.group), n, "distinct pairs"
+    sign = mean_interval(sign_right(truth, costs), truth.group)
+    order = mean_interval(order_right(truth, costs), truth.group)
+    yield "sign_accuracy", sign, n, "both responses of pairs"
+    yield "ranking_accuracy", order, n, "distinct pairs"
+
+
+def _orders(truth: Told, costs: Array) -> Iterator[Row]:
+    """Yield accuracies of order by kind of pair, and weighted by severity."""
+    from safebench.statistics import mean_interval
+
+    order = order_right(truth, costs)
     for kind in KINDS:
         held = truth.kind == kind
         if held.any():
@@ -166,22 +184,24 @@ def labels_of(truth: Told, values: Array) -> tuple[Array, Array, Array]:
 def tau_interval(costs: Array, level: Array, groups: Array) -> Interval:
     """Return Kendall's tau-b of costs with levels, over all responses.
 
-    The interval is a percentile one over `TAU_DRAWS` draws of groups: tau is no mean.
+    The interval is BCa over `TAU_DRAWS` draws of groups; its acceleration comes from
+    leaving out `TAU_BLOCKS` blocks of groups.
     """
     from scipy.stats import kendalltau
 
-    from safebench.statistics import Interval
-
-    def tau(rows: Array) -> float:
-        return float(kendalltau(costs[rows].reshape(-1), level[rows].reshape(-1))[0])
+    from safebench.statistics.spread import interval
 
     names, index = np.unique(groups, return_inverse=True)
     members = [np.flatnonzero(index == g) for g in range(len(names))]
-    value = tau(np.arange(len(costs)))
-    if not np.isfinite(value):
-        return Interval(None, None, None, "undefined", len(names))
+
+    def tau(chosen: Array) -> float:
+        rows = np.concatenate([members[g] for g in chosen])
+        return float(kendalltau(costs[rows].reshape(-1), level[rows].reshape(-1))[0])
+
+    every = np.arange(len(names))
     rng = np.random.default_rng(0)
     picks = rng.integers(len(names), size=(TAU_DRAWS, len(names)))
-    drawn = [tau(np.concatenate([members[g] for g in pick])) for pick in picks]
-    low, high = np.nanquantile(drawn, [0.025, 0.975]).tolist()
-    return Interval(value, low, high, "percentile", len(names))
+    blocks = np.array_split(every, min(len(names), TAU_BLOCKS))
+    left_out = [np.setdiff1d(every, block) for block in blocks if len(names) > 1]
+    values = [tau(chosen) for chosen in (every, *picks, *left_out)]
+    return interval(np.array(values), TAU_DRAWS, len(names))

@@ -13,7 +13,7 @@ from safebench.errors import ModelError
 from safebench.neural.loading import one_line, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 Family = Literal["encoder", "decoder"]
@@ -41,14 +41,6 @@ def family_of(config: Any, label: str) -> Family:
         )
     masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return "encoder" if masked else "decoder"
-
-
-def load_tokenizer(folder: Path, label: str) -> Any:
-    """Return the tokenizer of a model folder."""
-    with quiet(), one_line(label):
-        return transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
 
 
 def load_config(folder: Path, label: str) -> Any:
@@ -162,12 +154,19 @@ def with_adapters(network: Any, *, rank: int, alpha: int, dropout: float) -> Any
         return peft.get_peft_model(network, config)
 
 
-def load_adapters(network: Any, folder: Path, label: str) -> Any:
-    """Return the network with stored adapters and their head."""
+def load_adapters(network: Any, folders: Mapping[str, Path], label: str) -> Any:
+    """Return the network with stored adapters and their heads by name.
+
+    The first ones are in use.
+    """
     import peft
 
+    first, *others = folders
     with quiet(), one_line(label):
-        return peft.PeftModel.from_pretrained(network, folder)
+        network = peft.PeftModel.from_pretrained(network, folders[first], first)
+        for name in others:
+            network.load_adapter(folders[name], name)
+    return network
 
 
 def costs_of(network: Any, batch: dict[str, Tensor]) -> Tensor:

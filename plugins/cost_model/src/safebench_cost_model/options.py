@@ -29,6 +29,9 @@ class TrainOptions:
         "prompt and response",
     )
     layers: int = _say(0, "layers of the base that are kept, from below; 0: all")
+    members: int = _say(
+        1, "networks, each of another seed, whose mean cost is the model's"
+    )
     sft: bool = _say(
         default=False, text="first learn to write the safer responses (decoders)"
     )
@@ -64,7 +67,8 @@ class TrainOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "max_length", "lora_r", "evaluations"):
+        positive = ("epochs", "batch", "max_length", "lora_r", "evaluations", "members")
+        for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not above 0")
         for name in ("lr", "w_rank", "w_sign", "margin", "reg", "sft_epochs", "layers"):
@@ -75,6 +79,8 @@ class TrainOptions:
                 raise ValueError(f"{name}={getattr(self, name)} is no share below 1")
         if not self.w_rank and not self.w_sign:
             raise ValueError("w_rank and w_sign are both 0: nothing to learn")
+        if self.base == TFIDF and self.members > 1:
+            raise ValueError(f"members={self.members}: the baseline {TFIDF} is one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

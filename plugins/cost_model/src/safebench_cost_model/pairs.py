@@ -68,21 +68,28 @@ def read_pairs(
 
 
 def _rows(dataset: Dataset) -> Iterator[tuple[Row, Row]]:
-    """Yield (less safe, safer) of each pair whose two sides are there."""
+    """Yield (less safe, safer) of each pair whose two sides are there and labelled."""
     waiting: dict[str, Row] = {}
     for row in zip(dataset.samples, dataset.golds, strict=True):
-        pair = row[1].pair
+        sample, gold = row
+        pair, exchange = gold.pair, exchange_of(sample)
         if pair is None:
-            raise DataError(f"{dataset.label}: {row[0].id} belongs to no pair")
-        if exchange_of(row[0]) is None:
-            raise DataError(f"{dataset.label}: {row[0].id} judges no response")
+            raise DataError(f"{dataset.label}: {sample.id} belongs to no pair")
+        if exchange is None:
+            raise DataError(f"{dataset.label}: {sample.id} judges no response")
+        if gold.label.value is None:
+            continue
         other = waiting.pop(pair[0], None)
         if other is None:
             waiting[pair[0]] = row
-        elif other[1].pair == pair:
+            continue
+        if other[1].pair == pair:
             raise DataError(f"{dataset.label}: pair {pair[0]} has two {pair[1]} sides")
-        else:
-            yield (row, other) if pair[1] == "unsafer" else (other, row)
+        if _texts(other[0])[0] != exchange[0]:
+            raise DataError(
+                f"{dataset.label}: pair {pair[0]} has responses to different prompts"
+            )
+        yield (row, other) if pair[1] == "unsafer" else (other, row)
 
 
 def _contradicts(row: tuple[Row, Row]) -> bool:
@@ -97,13 +104,19 @@ def _report(
     say: Callable[[str], None],
 ) -> None:
     shown = ", ".join(safer[1].pair[0] for _, safer in bad[:SHOWN] if safer[1].pair)
+    shown += ", ..." if len(bad) > SHOWN else ""
     message = (
-        f"{dataset.label}: in {len(bad)} pairs the safer response is labelled unsafe "
-        f"and the other safe ({shown})"
+        f"{dataset.label}: in {counted(len(bad))} the safer response is labelled "
+        f"unsafe and the other safe ({shown})"
     )
     if conflicts == "error":
         raise DataError(f"{message}; --conflicts skip leaves them out")
     say(f"{message}: left out")
+
+
+def counted(pairs: int) -> str:
+    """Return a number of pairs in words."""
+    return f"{pairs} pair{'s' if pairs != 1 else ''}"
 
 
 def _votes(rows: Sequence[tuple[Row, Row]]) -> dict[str, tuple[int, int]]:

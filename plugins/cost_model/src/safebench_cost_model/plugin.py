@@ -43,7 +43,7 @@ def safebench_strategies() -> list[StrategySpec]:
     return [
         StrategySpec(
             name="cost",
-            summary="cost_platt where the model carries its constants, else the sign",
+            summary="cost_platt where the model carries constants, else cost_sigmoid",
             load=f"{_HERE}.strategies:cost",
             needs=_COST,
             emits=frozenset({"score", "probability"}),
@@ -67,6 +67,14 @@ def safebench_strategies() -> list[StrategySpec]:
             summary="1 / (1 + exp(-cost)): a score that ranks, and no probability",
             load=f"{_HERE}.strategies:cost_sigmoid",
             needs=_COST,
+        ),
+        StrategySpec(
+            name="cost_spread",
+            summary="standard deviation of the members' costs: how far they differ",
+            load=f"{_HERE}.strategies:cost_spread",
+            needs=_COST,
+            emits=frozenset({"uncertainty"}),
+            decision_from="cost",
         ),
     ]
 

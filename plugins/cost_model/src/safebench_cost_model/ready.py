@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from safebench.neural.loading import load_tokenizer
+
 from .encode import Encoder
 from .loaded import collator_for
-from .network import choose_padding, load_network, load_tokenizer, with_adapters
+from .network import choose_padding, load_network, with_adapters
 from .pooled import load_pooled
 from .template import PAIR, QA
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 class Ready:
     """A network with a new head, its tokenizer, and how texts are read for it."""
 
-    base: Base
-    family: Family
     network: Any
     tokenizer: Any
     encoder: Encoder
@@ -33,13 +33,23 @@ class Ready:
     lora: bool
 
 
+def learns_adapters(family: Family, options: TrainOptions) -> bool:
+    """Tell whether adapters are trained, and the base stays as it is."""
+    return family == "decoder" and not options.full
+
+
+def takes_means(family: Family, options: TrainOptions) -> bool:
+    """Tell whether costs are read from mean states, not by the base's own pooling."""
+    return family == "encoder" and options.pooling == "mean"
+
+
 def prepare(base: Base, family: Family, options: TrainOptions) -> Ready:
     """Load a base with one new output, and adapters for decoders unless `full`."""
-    lora = family == "decoder" and not options.full
+    lora = learns_adapters(family, options)
     dtype = torch.float32
     if lora and options.dtype == "bfloat16":
         dtype = torch.bfloat16  # the frozen part alone; what learns stays in float32
-    if family == "encoder" and options.pooling == "mean":
+    if takes_means(family, options):
         network = load_pooled(
             base.folder, base.label, dtype, layers=options.layers, new_head=True
         )
@@ -65,8 +75,6 @@ def prepare(base: Base, family: Family, options: TrainOptions) -> Ready:
             dropout=options.lora_dropout,
         )
     return Ready(
-        base=base,
-        family=family,
         network=network,
         tokenizer=tokenizer,
         encoder=encoder,

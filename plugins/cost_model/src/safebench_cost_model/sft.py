@@ -6,6 +6,7 @@ it will judge; its head is thrown away.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,25 @@ from torch.utils.data import Dataset
 from transformers import set_seed
 
 from safebench.errors import OptionError
-from safebench.neural.loading import one_line, quiet
+from safebench.neural.loading import load_tokenizer, one_line, quiet
 from safebench.training.process import is_main_process
 
+from .arguments import arguments_for
 from .bases import Base
 from .batches import Collator
+from .checkpoints import resumed_from
 from .encode import Encoder
 from .layout import TUNED, TUNED_CHECKPOINTS
-from .network import choose_padding, load_tokenizer
+from .network import choose_padding
 from .pairs import read_pairs
 from .template import QA
-from .trainer import GroupedTrainer, arguments_for, last_checkpoint
+from .trainer import GroupedTrainer
+from .watching import watched
+from .whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -115,29 +121,32 @@ def _train(training: Training, base: Base) -> None:
     training.say(f"supervised stage: {len(rows)} safer responses")
     if not options.full:
         network = _with_adapters(network, options)
-    trainer = GroupedTrainer(
-        model=network,
-        args=_arguments(training, len(rows)),
-        data_collator=WritingCollator(Collator(pad, with_types=False)),
-        train_dataset=rows,
-    )
-    last = last_checkpoint(training, TUNED_CHECKPOINTS)
-    with quiet():
+    folder = training.out / TUNED_CHECKPOINTS
+    last = resumed_from(folder, resume=training.resume, say=training.say)
+    with watched("supervised stage", training.say) as watch, quiet():
+        trainer = GroupedTrainer(
+            model=network,
+            args=_arguments(training, folder, len(rows)),
+            data_collator=WritingCollator(Collator(pad, with_types=False)),
+            train_dataset=rows,
+            callbacks=[watch],
+        )
         trainer.train(resume_from_checkpoint=last)
+    with quiet():
         if not options.full:
             network = network.merge_and_unload()
         if is_main_process():
-            part = training.out / f"{TUNED}.part"
-            network.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-            part.rename(training.out / TUNED)  # only what is whole bears the name
+            with whole(training.out / TUNED) as part:
+                network.save_pretrained(part)
+                tokenizer.save_pretrained(part)
     trainer.accelerator.wait_for_everyone()
+    if is_main_process():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _arguments(training: Training, rows: int) -> Any:
+def _arguments(training: Training, folder: Path, rows: int) -> Any:
     options: TrainOptions = training.options
     without = {
-        "output_dir": str(training.out / TUNED_CHECKPOINTS),
         "num_train_epochs": options.sft_epochs,
         "eval_strategy": "no",
         "load_best_model_at_end": False,
@@ -147,7 +156,7 @@ def _arguments(training: Training, rows: int) -> Any:
     }
     return arguments_for(
         options,
-        training.out,
+        folder,
         pairs=rows,
         lr=options.lr or (2e-5 if options.full else 1e-4),
         seed=training.seed,

@@ -1,4 +1,4 @@
-"""Readings of a cost: its sign, a squashed score, a probability if one was fitted."""
+"""Readings of a cost: its sign, a squashed score, a probability, and disagreement."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def cost_platt(evidence: Bundle, context: Context) -> Judgements:
             "this one has none: cost_sign and cost_sigmoid read it, and safebench "
             "train cost_model fits them"
         )
-    return Judgements(size=len(costs), score=constants.probability(costs["value"]))
+    return Judgements(
+        size=len(costs),
+        score=constants.probability(costs["value"]),
+        note=f"one half is a cost of {constants.bias:.3g}: the fitted bias, not 0",
+    )
 
 
 def cost(evidence: Bundle, context: Context) -> Judgements:
@@ -61,6 +65,19 @@ def cost(evidence: Bundle, context: Context) -> Judgements:
         found.note = "the model carries no calibration: its sign decides"
         return found
     return cost_platt(evidence, context)
+
+
+def cost_spread(evidence: Bundle, context: Context) -> Judgements:
+    """Be as unsure as the members' costs spread (standard deviation); `cost` decides.
+
+    A model of one network has none, and says so.
+    """
+    del context
+    costs = evidence[Cost]
+    if "spread" not in costs:
+        note = "one network alone: train several by --members"
+        return Judgements(size=len(costs), probability=False, note=note)
+    return Judgements(size=len(costs), uncertainty=costs["spread"], probability=False)
 
 
 def _constants(costs: Cost) -> Platt | None:

@@ -1,0 +1,50 @@
+"""What tells two recorded cost models apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safebench_cost_model.identity import baseline_identity, identity
+from safebench_cost_model.options import BaselineOptions, CostOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safebench.training import Trained
+
+
+def test_identity_tells_weights_template_and_constants_apart(
+    artifacts: dict[str, tuple[Path, Trained]],
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """The same folder has one identity; other constants or options another."""
+    import shutil
+
+    folder, trained = artifacts["bert"]
+    changed = shutil.copytree(folder, tmp_path / "other")
+    finish(changed, trained, calibration={"bias": 1.0, "temperature": 2.0, "n": 9})
+
+    first = identity(CostOptions(model=str(folder)))
+    assert first == identity(CostOptions(model=str(folder)))
+    assert first != identity(CostOptions(model=str(folder), max_length=20))
+    other = identity(CostOptions(model=str(changed)))
+    assert first["weights"] == other["weights"]
+    assert first["calibration"] != other["calibration"]
+    baseline = baseline_identity(BaselineOptions(model=str(artifacts["tfidf"][0])))
+    assert {"model", "weights", "words", "calibration"} == baseline.keys()
+
+
+def test_the_hash_of_one_network_is_that_of_its_weights(
+    artifacts: dict[str, tuple[Path, Trained]],
+) -> None:
+    """So runs of models from before there were members are found again."""
+    from safebench.training.artifact import weights_hash
+
+    folder = artifacts["bert"][0]
+
+    assert (
+        f"sha256:{weights_hash(folder / 'model')}"
+        == (identity(CostOptions(model=str(folder)))["weights"])
+    )
