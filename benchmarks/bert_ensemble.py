@@ -44,7 +44,7 @@ READING = {
 }
 ROWS = ["--dataset", "wildguardmix:train", "--test-dataset", "wildguardmix:test"]
 SETTINGS = {
-    "ensemble": ["--base", "minilm", "--members", "6", "--epochs", "1", "--lr", "1e-4",
+    "ensemble": ["--base", "minilm", "--members", "6", "--epochs", "2", "--lr", "1e-4",
                  "--warmup", "0.1", "--max-length", "128",
                  "--parallel", "processes", "--workers", "2"],
     "tfidf": ["--base", "tfidf"],

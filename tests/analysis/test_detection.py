@@ -8,8 +8,13 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from safebench.analysis.detection import detection
-from safebench.analysis.intervals import area, area_interval, wilson
-from safebench.statistics import delong, metric_interval
+from safebench.analysis.intervals import (
+    area,
+    area_difference,
+    area_interval,
+    wilson,
+)
+from safebench.statistics import delong, metric_interval, paired_difference
 
 RNG = np.random.default_rng(3)
 WRONG = RNG.random(400) < 0.25
@@ -47,6 +52,32 @@ def test_interval_of_groups_agrees_with_a_bootstrap_of_groups() -> None:
 
     assert (sampled.low, sampled.high) == pytest.approx(found, abs=0.01)
     assert area_interval(WRONG, DOUBT, ALONE) == pytest.approx(found, abs=1e-3)
+
+
+def test_difference_of_single_samples_is_that_of_delong() -> None:
+    """Two uncertainties about the same decisions, as correlated as they are."""
+    other = DOUBT + RNG.normal(size=400)
+    known = delong(WRONG, other, DOUBT)
+    half = stats.norm.ppf(0.975) * known.se
+
+    found = area_difference(WRONG, other, DOUBT, ALONE)
+
+    ends = (known.value, known.value - half, known.value + half)
+    assert ends == pytest.approx(found, rel=1e-9)
+
+
+def test_difference_of_groups_agrees_with_a_bootstrap_of_groups() -> None:
+    """Copies of samples do not narrow the interval; the same order has no width."""
+    groups, wrong = ALONE * 3, np.tile(WRONG, 3)
+    one, other = np.tile(DOUBT, 3), np.tile(DOUBT + RNG.normal(size=400), 3)
+    sampled = paired_difference("auroc", wrong, one, other, groups=groups)
+    assert sampled.low is not None
+    assert sampled.high is not None
+
+    found = area_difference(wrong, one, other, groups)
+
+    assert (sampled.value, sampled.low, sampled.high) == pytest.approx(found, abs=0.01)
+    assert (0.0, 0.0, 0.0) == area_difference(wrong, one, np.exp(one), groups)
 
 
 def test_no_interval_where_the_variance_says_nothing() -> None:

@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from safebench.analysis.analyse import Wanted, analyse
+from safebench.analysis.analyse import analyse
+from safebench.analysis.wanted import Wanted
 from safebench.plots.curves import merged, recall_at_alarms, risk_at_shares
 from safebench.plots.figures import figures
 from safebench.plots.files import write_plots
@@ -52,6 +53,7 @@ def test_every_picture_is_a_png_that_says_what_it_shows(
         "guard.mean.reliability.png",
         "guard.rank.uncertainty.png",
         "members_of_guard.disagreement.png",
+        "members_of_guard.parting.png",
     } == names
     for path in written:
         data = path.read_bytes()
@@ -68,7 +70,7 @@ def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
     loads = re.findall(r"(?:src|href)=[\"']([^#\"'][^\"']*)", text)
     assert [] == [address for address in loads if not address.startswith("data:")]
     svgs = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert 6 == len(svgs)
+    assert 7 == len(svgs)
     for svg in svgs:
         ET.fromstring(svg)
         assert 'role="img"' in svg

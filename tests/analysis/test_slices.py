@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 from safebench.analysis.reading import read_predictions
-from safebench.analysis.slices import slices
+from safebench.analysis.slices import empty_columns, slices
 from safebench.analysis.sources import Facts
 from safebench.datasets.wildguard import _meta
 from safebench.plugins import Plugins
@@ -74,6 +74,16 @@ def test_a_column_that_says_nothing_says_so(
 
     assert () == found.slices
     assert note == found.note
+
+
+def test_usual_columns_that_are_empty_are_told_apart(run: FakeRun) -> None:
+    """There and null in every row; one row that knows is enough, absence is no note."""
+    metas: list[dict[str, Any]] = [{"adversarial": None, "subcategory": None}] * 8
+
+    assert ["adversarial", "subcategory"] == empty_columns(with_meta(run, metas))
+    metas[3] = {"adversarial": False}
+    assert ["subcategory"] == empty_columns(with_meta(run, metas))
+    assert [] == empty_columns(with_meta(run, [{}] * 8))
 
 
 def test_columns_of_wildguardmix_stay_when_they_are_empty() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .agreement import Agreement, among_decisions
 from .calibration import Calibration, calibration
+from .contest import Contest, contests
 from .detection import Detection, detection
 from .doubt import Doubt, doubt_of
 from .hardest import Hard, least_sure, surest_mistakes
@@ -16,7 +17,7 @@ from .members import Members, members_of
 from .predictions import pooled
 from .reading import read_predictions
 from .selective import Selective, selective
-from .slices import SliceTable, slices
+from .slices import SliceTable, empty_columns, slices
 from .sources import attached, read_sources
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from safebench.specs import MetricSpec
 
     from .predictions import Predictions
+    from .wanted import Wanted
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -54,31 +56,21 @@ class Combination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """All that is said of a run; `detailed` if slices and samples are in it."""
+    """All that is said of a run; `detailed` if slices and samples are in it.
+
+    `few` combinations are shown in full on a screen, more are not.
+    """
 
     run: str
     part: str
     combinations: tuple[Combination, ...]
     members: tuple[Members, ...]
     agreements: tuple[Agreement, ...]
+    contests: tuple[Contest, ...]
     detailed: bool
+    few: bool
     metrics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What to analyse: names of the axes (none: all), and how much of it to show."""
-
-    classifiers: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    part: str = "test"
-    columns: tuple[str, ...] = ()
-    top: int = 10
-    text: bool = False
-    data_root: str | None = None
-    always_detailed: bool = False
 
 
 def analyse(
@@ -95,23 +87,36 @@ def analyse(
         datasets=wanted.datasets,
         part=wanted.part,
     )
-    detailed = wanted.always_detailed or len(found) <= FEW
+    few = len(found) <= FEW
+    detailed = wanted.always_detailed or few
     found, notes = attached(found, read_sources(folder, plugins, wanted.data_root))
     everything = [*found, *_pooled(found)]
     agreements, alike = among_decisions(found)
+    combinations = tuple(
+        _combination(each, wanted, metrics, detailed=detailed) for each in everything
+    )
     return Analysis(
         run=folder.name,
         part=wanted.part,
-        combinations=tuple(
-            _combination(each, wanted, metrics, detailed=detailed)
-            for each in everything
-        ),
-        members=tuple(members_of(folder, found, plugins)),
+        combinations=combinations,
+        contests=tuple(contests(combinations)),
+        members=tuple(members_of(folder, found, plugins, wanted)),
         agreements=tuple(agreements),
         detailed=detailed,
+        few=few,
         metrics=tuple(spec.name for spec in metrics),
-        notes=(*notes, *alike),
+        notes=(*notes, *alike, *_empty(found)),
     )
+
+
+def _empty(found: Sequence[Predictions]) -> list[str]:
+    """Return which columns of which datasets cannot make slices, once each."""
+    notes = {
+        f"{each.dataset}: no slices by {', '.join(names)}, empty in every row"
+        for each in found
+        if (names := empty_columns(each))
+    }
+    return sorted(notes)
 
 
 def _pooled(found: Sequence[Predictions]) -> list[Predictions]:

@@ -16,6 +16,8 @@ from safebench.run.manifest import MANIFEST
 from safebench.specs import ClassifierSpec, fields_by_kind
 
 from .agreement import Agreement, agreement
+from .dissent import Dissent, dissent
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,17 +37,25 @@ class Members:
     """The members of one classifier on one dataset.
 
     `tally` (M + 1,): on how many samples 0, 1, ... M members say positive, and of these
-    how many are (`positive`).
+    how many are (`positive`). `mean` and `spread` (k,) of the members' probabilities of
+    each sample, and whether the mean decides it `wrong`.
     """
 
     classifier: str
     agreement: Agreement
+    dissent: Dissent
     tally: Array
     positive: Array
+    mean: Array
+    spread: Array
+    wrong: Array
 
 
 def members_of(
-    folder: Path, found: Sequence[Predictions], plugins: Plugins
+    folder: Path,
+    found: Sequence[Predictions],
+    plugins: Plugins,
+    wanted: Wanted | None = None,
 ) -> list[Members]:
     """Return the members of each classifier and dataset that recorded some.
 
@@ -58,7 +68,9 @@ def members_of(
         at = (predictions.classifier, predictions.dataset)
         key = keys.get(predictions.classifier)
         if at not in done and key is not None:
-            done[at] = _members(folder / "evidence" / key, predictions, kinds)
+            done[at] = _members(
+                folder / "evidence" / key, predictions, kinds, wanted or Wanted()
+            )
     return [members for members in done.values() if members is not None]
 
 
@@ -82,7 +94,10 @@ def _evidence_keys(folder: Path) -> dict[str, str]:
 
 
 def _members(
-    folder: Path, predictions: Predictions, kinds: dict[str, type[MemberLogits]]
+    folder: Path,
+    predictions: Predictions,
+    kinds: dict[str, type[MemberLogits]],
+    wanted: Wanted,
 ) -> Members | None:
     heads = filter(None, map(read_head, sorted((folder / "main").glob("[0-9]*.npz"))))
     kind = next((kinds[k] for head in heads for k in head["kinds"] if k in kinds), None)
@@ -101,7 +116,11 @@ def _members(
     p = positive_probability(batch, predictions.task)
     if p is None or p.shape[1] < 2 or not good.any():  # noqa: PLR2004 - one is no ensemble
         return None
-    return _tallied(predictions, batch.meta["members"], p[good], np.array(rows)[good])
+    good &= ~np.isnan(p).any(axis=1)
+    if not good.any():
+        return None
+    names = batch.meta["members"]
+    return _tallied(predictions, names, p[good], np.array(rows)[good], wanted)
 
 
 def _asked(places: Any, task: str) -> Iterator[tuple[str, str]]:
@@ -141,10 +160,13 @@ def positive_probability(batch: MemberLogits, task: str) -> Array | None:
 
 
 def _tallied(
-    predictions: Predictions, names: Sequence[str], p: Array, rows: Array
+    predictions: Predictions,
+    names: Sequence[str],
+    p: Array,
+    rows: Array,
+    wanted: Wanted,
 ) -> Members:
-    known = ~np.isnan(p).any(axis=1)
-    votes, y = p[known] > THRESHOLD, predictions.y[rows[known]]
+    votes, y = p > THRESHOLD, predictions.y[rows]
     count = votes.sum(axis=1)
     return Members(
         classifier=predictions.classifier,
@@ -155,6 +177,10 @@ def _tallied(
             votes,
             y,
         ),
+        dissent=dissent(predictions, p, rows, wanted),
         tally=np.bincount(count, minlength=len(names) + 1),
         positive=np.bincount(count, y, len(names) + 1).astype(np.int64),
+        mean=p.mean(axis=1),
+        spread=p.std(axis=1),
+        wrong=(p.mean(axis=1) > THRESHOLD) != y,
     )

@@ -7,6 +7,8 @@ from math import isnan
 
 from safebench.reporters.text import shown
 
+TEXT_LIMIT = 300  # characters of a prompt that a table shows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from safebench.reporters.text import shown
 
-from .section import Section, interval, number, percent, whole
+from .overview import contest, overview
+from .section import TEXT_LIMIT, Section, interval, number, percent, whole
 from .sparkline import sparkline
 from .visible import visible
 from .voters import agreement_sections, members_sections
@@ -23,97 +24,27 @@ if TYPE_CHECKING:
     from .selective import Selective
     from .slices import SliceTable
 
-TEXT_LIMIT = 300  # characters of a prompt that a table shows
 _PAIRS = 10
 
 
 def sections(
-    analysis: Analysis, *, unicode: bool = True, top: int = _PAIRS
+    analysis: Analysis, *, unicode: bool = True, top: int = _PAIRS, full: bool = True
 ) -> Iterator[Section]:
-    """Yield the overview, then each combination, then who agrees with whom."""
-    yield _overview(analysis)
-    if analysis.detailed:
+    """Yield overview and contests, each combination, then who agrees with whom.
+
+    Unless `full`, combinations are left out where there are too many for a screen.
+    """
+    detailed = analysis.detailed and (full or analysis.few)
+    yield overview(analysis, detailed=detailed)
+    yield from map(contest, analysis.contests)
+    if detailed:
         for combination in analysis.combinations:
             yield from _combination(combination, analysis.metrics, unicode=unicode)
     for members in analysis.members:
-        yield from members_sections(members, top)
+        listed = detailed or len(analysis.members) == 1
+        yield from members_sections(members, top, listed=listed)
     for agreement in analysis.agreements:
         yield from agreement_sections(agreement, top)
-
-
-def _overview(analysis: Analysis) -> Section:
-    found = analysis.combinations
-    names, same = _names(analysis)
-    headers = (
-        *names, "n", "accuracy", "error AUROC", "95 %", "AURC", "acc. at 80 %",
-        "E-AURC", "ECE",
-    )  # fmt: skip
-    part = "" if analysis.part == "all" else f", {analysis.part} part"
-    return Section(
-        title=f"{visible(analysis.run)}{part}" + "".join(f", {name}" for name in same),
-        headers=headers,
-        rows=tuple(
-            (*(_named(each, name) for name in names), *_numbers(each)) for each in found
-        ),
-        left=len(names),
-        notes=tuple(_overview_notes(analysis)),
-        level=1,
-    )
-
-
-def _names(analysis: Analysis) -> tuple[tuple[str, ...], list[str]]:
-    """Return the axes that tell combinations apart, and what all have in common."""
-    axes: dict[str, set[str]] = {
-        axis: {str(getattr(c.predictions, axis)) for c in analysis.combinations}
-        for axis in ("classifier", "strategy", "dataset")
-    }
-    varying = tuple(axis for axis, values in axes.items() if len(values) > 1)
-    shown_axes = varying or ("strategy",)
-    same = [visible(v) for a, (v, *_) in axes.items() if a not in shown_axes]
-    return shown_axes, same
-
-
-def _named(combination: Combination, axis: str) -> str:
-    own = combination.doubt is None or combination.doubt.own
-    mark = "" if own or axis != "strategy" else "*"
-    return visible(str(getattr(combination.predictions, axis))) + mark
-
-
-def _numbers(combination: Combination) -> tuple[str, ...]:
-    found, curve = combination.detection, combination.selective
-    levels = {level.share: level.accuracy for level in curve.levels} if curve else {}
-    return (
-        str(combination.predictions.n),
-        number(combination.accuracy),
-        number(found.auroc if found else None),
-        interval(found.low, found.high) if found else "",
-        number(curve.aurc if curve else None, 4),
-        number(levels.get(0.8)),
-        number(curve.e_aurc if curve else None, 4),
-        number(combination.calibration.ece if combination.calibration else None),
-    )
-
-
-def _overview_notes(analysis: Analysis) -> Iterator[str]:
-    yield from map(visible, analysis.notes)
-    if any(c.doubt is not None and not c.doubt.own for c in analysis.combinations):
-        yield (
-            "* uncertainty is the closeness of the score to the threshold, as the "
-            "strategy gives none of its own"
-        )
-    yield (
-        "error AUROC: chance that a wrong decision is less sure than a right one "
-        "(0.5: uncertainty says nothing); its interval takes groups as wholes"
-    )
-    yield (
-        "AURC: mean error rate over all shares kept, E-AURC what of it a perfect "
-        "uncertainty would avoid; lower is better"
-    )
-    if not analysis.detailed:
-        yield (
-            "too many combinations to show in full: choose with --classifier, "
-            "--strategy and --dataset"
-        )
 
 
 def _combination(
@@ -121,9 +52,11 @@ def _combination(
 ) -> Iterator[Section]:
     predictions = combination.predictions
     yield Section(
-        title=f"{predictions.name}: {predictions.n} samples, "
-        f"{int(predictions.y.sum())} positive",
-        notes=combination.notes,
+        title=visible(predictions.name),
+        notes=(
+            f"{predictions.n} samples, {int(predictions.y.sum())} positive",
+            *combination.notes,
+        ),
         level=1,
     )
     if combination.detection is not None:
@@ -132,8 +65,11 @@ def _combination(
         yield _retained(combination.selective)
     if combination.calibration is not None:
         yield _calibration(combination.calibration)
-    for table in combination.slices:
+    known = [table for table in combination.slices if table.slices]
+    for table in known:
         yield _slices(table, metrics)
+    if len(known) < len(combination.slices):
+        yield _lacking([table for table in combination.slices if not table.slices])
     if combination.hardest:
         yield _hard("Hardest: the least sure", combination.hardest)
     if combination.mistakes:
@@ -231,9 +167,17 @@ def _slices(table: SliceTable, metrics: Sequence[str]) -> Section:
     )
     return Section(
         title=f"By {visible(table.column)}",
-        headers=("part", "n", "positive", "accuracy", "95 %", *metrics) if rows else (),
+        headers=("part", "n", "positive", "accuracy", "95 %", *metrics),
         rows=rows,
         notes=(table.note,) if table.note else (),
+    )
+
+
+def _lacking(tables: Sequence[SliceTable]) -> Section:
+    """Return one line for each column that makes no slices."""
+    return Section(
+        title="No slices",
+        notes=tuple(f"by {visible(table.column)}: {table.note}" for table in tables),
     )
 
 

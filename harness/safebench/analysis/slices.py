@@ -52,7 +52,7 @@ class SliceTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class Cut:
     """Named parts of the samples, (n,) bool each; they may overlap."""
 
     column: str
@@ -67,7 +67,7 @@ def slices(
 ) -> tuple[SliceTable, ...]:
     """Return a table for each column; without names, for all that the dataset has."""
     tables = []
-    for cut in _cuts(predictions, columns):
+    for cut in cuts(predictions, columns):
         measured = tuple(
             _measured(name, rows, predictions, metrics)
             for name, rows in cut.parts.items()
@@ -76,7 +76,8 @@ def slices(
     return tuple(tables)
 
 
-def _cuts(predictions: Predictions, columns: Sequence[str]) -> Iterator[_Cut]:
+def cuts(predictions: Predictions, columns: Sequence[str] = ()) -> Iterator[Cut]:
+    """Yield the parts by each column; without names, by all that the dataset has."""
     names = columns or (*ALWAYS, *_others(predictions), LENGTH, CATEGORY, DATASET)
     for name in dict.fromkeys(names):
         if name == LENGTH:
@@ -88,6 +89,17 @@ def _cuts(predictions: Predictions, columns: Sequence[str]) -> Iterator[_Cut]:
                 yield _named(name, list(predictions.sets))
         else:
             yield _by_column(predictions, name)
+
+
+def empty_columns(predictions: Predictions) -> list[str]:
+    """Return the usual columns that the dataset has and leaves empty in every row."""
+    metas = [fact.meta for fact in predictions.facts if fact]
+    return [
+        name
+        for name in ALWAYS
+        if any(name in meta for meta in metas)
+        and all(meta.get(name) is None for meta in metas)
+    ]
 
 
 def _others(predictions: Predictions) -> list[str]:
@@ -102,16 +114,16 @@ def _others(predictions: Predictions) -> list[str]:
     ]
 
 
-def _by_column(predictions: Predictions, name: str) -> _Cut:
+def _by_column(predictions: Predictions, name: str) -> Cut:
     metas = [fact.meta if fact else None for fact in predictions.facts]
     if not any(metas) and not any(fact for fact in predictions.facts):
-        return _Cut(name, {}, "not known: the dataset could not be read again")
+        return Cut(name, {}, "not known: the dataset could not be read again")
     values = [None if meta is None else _text(meta.get(name)) for meta in metas]
     known = sum(value is not None for value in values)
     if not known:
         there = any(meta is not None and name in meta for meta in metas)
         why = "the column is empty in every row" if there else "there is no such column"
-        return _Cut(name, {}, f"not known: {why}")
+        return Cut(name, {}, f"not known: {why}")
     note = "" if known == len(values) else f"known for {known} of {len(values)} samples"
     return _named(name, values, note)
 
@@ -122,7 +134,7 @@ def _text(value: Any) -> str | None:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _named(column: str, values: Sequence[str | None], note: str = "") -> _Cut:
+def _named(column: str, values: Sequence[str | None], note: str = "") -> Cut:
     """Return a part for each of the commonest values, the others together."""
     counts = Counter(value for value in values if value is not None)
     told = [value for value, _ in counts.most_common(MOST)]
@@ -130,11 +142,11 @@ def _named(column: str, values: Sequence[str | None], note: str = "") -> _Cut:
     parts = {value: array == value for value in sorted(told)}
     rest = [value for value in counts if value not in parts]
     if rest:
-        parts[f"{len(rest)} other values"] = np.isin(array, rest)
-    return _Cut(column, parts, note)
+        parts[f"{len(rest)} other value{'s' * (len(rest) > 1)}"] = np.isin(array, rest)
+    return Cut(column, parts, note)
 
 
-def _by_length(predictions: Predictions) -> _Cut:
+def _by_length(predictions: Predictions) -> Cut:
     facts = predictions.facts
     if facts and all(facts):
         length = np.array([fact.length for fact in facts if fact])
@@ -143,7 +155,7 @@ def _by_length(predictions: Predictions) -> _Cut:
         length = predictions.tokens
         note = "quarters by tokens, the prompt template's included"
     if not length.any():
-        return _Cut(LENGTH, {}, "not known: no tokens were counted")
+        return Cut(LENGTH, {}, "not known: no tokens were counted")
     ends = np.quantile(length, (0.25, 0.5, 0.75), method="inverted_cdf")
     place = np.searchsorted(ends, length)  # equal lengths stay together
     parts = {}
@@ -151,14 +163,14 @@ def _by_length(predictions: Predictions) -> _Cut:
         rows = place == quarter
         if rows.any():
             parts[f"{length[rows].min():,} to {length[rows].max():,}"] = rows
-    return _Cut(LENGTH, parts, note)
+    return Cut(LENGTH, parts, note)
 
 
-def _by_category(predictions: Predictions) -> _Cut:
+def _by_category(predictions: Predictions) -> Cut:
     known = [codes for codes in predictions.categories if codes is not None]
     counts = Counter(code for codes in known for code in codes)
     if not counts:
-        return _Cut(CATEGORY, {}, "not known: no sample has categories")
+        return Cut(CATEGORY, {}, "not known: no sample has categories")
     told = sorted(code for code, _ in counts.most_common(MOST))
     parts = {
         code: np.array([code in (codes or ()) for codes in predictions.categories])
@@ -166,10 +178,11 @@ def _by_category(predictions: Predictions) -> _Cut:
     }
     others = set(counts) - set(told)
     if others:
-        parts[f"{len(others)} other categories"] = np.array(
+        many = "categories" if len(others) > 1 else "category"
+        parts[f"{len(others)} other {many}"] = np.array(
             [bool(others & (codes or frozenset())) for codes in predictions.categories]
         )
-    return _Cut(CATEGORY, parts, "a sample counts in each of its categories")
+    return Cut(CATEGORY, parts, "a sample counts in each of its categories")
 
 
 def _measured(

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from safebench.reporters.table import View
 
     from .analyse import Analysis, Combination
+    from .members import Members
     from .section import Section
 
 FORMATS = ("table", "md", "json")
 _WIDEST = 100  # of tables, without a terminal
-_FOLDED = 14  # cells that a name keeps at least
+_FOLDED = 20  # cells that a name keeps at least: that of most strategies
 _GAP = 2
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\|`*_<>[]#"})
 
@@ -31,7 +32,7 @@ def render(analysis: Analysis, form: str, view: View) -> str:
     """Return the analysis in one of `FORMATS`."""
     if form == "json":
         return to_json(analysis)
-    found = list(sections(analysis, unicode=view.unicode))
+    found = list(sections(analysis, unicode=view.unicode, full=False))
     return to_markdown(found) if form == "md" else to_terminal(found, view)
 
 
@@ -158,7 +159,8 @@ def to_json(analysis: Analysis) -> str:
         "run": analysis.run,
         "part": analysis.part,
         "combinations": [_combination(each) for each in analysis.combinations],
-        "members": [_plain(each) for each in analysis.members],
+        "contests": [_plain(each) for each in analysis.contests],
+        "members": [_members(each) for each in analysis.members],
         "agreements": [_plain(each) for each in analysis.agreements],
         "notes": list(analysis.notes),
     }
@@ -186,6 +188,13 @@ def _combination(found: Combination) -> dict[str, Any]:
         kept = {k: v for k, v in kept.items() if k not in ("coverage", "risk")}
         record["selective"] = _plain(kept | {"e_aurc": curve.e_aurc})
     return record
+
+
+def _members(found: Members) -> dict[str, Any]:
+    """Return all but the columns of every sample, which only pictures need."""
+    samples = ("mean", "spread", "wrong")
+    record: dict[str, Any] = _plain(found)
+    return {k: v for k, v in record.items() if k not in samples}
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .parting import dissent_sections
 from .section import Section, number, percent
 from .visible import visible
 
@@ -16,25 +17,50 @@ if TYPE_CHECKING:
 _MATRIX = 8  # voters that fit a matrix
 
 
-def members_sections(members: Members, top: int) -> Iterator[Section]:
-    """Yield how the members agree, and how many of them say positive."""
+def members_sections(
+    members: Members, top: int, *, listed: bool = True
+) -> Iterator[Section]:
+    """Yield how the members agree, how they vote, and where they part.
+
+    `listed` adds single samples.
+    """
     found = members.agreement
     yield from agreement_sections(found, top)
-    count = len(found.names)
-    yield Section(
-        title=f"{found.title} on {found.dataset}: how many say positive",
-        headers=("members", "n", "share", "really positive"),
-        rows=tuple(
+    title = f"{found.title} on {visible(found.dataset)}"
+    yield _tally(members, title)
+    yield from dissent_sections(members.dissent, found, title, top, listed=listed)
+
+
+def _tally(members: Members, title: str) -> Section:
+    count = len(members.agreement.names)
+    rows = []
+    for k, (n, positive) in enumerate(
+        zip(members.tally.tolist(), members.positive.tolist(), strict=True)
+    ):
+        wrong = (
+            "-" if 2 * k == count else str(n - positive if 2 * k > count else positive)
+        )
+        rows.append(
             (
                 f"{k} of {count}",
                 str(n),
-                percent(n / found.n),
+                percent(n / members.agreement.n),
                 percent(positive / n if n else None),
+                wrong,
             )
-            for k, (n, positive) in enumerate(
-                zip(members.tally.tolist(), members.positive.tolist(), strict=True)
-            )
-        ),
+        )
+    errors, unanimous = members.dissent.errors, members.dissent.unanimous
+    note = (
+        f"{unanimous} of {errors} wrong majorities are unanimous "
+        f"({percent(unanimous / errors)}): no disagreement of members can find them"
+        if errors
+        else "the majority is never wrong"
+    )
+    return Section(
+        title=f"{title}: how many say positive",
+        headers=("members", "n", "share", "really positive", "majority wrong"),
+        rows=tuple(rows),
+        notes=(note,),
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from safebench.analysis import Analysis
-    from safebench.analysis.analyse import Wanted
+    from safebench.analysis.wanted import Wanted
     from safebench.plugins import Plugins
     from safebench.specs import MetricSpec
 
@@ -133,7 +133,7 @@ def command(
     RUN is a run folder, or its name below ./runs. No model is loaded. Works for every
     strategy with an uncertainty, or with a score and a threshold to be close to.
     """
-    from safebench.analysis.analyse import Wanted
+    from safebench.analysis.wanted import Wanted
     from safebench.specs import MetricSpec
 
     wanted = Wanted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 _FIRST = 10  # decisions: fewer make a curve jump between 0 and 1
+_FIRST_SHARE = 0.02
+_ALIKE = 0.005  # error rates that one best curve can stand for
 _POINTS = 400
 _PLACES = 101
+_WIDE = 120  # characters above two panels
 _APART = 0.012  # difference of two curves that a reader can see
 
 
@@ -87,7 +92,7 @@ def risk_coverage(found: Sequence[tuple[str, Combination]], about: str) -> Figur
         )
         top = max(top, float(curve.risk[rows].max()))
         rates.append(float(curve.risk[-1]))
-    if max(rates) - min(rates) < 1e-9:  # noqa: PLR2004 - the same decisions
+    if max(rates) - min(rates) < _ALIKE:
         _optimal(axes, found[0][1])
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, max(top, *rates) * 1.12 + 1e-3)
@@ -99,8 +104,8 @@ def risk_coverage(found: Sequence[tuple[str, Combination]], about: str) -> Figur
 
 
 def _thinned(n: int) -> Array:
-    """Return at most `_POINTS` places from the tenth decision to the last."""
-    first = min(_FIRST, n) - 1
+    """Return at most `_POINTS` places, the first few decisions left out."""
+    first = min(max(_FIRST, ceil(_FIRST_SHARE * n)), n) - 1
     places: Array = np.unique(
         np.linspace(first, n - 1, min(_POINTS, n - first)).astype(int)
     )
@@ -136,7 +141,7 @@ def operating(found: Sequence[tuple[str, Combination]], about: str) -> Figure:
     roc.set_title("ROC")
     pr.set_title("Precision and recall")
     figure.suptitle(
-        f"{about}; rings: where decisions are made, dots: chance",
+        fill(f"{about}; rings: where decisions are made, dots: chance", _WIDE),
         x=0.01, ha="left", fontsize=9, color=MUTED,
     )  # fmt: skip
     for axes in (roc, pr):

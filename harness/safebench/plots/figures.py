@@ -19,6 +19,7 @@ from .curves import (
     risk_coverage,
 )
 from .matrix import disagreement
+from .parting import parting
 from .single import reliability, uncertainty
 from .style import MOST, look
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from safebench.analysis import Analysis, Combination
+    from safebench.analysis.members import Members
 
 _MAP = 3  # voters
 SINGLES = 12  # combinations that get pictures of their own
@@ -54,6 +56,8 @@ def figures(analysis: Analysis) -> Iterator[Drawn]:
             yield from _shared(dataset, found)
         for combination in analysis.combinations[:SINGLES]:
             yield from _single(combination)
+        for members in analysis.members:
+            yield _parting(members)
         groups = [members.agreement for members in analysis.members]
         for each in (*groups, *analysis.agreements):
             if len(each.names) < _MAP:
@@ -61,6 +65,16 @@ def figures(analysis: Analysis) -> Iterator[Drawn]:
             alt = f"Heat map: how often {each.title} differ on {each.dataset}"
             yield Drawn(_slug(each.dataset, each.title, "disagreement"), alt,
                         disagreement(each))  # fmt: skip
+
+
+def _parting(members: Members) -> Drawn:
+    found = members.agreement
+    about = f"{visible(found.title)} on {visible(found.dataset)}"
+    return Drawn(
+        _slug(found.dataset, found.title, "parting"),
+        f"Scatter plot: spread against mean, {about}",
+        parting(members, about),
+    )
 
 
 def left_out(analysis: Analysis) -> str:

@@ -61,7 +61,7 @@ def disagreement(found: Agreement) -> Figure:
     bar.outline.set_linewidth(0)
     kappa = "" if found.fleiss is None else f", kappa {found.fleiss:.2f}"
     about = f"{found.dataset}, {found.n} samples{kappa}"
-    titled(axes, f"Who differs: {found.title}", about)
+    titled(axes, f"Who differs: {found.title}", about, width=side + 0.9)
     return figure
 
 

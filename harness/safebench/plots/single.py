@@ -70,6 +70,7 @@ def uncertainty(found: Detection, source: str, about: str) -> Figure:
                     label=f"{name}: {spread.n}")  # fmt: skip
         if spread.quartiles is not None:
             _median(axes, min(max(spread.quartiles[1], edges[0]), edges[-1]), colour)
+    axes.plot([], [], "^", markersize=6, color=MUTED, label="medians")
     axes.set_ylim(0, None)
     axes.margins(x=0.01)
     axes.set_xlabel(f"uncertainty ({source})")
@@ -82,7 +83,7 @@ def uncertainty(found: Detection, source: str, about: str) -> Figure:
     legend.get_title().set_fontsize(9)
     legend.get_title().set_color(INK)
     legend.set_alignment("left")
-    titled(axes, "Does it know when it is wrong?", f"{about}; triangles: medians")
+    titled(axes, "Does it know when it is wrong?", about)
     return figure
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from math import ceil
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -28,6 +29,7 @@ VERMILION = "#d55e00"
 SERIES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 _LETTER, _HANDLE, _ROW = 0.085, 0.6, 0.19  # inches of a legend
+_SMALL_LETTER, _LABELS = 0.068, 0.9  # inches of a line below a title, and beside it
 MOST = len(SERIES)  # curves that one plot can hold
 
 _LOOK: Any = {
@@ -105,9 +107,18 @@ def share_axis(axes: Axes, which: str = "xy") -> None:
         axes.set_ylim(-0.015, 1.015)
 
 
-def titled(axes: Axes, title: str, below: str) -> None:
-    """Set a title, and what it is about in a smaller line below it."""
-    axes.set_title(title, pad=24)
-    axes.text(
-        0, 1.022, below, transform=axes.transAxes, fontsize=9, color=MUTED, va="bottom"
-    )
+def titled(axes: Axes, title: str, below: str, width: float | None = None) -> None:
+    """Set a title, and what it is about in smaller lines below it.
+
+    `width` is the room for these in inches; by default the figure's, without the room
+    that labels take at the left.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = width or figure.get_size_inches()[0] - _LABELS
+    lines = wrap(below, int(room / _SMALL_LETTER), break_on_hyphens=False)
+    axes.set_title(title, pad=12 + 12 * len(lines))
+    axes.annotate(
+        "\n".join(lines), (0, 1), xytext=(0, 6), xycoords="axes fraction",
+        textcoords="offset points", fontsize=9, color=MUTED, va="bottom",
+    )  # fmt: skip

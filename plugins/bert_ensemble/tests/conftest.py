@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
@@ -167,7 +171,7 @@ def make_training(tiny_base: Path, tmp_path: Path) -> Callable[..., Training]:
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(
     tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Training, Trained]:
@@ -175,3 +179,38 @@ def finished(
     out = tmp_path_factory.mktemp("finished") / "out"
     training = new_training(tiny_base, out, epochs=5.0)
     return training, fit(training)
+
+
+@pytest.fixture
+def same() -> Callable[[Path, Path], bool]:
+    """Return what tells whether two members' folders are equal to the last bit."""
+
+    def equal(a: Path, b: Path) -> bool:
+        one, other = (load_file(each / "model.safetensors") for each in (a, b))
+        return one.keys() == other.keys() and all(
+            torch.equal(one[key], other[key]) for key in one
+        )
+
+    return equal
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """Return an untrained ensemble of two, laid out as a training leaves it."""
+    out = tmp_path_factory.mktemp("ensemble") / "mine"
+    for seed, name in enumerate(("member-01", "member-02")):
+        torch.manual_seed(seed)
+        AutoModelForSequenceClassification.from_pretrained(
+            tiny_base, id2label={0: "safe", 1: "harmful"}, dtype=torch.float32
+        ).save_pretrained(out / name)
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(out)
+    manifest = {
+        "schema_version": 1,
+        "kind": "bert_ensemble",
+        "status": "done",
+        "members": [{"path": "member-01"}, {"path": "member-02"}],
+        "max_length": 16,
+        "task": "prompt_harm",
+    }
+    (out / "safebench.json").write_text(json.dumps(manifest))
+    return out

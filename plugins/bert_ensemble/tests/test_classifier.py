@@ -1,18 +1,18 @@
-"""Ensembles and single checkpoints as guards: evidence, labels, errors."""
+"""Ensembles and single checkpoints as guards: evidence, labels, identity."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 import transformers
 
-from safebench.errors import ModelError, OptionError
+from safebench.errors import OptionError
 from safebench.evidence import MemberLogits
 from safebench.evidence.bundle import Bundle
 from safebench.judgements import Context
@@ -26,6 +26,7 @@ from safebench_bert_ensemble.doctor import doctor
 from safebench_bert_ensemble.fit import fit
 from safebench_bert_ensemble.identity import ensemble_identity
 from safebench_bert_ensemble.labels import polarities
+from safebench_bert_ensemble.locate import FACTS
 from safebench_bert_ensemble.options import EnsembleOptions
 from safebench_bert_ensemble.strategies.judging import mean_probs
 
@@ -51,28 +52,6 @@ def record(guard: BertEnsemble, asked: list[Sample]) -> MemberLogits:
     return found
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """Return an untrained ensemble of two, laid out as a training leaves it."""
-    out = tmp_path_factory.mktemp("ensemble") / "mine"
-    for seed, name in enumerate(("member-01", "member-02")):
-        torch.manual_seed(seed)
-        transformers.AutoModelForSequenceClassification.from_pretrained(
-            tiny_base, id2label={0: "safe", 1: "harmful"}, dtype=torch.float32
-        ).save_pretrained(out / name)
-    transformers.AutoTokenizer.from_pretrained(tiny_base).save_pretrained(out)
-    manifest = {
-        "schema_version": 1,
-        "kind": "bert_ensemble",
-        "status": "done",
-        "members": [{"path": "member-01"}, {"path": "member-02"}],
-        "max_length": 16,
-        "task": "prompt_harm",
-    }
-    (out / "safebench.json").write_text(json.dumps(manifest))
-    return out
-
-
 def test_evidence_is_that_of_each_member_alone(trained: Path) -> None:
     """Logits of a short text are those of the plainly loaded members."""
     guard = BertEnsemble(EnsembleOptions(model=str(trained), device="cpu"))
@@ -89,6 +68,26 @@ def test_evidence_is_that_of_each_member_alone(trained: Path) -> None:
         with torch.inference_mode():
             expected = member(**inputs).logits[0].numpy()
         np.testing.assert_allclose(expected, logits[0, at], atol=1e-6)
+
+
+def test_one_member_of_an_ensemble_reads_as_the_ensemble_does(
+    trained: Path, tmp_path: Path
+) -> None:
+    """Its folder has no tokenizer and no maximum length: both are those of the root."""
+    root = tmp_path / "mine"
+    shutil.copytree(trained, root)
+    for name in ("member-01", "member-02"):
+        (root / name / FACTS).write_text("{}")
+    options = EnsembleOptions(model=str(root), device="cpu")
+    alone = replace(options, model=str(root / "member-02"))
+
+    guard = BertEnsemble(alone)
+    logits = record(guard, samples())["logits"]
+
+    expected = record(BertEnsemble(options), samples())["logits"]
+    np.testing.assert_allclose(expected[:, 1:], logits, atol=1e-6)
+    assert "mine/member-02" == guard.label
+    assert ensemble_identity(alone) != ensemble_identity(options)
 
 
 def test_evidence_depends_on_the_sample_alone(trained: Path) -> None:
@@ -192,71 +191,6 @@ def test_class_names_are_understood_or_asked_for() -> None:
         polarities(["A", "B"], (), "m")
     with pytest.raises(OptionError, match="no class 'toxik'; did you mean 'toxic'"):
         polarities(["toxic", "fine"], ("toxik",), "m")
-
-
-def test_without_a_model_it_says_how_to_get_one() -> None:
-    """One line with the command that trains one."""
-    with pytest.raises(ModelError, match="safebench train bert_ensemble"):
-        ensemble_identity(EnsembleOptions())
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        ("no folder", "no folder .*/mine"),
-        ("no manifest", "holds no safebench.json"),
-        ("torn manifest", "cannot be read"),
-        ("unfinished", "is unfinished: go on with .*--resume"),
-        ("other kind", "cost_model, not bert_ensemble"),
-        ("no member", "lacks a member .*member-02"),
-        ("no weights", "lacks a member .*member-02 holds no weights"),
-    ],
-)
-def test_a_bad_folder_is_one_clear_line(
-    trained: Path, tmp_path: Path, damage: str, message: str
-) -> None:
-    """Each way for a folder to be wrong has its own line."""
-    folder = tmp_path / "mine"
-    manifest = folder / "safebench.json"
-    if damage != "no folder":
-        shutil.copytree(trained, folder)
-    changes: dict[str, Callable[[], Any]] = {
-        "no folder": lambda: None,
-        "no manifest": manifest.unlink,
-        "torn manifest": lambda: manifest.write_text("{"),
-        "unfinished": lambda: _change(manifest, status="training"),
-        "other kind": lambda: _change(manifest, kind="cost_model"),
-        "no member": lambda: shutil.rmtree(folder / "member-02"),
-        "no weights": (folder / "member-02" / "model.safetensors").unlink,
-    }
-    changes[damage]()
-
-    with pytest.raises(ModelError, match=message) as caught:
-        BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
-    assert "\n" not in caught.value.message
-
-
-def _change(manifest: Path, **changes: str) -> None:
-    content = json.loads(manifest.read_text()) | changes
-    manifest.write_text(json.dumps(content))
-
-
-def test_an_encoder_without_a_head_is_refused(tiny_base: Path) -> None:
-    """Its answers would be random: the message says what such a folder is good for."""
-    with pytest.raises(ModelError, match=r"is no classifier.*--base"):
-        BertEnsemble(EnsembleOptions(model=str(tiny_base), device="cpu"))
-
-
-def test_torn_weights_are_one_line(trained: Path, tmp_path: Path) -> None:
-    """A file that was cut short is named with its member."""
-    folder = tmp_path / "mine"
-    shutil.copytree(trained, folder)
-    weights = folder / "member-01" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-
-    with pytest.raises(ModelError, match="mine/member-01' cannot be loaded") as caught:
-        BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
-    assert "\n" not in caught.value.message
 
 
 def test_identity_changes_with_weights_and_reading_alone(

@@ -82,9 +82,19 @@ def fetch(name: str, revision: str = "", hint: str = "") -> Base:
         if not any(folder.glob("*.safetensors")):
             folder = snapshot([*_PATTERNS, "pytorch_model*.bin"])
     except (OSError, ValueError, errors.HTTPError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise ModelError(
-            f"model {name!r}: no such folder, and the hub did not give it ({reason})"
+            f"model {name!r}: no such folder, and {_reason(error, errors)}"
             f"{neighbour(Path(name))}{hint}"
         ) from None
     return Base(complete(folder), name, folder.name)
+
+
+def _reason(error: Exception, errors: Any) -> str:
+    """Say in a few words why the hub did not give a model."""
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return "it is not in the cache of the hub, which cannot be reached"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the hub has no such revision of it"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has none of that name, or wants a login for it"
+    return f"the hub did not give it ({' '.join(str(error).split())[:160]})"

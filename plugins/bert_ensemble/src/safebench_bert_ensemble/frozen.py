@@ -12,6 +12,7 @@ from safebench.classifiers import Classifier, Recording
 from safebench.errors import ModelError
 from safebench.evidence import MemberLogits
 from safebench.neural.device import choose_threads, pick_device, pick_dtype
+from safebench.neural.loading import quiet
 from safebench.run.progress import progress
 from safebench.training.job import Trained
 
@@ -20,7 +21,7 @@ from .batching import Batcher
 from .classifier import default_tokens, shrunk, trace_windows
 from .encoding import read_text, token_limit
 from .job import CLASSES, Part
-from .loading import load_encoder, load_tokenizer
+from .loading import load_encoder, load_padding_tokenizer
 from .locate import find_baseline
 from .logistic import Fitted, as_logits, fit_logistic
 from .measures import ensemble_measures
@@ -58,7 +59,7 @@ class Embedder:
         network = load_encoder(folder, label, dtype).to(place)
         choose_threads(network, place)
         self.network = network
-        tokenizer = load_tokenizer(folder, label)
+        tokenizer = load_padding_tokenizer(folder, label)
         limit = token_limit(network.config, tokenizer, options.max_length)
         self.reader = Reader([network], tokenizer, limit)
         self.most = options.max_windows if options.truncation == "windows" else 1
@@ -136,8 +137,9 @@ def fit_frozen(training: Training) -> Trained:
 def _save(embedder: Embedder, fitted: Fitted, out: Path) -> None:
     folder = out / ENCODER
     shutil.rmtree(folder, ignore_errors=True)
-    embedder.network.save_pretrained(folder)
-    embedder.reader.tokenizer.save_pretrained(folder)
+    with quiet():
+        embedder.network.save_pretrained(folder)
+        embedder.reader.tokenizer.save_pretrained(folder)
     np.savez(
         out / NUMBERS,
         coefficients=fitted.coefficients,

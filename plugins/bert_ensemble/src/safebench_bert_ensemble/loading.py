@@ -8,23 +8,15 @@ import torch
 import transformers
 
 from safebench.errors import ModelError
-from safebench.neural.loading import one_line, quiet
+from safebench.neural.loading import load_tokenizer, one_line, quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def load_tokenizer(folder: Path, label: str) -> Any:
-    """Return the fast tokenizer of a folder; `ModelError` if it has none."""
-    with quiet(), one_line(label):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(
-            f"model {label!r}: its tokenizer has no tokenizer.json form; "
-            "convert it to a fast tokenizer first"
-        )
+def load_padding_tokenizer(folder: Path, label: str) -> Any:
+    """Return the fast tokenizer of a folder; `ModelError` if it cannot pad."""
+    tokenizer = load_tokenizer(folder, label)
     if tokenizer.pad_token_id is None:
         raise ModelError(f"model {label!r}: its tokenizer has no padding token")
     return tokenizer

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENSEMBLE = "bert_ensemble"
+FACTS = "member.json"
 _TRAIN = "safebench train bert_ensemble --base {} --out DIR"
 
 
@@ -48,7 +49,17 @@ def find_ensemble(model: str, revision: str = "") -> Found:
         return Found(
             folder, _members(folder, manifest), folder.resolve().name, "", manifest
         )
+    if (folder / FACTS).is_file() and (folder.parent / ARTIFACT).is_file():
+        return _one_member(folder)
     return Found(complete(folder), (folder,), folder.resolve().name)
+
+
+def _one_member(folder: Path) -> Found:
+    """Return a member of a trained ensemble, which reads as the ensemble does."""
+    root = folder.resolve().parent
+    manifest = read_artifact(root, ENSEMBLE)
+    label = f"{root.name}/{folder.resolve().name}"
+    return Found(root, (complete(folder),), label, "", manifest)
 
 
 def find_baseline(model: str, kind: str, base: str) -> Found:
@@ -76,7 +87,7 @@ def _members(folder: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:
             complete(folder / path)
         except ModelError as error:
             raise ModelError(
-                f"{folder} lacks a member ({error.message}): copy it whole, or train "
-                "again with --resume"
+                f"{folder} lacks a member ({error.message}): copy it whole, or remove "
+                "that member and train with --resume"
             ) from None
     return tuple(folder / path for path in paths)

@@ -93,9 +93,9 @@ def difference_measures(y: Any, p: Floats, part: str) -> list[Measure]:
     both = [float((wrong[:, i] & wrong[:, j]).mean()) for i, j in pairs]
     f1 = [metric_value("f1", y, decisions[:, m]) or 0.0 for m in range(p.shape[1])]
     values = {
-        "pairwise_disagreement": (float(np.mean(differ)), _span(differ)),
-        "pairwise_double_fault": (float(np.mean(both)), _span(both)),
-        "member_f1_spread": (max(f1) - min(f1), f"{min(f1):.3f} to {max(f1):.3f}"),
+        "disagreement": (float(np.mean(differ)), _span(differ)),
+        "double_fault": (float(np.mean(both)), _span(both)),
+        "f1_spread": (max(f1) - min(f1), f"{min(f1):.3f} to {max(f1):.3f}"),
     }
     return [
         Measure(who="members", part=part, metric=name, value=value, n=len(y), note=note)

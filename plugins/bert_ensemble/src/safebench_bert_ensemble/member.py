@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import transformers
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from safebench.neural.checkpoints import last_checkpoint
 from safebench.neural.device import choose_threads, pick_device, pick_precision
 from safebench.neural.loading import quiet
 from safebench.statistics import metric_value
@@ -24,7 +24,8 @@ from .arguments import training_arguments
 from .batching import plan, waste
 from .encoding import as_rows, collate, encode, token_limit
 from .job import CLASSES
-from .loading import load_tokenizer, new_classifier
+from .loading import load_padding_tokenizer, new_classifier
+from .locate import FACTS
 from .sampling import LengthBatches
 from .watching import StepSeeds, Watch
 
@@ -32,14 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench.training.progress import Bar
-
     from .bases import Base
     from .job import Job, Part
+    from .watching import Counter
 
     Rows = list[dict[str, Any]]
-
-FACTS = "member.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Tokens:
 
 def tokenise(job: Job, base: Base) -> Tokens:
     """Return the rows of a job as one base's tokenizer reads them."""
-    tokenizer = load_tokenizer(base.folder, base.label)
+    tokenizer = load_padding_tokenizer(base.folder, base.label)
     with quiet():
         config = transformers.AutoConfig.from_pretrained(base.folder)
     limit = token_limit(config, tokenizer, job.options.max_length)
@@ -112,7 +110,7 @@ def fit_member(
     member: int,
     tokens: Tokens,
     say: Callable[[str], None],
-    bar: Bar | None = None,
+    bar: Counter | None = None,
 ) -> None:
     """Train a member, or go on from its last checkpoint, and leave its folder.
 
@@ -122,8 +120,9 @@ def fit_member(
     rows, bag = drawn(job, member, tokens.train)
     watch = Watch(f"{job.name(member)} of {len(job.bases)}", say, bar)
     trainer = _trainer(job, member, tokens, rows, watch)
+    last = last_checkpoint(job.checkpoints(member))
     with quiet():
-        trainer.train(resume_from_checkpoint=_last_checkpoint(job.checkpoints(member)))
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     arguments, base = trainer.args, job.bases[member]
     facts = {
         "base": base.label,
@@ -226,14 +225,6 @@ def drawn(job: Job, member: int, rows: Rows) -> tuple[Rows, str | None]:
     ]
     digest = hashlib.sha256(np.asarray(drawn, dtype="<i8").tobytes()).hexdigest()
     return [rows[at] for at in drawn], digest
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return None
-    find: Any = get_last_checkpoint
-    last: str | None = find(str(folder))
-    return last
 
 
 def _keep(network: Any, tokenizer: Any, folder: Path, facts: dict[str, Any]) -> None:

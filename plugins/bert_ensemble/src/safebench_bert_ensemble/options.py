@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from safebench.errors import OptionError
 
@@ -12,8 +12,13 @@ FROZEN = "-frozen"
 TFIDF = "tfidf"
 
 
-def _help(text: str) -> dict[str, str]:
+def _help(text: str) -> dict[str, Any]:
     return {"help": text}
+
+
+def _how(text: str) -> dict[str, Any]:
+    """Describe what may differ when a training goes on, on another machine say."""
+    return {"help": text, "identity": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +61,17 @@ class TrainOptions:
         metadata=_help("Number format of the arithmetic; weights stay in fp32."),
     )
     device: Device = field(
-        default="auto", metadata=_help("auto, cpu, cuda, mps or xpu.")
+        default="auto", metadata=_how("auto, cpu, cuda, mps or xpu.")
     )
     parallel: Literal["none", "processes"] = field(
         default="none",
-        metadata=_help(
-            "Train members one after another, or in processes side by side."
-        ),
+        metadata=_how("Train members one after another, or in processes side by side."),
     )
     workers: int = field(
-        default=0, metadata=_help("Processes; 0: one a GPU, two on a CPU.")
+        default=0, metadata=_how("Processes; 0: one a GPU, two on a CPU.")
     )
     eval_tokens: int = field(
-        default=16384, metadata=_help("Tokens an evaluation batch holds, padding too.")
+        default=16384, metadata=_how("Tokens an evaluation batch holds, padding too.")
     )
 
     def __post_init__(self) -> None:
@@ -85,6 +88,11 @@ class TrainOptions:
         if len(self.bases) > self.members:
             raise OptionError(
                 f"bases: {len(self.bases)} are named for {self.members} members"
+            )
+        if alone := [b for b in self.bases if b == TFIDF or b.endswith(FROZEN)]:
+            raise OptionError(
+                f"bases: {alone[0]} is a baseline without members; train it by "
+                f"--base {alone[0]}"
             )
         if ":" in self.device:
             raise OptionError(

@@ -11,7 +11,9 @@ from safebench.errors import ModelError
 from safebench.evidence import MemberLogits
 from safebench.neural.device import choose_threads, pick_device, pick_dtype
 
-from .loading import load_classifier, load_tokenizer
+from .bases import complete
+from .loading import load_classifier, load_padding_tokenizer
+from .locate import FACTS
 from .network import Ensemble, Member
 
 if TYPE_CHECKING:
@@ -20,23 +22,24 @@ if TYPE_CHECKING:
 
     from .job import Job
 
-FACTS = "member.json"
 TOKENIZER = "tokenizer.json"
 
 
 def finished_facts(job: Job) -> list[dict[str, Any]]:
     """Return what each member's folder says of it, with its path, for the manifest."""
-    found = []
-    for member in range(len(job.bases)):
-        folder = job.folder(member)
-        try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise ModelError(
-                f"{folder} is damaged: remove it, and train again with --resume"
-            ) from None
-        found.append({"path": folder.name, **facts})
-    return found
+    return [member_facts(job.folder(i)) for i in range(len(job.bases))]
+
+
+def member_facts(folder: Path) -> dict[str, Any]:
+    """Return what a finished member's folder says of it; `ModelError` if damaged."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        complete(folder)
+    except (OSError, ValueError, ModelError):
+        raise ModelError(
+            f"{folder} is damaged: remove it, and train again with --resume"
+        ) from None
+    return {"path": folder.name, **facts}
 
 
 def load_members(
@@ -52,14 +55,18 @@ def load_members(
 ) -> Ensemble:
     """Return the ensemble of some members; one without a tokenizer has the root's."""
     place = pick_device(device)
-    shared = load_tokenizer(root, root.name) if (root / TOKENIZER).is_file() else None
+    shared = (
+        load_padding_tokenizer(root, root.name)
+        if (root / TOKENIZER).is_file()
+        else None
+    )
     members = []
     for folder in folders:
-        label = f"{root.name}/{folder.name}"
+        label = folder.name if folder == root else f"{root.name}/{folder.name}"
         network = load_classifier(folder, label, pick_dtype(dtype, place)).to(place)
         choose_threads(network, place)
         own = (folder / TOKENIZER).is_file() or shared is None
-        tokenizer = load_tokenizer(folder, label) if own else shared
+        tokenizer = load_padding_tokenizer(folder, label) if own else shared
         members.append(Member(folder.name, network, tokenizer))
     return Ensemble(members, classes, max_length, max_windows, batch_tokens)
 

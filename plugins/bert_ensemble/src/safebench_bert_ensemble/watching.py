@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import transformers
@@ -11,10 +11,16 @@ import transformers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safebench.training.progress import Bar
-
-
 _PRIME = 1_000_003
+
+
+class Counter(Protocol):
+    """Counts steps: a progress bar, or what stands for one in another process."""
+
+    skipped: int
+
+    def move(self, steps: int = 1) -> None:
+        """Count steps that are done."""
 
 
 class StepSeeds(transformers.TrainerCallback):
@@ -35,7 +41,9 @@ class StepSeeds(transformers.TrainerCallback):
 class Watch(transformers.TrainerCallback):
     """Tells of each epoch in a line, and moves a bar, if any, with each step."""
 
-    def __init__(self, who: str, say: Callable[[str], None], bar: Bar | None) -> None:
+    def __init__(
+        self, who: str, say: Callable[[str], None], bar: Counter | None
+    ) -> None:
         self.who, self.say, self.bar = who, say, bar
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,0 +1,82 @@
+"""What a training is asked: its defaults, and what it refuses in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from safebench.errors import ModelError, OptionError
+from safebench_bert_ensemble.arguments import check_arguments
+from safebench_bert_ensemble.fit import fit
+from safebench_bert_ensemble.options import TrainOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safebench.training.job import Training
+
+    MakeTraining = Callable[..., Training]
+
+
+def test_defaults_are_the_published_recipe() -> None:
+    """Six DistilBERTs, three epochs of batches of 16 at 1e-5."""
+    options = TrainOptions()
+
+    assert ("distilbert-base-uncased",) * 6 == options.chosen
+    assert (3.0, 16, 1e-5, 256) == (
+        options.epochs,
+        options.batch_size,
+        options.lr,
+        options.max_length,
+    )
+
+
+def test_options_refuse_what_cannot_be() -> None:
+    """Counts below one and shares above one are told by name."""
+    for wrong in (
+        {"members": 0},
+        {"lr": 0.0},
+        {"warmup": 1.0},
+        {"max_length": 2},
+        {"device": "cuda:1"},
+        {"bases": ("a", "b", "c"), "members": 2},
+        {"bases": ("a", "minilm-frozen")},
+    ):
+        with pytest.raises(OptionError, match=next(iter(wrong))):
+            TrainOptions(**wrong)
+
+
+def test_fields_of_the_training_library_are_passed_on() -> None:
+    """Text becomes what the field holds; a misspelt name gets the nearest."""
+    assert {"adam_beta2": 0.98} == check_arguments({"adam_beta2": "0.98"})
+    with pytest.raises(OptionError, match="did you mean 'weight_decay'"):
+        check_arguments({"weight_decai": 0.1})
+    with pytest.raises(OptionError, match="--set output_dir: use --out"):
+        check_arguments({"output_dir": "x"})
+
+
+def test_fields_that_clash_are_one_line(make_training: MakeTraining) -> None:
+    """What the library itself refuses is shown without a traceback."""
+    with pytest.raises(OptionError, match=r"--set: .*[Ss]trateg"):
+        fit(make_training(arguments={"save_strategy": "no"}))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("./nowhere", "no folder ./nowhere"),
+        ("{tmp}/tiny-bort", "no folder .*; did you mean 'tiny-bert'"),
+        ("{tmp}/empty", "no config.json"),
+    ],
+)
+def test_a_base_that_is_not_there_is_one_line(
+    make_training: MakeTraining, tmp_path: Path, base: str, message: str
+) -> None:
+    """The message says what lacks, and the nearest name."""
+    for name in ("tiny-bert", "empty"):
+        (tmp_path / name).mkdir()
+
+    with pytest.raises(ModelError, match=message):
+        fit(make_training(base=base.format(tmp=tmp_path)))
