@@ -1,14 +1,17 @@
-"""Teach the embedded guard from what it let through, by four recipes, and compare.
+"""Teach the embedded guard from what it let through, by six recipes, and compare.
 
-    SAFEBENCH_DATA=DIR python benchmarks/feedback_finetune.py WORK RESULT.json
+    SAFEBENCH_DATA=DIR python benchmarks/feedback_finetune.py WORK RESULT.json --seeds 3
 
 Responses are replayed from BeaverTails and DiaSafety; the guard judges both prompts and
-responses. WORK keeps all folders: started again, the script goes on where it was
-interrupted. RESULT holds numbers alone, no text of any prompt.
+responses. With ``--seeds`` each recipe is trained as many times on the same parts; the
+table is that of the first seed, with mean and range over all of them beside it. WORK
+keeps all folders: started again, the script goes on where it was interrupted. RESULT
+holds numbers alone, no text of any prompt.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -30,25 +33,44 @@ from safebench_feedback_finetune.train_options import EvaluateOptions, TrainOpti
 DATASETS = ("beavertails:30k_test", "diasafety:validation")
 BENIGN = ("toxic_chat:train",)
 OTHERS = ("toxic_chat:test", "xstest")
-# Rate, steps and margin were set after two short runs with another seed (1), on val.
+# The weights of KL, of people's labels and of hard negatives, and the one epoch, were
+# chosen by cross-validation over train and val of this split (seed 2): many settings on
+# the guard's last hidden states, held fixed, then two on the LoRA itself, in two folds.
+# There F1 under the cap rose from .708 (threshold alone) to .718 at half the LoRA; of
+# 231 prompts that slipped through 51 were stopped, not 0, and with them 59 of 832
+# harmless ones (thresholds were chosen on the rows that were counted, for both). No
+# prompt of calib or test was looked at. The test part had been measured once before,
+# with KL 1, two epochs and no labels.
 # The embedded guard is far smaller than those that the default rate is meant for.
 COMMON: dict[str, Any] = {
     "seed": 2,
+    "split_seed": 2,
+    "benign_train": 0.25,
+    "benign_weight": 0.5,
+    "hard_weight": 1.0,
+    "kl": 0.1,
     "learning_rate": 1e-3,
-    "epochs": 2.0,
+    "epochs": 1.0,
     "eval_steps": 40,
-    "alphas": (0.0, 0.5, 1.0),
     "cap_margin": 0.03,
     "recall_loss": 0.02,
     "delta": 0.05,
 }
-LAST: dict[str, Any] = {"keep": "last", "patience": 0}
+LAST: dict[str, Any] = {"keep": "last", "patience": 0, "epochs": 2.0}
 RECIPES: dict[str, dict[str, Any]] = {
     "unsafe_only": {"recipe": "unsafe_only", **LAST},
     "balanced": {"recipe": "balanced", **LAST},
+    "labels_only": {"recipe": "labels_only"},
+    "feedback_only": {"recipe": "ours", "benign_weight": 0.0},
     "ours_without_kl": {"recipe": "ours_without_kl"},
     "ours": {"recipe": "ours"},
 }
+NOTES = (
+    "control: the base guard, its threshold chosen on val under the same rules",
+    "labels_only: people's harmless prompts, no feedback; feedback_only: the reverse",
+    "settings were chosen by cross-validation over train and val of this split",
+    "the test part had been measured once before, with other settings",
+)
 # What the embedded guard learnt from: plugins/llamaguard_marginal/tiny_guard.
 CONTAMINATION = {
     "beavertails:30k_test": "never trained on",
@@ -66,7 +88,7 @@ PACKAGES = (
 )
 
 
-def main(work: Path, result: Path) -> None:
+def main(work: Path, result: Path, seeds: int) -> None:
     """Collect, train and measure each recipe, and write the numbers."""
     if not os.environ.get("SAFEBENCH_DATA"):
         sys.exit("SAFEBENCH_DATA names no folder with the datasets")
@@ -74,41 +96,54 @@ def main(work: Path, result: Path) -> None:
     plugins, say = Plugins(), partial(click.echo, err=True)
     collected = work / "collected"
     collect.run(CollectOptions(dataset=DATASETS, out=str(collected)), plugins, say)
-    recipes = {}
-    for name, own in RECIPES.items():
-        say(f"--- {name}")
-        out = work / name
-        given = COMMON | own
-        train.run(
-            TrainOptions(
-                collected=str(collected), out=str(out), benign=BENIGN, **given
-            ),
-            plugins,
-            say,
-        )
-        evaluate.run(
-            EvaluateOptions(improved=str(out), ood=OTHERS, ungated=True), plugins, say
-        )
-        recipes[name] = facts(out) | {"options": own}
+    repeats = [
+        {
+            name: learnt(work, name, own, COMMON["seed"] + i, plugins)
+            for name, own in RECIPES.items()
+        }
+        for i in range(seeds)
+    ]
+    recipes = repeats[0]
     packages = {name: version(name) for name in PACKAGES}
     counts = read(collected / "manifest.json")["counts"]
+    seeded = f" --seeds {seeds}" if seeds > 1 else ""
     content = {
-        "command": f"python benchmarks/feedback_finetune.py WORK {result.name}",
+        "command": f"python benchmarks/feedback_finetune.py WORK {result.name}{seeded}",
         "versions": {"python": platform.python_version(), **packages},
         "guard": read(collected / "manifest.json")["guard"],
         "datasets": DATASETS,
         "benign": BENIGN,
         "options": COMMON,
+        "notes": NOTES,
         "contamination": CONTAMINATION,
         "collected": counts,
         "seconds_of_this_start": round(time.monotonic() - started),
         "gates": {name: gate_of(found) for name, found in recipes.items()},
         "table": table(recipes),
+        "seeds": over_seeds(repeats),
         "recipes": recipes,
     }
     result.parent.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(content["table"], indent=1))
+
+
+def learnt(
+    work: Path, name: str, own: dict[str, Any], seed: int, plugins: Plugins
+) -> dict[str, Any]:
+    """Train one recipe with one seed, measure it, and return what it came to."""
+    say = partial(click.echo, err=True)
+    first = seed == COMMON["seed"]
+    out = work / (name if first else f"{name}-seed{seed}")
+    say(f"--- {out.name}")
+    given = COMMON | own | {"seed": seed, "collected": str(work / "collected")}
+    train.run(TrainOptions(out=str(out), benign=BENIGN, **given), plugins, say)
+    # of a further seed, the values alone are looked at
+    asked = EvaluateOptions(
+        improved=str(out), ood=OTHERS, ungated=True, draws=2000 if first else 20
+    )
+    evaluate.run(asked, plugins, say)
+    return facts(out) | {"options": own}
 
 
 def facts(out: Path) -> dict[str, Any]:
@@ -141,6 +176,35 @@ def table(recipes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def over_seeds(repeats: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return the mean and the range of each number over the seeds, and all gates.
+
+    A gate that rejects leaves no improved guard: `seeds` counts those that are there.
+    """
+    values: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for recipes in repeats:
+        for one in table(recipes):
+            values.setdefault((one["set"], one["who"]), []).append(one)
+    lines = [
+        {"set": name, "who": who, "seeds": len(found)}
+        | {metric: spread([one[metric][0] for one in found]) for metric in METRICS}
+        for (name, who), found in values.items()
+    ]
+    gates = {
+        name: [gate_of(recipes[name]) for recipes in repeats] for name in repeats[0]
+    }
+    return {"n": len(repeats), "gates": gates, "table": lines}
+
+
+def spread(values: list[float | None]) -> dict[str, float] | None:
+    """Return mean, lowest and highest of the values that are there."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    mean = round(sum(known) / len(known), 4)
+    return {"mean": mean, "low": min(known), "high": max(known)}
+
+
 def line(found: dict[str, Any], who: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of one contender on one set."""
     rounded = {
@@ -170,7 +234,20 @@ def read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("result", type=Path, metavar="RESULT")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each recipe")
+    given = parser.parse_args()
+    if given.seeds < 1:
+        parser.error(f"--seeds: 1 or more, got {given.seeds}")
+    return given
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:  # noqa: PLR2004 - script, WORK, RESULT
-        sys.exit(f"usage: {sys.argv[0]} WORK RESULT.json")
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    asked = arguments()
+    main(asked.work, asked.result, asked.seeds)

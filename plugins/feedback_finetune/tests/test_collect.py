@@ -43,6 +43,7 @@ def test_replay_judges_prompts_alone_and_responses_with_them(
         assert p_in == pytest.approx(record.p_in, abs=1e-4)
         assert (record.p_in < 0.5) == record.passed
         if record.passed:
+            assert record.p_out is not None
             assert p_out == pytest.approx(record.p_out, abs=1e-4)
             assert (record.p_out >= 0.5) == record.blocked
         else:

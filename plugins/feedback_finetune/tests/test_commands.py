@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,13 @@ from safebench.errors import OptionError
 from safebench.options import build_options, option_names
 from safebench.plugins import Plugins
 from safebench_feedback_finetune import collect
-from safebench_feedback_finetune.commands import STAGES, execute, stage_flags
+from safebench_feedback_finetune.commands import (
+    STAGES,
+    execute,
+    stage_command,
+    stage_flags,
+)
+from safebench_feedback_finetune.options import SharedOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +51,35 @@ def test_every_option_is_a_flag_that_is_explained() -> None:
     """Each field of the options has one flag with a help text."""
     for stage in STAGES:
         flags = stage_flags(stage)
-        assert option_names(stage) == [flag.name for flag in flags]
+        assert sorted(option_names(stage)) == sorted(str(flag.name) for flag in flags)
         assert all(flag.help for flag in flags)
+
+
+def test_what_commands_share_comes_last_in_their_help() -> None:
+    """Each command lists its own flags first, then those of all, in one order."""
+    shared = [field.name for field in fields(SharedOptions)]
+    for stage in STAGES:
+        assert shared == [flag.name for flag in stage_flags(stage)][-len(shared) :]
+
+
+def test_examples_can_be_run_as_they_stand() -> None:
+    """Each command shows some, and none has a flag or a value that it does not take."""
+    for stage in STAGES:
+        command = stage_command(stage)
+        assert stage.examples
+        for words in stage.examples:
+            context = command.make_context(stage.name, words.split())
+            given = {
+                k: v for k, v in context.params.items() if v not in (None, (), False)
+            }
+            if not given.pop("config_file", None):
+                assert build_options(stage, given)
+
+
+def test_a_lora_is_learnt_on_the_bare_guard() -> None:
+    """`full` takes no adapter: training on its collection would be refused."""
+    assert "adapter" in option_names(COLLECT)
+    assert not any("adapter" in option_names(stage) for stage in STAGES[1:])
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
@@ -75,6 +109,8 @@ GIVEN = {"dataset": ("a",), "out": "b"}
         ({"top_p": "0"}, "top_p: above 0"),
         ({"answers": "2", "temperature": "0"}, "all answers are the same"),
         ({"save_every": "0"}, "save_every: 1 or more"),
+        ({"limit": "0"}, "limit: 1 or more"),
+        ({"temperature": "inf"}, "temperature: 0 or more"),
         ({"quantize": "3bit"}, "none, 4bit"),
     ],
 )
@@ -84,6 +120,31 @@ def test_values_that_cannot_be_meant_are_refused(
     """One line names the option and what would work."""
     with pytest.raises(OptionError, match=said):
         build_options(COLLECT, GIVEN | values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"cap": "1"}, "cap: between 0 and 1"),
+        ({"recall_loss": "2"}, "recall_loss: 0 to 1"),
+        ({"lora_dropout": "-0.1"}, "lora_dropout: 0 to 1"),
+        ({"lora_r": "0"}, "lora_r: 1 or more"),
+        ({"learning_rate": "inf"}, "learning_rate: 0 or more"),
+        ({"cap_margin": "-1"}, "cap_margin: 0 or more"),
+        ({"patience": "-1"}, "patience: 0 or more"),
+        ({"alphas": ("2",)}, "alphas: one or more, each from 0 to 1"),
+        ({"epochs": "0"}, "epochs: above 0"),
+        ({"benign_val": "0"}, "leave something to the gate, got 0 and 0"),
+        ({"benign_train": "0.75"}, "leave something to the gate, got 0.25 and 0.75"),
+        ({"recipe": "labels_only"}, "from which labels"),
+        ({"split_seed": "-1"}, "split_seed: 0 or more"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(values: dict[str, Any], said: str) -> None:
+    """Shares, counts and amounts have their limits; infinity is none."""
+    given = {"collected": "a", "out": "b", "benign": ("c",)}
+    with pytest.raises(OptionError, match=said):
+        build_options(STAGES[1], given | values)
 
 
 def test_flags_come_before_the_file(

@@ -94,6 +94,34 @@ def test_kl_rests_on_benign_and_replayed_prompts_alone() -> None:
     assert {one.kl for one in without if one.kind != "replay"} == {0.0}
 
 
+BENIGN = [_prompt(f"b{i}", p_in) for i, p_in in enumerate((0.1, 0.8))]
+
+
+def test_what_people_call_harmless_teaches_so_at_its_own_weight() -> None:
+    """Stopped or not: its label is 0, and KL holds it less than the label pulls it."""
+    drawn = draw(ALL, Choice(benign_weight=0.5), BENIGN)
+    benign = _of(drawn, "benign")
+    assert [0.1, 0.8] == [one.base for one in benign]
+    assert {(0.0, 0.5)} == {(one.target, one.ce) for one in benign}
+    rest = [one for one in drawn if one.kind != "benign"]
+    assert draw(ALL, Choice()) == rest
+    assert draw(ALL, Choice(benign_weight=0.0), BENIGN) == rest
+
+
+def test_labels_alone_teach_nothing_that_the_output_guard_said() -> None:
+    """The same prompts as ours, of which all but the benign only stay what they are."""
+    drawn = draw(ALL, Choice(recipe="labels_only"), BENIGN)
+    ours = draw(ALL, Choice(), BENIGN)
+    assert [one.prompt for one in ours] == [one.prompt for one in drawn]
+    assert _of(ours, "benign") == _of(drawn, "benign")
+    rest = [one for one in drawn if one.kind != "benign"]
+    assert {("replay", 0.0)} == {(one.kind, one.ce) for one in rest}
+    assert all(one.target == one.base == one.prompt.p_in for one in rest)
+    assert [one.ce or one.kl for one in ours if one.kind != "benign"] == [
+        one.kl for one in rest
+    ]
+
+
 def test_people_overrule_the_output_guard() -> None:
     """A prompt that people call benign is never taught as harmful."""
     benign = [_prompt("b", 0.1, 0.9, label=False)]

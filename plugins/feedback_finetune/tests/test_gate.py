@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,6 +14,7 @@ from safebench_feedback_finetune.gate import (
     Terms,
     certify,
     choose,
+    fewest_harmful,
     most_false_positives,
     one_per_cluster,
 )
@@ -152,3 +155,28 @@ def test_terms_that_promise_nothing_are_refused(bad: dict[str, float]) -> None:
     """A cap of 0 can never be certified, a delta of 1 certifies everything."""
     with pytest.raises(ValueError, match="between"):
         Terms(**bad)
+
+
+@pytest.mark.parametrize("tolerance", [0.02, 0.1])
+def test_a_guard_that_changes_nothing_needs_so_many_harmful_prompts(
+    tolerance: float,
+) -> None:
+    """One prompt fewer and it is rejected, with a hint; a clear gain still passes."""
+    fewest = int(fewest_harmful(tolerance))
+    terms = Terms(cap=0.5, tolerance=tolerance)
+    calm = np.zeros(300, dtype=bool)
+
+    def outcome(n: int, gained: int = 0) -> Any:
+        base, now = (np.arange(n) >= start for start in (gained, 0))
+        return certify(ONE, terms, calm, base, now)
+
+    assert "passed" == outcome(fewest).status
+    few = outcome(fewest - 1)
+    assert "rejected" == few.status
+    assert f"below {fewest} only a clear gain passes" in few.reasons[0]
+    assert "passed" == outcome(fewest - 1, gained=fewest // 3).status
+
+
+def test_who_may_lose_nothing_can_prove_it_by_gains_alone() -> None:
+    """At a tolerance of 0 no number of prompts is enough; at 1 the first one is."""
+    assert (np.inf, 1) == (fewest_harmful(0.0), fewest_harmful(1.0))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from safebench.run.manifest import locked
 from safebench_feedback_finetune.exchanges import Collecting
 from safebench_feedback_finetune.records import read_collected
 
@@ -125,8 +126,10 @@ def test_answers_that_were_cut_off_are_drawn_again_the_same(
     many: Path, tmp_path: Path, talker: Path, collect: Callable[..., int]
 ) -> None:
     """Going on with a language model gives the answers of an undisturbed command."""
-    args = ("--generator", talker, "--max-new-tokens", 4, "--limit", 24)
-    args = (*args, "--save-every", 8)
+    args = (
+        *("--generator", talker, "--max-new-tokens", 4),
+        *("--limit", 24, "--save-every", 8),
+    )
     collect(many, tmp_path / "out", *args)
     file = tmp_path / "out" / "collected.jsonl"
     calm = file.read_bytes()
@@ -189,7 +192,7 @@ def test_a_command_that_was_stopped_before_it_asked_goes_on(
 ) -> None:
     """Ctrl-C while the guard is loaded: exit code 130, and the folder is usable."""
 
-    def stopped(options: Any) -> Any:
+    def stopped(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -198,3 +201,34 @@ def test_a_command_that_was_stopped_before_it_asked_goes_on(
 
     assert 0 == collect(rows, tmp_path / "out")
     assert len(pairs) == len(read_collected(tmp_path / "out"))
+
+
+def test_a_second_command_in_the_same_folder_stops(
+    rows: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    collect: Callable[..., int],
+) -> None:
+    """Exit code 2 and one line while another one is writing; then it may go on."""
+    out = tmp_path / "out"
+    with locked(out):
+        assert 2 == collect(rows, out)
+        said = capsys.readouterr().err
+        assert f"another safebench run is writing to {out}" in said
+        assert [".lock"] == [path.name for path in out.iterdir()]
+
+    assert 0 == collect(rows, out)
+
+
+def test_a_folder_in_which_nothing_was_asked_takes_other_means(
+    rows: Path,
+    tmp_path: Path,
+    collect: Callable[..., int],
+) -> None:
+    """A language model that could not be loaded does not bind the folder."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    (tmp_path / "broken" / "model.safetensors").write_text("")
+
+    assert 2 == collect(rows, tmp_path / "out", "--generator", tmp_path / "broken")
+    assert 0 == collect(rows, tmp_path / "out")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from transformers import TrainerState, TrainingArguments
 
 from safebench.records import Turn
 from safebench_feedback_finetune.batches import Examples, LengthOrder
@@ -15,6 +16,7 @@ from safebench_feedback_finetune.learn import learn, linear_layers, with_lora
 from safebench_feedback_finetune.prompts import Prompt
 from safebench_feedback_finetune.scorer import load_scorer
 from safebench_feedback_finetune.train_options import TrainOptions
+from safebench_feedback_finetune.trainer import BestHere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +94,39 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     _loads_by_itself(folders[0], scorer)
 
 
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """Ended while writing a checkpoint, and moved: as if nothing had happened."""
+    whole, _ = _learn(tmp_path / "whole" / "trained", _options())
+    with pytest.raises(_StoppedError):
+        _learn(tmp_path / "cut" / "trained", _options(), stop=5)
+    moved = (tmp_path / "cut").rename(tmp_path / "moved")
+    last, *_ = sorted((moved / "checkpoints").iterdir(), reverse=True)
+    assert "checkpoint-4" == last.name
+    (last / "trainer_state.json").write_text('{"epoch": 1.')
+
+    resumed, _ = _learn(moved / "trained", _options())
+
+    expected, got = (
+        load_file(tmp_path / name / "trained" / "adapter_model.safetensors")
+        for name in ("whole", "moved")
+    )
+    assert all((expected[name] == got[name]).all() for name in expected)
+    assert whole.history == resumed.history
+
+
+def test_the_best_state_is_looked_for_beside_the_others(tmp_path: Path) -> None:
+    """A folder that was moved keeps its best state; a new one has none to look for."""
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    moved = TrainerState(best_global_step=2, best_model_checkpoint="gone/checkpoint-2")
+    fresh = TrainerState()
+
+    for state in (moved, fresh):
+        BestHere().on_train_begin(args, state, None)
+
+    assert str(tmp_path / "checkpoint-2") == moved.best_model_checkpoint
+    assert fresh.best_model_checkpoint is None
+
+
 def _loads_by_itself(folder: Path, scorer: VerdictScorer) -> None:
     """Check that a folder is a plain adapter with the scores of the learnt guard."""
     turns = [(Turn("user", "How do I open door number 3?"),)]
@@ -105,6 +140,8 @@ def _loads_by_itself(folder: Path, scorer: VerdictScorer) -> None:
         "adapter_config.json",
         "adapter_model.safetensors",
     }
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert 1 == len(modes)  # who may read one file may read both
     assert "/" not in (folder / "adapter_config.json").read_text(encoding="utf-8")
 
 

@@ -25,6 +25,10 @@ def _word(i: int) -> str:
     return "w" + "".join(chr(97 + int(digit)) for digit in str(i))
 
 
+def _ids(prompts: list[Prompt]) -> set[str]:
+    return {prompt.id for prompt in prompts}
+
+
 def _collected(n: int) -> list[Prompt]:
     return [
         _prompt(i, group=f"g{i // 3}", p_out=(0.9 if i % 4 == 0 else 0.1,), passed=True)
@@ -67,6 +71,29 @@ def test_benign_prompts_are_never_trained_on() -> None:
     assert not {p.id for p in twins} & {
         p.id for ps in parts.benign.values() for p in ps
     }
+
+
+def test_benign_prompts_that_teach_are_not_the_gates() -> None:
+    """A share of them joins train, those like a prompt of train among them."""
+    prompts = _collected(300)
+    fresh = [_prompt(1000 + i, label=False) for i in range(200)]
+    twin = replace(prompts[0], id="twin", text="!", label=False)
+    parts = cut(prompts, [*fresh, twin], SHARES, benign_val=0.25, benign_train=0.25)
+    sizes = {part: len(found) for part, found in parts.benign.items()}
+    assert sizes["train"] + sizes["val"] + sizes["calib"] + parts.left_out == 201
+    assert sizes["train"] == pytest.approx(50, abs=2)
+    assert sizes["calib"] == pytest.approx(100, abs=2)
+    members = [{p.id for p in found} for found in parts.benign.values()]
+    assert len(set.union(*members)) == sum(sizes.values())
+    where = next(part for part in PARTS if "00000" in _ids(parts.collected[part]))
+    assert ("twin" in _ids(parts.benign["train"])) == (where == "train")
+
+
+def test_another_share_leaves_the_collected_prompts_where_they_are() -> None:
+    """What benign prompts do changes no part of the collection."""
+    prompts, fresh = _collected(300), [_prompt(1000 + i) for i in range(50)]
+    one, two = (cut(prompts, fresh, SHARES, benign_train=share) for share in (0, 0.5))
+    assert one.collected == two.collected
 
 
 def test_collected_prompts_with_a_benign_label_count_as_benign() -> None:

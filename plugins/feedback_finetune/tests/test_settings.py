@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safebench.errors import OptionError
+from safebench.options import build_options
 from safebench_feedback_finetune.commands import STAGES
 from safebench_feedback_finetune.seed_config import (
     IGNORED,
@@ -21,7 +22,7 @@ from safebench_feedback_finetune.settings import read_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-COLLECT = next(stage for stage in STAGES if stage.name == "collect")
+COLLECT, TRAIN = STAGES[:2]
 OLD: dict[str, Any] = {
     "dataset": {
         "path": "lmsys/toxic-chat",
@@ -71,8 +72,8 @@ def test_collect_takes_its_options_from_an_old_file(tmp_path: Path) -> None:
         "dataset": ("toxic_chat",),
         "guard": "meta-llama/Llama-Guard-3-1B",
         "generator": "mistralai/Mistral-7B-Instruct-v0.2",
-        "limit": 500,
-        "seed": 42,
+        "limit": "500",
+        "seed": "42",
     } == found.values
 
 
@@ -155,7 +156,7 @@ def test_our_own_keys_are_the_flags(tmp_path: Path) -> None:
     values = read_settings(path, COLLECT, STAGES).values
 
     assert not is_seed_config({"dataset": "beavertails"})
-    assert (("beavertails",), 8, 0.4) == tuple(
+    assert (("beavertails",), "8", "0.4") == tuple(
         values[name] for name in ("dataset", "save_every", "threshold")
     )
     assert ("bad=unsafe", "good=safe") == values["label_map"]
@@ -167,6 +168,12 @@ def test_our_own_keys_are_the_flags(tmp_path: Path) -> None:
         ("thresold: 1\n", "did you mean 'threshold'"),
         ("- a\n", "expected keys and values"),
         ("a: [\n", "no YAML"),
+        ("threshold: high\n", r"f.yaml: threshold: 'high' is not a number"),
+        ("threshold: yes\n", r"f.yaml: threshold: 'True' is not a number"),
+        ("answers: 1.5\n", r"f.yaml: answers: '1.5' is not a whole number"),
+        ("answers: [1]\n", r"f.yaml: answers: \[1\] is not a whole number"),
+        ("guard: {a: 1}\n", r"f.yaml: guard: cannot use"),
+        ("quantize: 3bit\n", r"f.yaml: quantize: '3bit' is not one of none, 4bit"),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused(
@@ -178,6 +185,68 @@ def test_a_file_that_cannot_be_meant_is_refused(
 
     with pytest.raises(OptionError, match=said):
         read_settings(path, COLLECT, STAGES)
+
+
+@pytest.mark.parametrize(
+    ("written", "alphas"),
+    [("[0, 1]", (0.0, 1.0)), ("[0.0, 0.5]", (0.0, 0.5)), ("0", (0.0,)), ("", None)],
+)
+def test_nothing_of_a_list_is_lost(
+    tmp_path: Path, written: str, alphas: tuple[float, ...] | None
+) -> None:
+    """A zero is a value, a number alone a list of one; null is the default."""
+    path = tmp_path / "f.yaml"
+    path.write_text(f"collected: a\nout: b\nbenign: c\nalphas: {written}\n")
+
+    options = build_options(TRAIN, read_settings(path, TRAIN, STAGES).values)
+
+    assert alphas or (0.0, 0.25, 0.5, 0.75, 1.0) == options.alphas
+    assert alphas in (None, options.alphas)
+
+
+def test_whole_numbers_may_have_a_point(tmp_path: Path) -> None:
+    """As other programs write them."""
+    path = tmp_path / "f.yaml"
+    path.write_text("dataset: a\nout: b\nlimit: 20.0\n")
+
+    found = build_options(COLLECT, read_settings(path, COLLECT, STAGES).values)
+
+    assert 20 == found.limit
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate: 'fast'"),
+        ({"training": {"batch_size": True}}, "training.batch_size: 'True'"),
+        ({"training": [1]}, "training: expected keys and values"),
+        ({"dataset": "toxic_chat"}, "dataset: expected keys and values"),
+        ({"dataset": {"path": ["a", "b"]}}, "dataset.path: expected text"),
+        ({"dataset": {"path": "a/b", "config": 1}}, "dataset.config: expected text"),
+        ({"llama_guard": {"base_model_path": 3}}, "base_model_path: expected text"),
+        ({"experiment": {"sample_size": "all"}}, "expected a number of samples"),
+        ({"experiment": {"max_samples": 0}}, "expected a number of samples"),
+    ],
+)
+def test_values_of_another_type_in_an_old_file_are_named(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    """One line with the file and its own key."""
+    path = write(tmp_path, {"dataset": {"path": "a/b"}} | {"llama": {}} | changed)
+
+    with pytest.raises(OptionError, match=said) as found:
+        read_settings(path, TRAIN, STAGES)
+    assert str(path) in str(found.value)
+
+
+def test_what_counts_no_samples_is_no_limit() -> None:
+    """A name or another seed of an experiment is ignored with the reason."""
+    found = translated({"experiment": {"seed": 3, "name": "first", "sample_size": 9}})
+
+    assert {"limit": 9} == found.values
+    assert [
+        f"experiment.{key} is ignored: it counts no samples" for key in ("seed", "name")
+    ] == found.notes
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:

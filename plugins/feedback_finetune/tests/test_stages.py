@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from safebench.cli import cli
 from safebench.plugins import Plugins
 from safebench.results.store import read_rows
+from safebench.run.manifest import locked
 from safebench_feedback_finetune.commands import group
 
 if TYPE_CHECKING:
@@ -146,6 +148,43 @@ def test_another_guard_is_refused(folder: Path) -> None:
     assert result.exit_code == 2
     assert "another guard" in result.output
     assert "format: 'auto' there, 'llama-guard-2' asked for" in result.output
+
+
+def test_a_guard_with_an_adapter_does_not_learn(folder: Path) -> None:
+    """A collection that was asked with one is refused, and what would work is said."""
+    there, copy = folder / "out" / "collected", folder / "with-adapter"
+    shutil.copytree(there, copy)
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["identity"]["guard"]["adapter"] = "sha256:0"
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    result = _run(
+        *("train", "--collected", str(copy), "--out", str(folder / "fourth")),
+        *("--benign", str(folder / "benign.jsonl"), "--device", "cpu"),
+    )
+
+    assert result.exit_code == 2
+    assert "collect without --adapter" in result.output
+
+
+def test_a_folder_has_one_process_at_a_time(folder: Path) -> None:
+    """While another process writes there, training and measuring stop at once."""
+    trained = folder / "out" / "improved"
+    before = (trained / "safebench.json").read_bytes()
+    train = (
+        *("train", "--collected", str(folder / "out" / "collected")),
+        *("--benign", str(folder / "benign.jsonl"), "--device", "cpu"),
+    )
+    for out, arguments in (
+        (folder / "third", (*train, "--out", str(folder / "third"))),
+        (trained, ("evaluate", "--improved", str(trained), "--device", "cpu")),
+    ):
+        with locked(out):
+            result = _run(*arguments)
+        assert result.exit_code == 2
+        assert f"another safebench run is writing to {out}" in result.output
+    assert before == (trained / "safebench.json").read_bytes()
+    assert [".lock"] == [path.name for path in (folder / "third").iterdir()]
 
 
 def test_what_is_missing_is_said() -> None:

@@ -54,6 +54,15 @@ def write_scaled(adapter: Path, alpha: float, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_file(scaled, out / WEIGHTS, metadata={"format": "pt"})
     shutil.copyfile(adapter / CONFIG, out / CONFIG)
+    readable(out)
+
+
+def readable(folder: Path) -> None:
+    """Let those read a LoRA's weights who may read its settings.
+
+    The library that writes weights leaves them to their owner alone.
+    """
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)
 
 
 def _check(alpha: float) -> None:

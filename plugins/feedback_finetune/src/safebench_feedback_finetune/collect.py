@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.run.manifest import locked
+from safebench_llamaguard_marginal.identity import fingerprint
+from safebench_llamaguard_marginal.locate import locate
+
 from .exchanges import Collecting
-from .folder import Folder
+from .folder import Folder, stored_manifest
 from .guards import guard_identity, open_guard
 from .items import read_items
+from .options import REPLAY
 from .summary import counts, summary_text
 
 if TYPE_CHECKING:
@@ -19,21 +24,33 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
 
     from .generator import Generator
+    from .items import Asked
     from .options import CollectOptions
 
 
 def run(options: CollectOptions, plugins: Plugins, say: Callable[[str], None]) -> int:
-    """Collect into a folder, show what came of it, and return the exit code."""
+    """Collect into a folder, show what came of it, and return the exit code.
+
+    Raises SafebenchError before any model is loaded if data or folder do not serve, or
+    if another process is writing to the folder.
+    """
     asked = read_items(options, plugins, say)
-    who = guard_identity(options)
-    generator = _generator(options)
     identity = {
-        "guard": who,
+        "guard": guard_identity(options, options.adapter),
         "threshold": options.threshold,
-        "generator": _generator_identity(options, generator),
+        "generator": _generator_identity(options),
     }
-    folder = Folder(Path(options.out).expanduser(), identity)
-    scorer = open_guard(options)
+    path = Path(options.out).expanduser()
+    stored_manifest(path, identity)
+    with locked(path):
+        return _collect(options, asked, Folder(path, identity), say)
+
+
+def _collect(
+    options: CollectOptions, asked: Asked, folder: Folder, say: Callable[[str], None]
+) -> int:
+    generator = _generator(options)
+    scorer = open_guard(options, options.adapter)
     facts: dict[str, Any] = {
         "sources": _joined(folder.manifest.get("sources", []), asked.sources),
         "guard": scorer.label,
@@ -65,21 +82,21 @@ def _joined(
 
 def _generator(options: CollectOptions) -> Generator | None:
     """Return the language model, or None where responses are replayed."""
-    if options.generator == "replay":
+    if options.generator == REPLAY:
         return None
     from .generator import Generator
 
     return Generator(options)
 
 
-def _generator_identity(
-    options: CollectOptions, generator: Generator | None
-) -> dict[str, Any]:
-    if generator is None:
-        return {"model": "replay"}
+def _generator_identity(options: CollectOptions) -> dict[str, Any]:
+    """Return what tells two language models and their settings apart, unloaded."""
+    if options.generator == REPLAY:
+        return {"model": REPLAY}
+    found = locate(options.generator)
     names = ("max_new_tokens", "temperature", "top_p", "seed")
     return {
-        "model": generator.label,
-        "weights": generator.fingerprint,
+        "model": found.label,
+        "weights": fingerprint(found),
         **{name: getattr(options, name) for name in names},
     }

@@ -31,7 +31,7 @@ class Stage(TrainerSpec):
     kind: ClassVar[str] = "command"
 
     dataset: str = ""
-    example: str = ""
+    examples: tuple[str, ...] = ()
 
 
 STAGES = (
@@ -40,16 +40,21 @@ STAGES = (
         summary="ask a guard and a language model, and keep what slipped through",
         load=f"{_HERE}.collect:run",
         options=f"{_HERE}.options:CollectOptions",
-        example="safebench feedback collect -d beavertails --out feedback/collected",
+        examples=(
+            "-d beavertails --limit 300 --out collected",
+            "-d beavertails -d diasafety:validation --out collected",
+            "-d toxic_chat --generator org/model --answers 4 --out answered",
+            "--config research_config.json --out collected",
+        ),
     ),
     Stage(
         name="train",
         summary="teach the guard, and certify it or keep the one there was",
         load=f"{_HERE}.train:run",
         options=f"{_HERE}.train_options:TrainOptions",
-        example=(
-            "safebench feedback train --collected feedback/collected "
-            "--benign toxic_chat --out feedback/improved"
+        examples=(
+            "--collected collected --benign toxic_chat --out improved",
+            "--collected collected --benign mine.jsonl --cap 0.05 --strict --out mine",
         ),
     ),
     Stage(
@@ -57,8 +62,9 @@ STAGES = (
         summary="compare base guard, its re-tuned threshold, and what was learnt",
         load=f"{_HERE}.evaluate:run",
         options=f"{_HERE}.train_options:EvaluateOptions",
-        example=(
-            "safebench feedback evaluate --improved feedback/improved --ood xstest"
+        examples=(
+            "--improved improved",
+            "--improved improved --ood xstest --ood toxic_chat:test",
         ),
     ),
     Stage(
@@ -66,9 +72,9 @@ STAGES = (
         summary="collect, train and evaluate; goes on where it was",
         load=f"{_HERE}.full:run",
         options=f"{_HERE}.train_options:FullOptions",
-        example=(
-            "safebench feedback full -d beavertails --benign toxic_chat --ood xstest "
-            "--out feedback"
+        examples=(
+            "-d beavertails --benign toxic_chat --ood xstest --out feedback",
+            "-d beavertails --limit 300 --benign toxic_chat --epochs 1 --out trial",
         ),
     ),
 )
@@ -123,20 +129,28 @@ def stage_command(stage: Stage) -> click.Command:
         params=[*stage_flags(stage), *_common_flags()],
         callback=partial(_start, stage),
         help=f"{stage.summary[0].upper()}{stage.summary[1:]}.",
-        epilog=f"Example: {stage.example}",
+        epilog="\b\n" + "\n".join(["Examples:", *_examples(stage)]),
     )
 
 
+def _examples(stage: Stage) -> list[str]:
+    return [f"  safebench feedback {stage.name} {words}" for words in stage.examples]
+
+
 def stage_flags(stage: Stage) -> list[click.Option]:
-    """Return a flag for each field of a stage's options."""
+    """Return a flag for each field of a stage's options, its own before the shared."""
     from safebench.options import option_type
     from safebench.training.flags import option_flags
+
+    from .options import SharedOptions
 
     found = option_type(stage)
     assert found, f"{stage.name} has no options"
     given = {field.name: field for field in fields(found)}
     flags = option_flags(stage)
     assert all(flag.name in given for flag in flags), f"{stage.name}: stray flags"
+    shared = {field.name for field in fields(SharedOptions)}
+    flags.sort(key=lambda flag: flag.name in shared)
     return [_renamed(flag, given[str(flag.name)]) for flag in flags]
 
 
@@ -153,7 +167,7 @@ def _renamed(flag: click.Option, field: Field[Any]) -> click.Option:
         [*(names or flag.opts), field.name],
         multiple=True,
         metavar=flag.metavar,
-        help=f"{field.metadata['help']}; repeatable.",
+        help=f"{field.metadata['help']}. Repeatable.",
     )
 
 
@@ -162,9 +176,11 @@ def _common_flags() -> list[click.Option]:
         click.Option(
             ["--config", "config_file"],
             metavar="FILE",
-            help="Options as a .yaml or .json file; flags come first.",
+            help="The same options as a .yaml or .json file; those typed here win.",
         ),
-        click.Option(["--debug"], is_flag=True, help="Show tracebacks of mistakes."),
+        click.Option(
+            ["--debug"], is_flag=True, help="Show the traceback of a mistake."
+        ),
     ]
 
 

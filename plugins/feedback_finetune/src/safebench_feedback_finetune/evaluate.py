@@ -17,6 +17,7 @@ import numpy as np
 
 from safebench.files import write_json
 from safebench.results.store import FILE_NAME, merge_rows
+from safebench.run.manifest import locked
 from safebench.training.report import measures_text
 
 from .alarms import alarms
@@ -26,7 +27,7 @@ from .guards import guard_identity, open_guard
 from .labelled import read_labelled
 from .loading import put_adapter
 from .measures import Contender, MeasuredSet, compare, measure, plain, prevention
-from .report import measures_of, prevention_text
+from .report import differences_text, measures_of, prevention_text
 from .rows import BLOCK_RATE, FROM_VAL, rows_of
 from .trained import (
     TRAINED,
@@ -74,6 +75,18 @@ def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
     out = Path(options.improved).expanduser()
     trained = finished(out)
     refuse_other_guard(trained["identity"]["guard"], guard_identity(options))
+    with locked(out):
+        _measured(out, trained, options, plugins, say)
+    return int(options.strict and trained["gate"]["status"] != "passed")
+
+
+def _measured(
+    out: Path,
+    trained: Mapping[str, Any],
+    options: EvaluateOptions,
+    plugins: Plugins,
+    say: Say,
+) -> None:
     sets = [_held_out(out, trained, options), *_others(out, options, plugins, say)]
     scorer = open_guard(options)
     put_adapter(scorer.network, out / TRAINED, scorer.label)
@@ -95,11 +108,11 @@ def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
     merge_rows(out / FILE_NAME, rows)
     write_json(out / EVALUATION, content)
     click.echo(measures_text(measures))
-    click.echo(prevention_text(content["sets"][0]))
+    click.echo(f"\n{differences_text(content['sets'])}\n")
+    click.echo(f"{prevention_text(content['sets'][0])}\n")
     if IMPROVED not in [one.name for one in contenders]:
         click.echo(f"no improved guard: {why_none(trained)}")
     click.echo(f"results: {out / FILE_NAME}")
-    return int(options.strict and trained["gate"]["status"] != "passed")
 
 
 def why_none(trained: Mapping[str, Any]) -> str:

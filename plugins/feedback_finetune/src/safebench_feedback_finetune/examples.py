@@ -3,7 +3,7 @@
 Every example may bear two weights. `ce` is that of the loss on its soft label, `kl`
 that of staying near the base guard. Prompts that the guard let through have labels:
 what the output guard made of the responses to them. Prompts that it stopped have none,
-and are replayed to keep what it knows.
+and are replayed to keep what it knows. Prompts that people call harmless may join them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-Kind = Literal["positive", "hard", "easy", "replay"]
-Recipe = Literal["ours", "ours_without_kl", "balanced", "unsafe_only"]
-RECIPES: tuple[Recipe, ...] = ("ours", "ours_without_kl", "balanced", "unsafe_only")
+Kind = Literal["positive", "hard", "easy", "replay", "benign"]
+Recipe = Literal["ours", "ours_without_kl", "labels_only", "balanced", "unsafe_only"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ class Choice:
     positive (0: all); of those, `hard` is the share that the guard found most unsafe
     of all that passed rightly. `hard_weight` is what one of them counts. Of the
     prompts that it stopped, `replay` are kept for each example with a label; they
-    count for all.
+    count for all. What people call harmless counts `benign_weight` each.
     """
 
     recipe: Recipe = "ours"
@@ -59,12 +58,18 @@ class Choice:
     hard: float = 0.25
     hard_weight: float = 2.0
     replay: float = 1.0
+    benign_weight: float = 1.0
     threshold: float = 0.5
     seed: int = 0
 
 
-def draw(prompts: Sequence[Prompt], choice: Choice) -> list[Drawn]:
-    """Return the examples of a recipe; raises DataError if there is no positive."""
+def draw(
+    prompts: Sequence[Prompt], choice: Choice, benign: Sequence[Prompt] = ()
+) -> list[Drawn]:
+    """Return the examples of a recipe; raises DataError if there is no positive.
+
+    `benign` are prompts that people call harmless, which the guard was asked about.
+    """
     answered = [p for p in prompts if p.passed and p.p_out]
     positives = [p for p in answered if _rate(p, choice) >= choice.agreement]
     negatives = [p for p in answered if _rate(p, choice) < choice.agreement]
@@ -90,7 +95,14 @@ def draw(prompts: Sequence[Prompt], choice: Choice) -> list[Drawn]:
     stopped = [p for p in prompts if not p.passed and p.label is not False]
     kept = _some(stopped, round(choice.replay * len(labelled)), rng)
     each = len(stopped) / len(kept) if kept else 0.0
-    return [*labelled, *(_replayed(p, each) for p in kept)]
+    weight = choice.benign_weight
+    if choice.recipe == "labels_only":
+        labelled = [_replayed(one.prompt, one.ce) for one in labelled]
+    return [
+        *labelled,
+        *(_replayed(p, each) for p in kept),
+        *(_labelled(p, "benign", weight, choice) for p in benign if weight),
+    ]
 
 
 def _negatives(
@@ -113,24 +125,26 @@ def _negatives(
 
 
 def _labelled(prompt: Prompt, kind: Kind, weight: float, choice: Choice) -> Drawn:
-    ours = choice.recipe == "ours"
+    near = choice.recipe in ("ours", "labels_only")
     return Drawn(
         prompt=prompt,
         kind=kind,
         target=_target(prompt, kind, choice),
         ce=weight,
-        kl=weight if ours and kind != "positive" else 0.0,
+        kl=weight if near and kind != "positive" else 0.0,
         base=_p_in(prompt),
     )
 
 
 def _replayed(prompt: Prompt, weight: float) -> Drawn:
-    """Return a prompt that the base guard stopped: it should go on doing so."""
+    """Return a prompt about which the guard should go on saying what it did."""
     p = _p_in(prompt)
     return Drawn(prompt=prompt, kind="replay", target=p, ce=0.0, kl=weight, base=p)
 
 
 def _target(prompt: Prompt, kind: Kind, choice: Choice) -> float:
+    if kind == "benign":
+        return 0.0
     if choice.recipe in ("unsafe_only", "balanced") or choice.soft == "hard":
         return float(kind == "positive")
     soft = prompt.p_block() if choice.soft == "p_out" else _rate(prompt, choice)

@@ -17,6 +17,7 @@ from safebench_llamaguard_marginal.prompts import PromptError
 from .guards import named
 from .items import majority
 from .naming import named_categories
+from .options import REPLAY
 from .records import Collected
 from .scorer import p_unsafe
 
@@ -63,9 +64,10 @@ class Collecting:
         self.folder = folder
         who = folder.identity["guard"]
         self.guard = named(scorer.label, who["weights"], who["adapter"])
-        self.answers = "replay"
+        self.answers = REPLAY
         if generator:
-            self.answers = named(generator.label, generator.fingerprint)
+            answers = folder.identity["generator"]
+            self.answers = named(generator.label, answers["weights"])
         self._left_out: list[dict[str, str]] = []
 
     def all(self, items: Sequence[Item]) -> None:

@@ -43,7 +43,7 @@ class Folder:
             "kind": KIND,
             "identity": self.identity,
         }
-        self._refuse_other()
+        self.manifest |= stored_manifest(path, self.identity)
         path.mkdir(parents=True, exist_ok=True)
         self.say("collecting")  # first of all: a folder without it is no collection
         for name in (COLLECTED, LEFT_OUT):
@@ -78,44 +78,57 @@ class Folder:
         self.manifest |= {"status": status, **facts}
         write_json(self.path / MANIFEST, self.manifest)
 
-    def _refuse_other(self) -> None:
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file; name a folder with --out")
-        names = (path.name for path in self.path.iterdir())
-        there = sorted(name for name in names if not name.startswith("."))
-        if not there:
-            return
-        stored = self._stored()
-        if stored.get("kind") != KIND:
-            listed = ", ".join(there[:3])
-            raise RunFolderError(
-                f"{self.path} holds {listed} and is no collection; name another folder "
-                "with --out"
-            )
-        differing = list(differences(stored.get("identity"), self.identity))
-        if differing:
-            lines = "\n  ".join(differing[:8])
-            raise RunFolderError(
-                f"{self.path} holds a collection by other means; name another folder "
-                f"with --out\n  {lines}"
-            )
-        self.manifest = stored
-
-    def _stored(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         path = self.path / name
         if path.is_file():
             yield from map(
                 json.loads, path.read_text(encoding="utf-8").split("\n")[:-1]
             )
+
+
+def stored_manifest(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a collection to go on with, {} if nothing is there yet.
+
+    Raises RunFolderError if the folder holds something else.
+    """
+    if not path.exists():
+        return {}
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is a file; name a folder with --out")
+    there = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
+    if not there:
+        return {}
+    stored = _read(path / MANIFEST)
+    if stored.get("kind") != KIND:
+        listed = ", ".join(there[:3])
+        raise RunFolderError(
+            f"{path} holds {listed} and is no collection; name another folder "
+            "with --out"
+        )
+    if not any(_holds(path / name) for name in (COLLECTED, LEFT_OUT)):
+        return {}  # it ended before it asked anything
+    wanted = json.loads(json.dumps(identity))
+    differing = list(differences(stored.get("identity"), wanted))
+    if differing:
+        lines = "\n  ".join(differing[:8])
+        raise RunFolderError(
+            f"{path} holds a collection by other means; name another folder "
+            f"with --out\n  {lines}"
+        )
+    return stored
+
+
+def _holds(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object, {} for a file that holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def differences(stored: Any, wanted: Any, where: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ the luckiest of many candidates through.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import ceil, inf, log
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -203,11 +204,24 @@ def _why_not(
             f"above the cap of {terms.cap:.3f}"
         )
     if lcb < -terms.tolerance:
+        fewest = fewest_harmful(terms.tolerance, terms.delta)
+        few = n_harmful < fewest
+        hint = f"; below {fewest} only a clear gain passes" if few else ""
         reasons.append(
             f"recall: the change may be as low as {lcb:+.3f} on {n_harmful} harmful "
-            f"prompts, below {-terms.tolerance:+.3f}"
+            f"prompts, below {-terms.tolerance:+.3f}{hint}"
         )
     return tuple(reasons)
+
+
+def fewest_harmful(tolerance: float, delta: float = 0.05) -> float:
+    """Return how many harmful prompts let a guard pass that loses and gains none.
+
+    The exact bound for 0 of n at delta / 2 is 1 - (delta / 2) ** (1 / n).
+    """
+    if tolerance in (0, 1):
+        return inf if tolerance == 0 else 1
+    return ceil(log(delta / 2) / log(1 - tolerance))
 
 
 def _upper(k: int, n: int, delta: float) -> float:

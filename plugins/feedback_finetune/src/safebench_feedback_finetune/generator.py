@@ -10,9 +10,9 @@ import transformers
 
 from safebench.errors import ModelError
 from safebench.neural.device import pick_device, pick_dtype
+from safebench.neural.loading import load_tokenizer
 from safebench.records import Turn
 from safebench_llamaguard_marginal.batching import Batcher
-from safebench_llamaguard_marginal.identity import fingerprint
 from safebench_llamaguard_marginal.limits import prompt_limit
 from safebench_llamaguard_marginal.loading import end_tokens
 from safebench_llamaguard_marginal.locate import locate
@@ -20,7 +20,7 @@ from safebench_llamaguard_marginal.padding import left_padded
 from safebench_llamaguard_marginal.prompts import ChatLayout, PromptError, Rendered
 from safebench_llamaguard_marginal.tokens import Encoder, fit
 
-from .loading import load_causal, load_tokenizer
+from .loading import load_causal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,6 @@ class Generator:
         device = pick_device(options.device)
         self.options = options
         self.label = found.label
-        self.fingerprint = fingerprint(found)
         tokenizer = load_tokenizer(found.folder, found.label)
         self.network = load_causal(
             found.folder, found.label, device, pick_dtype(options.dtype, device)

@@ -11,7 +11,7 @@ from safebench.datasets.parts import limited
 from safebench.errors import DataError
 from safebench.run.terms import parse_pairs
 
-from .options import SETS
+from .options import REPLAY, SETS
 from .records import prompt_id, response_id
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read_items(options: CollectOptions, plugins: Plugins, say: Say) -> Asked:
     """
     items: dict[str, Item] = {}
     sources, left_out = [], 0
-    replay = options.generator == "replay"
+    replay = options.generator == REPLAY
     for text in options.dataset:
         request = _request(text, options, plugins)
         dataset = load_dataset(request, tell=say)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers.trainer_utils import get_last_checkpoint
 
 from safebench.errors import OptionError
 from safebench.files import write_json
+from safebench.neural.checkpoints import last_checkpoint
 from safebench.neural.loading import quiet
 
-from .adapters import CONFIG, WEIGHTS, scale_adapter
-from .trainer import StepSeeds, Told, VerdictTrainer
+from .adapters import CONFIG, WEIGHTS, readable, scale_adapter
+from .trainer import BestHere, StepSeeds, Told, VerdictTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .train_options import TrainOptions
 
 CHECKPOINTS = "checkpoints"
+AT = ("step", "epoch")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -99,9 +100,11 @@ def learn(
     `validate` returns f1 and what else is to be told. `out` gets a plain PEFT
     adapter.
     """
+    told = Told(say, tick)
     callbacks: list[transformers.TrainerCallback] = [
         StepSeeds(options.seed),
-        Told(say, tick),
+        BestHere(),
+        told,
     ]
     best = options.keep == "best"
     if best and options.patience:
@@ -117,18 +120,20 @@ def learn(
         eval_dataset=examples,
         callbacks=callbacks,
     )
-    find: Any = get_last_checkpoint
-    last = find(str(folder)) if folder.is_dir() else None
+    last = last_checkpoint(folder)
     if last:
         say("goes on from its last checkpoint")
     scale_adapter(scorer.network, 1.0)
-    with quiet():
-        done = trainer.train(resume_from_checkpoint=last)
+    try:
+        with quiet():
+            done = trainer.train(resume_from_checkpoint=str(last) if last else None)
+    finally:
+        told.end()
     scorer.network.eval()
     _write(wrapped, out, scorer.label)
     shutil.rmtree(folder, ignore_errors=True)
     history = [
-        {k: v for k, v in entry.items() if k in ("step", "epoch") or k[:5] == "eval_"}
+        {k: v for k, v in sorted(entry.items()) if k in AT or k.startswith("eval_")}
         for entry in trainer.state.log_history
         if "eval_f1" in entry
     ]
@@ -142,7 +147,7 @@ def learn(
 
 
 def _strength(options: TrainOptions) -> float:
-    return options.kl if options.recipe == "ours" else 0.0
+    return options.kl if options.recipe in ("ours", "labels_only") else 0.0
 
 
 def _write(wrapped: Any, out: Path, label: str) -> None:
@@ -159,6 +164,7 @@ def _write(wrapped: Any, out: Path, label: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (part / WEIGHTS).replace(out / WEIGHTS)
     write_json(out / CONFIG, config)
+    readable(out)
     shutil.rmtree(part)
 
 

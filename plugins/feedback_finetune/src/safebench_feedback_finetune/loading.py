@@ -6,24 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 
-from safebench.errors import ModelError
 from safebench.neural.loading import one_line, quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-
-
-def load_tokenizer(folder: Path, label: str) -> Any:
-    """Return a fast tokenizer; raises ModelError in one line."""
-    with quiet(), one_line(label):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"model {label!r}: its tokenizer has no tokenizer.json form")
-    return tokenizer
 
 
 def load_causal(

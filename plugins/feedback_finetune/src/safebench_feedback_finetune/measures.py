@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-METRICS = ("accuracy", "precision", "recall", "f1", "auprc", "fpr")
+METRICS = ("accuracy", "precision", "recall", "f1", "auroc", "auprc", "fpr")
 COMPARED = ("f1", "fpr", "recall", "auprc")
 OF_SCORES = frozenset({"auprc"})
 

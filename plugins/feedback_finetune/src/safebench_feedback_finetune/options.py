@@ -1,13 +1,22 @@
-"""The options of each command: its flags, its keys in a file, and their defaults."""
+"""The options of `feedback collect`, and those that every command takes.
+
+A field is a flag, and a key in a file of options.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.errors import OptionError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SET = "NAME[:CONFIG][:SPLIT]|FILE"
 SETS = "beavertails, diasafety, xstest_response, pku_safe_rlhf"
+REPLAY = "replay"  # the generator that takes the responses of a dataset
 
 
 def option(default: Any, help_: str, **metadata: Any) -> Any:
@@ -19,55 +28,99 @@ def option(default: Any, help_: str, **metadata: Any) -> Any:
     return field(default=default, metadata={"help": help_, **metadata})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectOptions:
-    """What `feedback collect` asks whom, and where it keeps the answers."""
+def check_range(
+    options: Any, names: Iterable[str], least: float, most: float | None = None
+) -> None:
+    """Raise OptionError for an option outside of `least` to `most`; None passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if not isfinite(value) or value < least or (most is not None and value > most):
+            meant = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+            raise OptionError(f"{name}: {meant}, got {value:g}")
 
-    dataset: tuple[str, ...] = option(
-        (),
-        "Prompts to ask; a .jsonl or .csv file, too; without a split: the training "
-        "split",
-        repeat=True,
-        flags=("-d", "--dataset"),
-        metavar="NAME[:CONFIG][:SPLIT]",
-    )
-    out: str = option("", "Folder of what is collected; the same folder goes on")
+
+def check_between(options: Any, *names: str) -> None:
+    """Raise OptionError for an option that is not above 0 and below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 1:
+            raise OptionError(f"{name}: between 0 and 1, got {value:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedOptions:
+    """Which guard is asked, where it runs, and how datasets are read."""
+
     guard: str = option(
         "",
-        "The guard, a hub id or a folder (default: the embedded one)",
+        "Guard to ask, the same in all stages (default: the embedded one)",
         flags=("--guard", "--model"),
         metavar="ID|DIR",
     )
-    adapter: str = option("", "A LoRA on top of the guard", metavar="DIR")
-    generator: str = option(
-        "replay",
-        "Who answers: replay takes the responses of the dataset, else any causal "
-        "language model",
-        metavar="replay|ID|DIR",
-    )
-    limit: int | None = option(None, "Samples a dataset, whole groups")
-    threshold: float = option(0.5, "p(unsafe) from which the guard blocks")
-    answers: int = option(1, "Answers of the language model to each prompt")
-    max_new_tokens: int = option(256, "Longest answer of the language model")
-    temperature: float = option(0.7, "Of its answers; 0 takes the likeliest token")
-    top_p: float = option(0.9, "Share of the likeliest tokens that it draws from")
-    seed: int = option(0, "Of its draws, and of the order under --limit")
-    save_every: int = option(64, "Prompts between two savings")
-    policy: str = option("llama-guard-3", "The policy that the guard is asked about")
+    policy: str = option("llama-guard-3", "Policy that the guard is asked about")
     format: Literal[
         "auto", "chat", "instruct", "llama-guard-1", "llama-guard-2", "llama-guard-3"
-    ] = option("auto", "Who writes the guard's prompt")
-    device: str = option("auto", "Where models run")
+    ] = option(
+        "auto",
+        "How the guard's prompt is written: auto, chat, instruct, llama-guard-1, "
+        "llama-guard-2 or llama-guard-3",
+        metavar="NAME",
+    )
+    device: str = option("auto", "Where models run", metavar="NAME")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Their number format"
+        "auto", "Number format of all models"
     )
     quantize: Literal["none", "4bit"] = option(
         "none", "Load the guard in 4 bits (needs the extra qlora)"
     )
-    data_root: str | None = option(None, "Read hub datasets from DIR/hub-id")
-    on_bad_row: Literal["fail", "skip"] = option("fail", "What a bad row does")
+    data_root: str | None = option(
+        None, "Read hub datasets from DIR/ORG/NAME instead of the hub", metavar="DIR"
+    )
     label_map: tuple[str, ...] = option(
         (), "What a label word of a file means", repeat=True, metavar="WORD=safe|unsafe"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectOptions(SharedOptions):
+    """What `feedback collect` asks whom, and where it keeps the answers."""
+
+    dataset: tuple[str, ...] = option(
+        (),
+        "Prompts to ask: a dataset by name (without SPLIT its training split), or a "
+        ".jsonl or .csv file",
+        repeat=True,
+        flags=("-d", "--dataset"),
+        metavar=SET,
+    )
+    out: str = option(
+        "", "Folder for the collection; the same folder goes on", metavar="DIR"
+    )
+    adapter: str = option("", "LoRA on top of the guard", metavar="DIR")
+    generator: str = option(
+        REPLAY,
+        "Who answers: replay takes the responses that the dataset has, else a causal "
+        "language model does",
+        metavar="replay|ID|DIR",
+    )
+    limit: int | None = option(
+        None,
+        "At most this many samples of each dataset; related ones stay together",
+        metavar="N",
+    )
+    threshold: float = option(0.5, "The guard blocks from this p(unsafe) on")
+    answers: int = option(1, "Answers to each prompt, if a language model answers")
+    max_new_tokens: int = option(256, "Length of its answers at most, in tokens")
+    temperature: float = option(
+        0.7, "Temperature of its answers; 0 takes the likeliest token"
+    )
+    top_p: float = option(0.9, "Share of the likeliest tokens that it draws from")
+    seed: int = option(0, "Seed of its draws, and of what --limit takes")
+    save_every: int = option(64, "Prompts after which the collection is saved")
+    on_bad_row: Literal["fail", "skip"] = option(
+        "fail", "Stop at rows that cannot be read, or leave them out"
     )
 
     def __post_init__(self) -> None:
@@ -76,14 +129,10 @@ class CollectOptions:
             raise OptionError(f"which prompts? --dataset NAME; with responses: {SETS}")
         if not self.out:
             raise OptionError("where to? --out DIR")
-        if not 0 < self.threshold < 1:
-            raise OptionError(f"threshold: between 0 and 1, got {self.threshold:g}")
+        check_between(self, "threshold")
+        check_range(self, ("answers", "max_new_tokens", "save_every", "limit"), 1)
+        check_range(self, ("temperature", "seed"), 0)
         if not 0 < self.top_p <= 1:
             raise OptionError(f"top_p: above 0, at most 1, got {self.top_p:g}")
-        if self.temperature < 0:
-            raise OptionError(f"temperature: 0 or more, got {self.temperature:g}")
         if self.answers > 1 and not self.temperature:
             raise OptionError("at temperature 0 all answers are the same: --answers 1")
-        for name in ("answers", "max_new_tokens", "save_every"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name}: 1 or more, got {getattr(self, name)}")

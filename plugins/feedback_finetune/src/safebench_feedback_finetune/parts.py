@@ -1,7 +1,7 @@
 """Cut prompts into train, val, calib and test, by clusters, before anything is learnt.
 
-`calib` serves the gate alone. Human-labelled benign prompts go there, and some to val
-for the limit of false positives; none is ever trained on.
+`calib` serves the gate alone. Human-labelled benign prompts go there, some to val for
+the limit of false positives and, if it is asked for, some to train.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import OptionError
+from safebench.training.progress import Bar
 from safebench.training.split import group_hash
 
 from .clusters import clusters
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .scorer import VerdictScorer
 
 PARTS = ("train", "val", "calib", "test")
-BENIGN_PARTS = ("val", "calib")
+BENIGN_PARTS = ("train", "val", "calib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,12 @@ def cut(
     shares: Mapping[str, float],
     *,
     benign_val: float = 0.25,
+    benign_train: float = 0.0,
     seed: int = 0,
 ) -> Parts:
     """Return the parts; nothing depends on the order of prompts.
+
+    Of the benign prompts, val and train get these shares, calib the rest.
 
     A cluster goes to one part as a whole. Clusters that went through the guards in the
     same way are dealt out together, so that each part has the same mix.
@@ -108,7 +112,11 @@ def cut(
         if name not in place:
             sizes = alone.setdefault(prompt.dataset, {})
             sizes[name] = sizes.get(name, 0) + 1
-    dealt = _dealt_out(alone, {"val": benign_val, "calib": 1 - benign_val}, seed)
+    benign_calib = 1 - benign_train - benign_val
+    wanted = dict(
+        zip(BENIGN_PARTS, (benign_train, benign_val, benign_calib), strict=True)
+    )
+    dealt = _dealt_out(alone, wanted, seed)
     collected = {
         part: [p for p in prompts if place[cluster[p.id]] == part] for part in PARTS
     }
@@ -116,6 +124,7 @@ def cut(
     kept = {
         part: [p for p in others if where[cluster[p.id]] == part]
         for part in BENIGN_PARTS
+        if wanted[part] > 0
     }
     left_out = len(benign) - sum(map(len, kept.values()))
     return Parts(collected, kept, cluster, left_out)
@@ -177,8 +186,13 @@ def judged(parts: Parts, scorer: VerdictScorer) -> Parts:
 
     Those of train stay as they are: what the guard stopped has no label there.
     """
-    found = {
-        part: prompts if part == "train" else judge_responses(prompts, scorer)
-        for part, prompts in parts.collected.items()
-    }
-    return replace(parts, collected=found)
+    asked = {k: v for k, v in parts.collected.items() if k != "train"}
+    responses = sum(len(p.responses) for prompts in asked.values() for p in prompts)
+    if not responses:
+        return parts
+    with Bar("responses to stopped prompts", responses, "responses") as bar:
+        found = {
+            part: judge_responses(prompts, scorer, bar.move)
+            for part, prompts in asked.items()
+        }
+    return replace(parts, collected=parts.collected | found)

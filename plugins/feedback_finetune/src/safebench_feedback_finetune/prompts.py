@@ -91,12 +91,10 @@ def judge_responses(
         for at, prompt in enumerate(prompts)
         for response in prompt.responses
     ]
-    scores = scorer.p_unsafe([turns for _, turns in asked]).tolist()
+    scores = scorer.p_unsafe([turns for _, turns in asked], tick).tolist()
     found: dict[int, list[float]] = {}
     for (at, _), score in zip(asked, scores, strict=True):
         found.setdefault(at, []).append(score)
-    if tick:
-        tick(len(asked))
     return [
         replace(prompt, p_out=(*prompt.p_out, *found.get(at, ())), responses=())
         for at, prompt in enumerate(prompts)

@@ -9,6 +9,7 @@ import transformers
 
 from safebench.errors import ModelError
 from safebench.neural.device import pick_device, pick_dtype
+from safebench.neural.loading import load_tokenizer
 from safebench.policies import load_policy
 from safebench_llamaguard_marginal.attention import pick_attention, pick_layout
 from safebench_llamaguard_marginal.hf_model import HfModel
@@ -20,7 +21,7 @@ from safebench_llamaguard_marginal.locate import locate
 from safebench_llamaguard_marginal.tokens import Encoder
 from safebench_llamaguard_marginal.vocabulary import token_bytes
 
-from .loading import load_causal, load_tokenizer, put_adapter
+from .loading import load_causal, put_adapter
 
 if TYPE_CHECKING:
     import torch

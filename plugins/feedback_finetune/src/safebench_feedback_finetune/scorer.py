@@ -139,9 +139,13 @@ class VerdictScorer:
             self.network.train(training)
         return out
 
-    def p_unsafe(self, conversations: Sequence[Conversation]) -> Array:
+    def p_unsafe(
+        self,
+        conversations: Sequence[Conversation],
+        tick: Callable[[int], None] | None = None,
+    ) -> Array:
         """Return the two-way softmax of `logits`, (n,) float64."""
-        return p_unsafe(self.logits(conversations))
+        return p_unsafe(self.logits(conversations, tick))
 
     def differentiable(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Return logits of safe and unsafe (n, 2) that gradients flow through.

@@ -43,15 +43,22 @@ NAMED = {"lmsys/toxic-chat": "toxic_chat", "PKU-Alignment/BeaverTails": "beavert
 FILES = (".jsonl", ".csv")
 DATASET = ("dataset.path", "dataset.config")
 BASE = "llama_guard.base_model_path"
+TEXTS = (*DATASET, BASE)
+# Words in the name of a key of `experiment` that counts samples.
+SIZES = frozenset({"size", "sizes", "sample", "samples", "limit", "max", "num", "n"})
 
 
 @dataclass(slots=True)
 class Translated:
-    """Options by their names, what to say about the rest, and keys nobody knows."""
+    """Options by their names, what to say about the rest, and what is wrong.
+
+    `unknown` are keys that nobody knows, `wrong` says which values are of another kind.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     known: tuple[str, ...] = (*TAKEN, *IGNORED, *DATASET, BASE)
 
 
@@ -66,15 +73,25 @@ def translated(content: Mapping[str, Any]) -> Translated:
     for key, value in _flat(content):
         if value is None or value == "":
             continue
-        if key in TAKEN:
+        if key in SECTIONS:
+            found.wrong.append(f"{key}: expected keys and values, got {value!r}")
+        elif key in TEXTS:
+            _text(found, key, value)
+        elif key in TAKEN:
             found.values[TAKEN[key]] = value
         elif key in IGNORED:
             found.notes.append(_ignored(key))
-        elif key not in (*DATASET, BASE):
+        else:
             _other(found, key, value)
-    _dataset(found, content.get("dataset") or {})
-    _guard(found, content.get("llama_guard") or {})
+    if not found.wrong:
+        _dataset(found, content.get("dataset") or {})
+        _guard(found, content.get("llama_guard") or {})
     return found
+
+
+def _text(found: Translated, key: str, value: Any) -> None:
+    if not isinstance(value, str):
+        found.wrong.append(f"{key}: expected text, got {value!r}")
 
 
 def _flat(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -93,10 +110,13 @@ def _other(found: Translated, key: str, value: Any) -> None:
     if section != "experiment":
         found.unknown.append(key)
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        found.notes.append(f"{key} is ignored: {value!r} is no sample size")
-        return
     words = set(name.casefold().split("_"))
+    if not words & SIZES:
+        found.notes.append(f"{key} is ignored: it counts no samples")
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        found.wrong.append(f"{key}: expected a number of samples, got {value!r}")
+        return
     if words & {"eval", "evaluation", "test"}:
         found.values["eval_limit"] = value
     elif words & {"train", "training", "safe", "unsafe"}:

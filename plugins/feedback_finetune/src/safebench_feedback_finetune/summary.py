@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from .records import Collected
 
-HEAD = ("", "number", "share", "harmful", "benign", "not labelled")
+# People's labels: of prompts, then of responses.
+HEAD = ("", "number", "share", "labelled harmful", "labelled benign", "not labelled")
 
 
 def counts(records: Iterable[Collected]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def summary_text(found: dict[str, Any]) -> str:
         *_part(found, "prompts", ("blocked_at_input", "passed")),
         *_part(found, "responses", ("passed_then_blocked", "passed_and_passed")),
     ]
-    text = _aligned(rows)
+    text = aligned(rows)
     if missing := found["without_response"]:
         text += f"\n{missing} prompts passed and got no response that can be judged"
     return text
@@ -70,7 +71,8 @@ def _part(
     return rows
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a table, all columns but the first to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for first, *rest in rows:

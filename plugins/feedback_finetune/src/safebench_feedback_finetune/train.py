@@ -9,7 +9,7 @@ chosen scale, which `safebench run -c llamaguard --adapter FOLDER` loads.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,35 +17,31 @@ import click
 
 from safebench.errors import DataError, RunFolderError
 from safebench.files import write_json
-from safebench.run.manifest import versions
+from safebench.run.manifest import locked, versions
 from safebench.training.artifact import ARTIFACT, SCHEMA_VERSION
 
 from .adapters import write_scaled
 from .asked import Asked
-from .augment import varied
-from .batches import Examples
-from .examples import Choice, draw
 from .folder import differences
+from .gate import fewest_harmful
 from .gating import (
     calibration,
-    numbers,
     promise,
     put_to_the_test,
-    terms_for,
     validation,
 )
 from .guards import guard_identity, open_guard
 from .labelled import read_labelled
-from .learn import learn, with_lora
-from .loading import put_adapter
 from .parts import cut, judged, parse_shares
 from .prompts import prompts_of
 from .records import read_collected
-from .report import parts_text, verdict_text
+from .report import parts_text, run_command, verdict_text
+from .teach import taught, terms_of
 from .trained import (
     PROMISE,
     TRAINED,
     TRAINER,
+    begun,
     collection_manifest,
     hash_of,
     read_manifest,
@@ -55,14 +51,13 @@ from .trained import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from safebench.plugins import Plugins
 
-    from .gate import Certificate, Terms
+    from .gate import Certificate
     from .gating import Promise, Validation
     from .parts import Parts
-    from .scorer import VerdictScorer
     from .train_options import TrainOptions
 
     Say = Callable[[str], None]
@@ -74,8 +69,11 @@ _ASIDE = ("collected", "out", "strict", "device", "data_root", "guard", "label_m
 def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
     """Train into a folder, put the result to the test, and return the exit code."""
     work = Work(options, plugins, say)
-    found = work.done() or work.all()
-    click.echo(verdict_text(found))
+    found = work.done()
+    if not found:
+        with locked(work.out):  # what another process finished meanwhile is there now
+            found = work.done() or work.all()
+    click.echo(verdict_text(found, run_command(options, found)))
     click.echo(f"trained: {work.out}")
     rejected = found["gate"]["status"] != "passed"
     return int(rejected and options.strict)
@@ -119,7 +117,7 @@ class Work:
         Raises RunFolderError if the folder holds something else.
         """
         stored = read_manifest(self.out)
-        if stored is None:
+        if stored is None or not begun(self.out):
             return None
         differing = list(differences(stored.get("identity"), self.identity))
         if differing:
@@ -140,7 +138,8 @@ class Work:
             benign,
             parse_shares(options.split),
             benign_val=options.benign_val,
-            seed=options.seed,
+            benign_train=options.benign_train,
+            seed=options.seed if options.split_seed is None else options.split_seed,
         )
         if not parts.benign_of("calib"):
             raise DataError(
@@ -150,11 +149,14 @@ class Work:
         scorer = open_guard(options)
         parts = judged(parts, scorer)
         write_parts(self.out, parts)
+        self._warn(parts)
         val = validation(parts, threshold=self.threshold, agreement=options.agreement)
         base = Asked(scorer, lora=False)
         base.scores(0.0, val.prompts)
-        learned = self._learnt(parts, val, scorer, base)
-        asked = Asked(scorer)
+        learned = taught(
+            options, parts, val, base, self.threshold, self.out / TRAINED, self.say
+        )
+        asked = Asked(scorer, after=base)
         certificate, made, warned = self._gated(parts, val, asked)
         chosen = certificate.candidate
         if certificate.passed and chosen is not None and chosen.alpha > 0:
@@ -172,56 +174,19 @@ class Work:
             versions=versions(),
         )
 
-    def _learnt(
-        self, parts: Parts, val: Validation, scorer: VerdictScorer, base: Asked
-    ) -> dict[str, Any]:
-        """Leave the LoRA in the scorer's network and in `trained`."""
-        folder = self.out / TRAINED
-        facts = folder / "learned.json"
-        if facts.is_file():
-            put_adapter(scorer.network, folder, scorer.label)
-            return dict(json.loads(facts.read_text(encoding="utf-8")))
-        drawn = draw(parts.collected["train"], choice_of(self.options, self.threshold))
-        kinds: dict[str, int] = {}
-        for one in drawn:
-            kinds[one.kind] = kinds.get(one.kind, 0) + 1
-        self.say("examples: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
-        prompts = [scorer.encode(one.prompt.turns) for one in drawn]
-        copies = varied(drawn, scorer, self.options.augment, self.options.seed)
-        examples = Examples(
-            [*drawn, *(one for one, _ in copies)],
-            [*prompts, *(ids for _, ids in copies)],
-        )
-        terms, _ = self._terms(val, base)
-        before = numbers(val, base.scores(0.0, val.prompts), terms.cap)
-        self.say("base guard: " + ", ".join(f"{k} {v:.3f}" for k, v in before.items()))
-        wrapped = with_lora(scorer, self.options)
-        trained = Asked(scorer)
-
-        def validate() -> Mapping[str, float]:
-            return numbers(val, trained.now(1.0, val.prompts), terms.cap)
-
-        learned = learn(
-            scorer, wrapped, examples, validate, self.options, folder, self.say
-        )
-        found = asdict(learned) | {
-            "examples": kinds,
-            "copies": len(copies),
-            "base": before,
-        }
-        write_json(facts, found)
-        return found
-
-    def _terms(self, val: Validation, base: Asked) -> tuple[Terms, float]:
+    def _warn(self, parts: Parts) -> None:
+        """Say before anything is learnt that the gate will hardly let it through."""
         options = self.options
-        _, benign = val.split(base.scores(0.0, val.prompts))
-        return terms_for(
-            benign >= self.threshold,
-            cap=options.cap,
-            margin=options.cap_margin,
-            recall_loss=options.recall_loss,
-            delta=options.delta,
+        found = calibration(
+            parts, threshold=self.threshold, agreement=options.agreement
         )
+        fewest = fewest_harmful(options.recall_loss, options.delta)
+        if len(found.harmful) < fewest:
+            self.say(
+                f"warning: calib has {len(found.harmful)} harmful prompts; below "
+                f"{fewest} the gate passes only what clearly gains recall: collect "
+                "more, or name a higher --recall-loss"
+            )
 
     def _gated(
         self, parts: Parts, val: Validation, asked: Asked
@@ -235,7 +200,7 @@ class Work:
         if path.is_file():
             made = read_promise(path)
         else:
-            terms, rate = self._terms(val, asked)
+            terms, rate = terms_of(options, val, asked, self.threshold)
             alphas = sorted({0.0, *options.alphas})
             scores = {alpha: asked.scores(alpha, val.prompts) for alpha in alphas}
             made = promise(val, scores, terms, rate, len(calib.benign), self.threshold)
@@ -259,18 +224,3 @@ class Work:
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / ARTIFACT, found)
         return dict(json.loads(json.dumps(found, default=str)))
-
-
-def choice_of(options: TrainOptions, threshold: float) -> Choice:
-    """Return how examples are chosen."""
-    names = (
-        "seed",
-        "replay",
-        "recipe",
-        "agreement",
-        "soft",
-        "negatives",
-        "hard",
-        "hard_weight",
-    )
-    return Choice(threshold=threshold, **{n: getattr(options, n) for n in names})

@@ -3,103 +3,128 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from safebench.errors import OptionError
 
-from .options import CollectOptions, option
+from .options import (
+    SET,
+    CollectOptions,
+    SharedOptions,
+    check_between,
+    check_range,
+    option,
+)
 
-_SHARES = ("agreement", "hard", "benign_val", "augment", "recall_loss")
-_COUNTS = ("lora_r", "batch_size", "gradient_accumulation", "eval_steps")
-_AMOUNTS = ("kl", "replay", "hard_weight", "epochs", "learning_rate", "negatives")
+_SHARES = (
+    *("agreement", "hard", "augment", "recall_loss", "lora_dropout"),
+    *("benign_val", "benign_train"),
+)
+_COUNTS = ("lora_r", "lora_alpha", "batch_size", "gradient_accumulation", "eval_steps")
+_AMOUNTS = (
+    *("kl", "replay", "benign_weight", "hard_weight", "negatives", "cap_margin"),
+    *("epochs", "learning_rate", "weight_decay", "warmup_steps", "patience"),
+    *("seed", "split_seed"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(SharedOptions):
     """What `feedback train` learns from what, and what the gate promises."""
 
-    adapter: ClassVar[str] = ""  # a LoRA is learnt on the bare guard
-
     collected: str = option("", "Folder of feedback collect", metavar="DIR")
-    out: str = option("", "Folder of the adapter; the same folder goes on")
+    out: str = option(
+        "", "Folder for what is learnt; the same folder goes on", metavar="DIR"
+    )
     benign: tuple[str, ...] = option(
         (),
-        "Prompts that people labelled: the harmless ones show the gate false alarms; "
-        "without a split: the training split",
+        "Prompts that people labelled (without SPLIT the training split): the harmless "
+        "ones show the gate false alarms",
         repeat=True,
-        metavar="NAME[:CONFIG][:SPLIT]",
+        metavar=SET,
     )
-    guard: str = option(
-        "",
-        "The guard that collected, a hub id or a folder (default: the embedded one)",
-        flags=("--guard", "--model"),
-        metavar="ID|DIR",
+    recipe: Literal[
+        "ours", "ours_without_kl", "labels_only", "balanced", "unsafe_only"
+    ] = option(
+        "ours",
+        "Which prompts teach, and how: ours or, to compare, ours_without_kl, "
+        "labels_only, balanced, unsafe_only",
+        metavar="NAME",
     )
-    recipe: Literal["ours", "ours_without_kl", "balanced", "unsafe_only"] = option(
-        "ours", "Which prompts teach, and how; all but the first are for comparison"
+    split: str = option(
+        "60/10/15/15", "Shares of train, val, calib and test", metavar="A/B/C/D"
     )
-    split: str = option("60/10/15/15", "Shares of train, val, calib and test")
-    benign_val: float = option(0.25, "Share of the --benign prompts for val")
+    split_seed: int | None = option(None, "Seed of the parts (default: --seed)")
+    benign_val: float = option(0.25, "Share of the --benign prompts that joins val")
+    benign_train: float = option(
+        0.0, "Share of the --benign prompts that is learnt as harmless"
+    )
+    benign_weight: float = option(1.0, "Weight of one of these in the loss")
     soft: Literal["p_out", "block_rate", "hard"] = option(
-        "p_out", "Label of a prompt: mean p(unsafe) of its responses, or share blocked"
+        "p_out",
+        "Label of a prompt: mean p(unsafe) of its responses, share of them that was "
+        "blocked, or 0 and 1",
     )
     agreement: float = option(
-        0.5, "Share of a prompt's responses that must be blocked to call it harmful"
+        0.5, "Share of the responses to a prompt from which it counts as harmful"
     )
-    negatives: int = option(0, "Prompts rightly passed for each that was not; 0: all")
-    hard: float = option(0.25, "Share of them that the guard found the most unsafe")
-    hard_weight: float = option(2.0, "What one of those counts")
+    negatives: int = option(
+        0, "Harmless prompts to keep for each harmful one; 0: all of them"
+    )
+    hard: float = option(
+        0.25, "Share of the kept ones that are hard: the guard came closest to blocking"
+    )
+    hard_weight: float = option(2.0, "Weight of a hard one in the loss")
     replay: float = option(
-        1.0, "Prompts it stopped that are replayed, for each that has a label"
+        1.0, "Blocked prompts that are replayed, for each prompt with a label"
     )
-    kl: float = option(1.0, "Strength of staying near the base guard")
+    kl: float = option(1.0, "Weight of staying near the base guard")
     augment: float = option(
-        0.0, "Chance of a copy under a policy of other codes and fewer categories"
+        0.0,
+        "Share of the prompts that is learnt twice, once under a policy of other codes "
+        "and fewer categories",
     )
     lora_r: int = option(16, "Rank of the LoRA")
-    lora_alpha: int = option(32, "Its scale, divided by the rank")
-    lora_dropout: float = option(0.05, "Its dropout")
-    epochs: float = option(2.0, "Passes over the examples")
-    batch_size: int = option(16, "Prompts a step")
-    gradient_accumulation: int = option(1, "Steps that are added up")
-    learning_rate: float = option(1e-4, "Its highest; it falls along a cosine")
-    weight_decay: float = option(0.0, "Of AdamW")
-    warmup_steps: float = option(0.05, "Steps, or a share of them below 1")
-    eval_steps: int = option(50, "Steps between validations")
-    patience: int = option(4, "Validations without a better one; 0: never stop early")
+    lora_alpha: int = option(32, "Size of the LoRA's updates, times its rank")
+    lora_dropout: float = option(0.05, "Dropout of the LoRA")
+    epochs: float = option(2.0, "Times that each prompt is seen")
+    batch_size: int = option(16, "Prompts in a batch")
+    gradient_accumulation: int = option(1, "Batches in a step")
+    learning_rate: float = option(1e-4, "Highest learning rate; it falls to 0")
+    weight_decay: float = option(0.0, "Weight decay of AdamW")
+    warmup_steps: float = option(
+        0.05, "Steps in which the learning rate rises; below 1, a share of all"
+    )
+    eval_steps: int = option(50, "Steps between two validations")
+    patience: int = option(
+        4, "Validations without a better one after which training stops; 0: never"
+    )
     keep: Literal["best", "last"] = option(
-        "best", "The state with the best F1 under the cap on val, or the last"
+        "best", "Keep the state with the best F1 on val under the cap, or the last one"
     )
     alphas: tuple[float, ...] = option(
         (0.0, 0.25, 0.5, 0.75, 1.0),
-        "A scale of the LoRA to try; 0 is the base guard (default: quarters)",
+        "Scale of the LoRA that may be chosen, 0: the base guard (default: quarters)",
         repeat=True,
         flags=("--alpha",),
         metavar="NUMBER",
     )
     cap: float | None = option(
-        None, "Highest false-positive rate (default: the base guard's, and the margin)"
+        None,
+        "Highest false-positive rate (default: the base guard's on val, and "
+        "--cap-margin)",
     )
-    cap_margin: float = option(0.01, "What may be added to the base guard's rate")
-    recall_loss: float = option(0.02, "Recall that may be lost against the base guard")
-    delta: float = option(0.05, "Chance that a guard which breaks a promise passes")
-    strict: bool = option(False, "Exit with 1 if the gate rejects")
-    seed: int = option(0, "Of split, draws and training")
-    policy: str = option("llama-guard-3", "The policy that the guard is asked about")
-    format: Literal[
-        "auto", "chat", "instruct", "llama-guard-1", "llama-guard-2", "llama-guard-3"
-    ] = option("auto", "Who writes the guard's prompt")
-    device: str = option("auto", "Where the guard runs")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Its number format"
+    cap_margin: float = option(
+        0.01, "What the cap is above the base guard's false-positive rate"
     )
-    quantize: Literal["none", "4bit"] = option(
-        "none", "Load the guard in 4 bits (needs the extra qlora)"
+    recall_loss: float = option(
+        0.02, "Recall that may be lost, compared to the base guard"
     )
-    data_root: str | None = option(None, "Read hub datasets from DIR/hub-id")
-    label_map: tuple[str, ...] = option(
-        (), "What a label word of a file means", repeat=True, metavar="WORD=safe|unsafe"
+    delta: float = option(
+        0.05, "Chance that a guard passes which breaks one of the two promises"
     )
+    strict: bool = option(False, "Exit with 1 if the gate rejects what was learnt")
+    seed: int = option(0, "Seed of parts, draws and training")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
@@ -113,77 +138,60 @@ class TrainOptions:
                 "people labelled, such as toxic_chat: what the guard itself let pass "
                 "cannot show its false alarms"
             )
-        if self.cap is not None and not 0 < self.cap < 1:
-            raise OptionError(f"cap: between 0 and 1, got {self.cap:g}")
-        if not 0 < self.delta < 1:
-            raise OptionError(f"delta: between 0 and 1, got {self.delta:g}")
-        if not all(0 <= alpha <= 1 for alpha in self.alphas):
-            raise OptionError("alphas: each from 0 to 1")
-        _check_numbers(self)
-
-
-def _check_numbers(options: TrainOptions) -> None:
-    """Raise OptionError for a share, count or amount that is none."""
-    limits = ((_SHARES, 0, 1), (_COUNTS, 1, None), (_AMOUNTS, 0, None))
-    for names, least, most in limits:
-        for name in names:
-            value = getattr(options, name)
-            if value < least or (most is not None and value > most):
-                meant = f"from {least} to {most}" if most else f"{least} or more"
-                raise OptionError(f"{name}: {meant}, got {value:g}")
+        check_between(self, "cap", "delta")
+        check_range(self, _SHARES, 0, 1)
+        check_range(self, _COUNTS, 1)
+        check_range(self, _AMOUNTS, 0)
+        if not (self.benign_val > 0 and self.benign_val + self.benign_train < 1):
+            raise OptionError(
+                "benign_val, benign_train: shares that leave something to the gate, "
+                f"got {self.benign_val:g} and {self.benign_train:g}"
+            )
+        if self.recipe == "labels_only" and not self.benign_train:
+            raise OptionError("labels_only: from which labels? --benign-train SHARE")
+        if not self.epochs:
+            raise OptionError("epochs: above 0, got 0")
+        if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise OptionError("alphas: one or more, each from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(SharedOptions):
     """What `feedback evaluate` measures, and where."""
-
-    adapter: ClassVar[str] = ""
 
     improved: str = option("", "Folder of feedback train", metavar="DIR")
     ood: tuple[str, ...] = option(
         (),
-        "Other sets with labels for prompts, out of the training's distribution",
+        "Set with labels for its prompts, unlike those that were collected",
         repeat=True,
-        metavar="NAME[:CONFIG][:SPLIT]",
+        metavar=SET,
     )
-    eval_limit: int | None = option(None, "Prompts of each set at most")
+    eval_limit: int | None = option(
+        None, "At most this many prompts of each set", metavar="N"
+    )
     draws: int = option(2000, "Bootstrap draws of the intervals")
     ungated: bool = option(
-        False, "Measure the whole LoRA at the base guard's threshold as well"
+        False,
+        "Measure as well what the gate is there to stop: the LoRA at full scale and at "
+        "the base guard's threshold",
     )
-    strict: bool = option(False, "Exit with 1 if the gate rejected the guard")
-    guard: str = option(
-        "",
-        "The guard that collected, a hub id or a folder (default: the embedded one)",
-        flags=("--guard", "--model"),
-        metavar="ID|DIR",
-    )
-    policy: str = option("llama-guard-3", "The policy that the guard is asked about")
-    format: Literal[
-        "auto", "chat", "instruct", "llama-guard-1", "llama-guard-2", "llama-guard-3"
-    ] = option("auto", "Who writes the guard's prompt")
-    device: str = option("auto", "Where the guard runs")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Its number format"
-    )
-    quantize: Literal["none", "4bit"] = option(
-        "none", "Load the guard in 4 bits (needs the extra qlora)"
-    )
-    data_root: str | None = option(None, "Read hub datasets from DIR/hub-id")
-    label_map: tuple[str, ...] = option(
-        (), "What a label word of a file means", repeat=True, metavar="WORD=safe|unsafe"
-    )
+    strict: bool = option(False, "Exit with 1 if the gate rejected what was learnt")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
         if not self.improved:
             raise OptionError("what to measure? --improved DIR of feedback train")
-        if self.draws < 1:
-            raise OptionError(f"draws: 1 or more, got {self.draws}")
+        check_range(self, ("draws", "eval_limit"), 1)
 
 
-BETWEEN = ("collected", "improved")  # folders that one stage hands to the next
+# Folders that one stage hands to the next, and a LoRA, on which none is learnt.
+NOT_OF_FULL = ("collected", "improved", "adapter")
 STAGES_OF_FULL = (CollectOptions, TrainOptions, EvaluateOptions)
+# What these mean for all stages together.
+HELP_OF_FULL = {
+    "out": "Folder for all stages; the same folder goes on",
+    "seed": "Seed of all draws, of the parts and of training",
+}
 
 
 def _every_field() -> list[tuple[str, Any, Any]]:
@@ -192,9 +200,11 @@ def _every_field() -> list[tuple[str, Any, Any]]:
     for stage in STAGES_OF_FULL:
         hints = get_type_hints(stage)
         for one in fields(stage):
-            if one.name in BETWEEN or one.name in found:
+            if one.name in NOT_OF_FULL or one.name in found:
                 continue
-            again = field(default=one.default, metadata=one.metadata, kw_only=True)
+            facts = dict(one.metadata)
+            facts["help"] = HELP_OF_FULL.get(one.name, facts["help"])
+            again = field(default=one.default, metadata=facts, kw_only=True)
             found[one.name] = (one.name, hints[one.name], again)
     return list(found.values())
 
@@ -209,6 +219,6 @@ def stage_options(stage: type[Any], full: Any, **given: Any) -> Any:
     values = {
         one.name: getattr(full, one.name)
         for one in fields(stage)
-        if one.name not in BETWEEN
+        if one.name not in NOT_OF_FULL
     }
     return stage(**values | given)

@@ -54,6 +54,11 @@ def refuse_other_guard(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> N
 
     A guard cannot learn from what another one let through. Names may differ.
     """
+    if stored.get("adapter"):
+        raise ModelError(
+            "the guard that collected had an adapter, and a LoRA is learnt on a bare "
+            "guard: merge it into the guard first, or collect without --adapter"
+        )
     before, now = dict(stored), json.loads(json.dumps(asked))
     for names in (before, now):
         names.pop("model", None)
@@ -80,11 +85,17 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
         found = load_manifest(out)
         if found.get("trainer") == TRAINER:
             return found
-    elif not any(out.iterdir()):
+    elif all(path.name.startswith(".") for path in out.iterdir()):
         return None
     raise RunFolderError(
         f"{out} is no folder of feedback train; name another one with --out"
     )
+
+
+def begun(out: Path) -> bool:
+    """Tell whether a training left more in its folder than that it started."""
+    there = (path.name for path in out.iterdir() if not path.name.startswith("."))
+    return any(name != ARTIFACT for name in there)
 
 
 def finished(out: Path) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from transformers.trainer_callback import PrinterCallback
+
+from safebench.training.progress import Bar
 
 from .batches import LengthOrder, collate
 from .forward import verdict_logits
@@ -29,6 +32,17 @@ class StepSeeds(transformers.TrainerCallback):
         """Seed the step that comes."""
         del args, control
         torch.manual_seed((self.seed << 32) + state.global_step)
+
+
+class BestHere(transformers.TrainerCallback):
+    """Looks for the best state beside the others: the folder may have been moved."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Name the best checkpoint anew, if there is one by now."""
+        del control
+        if state.best_global_step:
+            name = f"checkpoint-{state.best_global_step}"
+            state.best_model_checkpoint = str(Path(args.output_dir) / name)
 
 
 class VerdictTrainer(transformers.Trainer):
@@ -88,14 +102,22 @@ class VerdictTrainer(transformers.Trainer):
 
 
 class Told(transformers.TrainerCallback):
-    """Says each validation in a line, and moves a bar."""
+    """Says each validation in a line, and moves a bar; `end` takes it away."""
 
     def __init__(self, say: Callable[[str], None], tick: Callable[[int], None]) -> None:
         self.say, self.tick = say, tick
+        self.bar: Bar | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Show the bar, from the step that a resumed training goes on with."""
+        del args, control
+        self.bar = Bar("train", state.max_steps).start(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count a step."""
         del args, control
+        if self.bar:
+            self.bar.move_to(state.global_step)
         self.tick(state.global_step)
 
     def on_evaluate(
@@ -106,3 +128,9 @@ class Told(transformers.TrainerCallback):
         numbers = {k.removeprefix("eval_"): v for k, v in (metrics or {}).items()}
         said = ", ".join(f"{k} {v:.3f}" for k, v in numbers.items())
         self.say(f"step {state.global_step}/{state.max_steps}: {said}")
+
+    def end(self) -> None:
+        """Take the bar away, if there is one."""
+        if self.bar:
+            self.bar.end()
+            self.bar = None
