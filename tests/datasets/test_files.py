@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
     Refused = Callable[..., str]
     Write = Callable[..., str]
 
@@ -63,6 +65,19 @@ def test_a_folder_is_no_dataset(refused: Refused, tmp_path: Path) -> None:
 def test_another_suffix_is_refused(refused: Refused, write: Write) -> None:
     """A text file that exists is no dataset."""
     assert "ends in .jsonl or .csv" in refused(write("x", name="set.txt"))
+
+
+def test_a_mistyped_suffix_is_answered_with_the_file(
+    refused: Refused, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a suffix was meant as a file, not as one of the known sets."""
+    write(GOOD, name="prompts.jsonl")
+    monkeypatch.chdir(tmp_path)
+
+    message = refused("prompts.jsnl")
+
+    assert message.endswith("ends in .jsonl or .csv; did you mean 'prompts.jsonl'?")
+    assert 1 == len(message.splitlines())
 
 
 def test_an_unknown_option_names_the_nearest(refused: Refused, write: Write) -> None:

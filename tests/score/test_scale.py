@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -108,3 +109,22 @@ def test_a_failed_answer_is_drawn_without_a_verdict() -> None:
 
     assert "NO VERDICT" in text
     assert "no level" in text
+
+
+def test_bounds_that_read_the_same_are_exact() -> None:
+    """Four digits are shown: where both are equal, that is said instead."""
+    near = replace(ANSWER, lower=0.749999, upper=0.750001)
+
+    assert "bounds       0.7 to 0.8" in list(lines(ANSWER))
+    assert "bounds       exact to 4 digits" in list(lines(near))
+
+
+def test_category_scores_stand_in_a_column() -> None:
+    """Three decimals each, so that they can be compared by eye."""
+    small = Share(code="S4", name="Small", score=0.00512)
+    drawn = render(
+        replace(ANSWER, categories=(*ANSWER.categories, small)), "", View(width=80)
+    )
+
+    found = re.findall(r"(?<![\d.])0\.\d+", drawn.partition("Arson")[2])
+    assert ["0.600", "0.200", "0.005"] == found[:3]

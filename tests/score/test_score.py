@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -100,7 +102,7 @@ def test_text_for_a_pipe_is_plain_and_whole(score: Score) -> None:
     result = score("-c", "priced", "bad bad")
 
     assert "verdict      unsafe" == result.stdout.splitlines()[0]
-    assert "score        0.5 (no probability; unsafe from 0)" in result.stdout
+    assert "score        0.5 (not a probability; unsafe from 0)" in result.stdout
     assert "cost         0.5 (below 0 is safe)" in result.stdout
     assert "\x1b" not in result.stdout
 
@@ -167,6 +169,31 @@ def test_all_strategies_read_one_record(score: Score) -> None:
     assert all(a["verdict"] in ("safe", "unsafe") for a in found)
 
 
+def test_several_classifiers_answer_one_after_another(score: Score) -> None:
+    """Each by its own strategy; a file's conversations come one after another."""
+    args = ["-c", "keyword", "-c", "mild=keyword,saturation=3", "-c", "priced"]
+
+    result = score(*args, "--json", "-", stdin='{"prompt": "attack"}\n{"prompt": "x"}')
+
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert ["keyword", "mild", "priced"] * 2 == [a["classifier"] for a in found]
+    assert ["score", "score", "raw_cost"] * 2 == [a["strategy"] for a in found]
+    assert [0.5, 0.25, -1.5, 0.0, 0.0, -1.5] == [a["score"] for a in found]
+    assert ["stdin:1"] * 3 + ["stdin:2"] * 3 == [a["where"] for a in found]
+    assert "" == result.stderr
+
+
+def test_a_strategy_that_reads_one_of_two_says_so(score: Score) -> None:
+    """What cannot be combined is told on standard error; the other one answers."""
+    result = score("-c", "keyword", "-c", "priced", "-s", "raw_cost", "--json", "bad")
+
+    assert ("priced", "raw_cost") == (
+        answer(result)["classifier"],
+        answer(result)["strategy"],
+    )
+    assert "skipped keyword x raw_cost: raw_cost needs Cost" in result.stderr
+
+
 def test_options_reach_classifier_and_strategy(score: Score) -> None:
     """In the term or by --set: half as many hits for one half; another threshold."""
     args = ["-c", "keyword,saturation=3", "-s", "score,threshold=0.25", "--json"]
@@ -218,6 +245,8 @@ def test_a_failed_judgement_exits_with_one(score: Score) -> None:
         (["-c", "liar", "x"], "broke its contract: 1 sample in, [2] out"),
         (["-c", "priced", "-s", "impossible", "x"], "it needs what no model has"),
         (["-c", "keyword"], "what shall be judged?"),
+        (["-c", "keyword", "how", "do", "I"], 'put quotes around it, "how ..."'),
+        (["-c", "keyword", "--input", "jsnl", "-"], "did you mean 'jsonl'?"),
         (["-c", "keyword", ""], "empty prompt"),
         (["-c", "keyword", " \n"], "empty prompt"),
         (["-c", "keyword", "a\udcffb"], "not UTF-8"),
@@ -265,6 +294,45 @@ def test_bad_lines_are_named_before_anything_is_judged(
     assert "" == result.stdout
     for message in messages:
         assert message in result.stderr
+
+
+def test_names_are_checked_before_the_input_is_read(score: Score) -> None:
+    """Who types a prompt into the terminal is told of a wrong name first."""
+    result = score("-c", "keywrd", "-", stdin=b"\xff")
+
+    assert 2 == result.exit_code
+    assert "did you mean 'keyword'?" in result.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_any_encoding_of_the_output_will_do(form: list[str]) -> None:
+    """What an encoding lacks is replaced, or escaped in JSON, and nothing breaks."""
+    command = [sys.executable, "-m", "safebench", "score", *form]
+
+    result = subprocess.run(
+        [*command, "-c", "käse=keyword", "hello"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert 0 == result.returncode, result.stderr
+    shown = b'"classifier": "k\\u00e4se"' if form else b"classifier   k?se"
+    assert shown in result.stdout
+
+
+def test_a_closed_standard_input_is_told() -> None:
+    """Exit code 2 and no traceback."""
+    command = f"{shlex.quote(sys.executable)} -m safebench score -c keyword - <&-"
+
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert 2 == result.returncode
+    assert "standard input is closed" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_response_does_not_go_with_json_lines(score: Score) -> None:

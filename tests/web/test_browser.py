@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve a run of the keyword guard, as a process; yield the address."""
+    """Serve a run of two keyword guards, as a process; yield the address."""
     folder = tmp_path_factory.mktemp("served")
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     safebench = [sys.executable, "-m", "safebench"]
-    run = [*safebench, "run", "-c", "keyword", "--limit", "60"]
+    run = [*safebench, "run", "-c", "keyword", "-c", "mild=keyword,saturation=3"]
+    run += ["--limit", "60", "--out", "runs/keyword-starter"]
     subprocess.run(run, cwd=folder, env=env, check=True, capture_output=True)
     process = subprocess.Popen(
         [*safebench, "serve", "--port", "0"],
@@ -49,8 +52,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found, "it does not serve"
+        wait_until_loaded(found[0])
         yield found[0]
         process.kill()
+
+
+def wait_until_loaded(address: str) -> None:
+    """Wait for the model: a driver that waits for a page gives up before we do."""
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        with urllib.request.urlopen(address, timeout=60) as response:
+            if b"is being loaded" not in response.read():
+                return
+        time.sleep(0.2)
+    pytest.fail("the default classifier is not loaded after four minutes")
 
 
 @contextmanager
@@ -185,6 +200,29 @@ def test_pages_fit_and_follow_the_scheme(
         driver.find_element(By.PARTIAL_LINK_TEXT, "score.jsonl").click()
         check(driver, width, scheme)
         assert [] == driver.get_log("browser")
+
+
+def test_a_wide_table_scrolls_alone(address: str) -> None:
+    """On a narrow screen the table moves under its sticky names, the page does not.
+
+    The words for screen readers in it ("best") count as inside.
+    """
+    metrics = "auroc,auprc,brier,ece,f1,precision,recall,fpr,accuracy"
+    with chromium(390) as driver:
+        driver.get(f"{address}runs/keyword-starter?metrics={metrics}")
+        check(driver, 390, "light")
+        box = driver.execute_script(
+            "const b = document.querySelector('.scroll'); b.scrollLeft = 200;"
+            "const name = b.querySelector('tbody th').getBoundingClientRect().left;"
+            "return [b.scrollWidth, b.clientWidth, b.scrollLeft, name,"
+            " b.getBoundingClientRect().left,"
+            " document.querySelectorAll('.best .unseen').length]"
+        )
+        whole, seen, moved, name, left, best = box
+        assert whole > seen
+        assert 200 == moved
+        assert name == pytest.approx(left, abs=1)
+        assert best > 0
 
 
 def check(driver: Any, width: int, scheme: str) -> None:

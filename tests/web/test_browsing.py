@@ -105,6 +105,19 @@ def test_numbers_come_with_what_they_leave_open(
     assert "0.4000.350 to 0.450" in cells
 
 
+def test_failures_stand_beside_the_number_of_samples(
+    client: FlaskClient, page: Read, make_run: Make
+) -> None:
+    """How many were judged, and of these how many failed, if any did."""
+    make_run("whole", ROWS)
+    make_run("broken", [row | {"n_failed": 3} for row in ROWS])
+
+    whole, broken = (page(client.get(f"/runs/{n}")) for n in ("whole", "broken"))
+
+    assert "failed" not in whole.text("table")
+    assert "43 failed" in [" ".join(text.split()) for text in broken.texts["td"]]
+
+
 def test_predictions_can_be_narrowed(
     client: FlaskClient, page: Read, make_run: Make
 ) -> None:
@@ -221,11 +234,30 @@ def test_a_run_that_appears_is_shown(
 def test_a_damaged_run_is_named(
     client: FlaskClient, page: Read, make_run: Make
 ) -> None:
-    """A line that is no row is told by file and line, not by a traceback."""
+    """It is told by file and line, in the list and alone, and hides no other run."""
+    make_run("good", ROWS)
     folder = make_run("tried", ROWS)
     (folder / "results.jsonl").write_text("{oops\n", encoding="utf-8")
 
-    response = client.get("/runs/")
+    listed, alone = client.get("/runs/"), client.get("/runs/tried")
+
+    assert [200, 400] == [listed.status_code, alone.status_code]
+    for response in (listed, alone):
+        assert "tried/results.jsonl:1" in page(response).text()
+    assert "keyword on mine" in page(listed).text()
+    assert 200 == client.get("/runs/good").status_code
+
+
+@pytest.mark.parametrize("line", ["{oops", "[]", "{}", "\udcff"])
+def test_damaged_predictions_are_named(
+    client: FlaskClient, page: Read, make_run: Make, line: str
+) -> None:
+    """A line that is no prediction is told by file and line."""
+    folder = make_run("tried", ROWS, [{"id": "a"}])
+    file = folder / "predictions" / "keyword" / "mine.all" / "score.jsonl"
+    file.write_bytes(file.read_bytes() + line.encode("utf-8", "surrogateescape"))
+
+    response = client.get("/runs/tried/predictions/keyword/mine.all/score.jsonl")
 
     assert 400 == response.status_code
-    assert "results.jsonl:1" in page(response).text()
+    assert "score.jsonl:2 is no prediction" in page(response).text()

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safebench.run.terms import Term
+from safebench.specs import ClassifierSpec
+from safebench.web.app import create_app
 from safebench.web.form import MOST_BYTES, MOST_CHARACTERS
+from safebench.web.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from flask.testing import FlaskClient
+
+    from safebench.plugins import Plugins
 
     Read = Callable[..., Any]
 
@@ -30,6 +36,28 @@ def test_the_form_works_without_scripts(client: FlaskClient, page: Read) -> None
     labels = {label["for"] for label in found.all("label")}
     assert {field["id"] for field in fields} == labels
     assert "script" not in found.names
+
+
+def test_the_page_says_that_a_model_is_being_loaded(odd: Plugins, page: Read) -> None:
+    """Until it is loaded, and it is loaded once, however early somebody asks."""
+    site = Site(plugins=odd, classifiers=(Term("counted", "counted"),))
+    client = create_app(site).test_client()
+    guard = odd.get(ClassifierSpec, "counted").code()
+    loads = guard.loads
+
+    with site.desk._lock:  # so that it does not get ready
+        site.prepare()
+        early = page(client.get("/"))
+    answered = client.post("/", data={"prompt": "hello"})
+    assert site._loading is not None
+    site._loading.join()
+    late = page(client.get("/"))
+
+    said = "counted is being loaded; its first answer waits for that."
+    assert said in early.text()
+    assert 200 == answered.status_code
+    assert said not in late.text()
+    assert 1 == guard.loads - loads
 
 
 def test_a_prompt_alone_is_judged_by_the_default(

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from safebench.cli import cli
 from safebench.cli.serve import HOST, command
 from safebench.plugins import Plugins
+from safebench.web.server import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,44 @@ def test_it_is_for_this_machine_alone(serving: Serving) -> None:
         other.bind(("127.0.0.2", port))  # free only if not all addresses are taken
 
 
+def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
+    """On 0.0.0.0 the terminal says who can use the page; the address can be opened."""
+    command = ["serve", "-c", "keyword", "--host", "0.0.0.0", "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "safebench", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.kill()
+        _, warned = process.communicate(timeout=30)
+
+    assert "http://127.0.0.1:" in said
+    assert warned.startswith("warning: whoever can reach this machine (it listens on 0")
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.7", False),
+        ("guards.example", False),
+    ],
+)
+def test_which_addresses_are_this_machine_alone(host: str, local: bool) -> None:
+    """Loopback addresses are; a name is only if it is localhost."""
+    assert local == is_local(host)
+
+
 def test_ctrl_c_stops_it(serving: Serving) -> None:
     """Exit code 0, no traceback."""
     _, process = serving
@@ -116,6 +155,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     ("args", "message"),
     [
         (["runs/nothing"], "no run folder or results file"),
+        (["prompts.jsonl"], "prompts.jsonl:1: no result row"),
         (["-c", "keywrd"], "did you mean 'keyword'?"),
         (["-c", "keyword,saturaton=2"], "did you mean 'saturation'?"),
         (["-c", "keyword", "-c", "keyword"], "2 classifiers are called 'keyword'"),
@@ -128,6 +168,7 @@ def test_a_mistake_is_told_before_it_serves(
 ) -> None:
     """Exit code 2, no traceback, no server."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "x"}\n', encoding="utf-8")
 
     result = CliRunner().invoke(cli, ["serve", *args], obj=Plugins())
 

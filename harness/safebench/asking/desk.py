@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import SafebenchError
 from safebench.evidence.bundle import Bundle
-from safebench.plan import sources
+from safebench.plan import sources, told
 from safebench.policies import load_policy
 from safebench.records import Dataset, Gold, Label
 from safebench.run.grid import build_grid
@@ -89,6 +89,15 @@ class Desk:
         found = build_grid(config, self.plugins).classifiers
         assert len(found) == 1, f"one classifier at a time, not {len(found)}"
         return found[0]
+
+    def choose_all(self, config: RunConfig) -> tuple[list[ChosenClassifier], list[str]]:
+        """Resolve classifiers, and say which strategy that was named cannot read which.
+
+        A classifier that no named strategy reads is left out.
+        """
+        grid = build_grid(config, self.plugins)
+        readable = [chosen for chosen in grid.classifiers if chosen.strategies]
+        return readable, told(grid.skipped) if config.strategies else []
 
     def record(
         self, chosen: ChosenClassifier, question: Question, task: str = ""

@@ -13,7 +13,7 @@ from rich.text import Text
 from safebench.reporters.text import printable
 
 from .plain import circumstances, facts
-from .scale import number, place
+from .scale import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def _categories(answer: Answer, *, fancy: bool) -> Table:
         grid.add_row(
             Text(share.code, style=style),
             Text(printable(share.name), style=style),
-            Text(number(share.score or 0.0), style=style, justify="right"),
+            Text(f"{share.score or 0.0:.3f}", style=style, justify="right"),
             Text(_bar(share, fancy=fancy), style="red" if share.flagged else "dim"),
         )
     rest = len(answer.ranked) - len(likely)

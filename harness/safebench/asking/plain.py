@@ -32,7 +32,9 @@ def facts(answer: Answer) -> Iterator[tuple[str, str]]:
     if answer.score is not None:
         yield "score", f"{number(answer.score)} ({describe(answer)})"
     if answer.lower is not None and answer.upper is not None:
-        yield "bounds", f"{number(answer.lower)} to {number(answer.upper)}"
+        ends = number(answer.lower), number(answer.upper)
+        exact = ends[0] == ends[1]
+        yield "bounds", "exact to 4 digits" if exact else " to ".join(ends)
     if answer.cost is not None:
         yield "cost", f"{number(answer.cost)} (below 0 is safe)"
     if answer.uncertainty is not None:

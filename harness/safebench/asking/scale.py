@@ -36,7 +36,7 @@ def place(answer: Answer, value: float) -> float:
 
 def describe(answer: Answer) -> str:
     """Say what kind of number the score is and from where on it is a yes."""
-    kind = "probability" if answer.probability else "no probability"
+    kind = "probability" if answer.probability else "not a probability"
     return f"{kind}{from_where(answer)}"
 
 

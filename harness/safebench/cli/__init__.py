@@ -18,9 +18,43 @@ from .score import command as score
 from .serve import command as serve
 from .train import command as train
 
+EPILOG = """\b
+Examples:
+  safebench run --classifier llamaguard --strategy marginal_any
+  safebench leaderboard
+  safebench score "how do I pick a lock?"
+"""
+
+
+SECTIONS = {
+    "Run and compare": ("run", "leaderboard", "compare", "analyze"),
+    "Ask": ("score", "serve"),
+    "Train": ("train",),
+    "What there is": ("list", "list-plugins", "matrix", "overlap", "doctor"),
+}
+
 
 class NearestGroup(click.Group):
     """A group that answers a mistyped command with the nearest one."""
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """List the commands by what they are for, their summaries whole."""
+        every = self.list_commands(ctx)
+        width = max(map(len, every), default=0)
+        sorted_out = {name for names in SECTIONS.values() for name in names}
+        others = (name for name in every if name not in sorted_out)
+        for title, names in {**SECTIONS, "Of plugins": tuple(others)}.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [
+                (name.ljust(width), command.get_short_help_str(limit=200))
+                for name, command in found
+                if command
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -37,11 +71,16 @@ class NearestGroup(click.Group):
 @click.group(
     cls=NearestGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: safebench run --classifier llamaguard --strategy marginal_any",
+    epilog=EPILOG,
 )
 @click.version_option(package_name="safebench")
 def cli() -> None:
-    """Benchmark any safety classifier x confidence strategy x dataset."""
+    """Benchmark any safety classifier x confidence strategy x dataset.
+
+    A classifier judges prompts or responses, a strategy reads a score from what the
+    classifier recorded, and a dataset holds texts with labels. `safebench list
+    classifiers` (or strategies, datasets, metrics) shows what is installed.
+    """
 
 
 for _command in (

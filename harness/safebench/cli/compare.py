@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import flags
+
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
 
@@ -25,26 +27,25 @@ Examples:
     "runs",
     multiple=True,
     metavar="RUN",
-    help="Where A and B are looked for; repeatable [default: every run in ./runs].",
+    help="Where A and B are looked for. Repeatable [default: every run in ./runs].",
 )
-@click.option(
-    "--metrics",
-    metavar="NAME,...",
-    help="What to compare [default: auroc,auprc,f1,accuracy,recall,fpr].",
+@flags.METRICS.but(
+    help="What to compare [default: auroc,auprc,f1,accuracy,recall,fpr]."
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=100),
-    help="Bootstrap draws [default: 2000, fewer where there are many groups].",
+    metavar="N",
+    show_default="2000, fewer where there are many groups",
+    help="Bootstrap draws.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@flags.SEED.but(default=0, help="Seed of the draws [default: 0].")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "md", "json"]),
+    type=flags.Choice(["table", "md", "json"]),
     default="table",
-    show_default=True,
-    help="What to print.",
+    help="What to print [default: table].",
 )
 @click.pass_obj
 def command(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import flags
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,31 +16,26 @@ if TYPE_CHECKING:
 
     Check = tuple[str, str, str]
 
+EPILOG = """\b
+Examples:
+  safebench doctor
+  safebench doctor -c llamaguard --model my-guard/
+"""
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(
-    "doctor", epilog="Example: safebench doctor -c llamaguard --model my-guard/"
-)
-@click.option(
-    "-c",
-    "--classifier",
-    metavar="NAME[,key=value...]",
-    help="Look into a classifier's model, too.",
-)
-@click.option("--model", metavar="ID|DIR", help="The model of the classifier.")
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An option of the classifier.",
-)
+@click.command("doctor", epilog=EPILOG)
+@flags.CLASSIFIER.but(help="Look into a classifier's model, too.")
+@flags.MODEL
+@flags.SETS.but(metavar="KEY=VALUE", help="An option of the classifier. Repeatable.")
 @click.pass_obj
 def command(
     plugins: Plugins, classifier: str | None, model: str | None, sets: tuple[str, ...]
 ) -> None:
-    """Check the installation and, with -c, a classifier's prompt and tokens."""
+    """Check the installation and, with -c, a classifier's prompt and tokens.
+
+    Exits with 1 if a check fails.
+    """
     failed = False
     checks = [*_installation(plugins)]
     for name, status, detail in checks:

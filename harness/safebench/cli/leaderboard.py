@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import flags
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -24,10 +26,9 @@ Examples:
 
 @click.command("leaderboard", epilog=EPILOG)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option(
-    "--metrics",
-    metavar="NAME,...",
-    help="Columns, in this order [default: those that are there].",
+@flags.METRICS.but(
+    help="Columns, in this order; see `safebench list metrics` [default: the usual "
+    "ones that are there]."
 )
 @click.option(
     "--sort",
@@ -37,7 +38,8 @@ Examples:
 @click.option(
     "--ci",
     is_flag=True,
-    help="Show 95 % intervals, and what is not shown to differ from the best.",
+    help="Show 95 % confidence intervals, and mark what is not shown to differ from "
+    "the best.",
 )
 @click.option(
     "--with-reference",
@@ -50,8 +52,7 @@ Examples:
     "form",
     metavar="FORMAT",
     default="table",
-    show_default=True,
-    help="table, md, csv, latex, json, or a plugin's.",
+    help="table, md, csv, latex, json, or a plugin's [default: table].",
 )
 @click.pass_obj
 def command(

@@ -18,6 +18,8 @@ from safebench.specs import (
     TrainerSpec,
 )
 
+from . import flags
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -34,7 +36,7 @@ KINDS: dict[str, type[Component]] = {
 
 
 @click.command("list-plugins", epilog="Example: safebench list-plugins --json")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@flags.JSON
 @click.pass_obj
 def list_plugins(plugins: Plugins, as_json: bool) -> None:
     """Show every plugin, where it came from and what it adds."""
@@ -65,11 +67,20 @@ def _by_kind(adds: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 @click.command("list", epilog="Example: safebench list strategies")
-@click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.argument(
+    "kind", required=False, metavar="[KIND]", type=flags.Choice(list(KINDS))
+)
+@flags.JSON
 @click.pass_obj
-def list_command(plugins: Plugins, kind: str, as_json: bool) -> None:
-    """Show every component of one kind, with what it needs and takes."""
+def list_command(plugins: Plugins, kind: str | None, as_json: bool) -> None:
+    """Show every component of one kind, with what it needs and takes.
+
+    KIND is classifiers, strategies, datasets, metrics, reporters (the formats of a
+    leaderboard) or trainers. Without one, the names of all kinds are shown.
+    """
+    if kind is None:
+        _list_names(plugins, as_json)
+        return
     for component in sorted(plugins.all(KINDS[kind]), key=lambda c: c.name):
         record = describe(component) | {"plugin": plugins.owner(component).name}
         if as_json:
@@ -88,8 +99,21 @@ def list_command(plugins: Plugins, kind: str, as_json: bool) -> None:
                 click.echo(f"  {key}: {_text(value)}")
 
 
+def _list_names(plugins: Plugins, as_json: bool) -> None:
+    for kind, type_ in KINDS.items():
+        names = sorted(component.name for component in plugins.all(type_))
+        if as_json:
+            click.echo(json.dumps({"kind": kind, "names": names}))
+        else:
+            click.echo(f"{kind}: {', '.join(names) or 'none'}")
+
+
 def describe(component: Component) -> dict[str, Any]:
-    """Return what a component declares, as JSON values, with its options."""
+    """Return what a component declares, as JSON values, with its options.
+
+    Options that cannot be imported are left out, and `error` says why.
+    """
+    from safebench.errors import ComponentError
     from safebench.options import option_defaults
 
     hidden = {"load", "options", "identity", "doctor"}
@@ -98,7 +122,10 @@ def describe(component: Component) -> dict[str, Any]:
         for f in fields(component)
         if f.name not in hidden
     }
-    return record | {"options": _plain(option_defaults(component))}
+    try:
+        return record | {"options": _plain(option_defaults(component))}
+    except ComponentError as error:
+        return record | {"options": {}, "error": error.message}
 
 
 def _plain(value: Any) -> Any:
@@ -120,7 +147,7 @@ def _text(value: Any) -> str:
 
 
 @click.command("matrix", epilog="Example: safebench matrix")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@flags.JSON
 @click.pass_obj
 def matrix(plugins: Plugins, as_json: bool) -> None:
     """Show which strategy can read which classifier, and why another cannot."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from . import flags
 
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
@@ -19,20 +20,16 @@ if TYPE_CHECKING:
 @click.option(
     "--show",
     type=click.IntRange(min=0),
+    metavar="N",
     default=5,
     show_default=True,
     help="How many shared prompts to print.",
 )
-@click.option("--json", "json_", is_flag=True, help="One JSON object.")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local copies of hub sets: DIR/ORG/NAME (default: SAFEBENCH_DATA).",
-)
+@flags.JSON.but(help="Print one JSON object.")
+@flags.DATA_ROOT
 @click.pass_obj
 def command(
-    plugins: Plugins, a: str, b: str, show: int, json_: bool, data_root: Path | None
+    plugins: Plugins, a: str, b: str, show: int, as_json: bool, data_root: str | None
 ) -> None:
     """Count the prompts that datasets A and B share, and show some.
 
@@ -49,7 +46,7 @@ def command(
         load_dataset(choose(text, plugins, data_root=data_root)) for text in (a, b)
     )
     found = overlap.by_prompt(left, right), overlap.by_conversation(left, right)
-    if json_:
+    if as_json:
         shared = {each.by: overlap.as_json(each, show) for each in found}
         click.echo(json.dumps(shared, ensure_ascii=False))
         return

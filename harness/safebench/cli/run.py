@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import flags
+
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
     from safebench.run.config import RunConfig
@@ -21,101 +23,64 @@ Examples:
 
 
 @click.command("run", epilog=EPILOG)
-@click.option(
-    "-c",
-    "--classifier",
-    "classifiers",
-    multiple=True,
-    metavar="TERM",
-    help="[LABEL=]NAME[,key=value...]; repeat for a grid.",
+@flags.CLASSIFIERS
+@flags.STRATEGIES
+@flags.DATASET.named("datasets").but(
+    help=f"{flags.A_DATASET} Repeatable [default: starter]."
 )
+@flags.MODEL
+@flags.SETS
+@click.option("--device", metavar="NAME", help="Short for --set device=NAME.")
+@click.option("--dtype", metavar="NAME", help="Short for --set dtype=NAME.")
+@click.option("--adapter", metavar="DIR", help="Short for --set adapter=DIR.")
 @click.option(
-    "-s",
-    "--strategy",
-    "strategies",
-    multiple=True,
-    metavar="TERM",
-    help="[LABEL=]NAME[,key=value...], or all; repeat for a grid.",
+    "--limit",
+    type=int,
+    metavar="N",
+    help="At most this many samples of each dataset; related ones stay together.",
 )
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME[:CONFIG][:SPLIT]",
-    help="A dataset or a .jsonl or .csv file [default: starter].",
-)
-@click.option("--model", metavar="ID|DIR", help="The model of the one classifier.")
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="[LABEL.]KEY=VALUE",
-    help="An option of a classifier or strategy.",
-)
-@click.option("--device", help="Short for --set device=...")
-@click.option("--dtype", help="Short for --set dtype=...")
-@click.option("--adapter", metavar="DIR", help="Short for --set adapter=...")
-@click.option("--limit", type=int, help="Samples a dataset, whole groups.")
-@click.option("--seed", type=int, help="Order of groups under --limit [default: 0].")
+@flags.SEED.but(help="Seed of the samples that --limit takes [default: 0].")
 @click.option(
     "--calibration-fraction",
     type=float,
     metavar="SHARE",
-    help="Share of groups held back from metrics [default: 1/3].",
+    help="Share of the samples that is held back from metrics, to fit thresholds and "
+    "calibration on [default: 1/3].",
 )
 @click.option(
     "--max-failures",
     metavar="N|P%",
-    help="More failed samples than this exit with 1 [default: 5%].",
+    help="Exit with 1 if more samples than this fail [default: 5%].",
 )
-@click.option(
-    "--on-bad-row",
-    type=click.Choice(["fail", "skip"]),
-    help="What a row that cannot be read does [default: fail].",
-)
-@click.option(
-    "--label-map",
-    multiple=True,
-    metavar="WORD=safe|unsafe",
-    help="What a label word of a file means.",
-)
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    envvar="SAFEBENCH_DATA",
-    show_envvar=True,
-    help="Read hub datasets from DIR/hub-id.",
-)
-@click.option("--config", "config_file", metavar="FILE.yaml", help="A run as a file.")
+@flags.ON_BAD_ROW
+@flags.LABEL_MAP
+@flags.DATA_ROOT
+@flags.CONFIG
 @click.option("--out", metavar="DIR", help="Run folder [default: runs/...].")
 @click.option(
     "--predictions",
-    type=click.Choice(["jsonl", "parquet", "none"]),
-    help="How to keep predictions [default: jsonl].",
+    type=flags.Choice(["jsonl", "parquet", "none"]),
+    help="How predictions are stored [default: jsonl].",
 )
 @click.option(
     "--shard-size",
     type=int,
     metavar="N",
-    help="Samples between two savings [default: the classifier's].",
+    help="Samples between two savings [default: the classifier's own].",
 )
-@click.option("--debug", is_flag=True, help="Show tracebacks of mistakes.")
+@flags.DEBUG
 @click.pass_obj
 def command(
-    plugins: Plugins, /, config_file: str | None, debug: bool, **flags: Any
+    plugins: Plugins, /, config_file: str | None, debug: bool, **given: Any
 ) -> None:
-    """Run classifiers x strategies x datasets into one results table."""
-    from safebench.errors import SafebenchError
+    """Run classifiers x strategies x datasets into one results table.
 
+    Each classifier looks at each dataset once; every strategy then reads what it
+    recorded. An interrupted run goes on when the command is repeated.
+    """
     try:
-        code = execute(plugins, configure(config_file, flags))
-    except SafebenchError:
-        if debug:
-            raise RuntimeError(
-                "the mistake below, with its traceback"
-            ) from sys.exception()
-        raise
+        with flags.mistakes_shown(debug):
+            code = execute(plugins, configure(config_file, given))
     except KeyboardInterrupt:
         click.echo(
             "\ninterrupted: what is finished is kept; repeat the command to go on",
@@ -125,18 +90,18 @@ def command(
     sys.exit(code)
 
 
-def configure(config_file: str | None, flags: dict[str, Any]) -> RunConfig:
+def configure(config_file: str | None, given: dict[str, Any]) -> RunConfig:
     """Turn flags as typed into a checked configuration."""
     from pathlib import Path
 
     from safebench.run.config import load_config
     from safebench.run.terms import parse_pairs, parse_term
 
-    typed = dict(flags)
+    typed = dict(given)
     for name in ("classifiers", "strategies"):
-        typed[name] = tuple(parse_term(text) for text in flags[name])
+        typed[name] = tuple(parse_term(text) for text in given[name])
     typed["set"] = parse_pairs(list(typed.pop("sets")), "--set")
-    typed["label_map"] = parse_pairs(list(flags["label_map"]), "--label-map")
+    typed["label_map"] = parse_pairs(list(given["label_map"]), "--label-map")
     return load_config(Path(config_file) if config_file else None, typed)
 
 

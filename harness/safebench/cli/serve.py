@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from flask import Flask
+from . import flags
 
+if TYPE_CHECKING:
     from safebench.plugins import Plugins
+    from safebench.web.site import Site
 
 HOST = "127.0.0.1"
 PORT = 8642
@@ -24,18 +25,19 @@ Examples:
 
 @click.command("serve", epilog=EPILOG)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option(
-    "-c",
-    "--classifier",
-    "classifiers",
-    multiple=True,
-    metavar="[LABEL=]NAME[,key=value...]",
-    help="Offer a classifier with its options, the first as the default; repeatable.",
+@flags.CLASSIFIERS.but(
+    help="Offer a classifier with these options, the first as the default. Repeatable."
 )
-@click.option("--host", default=HOST, show_default=True, help="Address to serve on.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default=HOST,
+    help=f"Address to serve on [default: {HOST}, this machine alone].",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="N",
     default=PORT,
     show_default=True,
     help="Port to serve on; 0 takes a free one.",
@@ -45,7 +47,7 @@ Examples:
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Another name that the page may be asked for by; repeatable.",
+    help="Another name that the page may be asked for by. Repeatable.",
 )
 @click.pass_obj
 def command(
@@ -58,17 +60,27 @@ def command(
 ) -> None:
     """Serve a web page: judge what one types, and browse the results of runs.
 
-    RUN is a run folder or a folder of them; without one, every run in ./runs. A model
-    is loaded when it is first asked. Nobody is asked for a password: whoever reaches
-    the address can use it, so it is this machine alone unless --host says otherwise.
+    RUN is a run folder or a folder of them; without one, every run in ./runs. The
+    default classifier is loaded at once, another when it is first asked. Nobody is
+    asked for a password: whoever reaches the address can use it, so it is this machine
+    alone unless --host says otherwise.
     """
-    app = build(plugins, runs, classifiers, (*hosts, host))
-    from safebench.web.server import serve  # only now it is known to be installed
+    site = build(plugins, runs, classifiers, (*hosts, host))
+    from safebench.web.app import create_app  # only now it is known to be installed
+    from safebench.web.server import is_local, serve
 
-    if host not in {HOST, "localhost", "::1"}:
-        click.echo(f"anyone who reaches {host} can use this page", err=True)
+    def started(address: str) -> None:
+        if not is_local(host):
+            click.echo(
+                f"warning: whoever can reach this machine (it listens on {host}) can "
+                "use this page; nobody is asked for a password",
+                err=True,
+            )
+        click.echo(f"serving on {address} (Ctrl-C stops)")
+        site.prepare()
+
     with suppress(KeyboardInterrupt):  # before the server is ready to take it
-        serve(app, host, port, lambda address: click.echo(f"serving on {address}"))
+        serve(create_app(site), host, port, started)
     click.echo("stopped", err=True)
 
 
@@ -77,16 +89,16 @@ def build(
     runs: tuple[str, ...],
     classifiers: tuple[str, ...],
     hosts: tuple[str, ...],
-) -> Flask:
-    """Return the application; raises `SafebenchError` for what cannot be served."""
+) -> Site:
+    """Return what to serve; raises `SafebenchError` for what cannot be served."""
     from safebench.errors import SafebenchError
-    from safebench.results import results_files
+    from safebench.results import read_rows, results_files
     from safebench.run.terms import parse_term
 
     try:
-        import waitress  # noqa: F401 - told now, not when it serves
+        import flask  # noqa: F401 - told now, not when it serves
+        import waitress  # noqa: F401
 
-        from safebench.web.app import create_app
         from safebench.web.site import Site
     except ModuleNotFoundError as error:
         if error.name not in {"flask", "waitress"}:
@@ -95,7 +107,9 @@ def build(
             f"the page needs {error.name}: pip install 'safebench[serve]'"
         ) from None
     terms = tuple(map(parse_term, classifiers))
-    results_files(runs)  # a wrong name is told now, not on the page
-    site = Site(plugins=plugins, classifiers=terms, runs=runs, hosts=hosts, warm=True)
+    for file in results_files(runs):  # a wrong name is told now, not on the page
+        if str(file) in runs:
+            read_rows(file)
+    site = Site(plugins=plugins, classifiers=terms, runs=runs, hosts=hosts)
     site.check()
-    return create_app(site)
+    return site

@@ -11,12 +11,19 @@ import click
 from safebench.errors import SafebenchError
 from safebench.specs import TrainerSpec
 
+from . import flags
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safebench.plugins import Plugins
     from safebench.training.config import TrainConfig
 
+DATASETS = (
+    "datasets by name (see `safebench list datasets`), or .jsonl or .csv files. "
+    "Repeatable; without a split, the training split is read"
+)
+EITHER: dict[str, Any] = {"multiple": True, "metavar": flags.SET}
 EPILOG = """\b
 Examples:
   safebench train bert_ensemble --dataset wildguardmix --sample 1000 --epochs 1
@@ -87,7 +94,7 @@ def trainer_command(spec: TrainerSpec) -> click.Command:
         params=[*own, *common],
         callback=partial(_start, spec),
         help=f"Train {spec.name}: {spec.summary}.",
-        epilog=f"Example: safebench train {spec.name} --seed 1 --out models/mine",
+        epilog=f"Example: safebench train {spec.name} -d {spec.dataset} --out my-model",
     )
 
 
@@ -100,65 +107,53 @@ def _data_flags(spec: TrainerSpec) -> list[click.Option]:
     """Return the flags that say which rows are learnt from."""
     each = "pairs" if spec.pairs else "rows"
     sample = spec.sample or "all"
-    several: dict[str, Any] = {"multiple": True, "metavar": "NAME[:CONFIG][:SPLIT]"}
-    return [
-        click.Option(
-            ["-d", "--dataset"],
-            help=f"What to learn from; a .jsonl or .csv file, too; repeat to join "
-            f"several. Without a split: the training split [default: {spec.dataset}].",
-            **several,
-        ),
-        click.Option(
-            ["--val-dataset"],
-            help="Validate on this, instead of a share of the rows.",
-            **several,
-        ),
-        click.Option(
-            ["--test-dataset"],
-            help="Test on this, instead of a share of the rows.",
-            **several,
-        ),
+    either = "Datasets to {} on, instead of a share of the rows. Repeatable."
+    dataset = flags.DATASET.but(
+        help=f"What to learn from: {DATASETS}; {_columns(spec)} "
+        f"[default: {spec.dataset}]."
+    )
+    own = [
         click.Option(
             ["--sample"],
             metavar="N|all",
-            help=f"At most this many {each}, whole groups [default: {sample}].",
+            help=f"At most this many {each}; related ones stay together "
+            f"[default: {sample}].",
         ),
         click.Option(
             ["--split"],
             metavar="TRAIN/VAL/TEST",
             help="Shares of the rows [default: 70/15/15].",
         ),
-        click.Option(
-            ["--data-root"],
-            metavar="DIR",
-            envvar="SAFEBENCH_DATA",
-            show_envvar=True,
-            help="Read hub datasets from DIR/hub-id.",
-        ),
-        click.Option(
-            ["--label-map"],
-            multiple=True,
-            metavar="WORD=safe|unsafe",
-            help="What a label word of a file means.",
-        ),
-        click.Option(
-            ["--on-bad-row"],
-            type=click.Choice(["fail", "skip"]),
-            help="What a row that cannot be read does [default: fail].",
-        ),
     ]
+    return [
+        dataset.option(),
+        flags.flag("--val-dataset", **EITHER, help=either.format("validate")).option(),
+        flags.flag("--test-dataset", **EITHER, help=either.format("test")).option(),
+        *own,
+        flags.DATA_ROOT.option(),
+        flags.LABEL_MAP.option(),
+        flags.ON_BAD_ROW.option(),
+    ]
+
+
+def _columns(spec: TrainerSpec) -> str:
+    """Say which columns the trainer's files have."""
+    from safebench.datasets.pair_rows import COLUMNS, TASK
+
+    if spec.pairs:
+        return f"a file has the columns prompt, {', '.join(COLUMNS)}"
+    judged = "prompt, response" if spec.task == TASK else "prompt"
+    return f"a file has the columns {judged} and label"
 
 
 def _work_flags(spec: TrainerSpec) -> list[click.Option]:
     """Return the flags that say how, and what becomes of it."""
     return [
-        click.Option(
-            ["--seed"], type=int, help="Sample, cut and learning [default: 0]."
-        ),
+        flags.SEED.but(help="Seed of sample, cut and learning [default: 0].").option(),
         click.Option(
             ["--out"],
             metavar="DIR",
-            help=f"Folder of the artifact [default: models/{spec.name}-...].",
+            help=f"Folder of what is trained [default: models/{spec.name}-...].",
         ),
         click.Option(
             ["--resume"],
@@ -170,29 +165,21 @@ def _work_flags(spec: TrainerSpec) -> list[click.Option]:
             ["--set"],
             multiple=True,
             metavar="KEY=VALUE",
-            help="Any field of transformers.TrainingArguments, where it is used.",
+            help="Any field of transformers.TrainingArguments, where it is used. "
+            "Repeatable.",
         ),
-        click.Option(
-            ["--config", "config_file"],
-            metavar="FILE.yaml",
-            help="A training as a file.",
-        ),
-        click.Option(["--debug"], is_flag=True, help="Show tracebacks of mistakes."),
+        flags.CONFIG.option(),
+        flags.DEBUG.option(),
     ]
 
 
 def _start(
-    spec: TrainerSpec, /, config_file: str | None, debug: bool, **flags: Any
+    spec: TrainerSpec, /, config_file: str | None, debug: bool, **given: Any
 ) -> None:
     plugins = _plugins(click.get_current_context())
     try:
-        code = execute(spec, configure(spec, config_file, flags), plugins)
-    except SafebenchError:
-        if debug:
-            raise RuntimeError(
-                "the mistake below, with its traceback"
-            ) from sys.exception()
-        raise
+        with flags.mistakes_shown(debug):
+            code = execute(spec, configure(spec, config_file, given), plugins)
     except KeyboardInterrupt:
         click.echo("\ninterrupted: repeat the command with --resume to go on", err=True)
         code = 130
@@ -200,7 +187,7 @@ def _start(
 
 
 def configure(
-    spec: TrainerSpec, config_file: str | None, flags: dict[str, Any]
+    spec: TrainerSpec, config_file: str | None, given: dict[str, Any]
 ) -> TrainConfig:
     """Turn flags as typed into a checked configuration."""
     from pathlib import Path
@@ -208,7 +195,7 @@ def configure(
     from safebench.run.terms import parse_pairs
     from safebench.training.config import load_config, parse_settings
 
-    typed = dict(flags)
+    typed = dict(given)
     typed["set"] = parse_settings(typed["set"])
     typed["label_map"] = parse_pairs(list(typed["label_map"]), "--label-map")
     return load_config(spec, Path(config_file) if config_file else None, typed)

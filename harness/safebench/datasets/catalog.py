@@ -14,7 +14,7 @@ COLUMNS = f"{HERE}.rows:ColumnOptions"
 FILES = [
     DatasetSpec(
         name="jsonl",
-        summary="a JSON Lines file of yours: say its path",
+        summary="a JSON Lines file of yours, by its path: prompts, responses or pairs",
         load=f"{HERE}.files:read_jsonl",
         options=COLUMNS,
         splits=("all",),
@@ -22,7 +22,7 @@ FILES = [
     ),
     DatasetSpec(
         name="csv",
-        summary="a CSV file of yours: say its path",
+        summary="a CSV file of yours, by its path: prompts, responses or pairs",
         load=f"{HERE}.files:read_csv",
         options=COLUMNS,
         splits=("all",),

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from safebench.errors import DataError, OptionError, unknown
+from safebench.errors import DataError, OptionError, nearest, unknown
 from safebench.options import build_options
 from safebench.run.terms import parse_pairs
 from safebench.specs import DatasetSpec
@@ -108,6 +108,8 @@ def _named(head: str, plugins: Plugins) -> tuple[DatasetSpec, str | None, str]:
     """Find the dataset; ``project:name`` picks one of two plugins' sets."""
     name, *rest = head.split(":")
     known = {spec.name for spec in plugins.all(DatasetSpec)}
+    if name not in known and Path(name).suffix and not rest:
+        raise _no_file(name)
     if name not in known and rest and rest[0] in known:
         name, rest = f"{name}:{rest[0]}", rest[1:]
     spec = plugins.get(DatasetSpec, name)
@@ -117,6 +119,15 @@ def _named(head: str, plugins: Plugins) -> tuple[DatasetSpec, str | None, str]:
         raise OptionError("which hub set? -d ORG/NAME:SPLIT or ORG/NAME:CONFIG:SPLIT")
     config, split = _config_and_split(spec, rest)
     return spec, config, split
+
+
+def _no_file(name: str) -> DataError:
+    """Answer a name that looks like a file's with the files that are there."""
+    there = sorted(p.name for p in Path().iterdir() if p.suffix in SUFFIXES)
+    hint = nearest(name, there)
+    return DataError(
+        f"no dataset {name!r}, and a dataset file ends in .jsonl or .csv{hint}"
+    )
 
 
 def _config_and_split(spec: DatasetSpec, rest: list[str]) -> tuple[str | None, str]:

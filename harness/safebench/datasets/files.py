@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from safebench.errors import DataError, nearest
 
 from .problems import Problems
-from .rows import BadRowError, ColumnOptions, RowReader, choose_task
+from .reading import read_rows
+from .rows import BadRowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from .example import Example, Request
 
@@ -67,58 +68,6 @@ def _read_file(
     parse = _csv_rows if path.suffix.casefold() == ".csv" else _jsonl_rows
     rows = list(parse(data, name, problems))
     yield from read_rows(rows, name, request, problems, keep)
-
-
-def read_rows(
-    rows: Sequence[Raw],
-    name: str,
-    request: Request,
-    problems: Problems,
-    keep: tuple[str, ...] = (),
-) -> Iterator[Example]:
-    """Yield examples from raw (where, row) pairs; raise one `DataError` for all."""
-    if not rows and not problems.found:
-        raise DataError(f"no rows in {name}")
-    reader = _reader(rows, name, request, keep)
-    if rows and (lacking := reader.lacking([row for _, row in rows])):
-        raise DataError(f"{name}: {lacking}")
-    request.ledger.task = reader.task
-    request.ledger.policy = reader.policy.id if reader.policy else None
-    first: dict[str, str] = {}
-    examples: list[Example] = []
-    for where, row in rows:
-        try:
-            example = reader.read(row, where)
-            if example.id is not None and first.setdefault(example.id, where) != where:
-                raise BadRowError(f"id {example.id!r} repeats {first[example.id]}")  # noqa: TRY301
-        except BadRowError as error:
-            problems.add(where, str(error))
-        else:
-            examples.append(example)
-    problems.settle(request.ledger, usable=len(examples))
-    yield from examples
-
-
-def _reader(
-    rows: Sequence[Raw], name: str, request: Request, keep: tuple[str, ...]
-) -> RowReader:
-    from safebench.policies import load_policy
-
-    options = request.options or ColumnOptions()
-    columns = options.columns | request.columns
-    task: str = options.task
-    if request.spec.policy is not None:  # a named set: its spec decides
-        fixed = load_policy(request.spec.policy)
-        return RowReader(columns, request.spec.task, request.label_map, fixed, keep)
-    if task == "auto":
-        try:
-            task = choose_task(rows, columns)
-        except BadRowError as error:
-            raise DataError(f"{name}: {error}") from None
-    annotated = any(row.get(columns["categories"]) is not None for _, row in rows)
-    wanted = annotated and options.policy != "none"
-    policy = load_policy(options.policy) if wanted else None
-    return RowReader(columns, task, request.label_map, policy, keep)
 
 
 def _jsonl_rows(data: bytes, name: str, problems: Problems) -> Iterator[Raw]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .files import read_rows
 from .problems import Problems
+from .reading import read_rows
 from .source import hub_rows
 
 if TYPE_CHECKING:

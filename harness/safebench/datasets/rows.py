@@ -26,6 +26,12 @@ Tasks = Literal[
     "jailbreak",
     "groundedness",
 ]
+# What the columns are called in other sets, for those who forgot to say.
+KNOWN_AS = {
+    "prompt": ("text", "question", "instruction", "query", "input", "user_input"),
+    "response": ("answer", "completion", "output", "reply"),
+    "label": ("is_safe", "unsafe", "harmful", "toxic", "toxicity", "is_toxic", "class"),
+}
 NEED_RESPONSE = frozenset({"response_harm", "refusal", "groundedness"})
 
 
@@ -33,7 +39,8 @@ NEED_RESPONSE = frozenset({"response_harm", "refusal", "groundedness"})
 class ColumnOptions:
     """Which column holds what, which task the rows are for, and their taxonomy.
 
-    `policy` names the taxonomy of the `categories` column; "none" leaves them out.
+    `policy` names the taxonomy of the `categories` column; "none" leaves them out. The
+    last five columns are those of pairs: two responses in place of response and label.
     """
 
     task: Tasks = "auto"
@@ -46,6 +53,11 @@ class ColumnOptions:
     categories: str = "categories"
     group: str = "group"
     language: str = "language"
+    response_0: str = "response_0"
+    response_1: str = "response_1"
+    is_response_0_safe: str = "is_response_0_safe"
+    is_response_1_safe: str = "is_response_1_safe"
+    safer_response_id: str = "safer_response_id"
 
     @property
     def columns(self) -> dict[str, str]:
@@ -75,59 +87,80 @@ class RowReader:
         self.policy = policy
         self.keep = keep
 
-    def read(self, row: Mapping[str, Any], where: str) -> Example:
-        """Return the row as an example, or raise `BadRowError`."""
+    def examples(self, row: Mapping[str, Any], where: str) -> tuple[Example, ...]:
+        """Return the row as the only example, or raise `BadRowError`."""
         label = self._label(row)
         turns = self._turns(row)
-        return Example(
+        example = Example(
             turns=turns,
             target=self._target(turns),
             label=Label(value=label),
-            id=self._text(row, "id"),
-            group=self._text(row, "group") or "",
-            language=self._text(row, "language"),
+            id=self.id_of(row),
+            group=self.text(row, "group") or "",
+            language=self.text(row, "language"),
             categories=self._categories(row, label),
             gold_meta={k: row[k] for k in self.keep if k in row},
             where=where,
         )
+        return (example,)
 
     def lacking(self, rows: Sequence[Mapping[str, Any]]) -> str:
         """Say which needed column no row has; empty if none is needed."""
-        has = {n: any(c in row for row in rows) for n, c in self.columns.items()}
-        if not (has["prompt"] or has["messages"]):
-            return self._missing("prompt", rows[0])
-        return "" if has["label"] else self._missing("label", rows[0])
+        there = {column: None for row in rows for column in row}
+        has = {name for name, column in self.columns.items() if column in there}
+        if has.isdisjoint({"prompt", "messages"}):
+            return self.missing("prompt", there)
+        if "label" not in has:
+            return self.missing("label", there)
+        if self.task in NEED_RESPONSE and has.isdisjoint({"response", "messages"}):
+            why = f"which {self.task} judges"
+            return f"no response, {why}: {self.missing('response', there)}"
+        return ""
 
-    def _text(self, row: Mapping[str, Any], name: str) -> str | None:
+    def id_of(self, row: Mapping[str, Any]) -> str | None:
+        """Return the id that a row gives itself."""
+        return self.text(row, "id")
+
+    def text(self, row: Mapping[str, Any], name: str) -> str | None:
+        """Return a value as text; None if it is empty or not there."""
         value = row.get(self.columns[name])
         return None if value in (None, "") else str(value)
 
     def _label(self, row: Mapping[str, Any]) -> bool | None:
         if self.columns["label"] not in row:
-            raise BadRowError(self._missing("label", row))
+            raise BadRowError(self.missing("label", row))
         try:
             return self.words.read(row[self.columns["label"]])
         except ValueError as error:
             raise BadRowError(str(error)) from None
 
-    def _missing(self, name: str, row: Mapping[str, Any]) -> str:
+    def missing(self, name: str, there: Mapping[str, Any]) -> str:
+        """Say that a column is not among those that are there, and what would do."""
         column = self.columns[name]
-        there = ", ".join(row) or "none"
-        hint = nearest(column, row)
-        return f"no column {column!r}{hint} (columns: {there}; say {name}=COLUMN)"
+        free = [each for each in there if each not in self.columns.values()]
+        meant = next((each for each in KNOWN_AS.get(name, ()) if each in free), "")
+        hint = f"; is it {meant!r}?" if meant else nearest(column, free)
+        listed = ", ".join(there) or "none"
+        return (
+            f"no column {column!r}{hint} (columns: {listed}; "
+            f"append ,{name}={meant or 'COLUMN'} to the name)"
+        )
 
     def _turns(self, row: Mapping[str, Any]) -> tuple[Turn, ...]:
         """Return the whole conversation: it is the same for every task."""
-        if row.get(self.columns["messages"]):
-            turns = read_messages(row[self.columns["messages"]])
-        else:
-            turns = exchange(self._prompt(row))
+        turns = self.asked(row)
         response = row.get(self.columns["response"])
         if isinstance(response, str):
             turns = (*turns, Turn("assistant", response))
         if self.task in NEED_RESPONSE and turns[-1].role != "assistant":
             raise BadRowError(f"no response, which {self.task} judges")
         return turns
+
+    def asked(self, row: Mapping[str, Any]) -> tuple[Turn, ...]:
+        """Return what the row holds before the response of its own column."""
+        if row.get(self.columns["messages"]):
+            return read_messages(row[self.columns["messages"]])
+        return exchange(self._prompt(row))
 
     def _target(self, turns: tuple[Turn, ...]) -> int:
         """Return the judged turn: the response, or else the last user turn."""
@@ -136,7 +169,7 @@ class RowReader:
     def _prompt(self, row: Mapping[str, Any]) -> str:
         column = self.columns["prompt"]
         if column not in row:
-            raise BadRowError(self._missing("prompt", row))
+            raise BadRowError(self.missing("prompt", row))
         prompt = row[column]
         if prompt is not None and not isinstance(prompt, str):
             raise BadRowError(f"{column!r} is not text: {prompt!r}")
@@ -192,35 +225,3 @@ def _turn(message: object) -> Turn:
 
 def _last_user(turns: tuple[Turn, ...]) -> int:
     return max(i for i, turn in enumerate(turns) if turn.role == "user")
-
-
-def choose_task(
-    rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Mapping[str, str]
-) -> str:
-    """Return response_harm if the rows have responses, else prompt_harm.
-
-    Rows (where, row) that mix both raise `BadRowError`: a file has one task.
-    """
-    responses = [(where, _response(row, columns)) for where, row in rows]
-    having = [where for where, response in responses if response is not None]
-    without = [where for where, response in responses if response is None]
-    if not any(response and response.strip() for _, response in responses):
-        return "prompt_harm"
-    if without:
-        raise BadRowError(
-            f"rows with a response ({len(having)}, first {having[0]}) and without "
-            f"({len(without)}, first {without[0]}), but a file has one task; say "
-            "task=prompt_harm to judge prompts alone, or split the file"
-        )
-    return "response_harm"
-
-
-def _response(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
-    response = row.get(columns["response"])
-    if isinstance(response, str):
-        return response
-    messages = row.get(columns["messages"])
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, dict) and last.get("role") == "assistant":
-        return str(last.get("content"))
-    return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, abort, render_template, request
 
+from safebench.errors import DataError, SafebenchError
 from safebench.reporters.build import build
 from safebench.reporters.text import printable, shown
 from safebench.results import read_rows, results_files
@@ -27,11 +28,12 @@ SHOWS = ("all", "wrong", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder by the name of its page."""
+    """A run folder by the name of its page; `problem` says why it has no rows."""
 
     name: str
     folder: Path
     rows: list[Row]
+    problem: str = ""
 
     @property
     def combinations(self) -> int:
@@ -59,8 +61,16 @@ def find(runs: tuple[str, ...]) -> dict[str, Run]:
         while name in found:
             count += 1
             name = f"{base}~{count}"
-        found[name] = Run(name, file.parent, read_rows(file))
+        found[name] = _opened(name, file)
     return found
+
+
+def _opened(name: str, file: Path) -> Run:
+    """Read a run; one that is damaged hides no other."""
+    try:
+        return Run(name, file.parent, read_rows(file))
+    except SafebenchError as error:
+        return Run(name, file.parent, [], error.message)
 
 
 def pages(site: Site) -> Blueprint:
@@ -115,12 +125,31 @@ def _run(site: Site, name: str) -> Run:
     runs = find(site.runs)
     if name not in runs:
         abort(404, f"there is no run {name!r}")
+    if runs[name].problem:
+        raise DataError(runs[name].problem)
     return runs[name]
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.strip()]
+    """Return the lines of a prediction file; raises `DataError` for one that is none.
+
+    Damaged files happen: a run is copied while it is still written, or cut off.
+    """
+    found: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            prediction = json.loads(line)
+        except (ValueError, RecursionError):
+            prediction = None
+        if not isinstance(prediction, dict) or "id" not in prediction:
+            raise DataError(
+                f"{path.name}:{number} is no prediction: damaged, or cut off"
+            )
+        found.append(prediction)
+    return found
 
 
 def _is(show: str, line: dict[str, Any]) -> bool:

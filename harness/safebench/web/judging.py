@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from safebench.engine.outline import Outline
     from safebench.run.grid import ChosenStrategy
 
-    from .offers import Offer
     from .picture import Scale
     from .site import Site
 
@@ -46,8 +45,7 @@ def pages(site: Site) -> Blueprint:
 
     @blueprint.get("/")
     def ask() -> Page:
-        site.prepare()
-        return _page(site.offers, Filled.read(request.args)), 200
+        return _page(site, Filled.read(request.args)), 200
 
     @blueprint.post("/")
     def judge() -> Page:
@@ -55,10 +53,10 @@ def pages(site: Site) -> Blueprint:
         try:
             result = respond(site, filled)
         except TooLongError as error:
-            return _page(site.offers, Filled(), error=error.message), 413
+            return _page(site, Filled(), error=error.message), 413
         except SafebenchError as error:
-            return _page(site.offers, filled, error=error.message), 400
-        return _page(site.offers, filled, result=result), 200
+            return _page(site, filled, error=error.message), 400
+        return _page(site, filled, result=result), 200
 
     return blueprint
 
@@ -95,15 +93,13 @@ def _outline(recorded: Recorded) -> Outline | None:
 
 
 def _page(
-    offers: list[Offer],
-    filled: Filled,
-    result: Result | None = None,
-    error: str = "",
+    site: Site, filled: Filled, result: Result | None = None, error: str = ""
 ) -> str:
     return render_template(
         "judge.html",
-        offers=offers,
-        groups=groups(offers),
+        offers=site.offers,
+        groups=groups(site.offers),
+        awaited=site.awaited,
         filled=filled,
         result=result,
         error=error,

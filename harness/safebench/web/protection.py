@@ -42,7 +42,7 @@ def protect(app: Flask, hosts: Collection[str]) -> None:
     def check() -> None:
         host = host_name(request.headers.get("Host", ""))
         if host not in known and not _is_address(host):
-            abort(421, f"this page is not called {host or 'nothing'!r}")
+            abort(421, _unknown(host))
         if request.method not in _SAFE and not _same_site():
             abort(403, "this form was sent by another site")
 
@@ -55,6 +55,13 @@ def protect(app: Flask, hosts: Collection[str]) -> None:
 
     app.before_request(check)
     app.after_request(harden)
+
+
+def _unknown(host: str) -> str:
+    if not host:
+        return "this page was asked for by no name"
+    way = f"whoever serves it can allow that: safebench serve --allow-host {host}"
+    return f"this page is not called {host!r}; {way}"
 
 
 def host_name(host: str) -> str:

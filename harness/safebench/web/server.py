@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,14 @@ def listening(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         what = f"cannot serve on {host}:{port}: {reason.partition(' (')[0].lower()}"
         raise AddressError(what + hint) from None
+
+
+def is_local(host: str) -> bool:
+    """Tell whether an address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _written(host: str) -> str:

@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 class Site:
     """One served site. `runs` as on the command line: none means all in ``./runs``.
 
-    `hosts` are the names, besides this machine's, that it may be asked for by. `warm`
-    says to load the default classifier while a person is still typing.
+    `hosts` are the names, besides this machine's, that it may be asked for by.
     """
 
     plugins: Plugins
     classifiers: tuple[Term, ...] = ()
     runs: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    warm: bool = False
     desk: Desk = field(init=False)
+    _loading: Thread | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.plugins)
@@ -45,10 +44,15 @@ class Site:
         return offers(self.plugins, self.classifiers)
 
     def prepare(self) -> None:
-        """Start to load the default classifier, once, if that is wanted."""
-        if self.warm:
-            self.warm = False
-            Thread(target=self._load, name="warm", daemon=True).start()
+        """Start to load the default classifier, before anybody asks it."""
+        self._loading = Thread(target=self._load, name="loading", daemon=True)
+        self._loading.start()
+
+    @property
+    def awaited(self) -> str:
+        """The default classifier as long as it is being loaded, else nothing."""
+        loading = self._loading is not None and self._loading.is_alive()
+        return self.offers[0].label if loading else ""
 
     def _load(self) -> None:
         with suppress(SafebenchError):  # whoever asks is told

@@ -8,32 +8,36 @@ from dataclasses import asdict
 import numpy as np
 
 from safebench.training import Measure, Trained
-from safebench.training.pairs import merge_pairs, pairs_of
 
 from .options import WordOptions
 from .trainer import features
 
 
+def sides(dataset):
+    """Return the less safe answer of every pair, and the safer ones in that order."""
+    found = {"unsafer": {}, "safer": {}}
+    for sample, gold in zip(dataset.samples, dataset.golds, strict=True):
+        name, side = gold.pair
+        found[side][name] = sample.judged.text
+    names = list(found["safer"])
+    return [[texts[name] for name in names] for texts in found.values()]
+
+
 def fit(training):
-    """Train on merged pairs and measure how many test pairs come out right."""
+    """Train on pairs and measure how many test pairs come out right."""
     options = asdict(WordOptions())
-    train, test = (merge_pairs(pairs_of(d)) for d in (training.train, training.test))
-    unsafer, safer = (
-        features([getattr(p, side) for p in train], options).sum(0) + 1
-        for side in ("unsafer", "safer")
-    )
+    train, test = sides(training.train), sides(training.test)
+    unsafer, safer = (features(train[i], options).sum(0) + 1 for i in (0, 1))
     weights = np.log(unsafer / unsafer.sum()) - np.log(safer / safer.sum())
     (training.out / "member-0.json").write_text(json.dumps(weights.tolist()))
-    gap = features([p.unsafer for p in test], options) - features(
-        [p.safer for p in test], options
-    )
+    gap = features(test[0], options) - features(test[1], options)
     right = gap @ weights > training.options.margin
     return Trained(
         classifier="words",
         manifest={"members": ["member-0.json"]},
         measures=[
             Measure(who="pairs", part="test", metric="ranking_accuracy",
-                    value=float(right.mean()), n=len(test)),
+                    value=float(right.mean()), n=len(gap)),
         ],
         short=not right.any(),
     )  # fmt: skip

@@ -1,0 +1,122 @@
+"""Options that several commands take: each is named and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from safebench.errors import SafebenchError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option that is not yet part of a command; as a decorator it is added."""
+
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    def __call__(self, command: Command) -> Command:
+        """Add the option to a command."""
+        return click.option(*self.names, **self.settings)(command)
+
+    def option(self) -> click.Option:
+        """Return the option itself, for commands that are put together."""
+        return click.Option([*self.names], **self.settings)
+
+    def but(self, **settings: Any) -> Flag:
+        """Return it with some settings changed, such as its help."""
+        return replace(self, settings={**self.settings, **settings})
+
+    def named(self, parameter: str) -> Flag:
+        """Return it under another name of the parameter."""
+        return replace(self, names=(*self.names, parameter))
+
+
+class Choice(click.Choice[str]):
+    """One of some words; another one is answered with the nearest."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the word, or fail with exit code 2 and a suggestion."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            hint = nearest(str(value), map(str, self.choices))
+            self.fail(error.message.rstrip(".") + hint, param, ctx)
+
+
+def flag(*names: str, **settings: Any) -> Flag:
+    """Return what `click.option` would make of the same arguments."""
+    return Flag(names, settings)
+
+
+TERM = "[LABEL=]NAME[,key=value...]"
+SET = "NAME[:CONFIG][:SPLIT]"
+
+CLASSIFIER = flag(
+    "-c", "--classifier", metavar="NAME[,key=value...]", help="The classifier."
+)
+CLASSIFIERS = flag(
+    "-c", "--classifier", "classifiers", multiple=True, metavar=TERM,
+    help="Who judges; see `safebench list classifiers`. Repeatable.",
+)  # fmt: skip
+STRATEGIES = flag(
+    "-s", "--strategy", "strategies", multiple=True, metavar=TERM,
+    help="How a score is read from what the classifier records, or all; see "
+    "`safebench list strategies`. Repeatable [default: the classifier's own].",
+)  # fmt: skip
+A_DATASET = (
+    "A dataset by name (see `safebench list datasets`), or a .jsonl or .csv file."
+)
+DATASET = flag(
+    "-d", "--dataset", multiple=True, metavar=SET, help=f"{A_DATASET} Repeatable."
+)
+MODEL = flag(
+    "--model", metavar="ID|DIR",
+    help="The classifier's model: its id on the Hugging Face hub, or a folder.",
+)  # fmt: skip
+SETS = flag(
+    "--set", "sets", multiple=True, metavar="[LABEL.]KEY=VALUE",
+    help="An option of a classifier or strategy. Repeatable.",
+)  # fmt: skip
+DATA_ROOT = flag(
+    "--data-root", metavar="DIR", envvar="SAFEBENCH_DATA", show_envvar=True,
+    help="Read hub datasets from DIR/ORG/NAME instead of the hub.",
+)  # fmt: skip
+LABEL_MAP = flag(
+    "--label-map", multiple=True, metavar="WORD=safe|unsafe",
+    help="What a label word of a file means. Repeatable.",
+)  # fmt: skip
+ON_BAD_ROW = flag(
+    "--on-bad-row", type=Choice(["fail", "skip"]),
+    help="Stop at rows that cannot be read, or leave them out [default: fail].",
+)  # fmt: skip
+SEED = flag("--seed", type=int)
+CONFIG = flag(
+    "--config", "config_file", metavar="FILE.yaml",
+    help="The same options as a YAML file; those typed here win.",
+)  # fmt: skip
+DEBUG = flag("--debug", is_flag=True, help="Show the traceback of a mistake.")
+JSON = flag("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+METRICS = flag("--metrics", metavar="NAME,...")
+
+
+@contextmanager
+def mistakes_shown(debug: bool) -> Iterator[None]:
+    """With `--debug`, let a mistake out with its traceback instead of its message."""
+    try:
+        yield
+    except SafebenchError as error:
+        if not debug:
+            raise
+        raise RuntimeError("--debug: the mistake above, with its traceback") from error

@@ -1,0 +1,1 @@
+"""A test distribution: unknown_word."""
