@@ -57,14 +57,15 @@ def build_and_unpack(source: Path, site: Path, scratch: Path) -> None:
 
 @pytest.fixture
 def install(tmp_path: Path) -> Callable[..., Installed]:
-    """Return a function that installs test distributions by name."""
+    """Return a function that installs distributions: tests' by name, or a folder."""
 
-    def _install(*names: str) -> Installed:
+    def _install(*sources: str | Path) -> Installed:
         site, scratch = tmp_path / "site", tmp_path / "wheels"
         scratch.mkdir(exist_ok=True)
         site.mkdir(exist_ok=True)
-        for name in names:
-            build_and_unpack(TESTS / "distributions" / name, site, scratch)
+        for source in sources:
+            # an absolute path stands for itself
+            build_and_unpack(TESTS / "distributions" / source, site, scratch)
         return Installed(site, tmp_path)
 
     return _install

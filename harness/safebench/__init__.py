@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from .hookspecs import hookimpl
-from .specs import ClassifierSpec, DatasetSpec, MetricSpec, ReporterSpec, StrategySpec
+from .specs import (
+    ClassifierSpec,
+    DatasetSpec,
+    MetricSpec,
+    ReporterSpec,
+    StrategySpec,
+    TrainerSpec,
+)
 
 __all__ = [
     "ClassifierSpec",
@@ -11,6 +18,7 @@ __all__ = [
     "MetricSpec",
     "ReporterSpec",
     "StrategySpec",
+    "TrainerSpec",
     "hookimpl",
 ]
 __version__ = "0.1.0"

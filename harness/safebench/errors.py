@@ -8,6 +8,7 @@
   + DataError                    a dataset that cannot be read as it is
   + ModelError                   a model that cannot be found or loaded
   + RunFolderError               a run folder that belongs to another run
+  + ComponentError               code of a component that cannot be imported
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class ModelError(SafebenchError):
 
 class RunFolderError(SafebenchError):
     """A run folder holds something else than the run that was asked for."""
+
+
+class ComponentError(SafebenchError):
+    """The code behind a component cannot be imported."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -83,18 +83,26 @@ def convert(value: Any, want: Any, where: str) -> Any:
     if origin is Literal:
         return _choose(value, args, where)
     if origin in (tuple, frozenset, list):
-        items = value.split("+") if isinstance(value, str) else value
-        inner = args[0] if args else str
-        return (origin or tuple)(convert(item, inner, where) for item in items if item)
+        return origin(_convert_items(value, args[0] if args else str, where))
     if want is bool:
         return _convert_bool(value, where)
     if want in (int, float):
         return _convert_number(value, want, where)
-    if want is str and not isinstance(value, (dict, list)):
+    if want is str and value is not None and not isinstance(value, (dict, list)):
         return str(value)
     if isinstance(want, type) and isinstance(value, origin or want):
         return value
     raise OptionError(f"{where}: cannot use {value!r}")
+
+
+def _convert_items(value: Any, want: Any, where: str) -> list[Any]:
+    """Turn ``a+b``, a list or a single value into items; empty text is none."""
+    if isinstance(value, str):
+        items: list[Any] = value.split("+")
+    else:
+        several = isinstance(value, (list, tuple, frozenset))
+        items = list(value) if several else [value]
+    return [convert(item, want, where) for item in items if item != ""]
 
 
 def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
@@ -126,12 +134,13 @@ def _convert_bool(value: Any, where: str) -> bool:
 
 
 def _convert_number(value: Any, want: type[int | float], where: str) -> int | float:
-    if isinstance(value, bool):
-        raise OptionError(f"{where}: {value!r} is not a number")
+    kind = "a whole number" if want is int else "a number"
+    cut = want is int and isinstance(value, float) and not value.is_integer()
+    if isinstance(value, bool) or cut:
+        raise OptionError(f"{where}: {value!r} is not {kind}")
     try:
         number = want(value)
-    except (TypeError, ValueError):
-        kind = "a whole number" if want is int else "a number"
+    except (TypeError, ValueError, OverflowError):
         raise OptionError(f"{where}: {value!r} is not {kind}") from None
     if number != number:  # noqa: PLR0124 - NaN is the one value unlike itself
         raise OptionError(f"{where}: not a number")

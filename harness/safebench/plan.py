@@ -70,12 +70,17 @@ def check_pairs(
     classifiers: Sequence[ClassifierSpec],
     strategies: Sequence[StrategySpec],
     plugins: Plugins,
+    labels: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> list[Skipped]:
-    """Return the pairs to skip; raise `IncompatibleError` if no pair is left."""
+    """Return the pairs to skip; raise `IncompatibleError` if no pair is left.
+
+    They are called by their `labels`, where the user gave some, else by their names.
+    """
+    who, how = labels or ([c.name for c in classifiers], [s.name for s in strategies])
     skipped = [
-        Skipped(c.name, s.name, f"{s.name} needs {', '.join(missing)}")
-        for c in classifiers
-        for s in strategies
+        Skipped(left, right, f"{right} needs {', '.join(missing)}")
+        for left, c in zip(who, classifiers, strict=True)
+        for right, s in zip(how, strategies, strict=True)
         if (missing := unmet(c, s))
     ]
     if len(skipped) == len(classifiers) * len(strategies):

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from . import hookspecs
-from .errors import AmbiguousComponentError, unknown
+from .errors import AmbiguousComponentError, nearest, unknown
+from .records import TASKS
 from .specs import (
+    EMITS,
+    NEEDS,
     ClassifierSpec,
     Component,
     DatasetSpec,
@@ -35,6 +38,13 @@ DECLARES: dict[str, type[Component]] = {
     "safebench_metrics": MetricSpec,
     "safebench_reporters": ReporterSpec,
     "safebench_trainers": TrainerSpec,
+}
+WORDS: dict[type[Component], dict[str, tuple[str, ...]]] = {
+    ClassifierSpec: {"tasks": TASKS},
+    StrategySpec: {"emits": EMITS},
+    DatasetSpec: {"task": TASKS},
+    MetricSpec: {"needs": NEEDS},
+    TrainerSpec: {"task": TASKS},
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 C = TypeVar("C", bound=Component)
@@ -181,7 +191,20 @@ def _checked(hook: str, type_: type[Component], declared: Any) -> list[Component
             raise ValueError(f"{hook}: {component.name!r} is no name")
         if not component.load.partition(":")[2]:
             raise ValueError(f"{hook}: load={component.load!r} is not module:attribute")
+        _refuse_strangers(component)
     return components
+
+
+def _refuse_strangers(component: Component) -> None:
+    """Raise ValueError for a word that the harness would pass over in silence."""
+    for field_name, known in WORDS.get(type(component), {}).items():
+        said = getattr(component, field_name)
+        for word in sorted({said} if isinstance(said, str) else said):
+            if word not in known:
+                raise ValueError(
+                    f"{component.kind} {component.name!r}: {field_name} cannot be "
+                    f"{word!r}{nearest(word, known)}"
+                )
 
 
 def _names(component: Component) -> set[str]:

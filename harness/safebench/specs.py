@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .errors import ComponentError, SafebenchError
+
 if TYPE_CHECKING:
     from .evidence import Evidence
 
@@ -14,9 +16,19 @@ if TYPE_CHECKING:
 
 
 def resolve(target: str) -> Any:
-    """Import and return ``module:attribute``."""
+    """Import and return ``module:attribute``; raises `ComponentError` if that fails."""
     module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except SafebenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ComponentError(f"cannot import {target}: {reason:.300}") from error
+
+
+EMITS = ("score", "probability", "categories", "uncertainty", "bounds")
+NEEDS = (*EMITS, "decision", "pairs", "severity", "votes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

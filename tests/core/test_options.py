@@ -23,6 +23,7 @@ class Options:
     mode: Literal["strict", "lenient"] = "strict"
     fast: bool = False
     names: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.eps < 0:
@@ -52,6 +53,11 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"fast": False}, "fast", False),
         ({"names": "a+b"}, "names", ("a", "b")),
         ({"names": ["a", "b"]}, "names", ("a", "b")),
+        ({"names": "a+"}, "names", ("a",)),
+        ({"names": "a"}, "names", ("a",)),
+        ({"scales": [0, 1]}, "scales", (0.0, 1.0)),
+        ({"scales": 0}, "scales", (0.0,)),
+        ({"depth": 2.0}, "depth", 2),
     ],
 )
 def test_values_take_the_annotated_type(
@@ -69,6 +75,9 @@ def test_values_take_the_annotated_type(
         ({"eps": "nan"}, "not a number"),
         ({"eps": "-1"}, "eps must not be negative"),
         ({"depth": "2.5"}, "'2.5' is not a whole number"),
+        ({"depth": 2.5}, "2.5 is not a whole number"),
+        ({"depth": float("inf")}, "inf is not a whole number"),
+        ({"scales": ["a"]}, "scales: 'a' is not a number"),
         ({"mode": "lenien"}, "did you mean 'lenient'?"),
         ({"fast": "perhaps"}, "neither true nor false"),
     ],

@@ -147,3 +147,14 @@ def test_a_score_that_is_no_probability_is_refused() -> None:
             found[name].value,
             found[name].note,
         )
+
+
+def test_chance_does_not_depend_on_how_much_is_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sets of labels are drawn a few together where there are many samples."""
+    p = np.random.default_rng(5).random(300)
+    whole = chance(p > 0.5, p, tables.equal_width())
+    monkeypatch.setattr("safebench.metrics.calibration.FEWEST", 400)
+    monkeypatch.setattr("safebench.metrics.calibration.ENTRIES", 7 * 300)
+    assert whole == chance(p > 0.5, p, tables.equal_width())

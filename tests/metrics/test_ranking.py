@@ -93,3 +93,8 @@ def test_undefined(metric: object) -> None:
     assert "one class" in one_class.note
     assert (None, 0) == (unscored.value, unscored.n_scored)
     assert unscored.note
+
+
+def test_two_samples_are_no_two_valued_score() -> None:
+    """Two scores of two samples say nothing about how many values there could be."""
+    assert not auroc(outcome([True, False], [0.8, 0.3])).note

@@ -18,6 +18,7 @@ BROKEN = [
     ("wrong_argument", "registry"),
     ("raising_hook", "RuntimeError: no licence file"),
     ("wrong_type", "returned a str, not a ClassifierSpec"),
+    ("unknown_word", "metric 'mine': needs cannot be 'scores'; did you mean 'score'?"),
     ("raising_command", "RuntimeError: cannot add the second one"),
     ("takes_a_command", "replaces the command 'run'"),
 ]

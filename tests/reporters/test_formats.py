@@ -129,3 +129,19 @@ def test_control_characters_never_pass(render: object, rows: Rows) -> None:
 
     assert "red" in text
     assert not {"\x1b", "\u202e", "\x07"} & set(text)
+
+
+def test_a_name_in_brackets_is_no_option_of_tex(rows: Rows) -> None:
+    """A row that begins with a bracket would be read as the room after the last one."""
+    drawn = to_latex(build(rows({"auroc": 0.5}, classifier="[mine]")), View())
+
+    assert "\n{}[mine] & org/guard & greedy & 0.500 & 8 & 0 \\\\\n" in drawn
+
+
+def test_gaps_too_small_for_decimals_are_powers_of_ten(rows: Rows) -> None:
+    """A gap of 2e-07 is not 0, and 0 stays 0; other metrics keep their decimals."""
+    values = {"gap_mean": 2.1e-07, "gap_p95": 0.0}
+    drawn = to_markdown(build(rows(values)), View())
+
+    assert "| 2e-07 | 0.000 |" in drawn
+    assert "| 0.000 | 8 |" in to_markdown(build(rows({"fpr": 0.0004})), View())

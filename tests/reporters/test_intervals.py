@@ -123,3 +123,13 @@ def test_the_option(
     assert 0 == done.exit_code, done.output
     assert "[0.710 0.840]" in done.output
     assert "~" not in done.output
+
+
+def test_a_number_outside_its_interval_is_explained(rows: Rows) -> None:
+    """An ECE of .044 with an interval to .041 looks like a mistake, and is none."""
+    ends = {"ci_low": 0.003, "ci_high": 0.041, "ci_method": "basic, 500 groups"}
+    beside = build(rows({"ece": 0.044}, **ends), ci=True)
+    within = build(rows({"ece": 0.02}, **ends), ci=True)
+
+    assert "may lie outside its interval" in " ".join(beside.footnotes)
+    assert "outside" not in " ".join(within.footnotes)

@@ -190,3 +190,10 @@ def test_the_longest_name_shrinks_first() -> None:
     """Room is taken from the widest column, and none goes below 14 cells."""
     assert [10, 20] == share([10, 33], 30)
     assert [14, 14] == share([20, 33], 10)
+
+
+def test_one_sample_is_in_the_singular(rows: Rows) -> None:
+    """Sections count samples as people do."""
+    table = build(rows({"accuracy": 1.0}, n=1, n_pos=0))
+
+    assert "set:test (prompt_harm): 1 sample, 0 positive" in render(table, View())

@@ -140,6 +140,31 @@ def test_old_predictions_without_groups(write: Write, scores: Scores) -> None:
     assert "fewer than 5 groups" == found.lines[0].difference.method
 
 
+def test_a_difference_that_no_draw_changes(write: Write) -> None:
+    """A flags nothing, B everything: both rates differ, and both lines say so."""
+    y = np.arange(40) < 15
+    write("one", "guard/weak", y, np.zeros(40))
+    write("one", "guard/strong", y, np.ones(40))
+    found = lines(compared("recall", "fpr"))
+
+    assert (2 / 2**15, 2 / 2**25) == pytest.approx((found["recall"].p, found["fpr"].p))
+    assert ("b", "a") == (found["recall"].better, found["fpr"].better)
+    assert "exact sign flips" == found["recall"].test
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "the file is empty"), ("7\n", "no predictions"), ("{\n", "no predictions")],
+)
+def test_a_file_without_predictions(write: Write, text: str, problem: str) -> None:
+    """What was emptied or is no object is named with its file, in one line."""
+    write("one", "guard/weak", [True], [0.9]).write_text(text)
+    write("one", "guard/strong", [True], [0.9])
+
+    with pytest.raises(DataError, match=rf"weak.jsonl: .*{problem}"):
+        compared()
+
+
 def test_a_file_of_something_else(write: Write) -> None:
     """A line without the fields of a prediction is named with its file."""
     write("one", "guard/weak", [True], [0.9]).write_text('{"id": 1}\n')

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safebench.errors import SafebenchError
+from safebench.reporters.build import build
 from safebench.results import merge_rows, resolve_runs
 from safebench.testing.result_rows import result_row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROW = result_row(run="one")
-TWO = result_row(run="two")
+ROW = result_row(run="keyword-one")
+TWO = result_row(run="keyword-two")
 
 
 @pytest.fixture
@@ -71,3 +73,23 @@ def test_an_unfinished_run_says_how_to_finish_it(root: Path) -> None:
     """A run folder without results is not the same as a missing one."""
     with pytest.raises(SafebenchError, match="the run has not finished"):
         resolve_runs(["runs/unfinished"])
+
+
+def test_a_run_is_called_as_its_folder_is_now(root: Path) -> None:
+    """A folder that was renamed after its run keeps its rows apart by its new name."""
+    (root / "keyword-two").rename(root / "renamed")
+
+    assert [replace(TWO, run="renamed")] == resolve_runs(["renamed"])
+
+
+def test_two_folders_of_one_name_are_two_runs(root: Path) -> None:
+    """`before/run` and `after/run` are told apart by their paths, and none is lost."""
+    for parent, value in (("before", 0.25), ("after", 0.5)):
+        row = result_row(run="run", value=value)
+        merge_rows(root.parent / parent / "run" / "results.jsonl", [row])
+    rows = resolve_runs(["before/run", "after/run"])
+
+    assert [("before/run", 0.25), ("after/run", 0.5)] == [
+        (row.run, row.value) for row in rows
+    ]
+    assert 2 == len(build(rows).lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,3 +54,16 @@ def test_without_predictions_nothing_is_told(write: Write) -> None:
     costs = [row("best", "seconds"), row("like", "seconds")]
     assert [False, False] == near_best(costs, [Path("runs/one")])
     assert [] == near_best([], [])
+
+
+def test_runs_in_folders_of_one_name_are_not_mixed_up(
+    write: Write, scores: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    """Rows that go by their folder's path are tested on the files below it."""
+    y, _, strong = scores
+    write("before/run", "guard/best", y, strong)
+    write("after/run", "guard/best", y, strong - 0.001 * (np.arange(200) % 3))
+    folders = [Path("runs/before/run"), Path("runs/after/run")]
+    rows = [replace(row("best"), run=str(folder)) for folder in folders]
+
+    assert [False, True] == near_best(rows, folders)

@@ -130,3 +130,26 @@ def test_allowed_failures_are_a_count_or_a_share(
 ) -> None:
     """5% of 200 is 10; 3 is 3."""
     assert allowed == RunConfig(max_failures=text).allowed_failures(samples)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("predictions: parquett", "predictions: 'parquett'.*'parquet'"),
+        ("on_bad_row: skipp", "on_bad_row: 'skipp'.*'skip'"),
+    ],
+)
+def test_a_word_outside_a_choice_is_refused(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    """A misspelt value of a file does not mean "none" or the default in silence."""
+    with pytest.raises(OptionError, match=problem):
+        load(tmp_path, text)
+
+
+def test_label_words_of_a_flag_join_those_of_the_file(tmp_path: Path) -> None:
+    """As with `set`: the flag adds a word, and wins over the same one."""
+    text = "label_map: {bad: unsafe, odd: safe}"
+    config = load(tmp_path, text, label_map={"odd": "unsafe"})
+
+    assert {"bad": "unsafe", "odd": "unsafe"} == config.label_map

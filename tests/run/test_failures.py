@@ -76,3 +76,16 @@ def test_a_failed_sample_keeps_its_line_and_its_raw_text(site: Any) -> None:
     assert 12 == len(lines)
     assert ["!!~~"] * 3 == [line["raw"] for line in failed]
     assert [(None, None)] * 3 == [(f["score"], f["decision"]) for f in failed]
+
+
+def test_where_every_sample_fails_every_decision_is_wrong(site: Any) -> None:
+    """As with all but one: accuracy 0, no positive found, all negatives flagged."""
+    result, values, lines = run(site, "--set", "every=1")
+
+    assert 1 == result.returncode
+    assert (0.0, 0.0, 1.0) == tuple(
+        values[name]["value"] for name in ("accuracy", "recall", "fpr")
+    )
+    assert (None, 0) == (values["auroc"]["value"], values["auroc"]["n_scored"])
+    assert "no sample has a score" == values["auroc"]["note"]
+    assert {None} == {line["score"] for line in lines}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safebench.errors import IncompatibleError, OptionError
+from safebench.plan import told
 from safebench.plugins import Plugins
 from safebench.run.config import RunConfig
 from safebench.run.grid import Grid, build_grid
@@ -106,6 +107,16 @@ def test_all_means_every_strategy_that_the_default_record_serves(
     assert {"greedy", "marginal_any"} <= set(by_label["llamaguard"])
     assert ["score"] == by_label["keyword"]
     assert "keyword x greedy: greedy needs VerdictTree" in map(str, found.skipped)
+
+
+def test_what_is_skipped_is_called_as_the_user_called_it(plugins: Plugins) -> None:
+    """Labels, not names: two strategies of one name would read the same."""
+    found = grid(plugins, ["words=keyword", "llamaguard"], ["greedy", "two=greedy"])
+
+    assert ["words x greedy: greedy needs VerdictTree"] == list(
+        map(str, found.skipped[:1])
+    )
+    assert ["words x greedy, two: each needs VerdictTree"] == told(found.skipped)
 
 
 def test_an_option_may_put_another_strategy_in_the_place(plugins: Plugins) -> None:

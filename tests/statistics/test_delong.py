@@ -74,3 +74,29 @@ def test_one_class_is_refused() -> None:
     """Without negatives there is no area."""
     with pytest.raises(ValueError, match="both classes"):
         delong(np.array([True, True]), np.array([1.0, 2.0]))
+
+
+def test_one_sample_of_a_class_tells_no_spread() -> None:
+    """One positive among 50 negatives: a value, and neither interval nor p-value."""
+    y = np.arange(51) == 0
+    score = np.r_[0.9, np.linspace(0, 1, 50)]
+    found = delong(y, score)
+
+    assert (None, None, 0.0) == (found.low, found.high, found.se)
+    assert delong(y, score, -score).p is None
+
+
+def test_rounding_is_no_spread() -> None:
+    """Each positive passes one of three negatives: thirds that differ by rounding."""
+    y = np.array([True, False] * 3)
+    before, after = np.arange(6.0), np.array([1.0, 0.0, 3.0, 2.0, 5.0, 4.0])
+    found = delong(y, before, after)
+
+    assert 1 / 3 == pytest.approx(found.value)
+    assert (None, None, 0.0) == (found.p, found.low, found.se)
+
+
+def test_a_missing_score_is_refused() -> None:
+    """NaN has no rank; it is not ranked in silence."""
+    with pytest.raises(ValueError, match="NaN"):
+        delong(np.array([True, False, True]), np.array([0.1, np.nan, 0.3]))

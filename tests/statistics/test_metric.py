@@ -23,6 +23,7 @@ from safebench.statistics import (
 )
 from safebench.statistics.draws import draw
 from safebench.statistics.measure import evaluate, measure, table
+from safebench.statistics.spread import interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,3 +313,66 @@ def test_a_missing_column_is_named() -> None:
 def test_many_groups_need_fewer_draws(groups: int, draws: int) -> None:
     """2,000 draws, fewer from 2,000 groups on, never fewer than 500."""
     assert draws == affordable(groups)
+
+
+def test_a_difference_in_every_group_is_tested_by_flipping_signs() -> None:
+    """A flags nothing, b all: recall differs by 1 in 8 of 8 groups, p 2 / 2^8."""
+    y = np.arange(60) < 16
+    groups = np.arange(60) // 2
+    nothing, everything = np.zeros(60, bool), np.ones(60, bool)
+    found = paired_difference("recall", y, nothing, everything, groups)
+
+    assert (1.0, None, None) == (found.value, found.low, found.high)
+    assert 2 / 2**8 == pytest.approx(found.p)
+    assert paired_difference("auroc", y, ~y * 1.0, y * 1.0, groups).p is None
+
+
+def test_ends_keep_their_order_beyond_the_pole_of_bca() -> None:
+    """One group with all influence and a value above every draw: ends at the draws."""
+    draws, left_out = np.linspace(0, 1, 4000), np.r_[-1.0, np.zeros(500)]
+    values = np.concatenate([[1.5], draws, left_out])
+    found = interval(values, 4000, 30, level=0.9999)
+
+    assert 0 <= found.low <= found.high == 1  # type: ignore[operator]
+
+
+def test_draws_do_not_depend_on_how_many_are_made_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory is bounded by making few draws together; the draws are the same."""
+    whole = draw(None, 500, draws=70, seed=3).weights
+    monkeypatch.setattr("safebench.statistics.draws.AT_ONCE", 1600)
+
+    assert np.array_equal(whole, draw(None, 500, draws=70, seed=3).weights)
+
+
+def test_a_clear_difference_has_a_p_beyond_the_draws() -> None:
+    """300 draws cannot tell p below 1/150; the t-test of groups can, and so does this.
+
+    Else 20 tests of anything would find nothing, after Holm's adjustment.
+    """
+    rng = np.random.default_rng(4)
+    groups = np.arange(1200) // 3
+    y = rng.random(1200) < 0.5
+    wrong = rng.random((2, 1200)) < np.array([[0.30], [0.21]])
+    found = paired_difference(
+        "accuracy", y, y ^ wrong[0], y ^ wrong[1], groups, draws=300
+    )
+
+    gains = (wrong[0].astype(int) - wrong[1]).reshape(400, 3).mean(axis=1)
+    expected = stats.ttest_1samp(gains, 0).pvalue
+    assert 1e-7 < expected < 1e-4
+    assert np.log10(expected) == pytest.approx(np.log10(found.p), abs=0.7)
+
+
+def test_few_groups_are_not_surer_than_a_t_test() -> None:
+    """Six groups that all differ: no draw is at zero, and p is that of a t-test."""
+    gains = np.array([1, 2, 4, 1, 3, 2]) / 10
+    right = np.arange(60) % 10 < np.repeat(10 * gains, 10)
+    y, groups = np.ones(60, bool), np.arange(60) // 10
+    found = paired_difference(
+        "accuracy", y, np.zeros(60, bool), right, groups, draws=4000
+    )
+
+    expected = stats.ttest_1samp(gains, 0).pvalue
+    assert expected == pytest.approx(found.p, rel=0.15)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,8 +86,8 @@ def _read_kind(kind: type[Evidence], stored: Any, meta: dict[str, Any]) -> Evide
 
 
 def _columns(traces: Sequence[Trace]) -> dict[str, list[Any]]:
-    rows = [asdict(trace) for trace in traces]
-    return {f.name: [row[f.name] for row in rows] for f in fields(Trace)}
+    names = [f.name for f in fields(Trace)]
+    return {name: [getattr(trace, name) for trace in traces] for name in names}
 
 
 def _rows(columns: dict[str, list[Any]], size: int) -> list[Trace]:

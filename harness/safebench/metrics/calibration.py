@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .outcome import Array, Outcome
 
 SIMULATED = 400  # sets of labels, less where there are many samples
-ENTRIES = 2_000_000
+FEWEST = 50
+ENTRIES = 2_000_000  # of sets times samples; at most so many are in memory at once
 
 
 def ece(outcome: Outcome) -> Value:
@@ -59,10 +60,13 @@ def chance(y: Array, p: Array, edges: Array) -> tuple[float, float]:
     place = np.searchsorted(edges[1:-1], p)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-    sets = int(np.clip(ENTRIES // len(y), 50, SIMULATED))
-    drawn = np.random.default_rng(0).random((sets, len(p))) < p[order]
-    gaps = np.add.reduceat(drawn - p[order], starts, axis=1)
-    errors = np.abs(gaps).sum(axis=1) / len(p)
+    sets = int(np.clip(ENTRIES // len(y), FEWEST, SIMULATED))
+    rng, step = np.random.default_rng(0), max(1, ENTRIES // len(y))
+    errors = np.empty(sets)
+    for first in range(0, sets, step):
+        drawn = rng.random((min(step, sets - first), len(p))) < p[order]
+        gaps = np.add.reduceat(drawn - p[order], starts, axis=1)
+        errors[first : first + step] = np.abs(gaps).sum(axis=1) / len(p)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
 
 

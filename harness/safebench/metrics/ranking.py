@@ -27,7 +27,7 @@ def auroc(outcome: Outcome) -> Value:
     if missing:
         return missing
     y = outcome.y[kept]
-    note = TWO_VALUED if np.unique(score).size == 2 else ""  # noqa: PLR2004
+    note = TWO_VALUED if np.unique(score).size == 2 < len(score) else ""  # noqa: PLR2004
     value = _area(y, score)
     if outcome.lower is None or outcome.upper is None:
         return Value(value, note, n_scored=len(score))

@@ -73,6 +73,11 @@ def _intervals(lines: Sequence[Line], columns: Columns) -> Iterator[str]:
             "brackets: 95 % intervals that draw groups of samples as wholes; lines "
             "share their samples, so `safebench compare A B` tests a difference"
         )
+    if any(_outside(cell) for cell in cells):
+        yield (
+            "a number may lie outside its interval: chance alone makes errors of "
+            "calibration too large, and the interval allows for that"
+        )
     for reason in dict.fromkeys(cell.ci_method for cell in cells if _without(cell)):
         yield f"no interval: {(reason or '').removeprefix('none: ')}"
     if any(cell.near_best for cell in cells):
@@ -80,6 +85,12 @@ def _intervals(lines: Sequence[Line], columns: Columns) -> Iterator[str]:
             f"{NEAR} not shown to differ from the best {columns.sort} of its dataset "
             "(paired bootstrap, Holm); this does not make them equal"
         )
+
+
+def _outside(cell: Cell) -> bool:
+    if cell.value is None or cell.ci_low is None or cell.ci_high is None:
+        return False
+    return not cell.ci_low <= cell.value <= cell.ci_high
 
 
 def _without(cell: Cell) -> bool:

@@ -64,4 +64,6 @@ def _number(cell: Cell, metric: str, view: View, *, ci: bool) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return rf"{' & '.join(cells)} \\"
+    text = " & ".join(cells)
+    guard = "{}" if text.startswith("[") else ""  # else an option of the row before
+    return rf"{guard}{text} \\"

@@ -84,7 +84,7 @@ def _title(name: str, lines: Sequence[Line]) -> str:
     if len(sizes) > 1:
         return name
     ((n, positive),) = sizes
-    return f"{name}: {n} samples" + (
+    return f"{name}: {n} {'sample' if n == 1 else 'samples'}" + (
         "" if positive is None else f", {positive} positive"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from safebench.statistics import (
     metric_intervals,
     shared_draws,
 )
+from safebench.statistics.metric import FLIPS
 
 from .stored import read_columns
 
@@ -89,7 +91,10 @@ def compare(
 
     Raises DataError where two files contradict each other or share no sample.
     """
-    found = [_compared(a, b, metrics, draws, seed) for a, b in pairs]
+    read = lru_cache(maxsize=2)(read_columns)  # one side is often the same in all
+    found = [
+        _compared((a, read(a)), (b, read(b)), metrics, draws, seed) for a, b in pairs
+    ]
     adjusted = iter(holm([line.p for each in found for line in each.lines]))
     return [
         replace(
@@ -114,9 +119,13 @@ def _judged(line: Line, adjusted: float | None, higher: bool | None) -> Line:
 
 
 def _compared(
-    a: Stored, b: Stored, metrics: Sequence[str], draws: int | None, seed: int
+    left: tuple[Stored, Columns],
+    right: tuple[Stored, Columns],
+    metrics: Sequence[str],
+    draws: int | None,
+    seed: int,
 ) -> Comparison:
-    first, second = read_columns(a), read_columns(b)
+    (a, first), (b, second) = left, right
     one, other, left_out = _aligned(first, second)
     if not one.ids:
         raise DataError(f"{a.path} and {b.path} share no sample")
@@ -197,7 +206,8 @@ def _line(name: str, a: Columns, b: Columns, shared: Draws) -> Line:
         for column in (first, second)
     ]
     difference = metric_difference(name, a.y, first, second, shared)
-    p, test = difference.p, "paired bootstrap"
+    flipped = difference.method == FLIPS
+    p, test = difference.p, "exact sign flips" if flipped else "paired bootstrap"
     if shared.groups == len(a.ids):  # independent samples
         p, test = _exact(name, a.y, first, second) or (p, test)
     return Line(

@@ -16,9 +16,12 @@ class Row:
 
     `n` counts samples with a known label, `n_scored` those that the value rests on.
     `bound_low`, `bound_high` are what bounded scores leave open, `ci_low`, `ci_high`
-    the sampling interval. `prevalence` None: as in the data. `threshold_from` is
-    ``fixed``, ``calibration`` or ``test (seed)``. `seconds` is the time of the forward
-    passes. `policy` is the classifier's, `policy_map` how gold labels were projected.
+    the sampling interval. `threshold_from` is ``fixed``, ``calibration`` or
+    ``test (seed)``: a row that saw the test labels is never ranked. `seconds` is the
+    time of the forward passes. `policy` is the classifier's, `policy_map` how gold
+    labels were projected. `calibrator`, `slice`, `category` and `prevalence` (None: as
+    in the data) are for rows about a calibrated score or a part of the samples, which
+    `safebench run` does not write.
     """
 
     schema: int = SCHEMA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,24 @@ def resolve_runs(paths: Sequence[str | Path], root: Path = RUNS) -> list[Row]:
             f"no finished run in {str(root)!r}: `safebench run` makes one, "
             "or name a run folder"
         )
-    return [row for file in files for row in read_rows(file)]
+    names = run_names([file.parent for file in files])
+    return [
+        replace(row, run=name) if file.name == FILE_NAME else row
+        for file, name in zip(files, names, strict=True)
+        for row in read_rows(file)
+    ]
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Return what tables call these run folders: their names, told apart by paths.
+
+    A folder may have been renamed or copied since its rows were written.
+    """
+    names = [folder.resolve().name for folder in folders]
+    return [
+        name if names.count(name) == 1 else folder.as_posix()
+        for name, folder in zip(names, folders, strict=True)
+    ]
 
 
 def results_files(paths: Sequence[str | Path], root: Path = RUNS) -> list[Path]:

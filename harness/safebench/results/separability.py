@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from safebench.errors import SafebenchError
 
 from .comparison import ALPHA, compare
+from .runs import run_names
 from .stored import FOLDER, Stored, stored_predictions
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ def near_best(rows: Sequence[Row], folders: Sequence[Path]) -> list[bool]:
     """
     from safebench.statistics import MEASURES
 
-    found = [_stored(row, folders) for row in rows]
     tied = [False] * len(rows)
-    if not rows or rows[0].metric not in MEASURES or found[0] is None:
+    if not rows or rows[0].metric not in MEASURES:
         return tied
+    there = _predictions(folders)
+    found = [there.get((row.run, *_names(row))) for row in rows]
     metric, best = rows[0].metric, found[0]
+    if best is None:
+        return tied
     others = [
         (place, other)
         for place, other in enumerate(found)
@@ -48,22 +52,19 @@ def near_best(rows: Sequence[Row], folders: Sequence[Path]) -> list[bool]:
     return tied
 
 
-def _stored(row: Row, folders: Sequence[Path]) -> Stored | None:
-    """Return the predictions that a row rests on, if they are there."""
-    parts = (row.classifier, _joined(row), row.strategy)
+def _predictions(folders: Sequence[Path]) -> dict[tuple[str, ...], Stored]:
+    """Return the stored files of runs by run, classifier, dataset and strategy."""
+    return {
+        (run, each.classifier, each.dataset, each.strategy): each
+        for run, folder in zip(run_names(folders), folders, strict=True)
+        if any((folder / FOLDER).glob("*/*/*"))
+        for each in stored_predictions(folder)
+    }
+
+
+def _names(row: Row) -> tuple[str, str, str]:
+    """Return how the path of a row's predictions spells what it is about."""
+    dataset = ".".join(filter(None, (row.dataset, row.config, row.split)))
+    parts = (row.classifier, dataset, row.strategy)
     classifier, dataset, strategy = (part.replace("/", "_") for part in parts)
-    for folder in folders:
-        if folder.name != row.run or not (folder / FOLDER).is_dir():
-            continue
-        for each in stored_predictions(folder):
-            if (each.classifier, each.dataset, each.strategy) == (
-                classifier,
-                dataset,
-                strategy,
-            ):
-                return each
-    return None
-
-
-def _joined(row: Row) -> str:
-    return ".".join(filter(None, (row.dataset, row.config, row.split)))
+    return classifier, dataset, strategy

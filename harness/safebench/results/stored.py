@@ -76,11 +76,15 @@ def read_columns(stored: Stored) -> Columns:
     lines = _lines(stored.path)
     try:
         return _columns(lines)
-    except (KeyError, IndexError) as error:
+    except KeyError as error:
         raise DataError(f"{stored.path}: no predictions: lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{stored.path}: no predictions: {error}") from None
 
 
 def _columns(lines: list[dict[str, Any]]) -> Columns:
+    if not lines:
+        raise ValueError("the file is empty")
     first = lines[0]
     kept = [
         line for line in lines if line["part"] == "test" and line["label"] is not None

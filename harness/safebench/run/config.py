@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from safebench.errors import OptionError, nearest
+from safebench.options import convert
+from safebench.yaml_file import read_mapping
 
 from .terms import Term, parse_term, term_from_yaml
 
@@ -19,6 +21,8 @@ PLURALS = {
 }
 SHORT_SETS = ("device", "dtype", "adapter")
 ALL = "all"
+MAPPINGS = ("set", "label_map")
+CHOICES = ("on_bad_row", "predictions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class RunConfig:
     label_map: dict[str, str] = field(default_factory=dict)
     data_root: str | None = None
     out: str | None = None
-    predictions: str = "jsonl"
+    predictions: Literal["jsonl", "parquet", "none"] = "jsonl"
     shard_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +62,9 @@ class RunConfig:
             raise OptionError(f"limit: at least 1, got {self.limit}")
         if self.shard_size is not None and self.shard_size < 1:
             raise OptionError(f"shard_size: at least 1, got {self.shard_size}")
+        hints = get_type_hints(RunConfig)
+        for name in CHOICES:
+            convert(getattr(self, name), hints[name], name)
         self.allowed_failures(1)
 
     def allowed_failures(self, samples: int) -> float:
@@ -82,8 +89,9 @@ def load_config(path: Path | None, flags: dict[str, Any]) -> RunConfig:
     if "strategies" in given:
         given["strategies"] = _keep_parameters(given["strategies"], stored)
     merged = stored | given
-    if "set" in stored and "set" in given:
-        merged["set"] = stored["set"] | given["set"]
+    for name in MAPPINGS:
+        if name in given:
+            merged[name] = stored.get(name, {}) | given[name]
     return RunConfig(**merged)
 
 
@@ -99,29 +107,8 @@ def _keep_parameters(asked: tuple[Term, ...], stored: dict[str, Any]) -> Any:
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        names = (
-            [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        )
-        raise OptionError(f"no configuration file {path}{nearest(path.name, names)}")
-    try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise OptionError(f"{path} is no YAML: {problem}") from None
-    if stored is None:
-        stored = {}
-    if not isinstance(stored, dict):
-        raise OptionError(
-            f"{path}: expected keys and values, got {type(stored).__name__}"
-        )
-    return {PLURALS.get(k, k): _value(path, k, v) for k, v in _texts(stored)}
-
-
-def _texts(stored: dict[Any, Any]) -> list[tuple[str, Any]]:
-    return [(str(key), value) for key, value in stored.items()]
+    stored = {k.replace("-", "_"): v for k, v in read_mapping(path).items()}
+    return {PLURALS.get(k, k): _value(path, k, v) for k, v in stored.items()}
 
 
 def _value(path: Path, key: str, value: Any) -> Any:
@@ -137,7 +124,7 @@ def _value(path: Path, key: str, value: Any) -> Any:
         return _terms(path, name, value)
     if name == "datasets":
         return tuple(str(v) for v in (value if isinstance(value, list) else [value]))
-    if name in ("models", "set", "label_map"):
+    if name in ("models", *MAPPINGS):
         return _mapping(path, name, value)
     wanted = {
         "limit": int,

@@ -85,7 +85,8 @@ def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
     strategies, readers = with_variants(strategies, plugins)
     _refuse_twins("classifier", terms)
     _refuse_twins("strategy", strategies)
-    skipped = plan.check_pairs(specs, readers, plugins)
+    labels = [t.label for t in terms], [t.label for t in strategies]
+    skipped = plan.check_pairs(specs, readers, plugins, labels)
     sets = SetOptions(config, terms, specs, strategies, readers)
     chosen = [
         _choose(sets.over(term), spec, sets, strategies, readers, config, plugins)

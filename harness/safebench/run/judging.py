@@ -66,7 +66,7 @@ def judge(
         _check(strategy.label, found, len(good))
         judgements = _spread(found, good, errors)
     else:
-        judgements = Judgements(size=len(errors), errors=errors)
+        judgements = _nothing(spec.emits, errors)
     failed = np.array([error is not None for error in judgements.errors], dtype=bool)
     decision = judgements.decision
     if decision is None:
@@ -81,6 +81,17 @@ def judge(
         threshold=strategy.threshold,
         failed=failed,
         only_at=evidenced.bundle.decisions_only_at,
+    )
+
+
+def _nothing(emits: frozenset[str], errors: list[str | None]) -> Judgements:
+    """Return the judgements where every sample failed: columns without a number."""
+    nothing = np.full(len(errors), np.nan)
+    return Judgements(
+        size=len(errors),
+        score=nothing if "score" in emits else None,
+        uncertainty=nothing if "uncertainty" in emits else None,
+        errors=errors,
     )
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.differences import differences
 from safebench.errors import RunFolderError
 from safebench.files import write_json
 
@@ -80,22 +81,12 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> None:
             f"{path} cannot be read; name another folder with --out"
         ) from None
     wanted = json.loads(json.dumps(identity, default=str))
-    differing = list(_differences(stored, wanted, ""))
+    differing = list(differences(stored, wanted))
     if differing:
         lines = "\n  ".join(differing[:5])
         raise RunFolderError(
             f"{folder} holds another run; name another folder with --out\n  {lines}"
         )
-
-
-def _differences(stored: Any, wanted: Any, where: str) -> Iterator[str]:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            yield from _differences(
-                stored.get(key), wanted.get(key), f"{where}.{key}" if where else key
-            )
-    elif stored != wanted:
-        yield f"{where}: {stored!r} there, {wanted!r} asked for"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from safebench.results import Row
 
     from .config import RunConfig
-    from .grid import ChosenClassifier
+    from .grid import ChosenClassifier, ChosenStrategy
     from .recorder import Evidenced
 
 
@@ -130,40 +130,56 @@ class Runner:
     def _judge_all(
         self, chosen: ChosenClassifier, part: Part, evidenced: Evidenced, report: Report
     ) -> None:
+        """Read a dataset's evidence by each strategy; write all rows at the end."""
         from safebench.results import merge_rows
 
         policy = _policy(chosen)
-        for strategy in chosen.strategies:
-            own = evidenced.read_by(chosen.spec, strategy)
-            strategy = tuned(strategy, part, own, policy)  # noqa: PLW2901 - the same one
-            judged = judge(strategy, part.dataset, own, policy)
-            scored = score(strategy, part.dataset, judged, part.calibration, policy)
-            lines = prediction_lines(
-                chosen,
-                strategy,
-                part.dataset,
-                judged,
-                own.traces,
-                part.calibration,
-            )
-            path = prediction_path(
-                self.folder, chosen.label, part.dataset, strategy.label
-            )
-            write_predictions(path, lines, self.config.predictions)
-            rows = rows_of(
-                self.folder.name,
-                chosen,
-                strategy,
-                part,
-                own,
-                judged,
-                scored,
-                self.plugins,
-            )
+        rows: list[Row] = []
+        try:
+            for strategy in chosen.strategies:
+                own = evidenced.read_by(chosen.spec, strategy)
+                read = tuned(strategy, part, own, policy)
+                try:
+                    rows += self._judge(chosen, read, part, own, policy, report)
+                except IncompatibleError as error:  # others may read this model
+                    if len(chosen.strategies) == 1:
+                        raise
+                    note = f"skipped {chosen.label} x {strategy.label}: {error}"
+                    report.notes += [note] if note not in report.notes else []
+        finally:  # what is known is kept, also if the next strategy fails
             merge_rows(self.folder / "results.jsonl", rows)
             report.rows += rows
-            report.notes += [n for n in strategy.notes if n not in report.notes]
-            self._count_failures(chosen, strategy.label, part, judged, report)
+
+    def _judge(
+        self,
+        chosen: ChosenClassifier,
+        strategy: ChosenStrategy,
+        part: Part,
+        evidenced: Evidenced,
+        policy: Policy | None,
+        report: Report,
+    ) -> list[Row]:
+        """Judge by one strategy, write the predictions and return the rows."""
+        dataset = part.dataset
+        judged = judge(strategy, dataset, evidenced, policy)
+        scored = score(strategy, dataset, judged, part.calibration, policy)
+        lines = prediction_lines(
+            chosen, strategy, dataset, judged, evidenced.traces, part.calibration
+        )
+        path = prediction_path(self.folder, chosen.label, dataset, strategy.label)
+        write_predictions(path, lines, self.config.predictions)
+        report.notes += [n for n in strategy.notes if n not in report.notes]
+        self._count_failures(chosen, strategy.label, part, judged, report)
+        return rows_of(
+            self.folder.name,
+            chosen,
+            strategy,
+            part,
+            evidenced,
+            judged,
+            scored,
+            self.plugins,
+        )
 
     def _count_failures(
         self,
@@ -197,7 +213,8 @@ class Runner:
         counted = ", ".join(f"{n} {what}" for what, n in dataset.counts.items() if n)
         self.say(
             f"{chosen.label} [{chosen.model}] on {dataset.label}: "
-            f"{len(dataset)} samples, {len(dataset) - held} test, {held} calibration"
+            f"{len(dataset)} {'sample' if len(dataset) == 1 else 'samples'}, "
+            f"{len(dataset) - held} test, {held} calibration"
             + (f" ({counted})" if counted else "")
         )
 

@@ -40,38 +40,25 @@ def rows_of(
     """Return one row a metric, about the test part."""
     from safebench.metrics.intervals import intervals  # loads scipy, which takes time
 
-    dataset, outcome = part.dataset, scored.outcome
+    outcome = scored.outcome
     traces = [evidenced.traces[i] for i in scored.rows]
-    shared: dict[str, Any] = {
+    shared = {
         "run": run,
-        "classifier": classifier.label,
-        "model": classifier.model,
-        "revision": classifier.identity.get("revision"),
-        "strategy": strategy.label,
-        "params": strategy.params,
-        "dataset": dataset.name,
-        "config": dataset.config,
-        "split": dataset.split,
-        "part": "test",
-        "task": dataset.task,
-        "policy": classifier.policy,
+        **_combination(classifier, strategy, part),
         "policy_map": scored.policy_map,
         "n": outcome.n,
         "n_pos": int(outcome.y.sum()),
         "n_neg": int((~outcome.y).sum()),
         "n_failed": int(outcome.failed.sum()),
         "threshold": judged.threshold,
-        "threshold_from": strategy.spec.threshold_from,
         "evidence_key": evidenced.key,
-        "data_hash": dataset.data_hash,
-        "split_hash": split_hash(part.calibration),
-        "contaminated": contaminated(classifier, dataset.contaminates),
         "versions": versions(),
         "commit": commit(),
         "peak_memory_mib": evidenced.peak_memory_mib,
         **_cost(traces, evidenced.facts),
     }
     sampled = intervals(outcome)
+    judged_samples = outcome.n - int(outcome.failed.sum())
     return [
         Row(
             **shared,
@@ -81,15 +68,35 @@ def rows_of(
             bound_low=value.bound_low,
             bound_high=value.bound_high,
             higher_is_better=spec.higher_is_better,
-            n_scored=(
-                value.n_scored
-                if value.n_scored is not None
-                else outcome.n - int(outcome.failed.sum())
-            ),
+            n_scored=judged_samples if value.n_scored is None else value.n_scored,
             note=_note(value, judged),
         )
         for spec, value in compute(outcome, plugins.all(MetricSpec))
     ]
+
+
+def _combination(
+    classifier: ChosenClassifier, strategy: ChosenStrategy, part: Part
+) -> dict[str, Any]:
+    """Return what is measured on what."""
+    dataset = part.dataset
+    return {
+        "classifier": classifier.label,
+        "model": classifier.model,
+        "revision": classifier.identity.get("revision"),
+        "strategy": strategy.label,
+        "params": strategy.params,
+        "threshold_from": strategy.spec.threshold_from,
+        "dataset": dataset.name,
+        "config": dataset.config,
+        "split": dataset.split,
+        "part": "test",
+        "task": dataset.task,
+        "policy": classifier.policy,
+        "data_hash": dataset.data_hash,
+        "split_hash": split_hash(part.calibration),
+        "contaminated": contaminated(classifier, dataset.contaminates),
+    }
 
 
 def _note(value: Value, judged: Judged) -> str:

@@ -21,6 +21,7 @@ BLOCKS = 200  # more groups than this leave the jackknife in blocks
 DRAWS = 2000
 FEWEST = 500  # enough where there are many groups: the spread is nearly normal
 ENTRIES = 4_000_000  # of draws times groups
+AT_ONCE = 2**21  # entries that are drawn together: a few numbers of 8 bytes each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +102,9 @@ def _strata(index: Array, strata: Array | None, count: int) -> list[Array]:
 def _counts(size: int, draws: int, rng: np.random.Generator) -> Array:
     """Return how often each of `size` groups was drawn, (size, draws)."""
     counts = np.zeros((size, draws), dtype=np.int16)
-    for first in range(0, draws, 256):  # keeps the scattered writes in the cache
-        width = min(256, draws - first)
+    step = int(np.clip(AT_ONCE // size, 1, 256))  # 256: writes stay in the cache
+    for first in range(0, draws, step):
+        width = min(step, draws - first)
         drawn = rng.integers(size, size=(width, size))
         flat = (drawn * width + np.arange(width)[:, None]).reshape(-1)
         found = np.bincount(flat, minlength=size * width)

@@ -12,7 +12,8 @@ class Interval:
     `method` names how it was made (``bca``, ``percentile``, ``clopper-pearson``,
     ``delong``, or why there is none), `n_groups` how many independent groups it rests
     on. `p` is the two-sided p-value of the hypothesis that a difference is zero, by
-    the same method; None for what is no difference.
+    the same method (beyond the last draw by a t statistic); None for what is no
+    difference.
     """
 
     value: float | None

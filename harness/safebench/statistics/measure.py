@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Kind = Literal["decision", "loss", "width", "mass", "curve", "risk"]
 
 ENTRIES = 50_000  # of a table's rows times draws at once: what a cache holds
-NARROWEST = 32
+NARROWEST = 8
 
 
 @dataclass(frozen=True, slots=True)

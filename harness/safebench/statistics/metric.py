@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Groups = Sequence[Any] | Array
 
+# shares of samples that both sides have alike
+LINEAR = frozenset({"accuracy", "recall", "fnr", "fpr"})
+FLIPS = "no spread, exact sign flips"
+
 
 def metric_value(name: str, y: Any, x: Any) -> float | None:
     """Return a metric of scores or decisions `x` (n,); None where it is undefined."""
@@ -138,13 +142,17 @@ def paired_difference(
 def metric_difference(
     name: str, y: Any, a: Any, b: Any, shared: Draws, level: float = 0.95
 ) -> Interval:
-    """Return what `paired_difference` does, with draws that others share."""
+    """Return what `paired_difference` does, with draws that others share.
+
+    Where no draw changes the difference of two rates, the p-value is that of flipping
+    the signs of whole groups, and there is no interval.
+    """
     truth, found = np.asarray(y).astype(bool), measure(name)
     (first, has_a), (second, has_b) = _known(a), _known(b)
     kept = has_a & has_b
     tables = [_table(found, truth, x, kept, shared) for x in (first, second)]
     of_a, of_b = (evaluate(each, [found], shared)[0] for each in tables)
-    return interval(
+    got = interval(
         of_b - of_a,
         shared.draws,
         _held(shared, kept),
@@ -152,6 +160,9 @@ def metric_difference(
         level=level,
         difference=True,
     )
+    if got.method == "no spread" and name in LINEAR:
+        return replace(got, method=FLIPS, p=_by_flips(_concerned(found, tables[0])))
+    return got
 
 
 def _of_one_table(
@@ -184,13 +195,26 @@ def _at_the_edge(
     """
     if got.method != "no spread" or not found.share or got.value not in (0.0, 1.0):
         return got
-    concerned = given.matrix[list(found.share)].sum(axis=0) > 0
-    held = int(concerned.sum())
+    held = _concerned(found, given)
     exact = clopper_pearson(int(got.value) * held, held, level)
     if name == "f1" and exact.low is not None and exact.high is not None:
         low, high = (2 * end / (1 + end) for end in (exact.low, exact.high))
         exact = replace(exact, low=low, high=high)
     return replace(exact, n_groups=got.n_groups)
+
+
+def _concerned(found: Measure, given: Table) -> int:
+    """Count the groups with a sample of the kinds that a share is of."""
+    return int((given.matrix[list(found.share)].sum(axis=0) > 0).sum())
+
+
+def _by_flips(groups: int) -> float:
+    """Return the p-value if every group differs alike: all signs equal, by chance.
+
+    Under the hypothesis a and b may change places in each group, and only if all or
+    none do is the difference of two shares of the same samples as large.
+    """
+    return float(2.0 ** (1 - groups))
 
 
 def _table(found: Measure, truth: Array, x: Array, kept: Array, shared: Draws) -> Table:

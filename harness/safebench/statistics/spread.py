@@ -9,10 +9,11 @@ calibration, which every resample overstates as much again as the data do.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 
 from .interval import Interval
 
@@ -61,7 +62,7 @@ def interval(
     ends = [_corrected(ndtri(at), shift, bend) for at in (tail, 1 - tail)]
     low, high = np.quantile(sampled, ndtr(ends)).tolist()
     if difference:
-        p = _p_of_zero(sampled, shift, bend)
+        p = _p_of_zero(sampled, shift, bend, groups)
         return Interval(value, low, high, method, groups, p)
     if method == "basic":  # an error is not below 0
         low, high = max(low, 0.0), max(high, 0.0)
@@ -100,13 +101,28 @@ def _acceleration(left_out: Array) -> float:
 def _corrected(z: float, shift: float, bend: float) -> float:
     """Return the normal quantile of the draws that stands for the quantile z."""
     moved = shift + z
-    return float(shift + moved / (1 - bend * moved))
+    return float(shift + _stretched(moved, 1 - bend * moved))
 
 
-def _p_of_zero(sampled: Array, shift: float, bend: float) -> float:
-    """Return 1 - level of the interval that ends at zero, at least 2 / (draws + 1)."""
+def _stretched(z: float, by: float) -> float:
+    """Divide; where BCa's correction has passed its pole, the quantile is infinite."""
+    return z / by if by > 0 else math.copysign(math.inf, z)
+
+
+def _p_of_zero(sampled: Array, shift: float, bend: float, groups: int) -> float:
+    """Return 1 - level of the interval that ends at zero, at least 2 / (draws + 1).
+
+    Where zero lies beyond every draw they cannot tell how far: there it is the p-value
+    of a t statistic, the mean of the draws over their spread. A floor of 2 / draws
+    times the number of tests would hide any difference from Holm's adjustment.
+    """
+    if sampled.min() > 0 or sampled.max() < 0:
+        freedom = groups - 1
+        # a draw of G groups spreads less than G new groups would
+        spread = float(sampled.std()) * math.sqrt(groups / freedom)
+        return float(2 * stdtr(freedom, -abs(float(sampled.mean())) / spread))
     u = _quantile_of(sampled, 0.0) - shift
-    z = u / (1 + bend * u) - shift
+    z = _stretched(u, 1 + bend * u) - shift
     least = 2 / (len(sampled) + 1)
     return float(np.clip(2 * min(ndtr(z), ndtr(-z)), least, 1.0))
 

@@ -33,7 +33,7 @@ class Table:
     def sums(self, weights: Array) -> Array:
         """Return (kinds, levels, draws) for weights (G, draws)."""
         found = np.asarray(self.matrix @ weights).reshape(*self.shape, -1)
-        return np.cumsum(found, axis=1) if self.running else found
+        return np.add.accumulate(found, axis=1, out=found) if self.running else found
 
 
 def decisions(index: Array, groups: int, y: Array, decision: Array) -> Table:

@@ -12,11 +12,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.differences import differences
 from safebench.errors import ModelError, RunFolderError
 from safebench.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 ARTIFACT = "safebench.json"
 SCHEMA_VERSION = 1
@@ -112,21 +113,12 @@ def open_artifact(
     if identity is None:
         return
     wanted = json.loads(json.dumps(identity, default=str))
-    differing = list(_differences(stored.get("identity"), wanted, ""))
+    differing = list(differences(stored.get("identity"), wanted))
     if differing:
         lines = "\n  ".join(differing[:8])
         raise RunFolderError(
             f"{out} holds another training, --resume cannot go on with it\n  {lines}"
         )
-
-
-def _differences(stored: Any, wanted: Any, where: str) -> Iterator[str]:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            inner = f"{where}.{key}" if where else key
-            yield from _differences(stored.get(key), wanted.get(key), inner)
-    elif stored != wanted:
-        yield f"{where}: {stored!r} there, {wanted!r} asked for"
 
 
 def weights_hash(folder: Path | str, suffixes: tuple[str, ...] = WEIGHTS) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from safebench.errors import OptionError, nearest
 from safebench.options import convert, option_names
+from safebench.yaml_file import read_mapping
 
 from .flags import listed
 from .split import parse_shares
@@ -75,21 +76,7 @@ def load_config(
 
 
 def _from_yaml(spec: TrainerSpec, path: Path, own: list[str]) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        there = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        hint = nearest(path.name, (p.name for p in there))
-        raise OptionError(f"no configuration file {path}{hint}")
-    try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise OptionError(f"{path} is no YAML: {problem}") from None
-    if not isinstance(stored, (dict, type(None))):
-        kind = type(stored).__name__
-        raise OptionError(f"{path}: expected keys and values, got {kind}")
-    found = {str(k).replace("-", "_"): v for k, v in (stored or {}).items()}
+    found = {k.replace("-", "_"): v for k, v in read_mapping(path).items()}
     meant = found.pop("trainer", spec.name)
     if meant != spec.name:
         raise OptionError(f"{path} is for the trainer {meant!r}, not {spec.name!r}")

@@ -72,7 +72,13 @@ def _metavar(hint: Any) -> str:
     return NAMES.get(hint, "TEXT")
 
 
-class _Checked(click.ParamType[Any]):
+if TYPE_CHECKING:
+    _Type = click.ParamType[Any]
+else:  # not generic before click 8.5
+    _Type = click.ParamType
+
+
+class _Checked(_Type):
     """Text that converts to the annotated type; it stays text until all is known."""
 
     name = "text"

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safebench.datasets.pair_rows import COLUMNS
 from safebench.errors import DataError
 from safebench.records import Dataset
 
@@ -72,7 +73,8 @@ def _usable(dataset: Dataset, spec: TrainerSpec, say: Say) -> list[Row]:
     if not whole:
         raise DataError(
             f"{dataset.label} holds no pairs, and {spec.name} learns from pairs of a "
-            f"safer and a less safe response, as in {spec.dataset}"
+            f"safer and a less safe response, as in {spec.dataset}; a file has them in "
+            f"the columns prompt, {', '.join(COLUMNS)}"
         )
     if halves := len(rows) - len(whole):
         say(f"{dataset.label}: {halves} rows are half a pair: left out")

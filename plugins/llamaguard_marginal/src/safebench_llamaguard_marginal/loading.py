@@ -9,7 +9,7 @@ import transformers
 
 from safebench.errors import ModelError
 from safebench.neural.device import choose_threads, pick_device, pick_dtype
-from safebench.neural.loading import one_line, quiet
+from safebench.neural.loading import load_tokenizer, one_line, quiet
 from safebench.policies import load_policy
 
 from .attention import pick_attention, pick_layout
@@ -54,7 +54,7 @@ def load_guard(options: GuardOptions) -> Guard:
     device = pick_device(options.device)
     hint = "; reinstall this plugin" if found.label == EMBEDDED else ""
     with quiet(), one_line(found.label, hint=hint):
-        tokenizer = _load_tokenizer(found.folder, found.label)
+        tokenizer = load_tokenizer(found.folder, found.label)
         network = _load_network(found.folder, found.label, device, options)
     if options.adapter:
         network = _with_adapter(network, options.adapter)
@@ -91,18 +91,6 @@ def end_tokens(network: Any, tokenizer: Any) -> frozenset[int]:
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     ends.update(i for i, token in added.items() if token.content in _ENDINGS)
     return frozenset(ends)
-
-
-def _load_tokenizer(folder: Path, label: str) -> Any:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(
-            f"model {label!r}: its tokenizer has no tokenizer.json form; "
-            "convert it to a fast tokenizer first"
-        )
-    return tokenizer
 
 
 def _load_network(
