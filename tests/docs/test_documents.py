@@ -66,7 +66,9 @@ def commands() -> list[str]:
 @pytest.fixture(scope="module")
 def installed() -> click.Group:
     """Return the command line with the commands of every plugin."""
-    group = NearestGroup(commands=dict(cli.commands))
+    # click keeps the names of a command's help flag from the first time it is asked
+    settings = cli.context_settings
+    group = NearestGroup(commands=dict(cli.commands), context_settings=settings)
     plugins = Plugins()
     plugins.add_commands(group)
     assert not plugins.broken

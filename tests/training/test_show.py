@@ -87,6 +87,19 @@ def test_a_log_gets_lines_now_and_then(
     ] == capsys.readouterr().err.splitlines()
 
 
+def test_before_the_first_step_no_time_left_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No rate is known yet, nor just after going on from a checkpoint."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    bar = Bar("member 1", 40).start(done=10)
+    now += 31
+    bar.move(0)
+
+    assert "member 1: 10/40 steps, starting\n" == capsys.readouterr().err
+
+
 def test_only_the_main_process_shows_progress(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

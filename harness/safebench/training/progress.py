@@ -54,7 +54,8 @@ class Bar:
         now = time.monotonic()
         if now - self.shown >= SECONDS_BETWEEN_LINES and done < self.total:
             self.shown = now
-            self._line(f"about {clock(self.left(now))} left")
+            going = done > self.skipped
+            self._line(f"about {clock(self.left(now))} left" if going else "starting")
 
     def say(self, text: str) -> None:
         """Show a short text behind the bar: the loss, an epoch's F1."""
@@ -71,8 +72,8 @@ class Bar:
         self._line(f"in {clock(time.monotonic() - self.started)}")
 
     def left(self, now: float) -> float:
-        """Return the seconds that the rest will take at the rate so far."""
-        done = max(self.done - self.skipped, 1)
+        """Return the seconds that the rest will take at the rate since the start."""
+        done = self.done - self.skipped
         return (now - self.started) / done * max(self.total - self.done, 0)
 
     def _line(self, rest: str) -> None:
