@@ -104,4 +104,5 @@ def difference_measures(y: Any, p: Floats, part: str) -> list[Measure]:
 
 
 def _span(values: list[float]) -> str:
-    return f"{len(values)} pairs, {min(values):.3f} to {max(values):.3f}"
+    pairs = "1 pair" if len(values) == 1 else f"{len(values)} pairs"
+    return f"{pairs}, {min(values):.3f} to {max(values):.3f}"
