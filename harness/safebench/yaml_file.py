@@ -1,4 +1,4 @@
-"""Options in a YAML file that the user wrote."""
+"""Options in a YAML or JSON file that the user wrote (JSON is YAML)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from .errors import OptionError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
+SUFFIXES = (".yaml", ".yml", ".json")
+
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return the keys and values of a file; an empty one has none.
@@ -18,8 +20,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        there = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        hint = nearest(path.name, (p.name for p in there))
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        hint = nearest(path.name, (p.name for p in there if p.suffix in SUFFIXES))
         raise OptionError(f"no configuration file {path}{hint}")
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))

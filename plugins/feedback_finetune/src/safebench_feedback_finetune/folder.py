@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from safebench.differences import differences
 from safebench.errors import RunFolderError
 from safebench.files import write_json, write_records
 
@@ -129,13 +130,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def differences(stored: Any, wanted: Any, where: str = "") -> Iterator[str]:
-    """Yield what differs between two JSON values, by its place."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            inner = f"{where}.{key}" if where else key
-            yield from differences(stored.get(key), wanted.get(key), inner)
-    elif stored != wanted:
-        yield f"{where}: {stored!r} there, {wanted!r} asked for"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from safebench.errors import OptionError, nearest
 from safebench.options import convert, option_names, option_type
+from safebench.yaml_file import read_mapping
 
 from .seed_config import TAKEN, is_seed_config, translated
 
@@ -32,7 +33,7 @@ def read_settings(path: Path, stage: Stage, stages: Iterable[Stage]) -> Settings
     Null stands for a key that is not given. Raises OptionError for a file that cannot
     be read, for keys that nobody knows, and for values of another type.
     """
-    content = _content(path)
+    content = read_mapping(path)
     own = _hints(stage)
     known = {name for one in stages for name in option_names(one)}
     if is_seed_config(content):
@@ -102,21 +103,3 @@ def _text(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, bool | int | float) else value
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """Return the keys of a YAML or JSON file (JSON is YAML)."""
-    import yaml
-
-    if not path.is_file():
-        folder = path.parent
-        there = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise OptionError(f"no configuration file {path}{nearest(path.name, there)}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise OptionError(f"{path} is no YAML: {problem}") from None
-    if not isinstance(content, dict):
-        raise OptionError(f"{path}: expected keys and values")
-    return content

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.differences import differences
 from safebench.errors import DataError, RunFolderError
 from safebench.files import write_json
 from safebench.run.manifest import locked, versions
@@ -22,7 +23,6 @@ from safebench.training.artifact import ARTIFACT, SCHEMA_VERSION
 
 from .adapters import write_scaled
 from .asked import Asked
-from .folder import differences
 from .gate import fewest_harmful
 from .gating import (
     calibration,

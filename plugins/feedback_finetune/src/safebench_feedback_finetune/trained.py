@@ -7,12 +7,13 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from safebench.differences import differences
 from safebench.errors import DataError, ModelError, RunFolderError
 from safebench.files import write_records
 from safebench.training.artifact import ARTIFACT, load_manifest
 
 from .clusters import folded
-from .folder import KIND, differences
+from .folder import KIND
 from .gate import Candidate, Terms
 from .gating import Promise
 from .parts import PARTS
