@@ -1,4 +1,7 @@
-"""The plugin guide, followed: its files are written, built, installed and run."""
+"""The plugin guide, followed: its files are written, built, installed and run.
+
+So is the guide that version 0.1 published, kept as it was: what people wrote by it runs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+GUIDES = {
+    "today": Path(__file__).parents[2] / "docs" / "plugins.md",
+    "published with 0.1": Path(__file__).parent / "published" / "plugins-0.1.md",
+}
 BLOCK = re.compile(
     r"^(?:Add to )?`([\w/]+\.(?:py|toml))`[^\n]*\n\n```\w+\n(.*?)```",
     re.MULTILINE | re.DOTALL,
@@ -21,23 +27,29 @@ BLOCK = re.compile(
 ENTRY = "[project.entry-points.safebench]\n"
 
 
-def write_package(folder: Path) -> None:
+@pytest.fixture(params=GUIDES)
+def guide(request: pytest.FixtureRequest) -> str:
+    """Return the text of a guide."""
+    return GUIDES[request.param].read_text(encoding="utf-8")
+
+
+def write_package(folder: Path, guide: str) -> None:
     """Write the files that the guide names, in its order; a second block is added."""
     (folder / "my_guard").mkdir(parents=True)
     (folder / "my_guard" / "__init__.py").touch()
-    for name, code in BLOCK.findall(GUIDE):
+    for name, code in BLOCK.findall(guide):
         with (folder / name).open("a", encoding="utf-8") as file:
             file.write(code)
     project, _, entries = (folder / "pyproject.toml").read_text().partition(ENTRY)
-    (more,) = re.findall(rf"```toml\n{re.escape(ENTRY)}(.*?)```", GUIDE, re.DOTALL)
+    (more,) = re.findall(rf"```toml\n{re.escape(ENTRY)}(.*?)```", guide, re.DOTALL)
     assert entries in more
     (folder / "pyproject.toml").write_text(project + ENTRY + more)
 
 
 @pytest.fixture
-def site(install: Callable[..., Any], tmp_path: Path) -> Any:
+def site(install: Callable[..., Any], tmp_path: Path, guide: str) -> Any:
     """Return an environment with the guide's package."""
-    write_package(tmp_path / "guide")
+    write_package(tmp_path / "guide", guide)
     return install(tmp_path / "guide")
 
 
@@ -111,11 +123,11 @@ def test_what_the_trainer_leaves_is_what_the_classifier_reads(site: Any) -> None
     assert "models holds no safebench.json" in wrong.stderr
 
 
-def test_the_columns_of_the_guides_evidence() -> None:
+def test_the_columns_of_the_guides_evidence(guide: str) -> None:
     """Words are cut between samples by the offsets that the guide shows."""
-    section = GUIDE.partition("## A new kind of evidence")[2]
+    section = guide.partition("## A new kind of evidence")[2]
     code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
-    (offsets,) = re.findall(r"offsets=(\{.*?\})", GUIDE)
+    (offsets,) = re.findall(r"offsets=(\{.*?\})", guide)
     scope: dict[str, Any] = {}
     exec(code, scope)
     batch = scope["Lengths"](

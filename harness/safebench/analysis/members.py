@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from safebench.evidence import MemberLogits
-from safebench.evidence.shard import kind_id, read_head
+from safebench.evidence.shard import read_head
 from safebench.evidence.store import EvidenceStore
 from safebench.run.manifest import MANIFEST
 from safebench.specs import ClassifierSpec, fields_by_kind
@@ -76,11 +76,11 @@ def members_of(
 
 def member_kinds(plugins: Plugins) -> dict[str, type[MemberLogits]]:
     """Return the evidence classes with members, by the names that shards use."""
-    found: dict[str, type[MemberLogits]] = {kind_id(MemberLogits): MemberLogits}
+    found: dict[str, type[MemberLogits]] = {MemberLogits.kind_id: MemberLogits}
     for spec in plugins.all(ClassifierSpec):
         for kind in (*fields_by_kind(spec.provides), *fields_by_kind(spec.on_request)):
             if issubclass(kind, MemberLogits):
-                found[kind_id(kind)] = kind
+                found[kind.kind_id] = kind
     return found
 
 

@@ -35,12 +35,19 @@ class Evidence:
     ``offsets[letter]`` (B + 1,) int64 says which rows belong to which sample.
     `OPTIONAL` fields may be missing. `meta` holds JSON values that are the same for
     every sample of a store. `derived_from` names functions ("module:function") that
-    build this class from another one.
+    build this class from another one. `kind_id` is the name that it is stored under:
+    where the class is defined, unless the class says it itself.
     """
 
     SCHEMA: ClassVar[Mapping[str, tuple[str, str]]] = {}
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     derived_from: ClassVar[Mapping[type[Evidence], str]] = {}
+    kind_id: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind_id" not in vars(cls):  # a subclass is another kind than its parent
+            cls.kind_id = f"{cls.__module__}.{cls.__qualname__}"
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ class VerdictTree(Evidence):
     first slot) the verdict that the model then gave.
     """
 
+    # stored so since the first version, wherever the class is defined
+    kind_id = "safebench.evidence.kinds.VerdictTree"
     SCHEMA = {
         "parent": ("i32", "N"),
         "token": ("i32", "N"),
@@ -85,6 +87,7 @@ class GreedyPath(Evidence):
     `meta`: ``labels`` (L policy codes).
     """
 
+    kind_id = "safebench.evidence.kinds.GreedyPath"
     SCHEMA = {
         "token": ("i32", "T"),
         "logp": ("f64", "T"),
@@ -113,6 +116,7 @@ class SeedTree(Evidence):
     ``max_new_tokens``, ``greedy_tokens``.
     """
 
+    kind_id = "safebench.evidence.kinds.SeedTree"
     SCHEMA = {
         "parent": ("i32", "N"),
         "token": ("i32", "N"),
@@ -136,6 +140,7 @@ class Scores(Evidence):
     provider's own decision.
     """
 
+    kind_id = "safebench.evidence.kinds.Scores"
     SCHEMA = {"values": ("f64", "B,L"), "flagged": ("bool", "B")}
     OPTIONAL = frozenset({"flagged"})
 
@@ -147,6 +152,7 @@ class MemberLogits(Evidence):
     ({class: [task, polarity +1 | -1]}), ``members`` (M names).
     """
 
+    kind_id = "safebench.evidence.kinds.MemberLogits"
     SCHEMA = {"logits": ("f32", "W,M,C")}
 
 
@@ -161,5 +167,6 @@ class Cost(Evidence):
     fitted on; bias and temperature are null where the model carries none.
     """
 
+    kind_id = "safebench.evidence.kinds.Cost"
     SCHEMA = {"value": ("f64", "B"), "spread": ("f64", "B")}
     OPTIONAL = frozenset({"spread"})

@@ -21,22 +21,17 @@ if TYPE_CHECKING:
 HEAD = "head"
 
 
-def kind_id(kind: type[Evidence]) -> str:
-    """Return the name under which a kind of evidence is stored."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 def write_shard(path: Path, questions: Sequence[str], recording: Recording) -> None:
     """Write a shard under a temporary name, flush it to disk, then rename it."""
     head = {
         "questions": list(questions),
         "traces": _columns(recording.traces),
         "peak_memory_mib": recording.peak_memory_mib,
-        "kinds": {kind_id(k): batch.meta for k, batch in recording.evidence.items()},
+        "kinds": {k.kind_id: batch.meta for k, batch in recording.evidence.items()},
     }
     arrays = {HEAD: np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)}
     for kind, batch in recording.evidence.items():
-        name = kind_id(kind)
+        name = kind.kind_id
         arrays |= {f"{name}/{field}": array for field, array in batch.arrays.items()}
         arrays |= {f"{name}/@{dim}": rows for dim, rows in batch.offsets.items()}
     partial = path.with_suffix(f".{os.getpid()}.tmp")
@@ -62,7 +57,7 @@ def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         head = json.loads(stored[HEAD].tobytes())
         evidence = {
-            kind: _read_kind(kind, stored, head["kinds"][kind_id(kind)])
+            kind: _read_kind(kind, stored, head["kinds"][kind.kind_id])
             for kind in kinds
         }
     size = len(head["questions"])
@@ -76,7 +71,7 @@ def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
 
 
 def _read_kind(kind: type[Evidence], stored: Any, meta: dict[str, Any]) -> Evidence:
-    prefix = f"{kind_id(kind)}/"
+    prefix = f"{kind.kind_id}/"
     own = {n.removeprefix(prefix): n for n in stored.files if n.startswith(prefix)}
     return kind(
         {field: stored[name] for field, name in own.items() if field[0] != "@"},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from safebench.classifiers.base import Recording
 from safebench.files import write_json
 
-from .shard import kind_id, read_head, read_shard, write_shard
+from .shard import read_head, read_shard, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ class EvidenceStore:
         self.folder = folder
         self.kinds = frozenset(kinds)
         self.places: dict[str, _Place] = {}
-        wanted = {kind_id(kind) for kind in self.kinds}
+        wanted = {kind.kind_id for kind in self.kinds}
         for shard in sorted(folder.glob("[0-9]*.npz")):
             head = read_head(shard)
             if head is not None and wanted <= set(head["kinds"]):

@@ -1,0 +1,158 @@
+"""Run folders of an earlier version are read, resumed and extended unchanged."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import shutil
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from safebench.cli import cli
+from safebench.plugins import Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE = Path(__file__).parent
+_spec = importlib.util.spec_from_file_location("golden", HERE / "golden.py")
+assert _spec
+assert _spec.loader
+golden = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(golden)
+
+# what no two runs share: the machine's time and memory, what is installed
+MEASURED = ("seconds", "samples_per_second", "peak_memory_mib", "versions", "commit")
+CODES = (1, 0)  # in the first run more samples fail than --max-failures allows
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with models and data, and both golden folders beside them."""
+    folder = tmp_path_factory.mktemp("golden")
+    golden.build_models(folder / "models")
+    for name in ("prompts.jsonl", "answers.jsonl"):
+        (folder / name).write_bytes((golden.HERE / name).read_bytes())
+    for name in ("first", "extended"):
+        with tarfile.open(golden.HERE / f"{name}.tar.xz") as archive:
+            archive.extractall(folder / name, filter="data")
+    return folder
+
+
+def run(place: Path, commands: Sequence[list[str]], runs: Path | None) -> Path:
+    """Run commands beside the models, in a copy of the run folders; return them."""
+    shutil.rmtree(place / "runs", ignore_errors=True)
+    if runs:
+        shutil.copytree(runs, place / "runs")
+    plugins = Plugins()
+    plugins.add_commands(cli)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for words, code in zip(commands, CODES, strict=True):
+            result = CliRunner().invoke(cli, words, obj=plugins)
+            assert code == result.exit_code, result.output
+    return place / "runs"
+
+
+def files(runs: Path, pattern: str) -> dict[str, Path]:
+    """Return the files of a kind by their path in the folder of runs."""
+    return {str(p.relative_to(runs)): p for p in sorted(runs.rglob(pattern))}
+
+
+def rows(path: Path, *, timed: bool) -> list[dict[str, Any]]:
+    """Return a results table without what is measured on the machine."""
+    dropped = ("versions", "commit") if timed else MEASURED
+    lines = map(json.loads, path.read_text().splitlines())
+    kept = [row for row in lines if timed or not row["metric"].startswith("latency")]
+    return [{k: v for k, v in row.items() if k not in dropped} for row in kept]
+
+
+def assert_close(expected: Any, value: Any, where: str) -> None:
+    """Compare JSON: numbers nearly equal, since processors round differently."""
+    if isinstance(expected, float) and isinstance(value, float):
+        assert math.isclose(expected, value, rel_tol=1e-3, abs_tol=1e-5), where
+    elif isinstance(expected, dict):
+        assert expected.keys() == value.keys(), where
+        for key in expected:
+            assert_close(expected[key], value[key], f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert len(expected) == len(value), where
+        for i, (one, other) in enumerate(zip(expected, value, strict=True)):
+            assert_close(one, other, f"{where}[{i}]")
+    else:
+        assert expected == value, where
+
+
+def assert_same_lines(expected: Path, runs: Path) -> None:
+    """Compare predictions line by line, numbers nearly."""
+    stored, made = (
+        files(expected, "predictions/**/*.jsonl"),
+        files(runs, "predictions/**/*.jsonl"),
+    )
+    assert stored.keys() == made.keys()
+    for name, path in stored.items():
+        one = [json.loads(line) for line in path.read_text().splitlines()]
+        other = [json.loads(line) for line in made[name].read_text().splitlines()]
+        assert_close(one, other, name)
+
+
+def shards(runs: Path) -> dict[str, dict[str, Any]]:
+    """Return what every shard holds by path: questions, kinds, fields, shapes."""
+    found = {}
+    for name, path in files(runs, "evidence/**/*.npz").items():
+        with np.load(path, allow_pickle=False) as stored:
+            head = json.loads(stored["head"].tobytes())
+            found[name] = {
+                "questions": head["questions"],
+                "kinds": sorted(head["kinds"]),
+                "fields": {
+                    n: str(stored[n].dtype) for n in stored.files if n != "head"
+                },
+            }
+    return found
+
+
+@pytest.mark.parametrize("name", ["first", "extended"])
+def test_a_stored_run_is_judged_again_to_the_same_bytes(place: Path, name: str) -> None:
+    """The same command on a golden folder changes no prediction, row or evidence."""
+    stored = place / name / "runs"
+    commands = golden.FIRST if name == "first" else golden.EXTENDED
+    runs = run(place, commands, stored)
+
+    expected = files(stored, "predictions/**/*.jsonl")
+    made = files(runs, "predictions/**/*.jsonl")
+    assert expected.keys() == made.keys()
+    for path in expected:
+        assert expected[path].read_bytes() == made[path].read_bytes(), path
+    assert files(stored, "*.npz").keys() == files(runs, "*.npz").keys()
+    for path, table in files(stored, "results.jsonl").items():
+        assert rows(table, timed=True) == rows(runs / path, timed=True)
+
+
+def test_a_golden_run_is_extended(place: Path) -> None:
+    """More rows and strategies join a golden folder under the evidence keys it has."""
+    stored = place / "extended" / "runs"
+    runs = run(place, golden.EXTENDED, place / "first" / "runs")
+
+    assert shards(stored) == shards(runs)
+    assert_same_lines(stored, runs)
+    for path, table in files(stored, "results.jsonl").items():
+        expected, made = rows(table, timed=False), rows(runs / path, timed=False)
+        assert_close(expected, made, path)
+
+
+def test_a_fresh_run_stores_what_the_golden_one_stored(place: Path) -> None:
+    """Evidence keys, kinds, fields and predictions are those of the earlier version."""
+    stored = place / "first" / "runs"
+    runs = run(place, golden.FIRST, None)
+
+    assert shards(stored) == shards(runs)
+    assert_same_lines(stored, runs)
+    for path, one in files(stored, "evidence.json").items():
+        assert json.loads(one.read_text()) == json.loads((runs / path).read_text())
