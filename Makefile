@@ -11,7 +11,7 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check format docs wheels clean
+.PHONY: run test quick check format docs wheels clean
 
 run: $(INSTALLED)
 	$(SAFEBENCH) run --classifier llamaguard --strategy marginal_any
@@ -21,18 +21,21 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 0 -m "not slow" $(ARGS)
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cog --check README.md docs/*.md plugins/*/README.md
+	$(BIN)/cog --check README.md CONTRIBUTING.md docs/*.md plugins/*/README.md
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: $(INSTALLED)
-	$(BIN)/cog -r README.md docs/*.md plugins/*/README.md
+	$(BIN)/cog -r README.md CONTRIBUTING.md docs/*.md plugins/*/README.md
 
 wheels: $(INSTALLED)
 	for project in . plugins/*; do $(BIN)/python -m build --no-isolation --outdir dist $$project || exit 1; done

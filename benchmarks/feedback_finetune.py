@@ -1,12 +1,12 @@
-"""Teach the embedded guard from what it let through, by six recipes, and compare.
+"""Fine-tune the embedded guard on what it let through, by six recipes, and compare.
 
     SAFEBENCH_DATA=DIR python benchmarks/feedback_finetune.py WORK RESULT.json --seeds 3
 
 Responses are replayed from BeaverTails and DiaSafety; the guard judges both prompts and
 responses. With ``--seeds`` each recipe is trained as many times on the same parts; the
 table is that of the first seed, with mean and range over all of them beside it. WORK
-keeps all folders: started again, the script goes on where it was interrupted. RESULT
-holds numbers alone, no text of any prompt.
+keeps all folders, so that an interrupted script can be started again. RESULT holds
+numbers only, no text of any prompt.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ from typing import Any
 
 import click
 
-from safebench.plugins import Plugins
-from safebench_feedback_finetune import collect, evaluate, train
-from safebench_feedback_finetune.measures import METRICS
-from safebench_feedback_finetune.options import CollectOptions
-from safebench_feedback_finetune.train_options import EvaluateOptions, TrainOptions
+from safebench import Plugins
+from safebench_feedback_finetune.collect import collection_loop
+from safebench_feedback_finetune.evaluate import evaluation
+from safebench_feedback_finetune.evaluate.measurement import METRICS
+from safebench_feedback_finetune.options import (
+    CollectOptions,
+    EvaluateOptions,
+    TrainOptions,
+)
+from safebench_feedback_finetune.train import training_run
 
 DATASETS = ("beavertails:30k_test", "diasafety:validation")
 BENIGN = ("toxic_chat:train",)
 OTHERS = ("toxic_chat:test", "xstest")
-# The weights of KL, of people's labels and of hard negatives, and the one epoch, were
+# The weights of KL, of benign labels and of hard negatives, and the one epoch, were
 # chosen by cross-validation over train and val of this split (seed 2): many settings on
 # the guard's last hidden states, held fixed, then two on the LoRA itself, in two folds.
 # There F1 under the cap rose from .708 (threshold alone) to .718 at half the LoRA; of
@@ -89,36 +94,40 @@ PACKAGES = (
 
 
 def main(work: Path, result: Path, seeds: int) -> None:
-    """Collect, train and measure each recipe, and write the numbers."""
+    """Collect, train and evaluate each recipe, and write the numbers."""
     if not os.environ.get("SAFEBENCH_DATA"):
         sys.exit("SAFEBENCH_DATA names no folder with the datasets")
     started = time.monotonic()
     plugins, say = Plugins(), partial(click.echo, err=True)
     collected = work / "collected"
-    collect.run(CollectOptions(dataset=DATASETS, out=str(collected)), plugins, say)
+    collection_loop.run(
+        CollectOptions(dataset=DATASETS, out=str(collected)), plugins, say
+    )
     repeats = [
         {
-            name: learnt(work, name, own, COMMON["seed"] + i, plugins)
-            for name, own in RECIPES.items()
+            name: train_and_evaluate(work, name, options, COMMON["seed"] + i, plugins)
+            for name, options in RECIPES.items()
         }
         for i in range(seeds)
     ]
     recipes = repeats[0]
+    manifest = read(collected / "manifest.json")
+    seed_flag = f" --seeds {seeds}" if seeds > 1 else ""
     packages = {name: version(name) for name in PACKAGES}
-    counts = read(collected / "manifest.json")["counts"]
-    seeded = f" --seeds {seeds}" if seeds > 1 else ""
     content = {
-        "command": f"python benchmarks/feedback_finetune.py WORK {result.name}{seeded}",
+        "command": (
+            f"python benchmarks/feedback_finetune.py WORK {result.name}{seed_flag}"
+        ),
         "versions": {"python": platform.python_version(), **packages},
-        "guard": read(collected / "manifest.json")["guard"],
+        "guard": manifest["guard"],
         "datasets": DATASETS,
         "benign": BENIGN,
         "options": COMMON,
         "notes": NOTES,
         "contamination": CONTAMINATION,
-        "collected": counts,
+        "collected": manifest["counts"],
         "seconds_of_this_start": round(time.monotonic() - started),
-        "gates": {name: gate_of(found) for name, found in recipes.items()},
+        "gates": {name: gate_of(record) for name, record in recipes.items()},
         "table": table(recipes),
         "seeds": over_seeds(repeats),
         "recipes": recipes,
@@ -128,67 +137,66 @@ def main(work: Path, result: Path, seeds: int) -> None:
     click.echo(json.dumps(content["table"], indent=1))
 
 
-def learnt(
-    work: Path, name: str, own: dict[str, Any], seed: int, plugins: Plugins
+def train_and_evaluate(
+    work: Path, name: str, recipe: dict[str, Any], seed: int, plugins: Plugins
 ) -> dict[str, Any]:
-    """Train one recipe with one seed, measure it, and return what it came to."""
+    """Train one recipe with one seed, evaluate it, and return its record."""
     say = partial(click.echo, err=True)
     first = seed == COMMON["seed"]
     out = work / (name if first else f"{name}-seed{seed}")
     say(f"--- {out.name}")
-    given = COMMON | own | {"seed": seed, "collected": str(work / "collected")}
-    train.run(TrainOptions(out=str(out), benign=BENIGN, **given), plugins, say)
-    # of a further seed, the values alone are looked at
-    asked = EvaluateOptions(
-        improved=str(out), ood=OTHERS, ungated=True, draws=2000 if first else 20
+    options = COMMON | recipe | {"seed": seed, "collected": str(work / "collected")}
+    training_run.run(TrainOptions(out=str(out), benign=BENIGN, **options), plugins, say)
+    # Of further seeds only the values are reported: their intervals need few draws.
+    draws = 2000 if first else 20
+    evaluation.run(
+        EvaluateOptions(improved=str(out), ood=OTHERS, ungated=True, draws=draws),
+        plugins,
+        say,
     )
-    evaluate.run(asked, plugins, say)
-    return facts(out) | {"options": own}
+    return read_record(out) | {"options": recipe}
 
 
-def facts(out: Path) -> dict[str, Any]:
-    """Return what training, gate and evaluation of one recipe came to."""
-    found = read(out / "safebench.json")
+def read_record(out: Path) -> dict[str, Any]:
+    """Return what the files of a training and its evaluation say of one recipe."""
+    manifest = read(out / "safebench.json")
     names = ("parts", "parts_hash", "benign", "learned", "promise", "gate", "alarms")
-    measured = read(out / "evaluation.json")
-    return {name: found[name] for name in names} | {"evaluation": measured["sets"]}
+    sets = read(out / "evaluation.json")["sets"]
+    return {name: manifest[name] for name in names} | {"evaluation": sets}
 
 
-def gate_of(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the gate's outcome for one recipe, and what it rests on."""
+def gate_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the certificate of one recipe, with the numbers behind it."""
     names = ("status", "candidate", "reasons", "fpr", "fpr_ucb", "gained", "lost")
-    return {name: found["gate"][name] for name in names}
+    return {name: record["gate"][name] for name in names}
 
 
 def table(recipes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line for each set, recipe and contender; base and control once."""
-    lines = []
-    seen = set()
-    for recipe, found in recipes.items():
-        for one in found["evaluation"]:
-            for name, values in one["contenders"].items():
-                shared = name in (evaluate.BASE, evaluate.CONTROL)
-                who = name if shared else f"{recipe}, {name}"
-                if (one["name"], who) in seen:
-                    continue
-                seen.add((one["name"], who))
-                lines.append(line(one, who, values))
-    return lines
+    """Return a line for each set, recipe and guard; base and control once."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for recipe, record in recipes.items():
+        for set_record in record["evaluation"]:
+            for name, values in set_record["contenders"].items():
+                is_shared = name in (evaluation.BASE, evaluation.CONTROL)
+                who = name if is_shared else f"{recipe}, {name}"
+                key = set_record["name"], who
+                lines.setdefault(key, line(set_record, who, values))
+    return list(lines.values())
 
 
 def over_seeds(repeats: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the mean and the range of each number over the seeds, and all gates.
+    """Return mean and range of each number over the seeds, and all certificates.
 
-    A gate that rejects leaves no improved guard: `seeds` counts those that are there.
+    A rejection leaves no improved guard: `seeds` counts the trainings that have one.
     """
-    values: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    by_guard: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for recipes in repeats:
-        for one in table(recipes):
-            values.setdefault((one["set"], one["who"]), []).append(one)
+        for row in table(recipes):
+            by_guard.setdefault((row["set"], row["who"]), []).append(row)
     lines = [
-        {"set": name, "who": who, "seeds": len(found)}
-        | {metric: spread([one[metric][0] for one in found]) for metric in METRICS}
-        for (name, who), found in values.items()
+        {"set": name, "who": who, "seeds": len(rows)}
+        | {metric: spread([row[metric][0] for row in rows]) for metric in METRICS}
+        for (name, who), rows in by_guard.items()
     ]
     gates = {
         name: [gate_of(recipes[name]) for recipes in repeats] for name in repeats[0]
@@ -197,7 +205,7 @@ def over_seeds(repeats: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def spread(values: list[float | None]) -> dict[str, float] | None:
-    """Return mean, lowest and highest of the values that are there."""
+    """Return mean, lowest and highest of the known values, None without any."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -205,22 +213,24 @@ def spread(values: list[float | None]) -> dict[str, float] | None:
     return {"mean": mean, "low": min(known), "high": max(known)}
 
 
-def line(found: dict[str, Any], who: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of one contender on one set."""
+def line(
+    set_record: dict[str, Any], who: str, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the numbers of one guard on one set."""
     rounded = {
-        name: [round_or_none(values[name][end]) for end in ("value", "low", "high")]
+        name: [round_or_none(values[name][key]) for key in ("value", "low", "high")]
         for name in METRICS
     }
-    prevented = values.get("prevention")
+    prevention = values.get("prevention")
     return {
-        "set": found["name"],
-        "task": found["task"],
-        "n": found["n"],
-        "harmful": found["harmful"],
+        "set": set_record["name"],
+        "task": set_record["task"],
+        "n": set_record["n"],
+        "harmful": set_record["harmful"],
         "who": who,
         **rounded,
         "alarms": values["alarms"],
-        **({"prevention": prevented} if prevented else {}),
+        **({"prevention": prevention} if prevention else {}),
     }
 
 
@@ -242,12 +252,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("work", type=Path, metavar="WORK")
     parser.add_argument("result", type=Path, metavar="RESULT")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each recipe")
-    given = parser.parse_args()
-    if given.seeds < 1:
-        parser.error(f"--seeds: 1 or more, got {given.seeds}")
-    return given
+    parsed = parser.parse_args()
+    if parsed.seeds < 1:
+        parser.error(f"--seeds: 1 or more, got {parsed.seeds}")
+    return parsed
 
 
 if __name__ == "__main__":
-    asked = arguments()
-    main(asked.work, asked.result, asked.seeds)
+    command_line = arguments()
+    main(command_line.work, command_line.result, command_line.seeds)

@@ -15,25 +15,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.engine.cut import Bounds, Cut
-from safebench.engine.explore import ExploreOptions, Explorer
-from safebench.engine.faults import malformed, truncated
-from safebench.engine.forest import ENDED, GREEDY, MALFORMED
-from safebench.engine.grammar import Grammar
-from safebench.engine.places import Places
-from safebench.engine.spellings import Spellings
-from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import Bundle
-from safebench.judgements import Context, Judgements
+from safebench.evidence import EvidenceBundle, VerdictTree
+from safebench.strategies import Context, Judgements
+from safebench.testing.failure_modes import malformed, truncated
 from safebench.testing.table_model import TableModel
-from safebench_llamaguard_marginal.strategies import (
+from safebench.verdict_tree.bounds import Bounds, LabelPositions, TreeBounds
+from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer
+from safebench.verdict_tree.grammar import Grammar
+from safebench.verdict_tree.label_slots import CanonicalTokenizations
+from safebench.verdict_tree.tree import ENDED, GREEDY, MALFORMED
+from safebench_llamaguard_marginal.strategies.canonical_spelling import (
     first_token,
-    greedy,
     joint,
+    token_probability,
+)
+from safebench_llamaguard_marginal.strategies.greedy_verdict import greedy
+from safebench_llamaguard_marginal.strategies.marginal import (
+    MarginalFixedOptions,
     marginal_any,
     marginal_fixed,
-    token_probability,
-    verdict_entropy,
+)
+from safebench_llamaguard_marginal.strategies.verdict_entropy import (
+    outcome_entropy,
+    verdict_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass
-class Worst:
+class LargestDeviations:
     """The largest deviation of each quantity, with the case and eps it came from."""
 
     found: dict[str, tuple[float, str]] = field(default_factory=dict)
@@ -75,16 +79,18 @@ class Worst:
 class Comparison:
     """One case at one eps: the tree, its judgements, and what they should be."""
 
-    def __init__(self, case: dict[str, Any], eps: float, worst: Worst) -> None:
+    def __init__(
+        self, case: dict[str, Any], eps: float, worst: LargestDeviations
+    ) -> None:
         vocabulary, self.case, self.eps = case["vocabulary"], case, eps
         table = {tuple(map(int, k.split())): p for k, p in case["model"].items()}
         pieces = [piece.encode() for piece in vocabulary["pieces"]]
         model = TableModel(pieces, vocabulary["eos"], [table])
-        options = ExploreOptions(eps=eps, max_nodes=None, budget=case["D"])
+        options = ExploreOptions(eps=eps, max_nodes=None, max_tokens=case["D"])
         grammar = Grammar.from_json(case["grammar"])
-        explored = Explorer(model, grammar, options).explore([[0]])
-        self.tree, self.text = explored.tree, explored.facts[0].raw
-        self.cut, self.grammar = self.tree.once(Cut), grammar
+        explored = TreeExplorer(model, grammar, options).explore([[0]])
+        self.tree, self.text = explored.tree, explored.stats[0].raw
+        self.cut, self.grammar = self.tree.cached(TreeBounds), grammar
         self.expected: dict[str, Any] = case["expected"]
         self.worst, self.where = worst, f"{case['name']}, eps {eps:g}"
 
@@ -95,22 +101,23 @@ class Comparison:
         self.spelled()
         if self.eps == 0:
             self.outcomes()
-            self.exact("gap", self.cut.gap, self.expected["truncated"])
+            self.exact("gap", self.cut.open_mass, self.expected["truncated"])
             self.exact("truncated", truncated(self.cut), self.expected["truncated"])
             count = self.cut.label_bounds.lower.sum()
             self.exact("expected_labels", count, self.expected["expected_labels"])
-            open_ = np.subtract(*self.cut.invalid[::-1])
+            open_ = np.subtract(*self.cut.invalid_bounds[::-1])
             without = self.expected["truncated_without_level"]
             self.exact("truncated_without_level", open_, without)
 
     def judge(self, strategy: Any, options: Any = None) -> Judgements:
         """Read the tree by a strategy."""
         context = Context(task="prompt_harm", options=options)
-        found: Judgements = strategy.judge(Bundle({VerdictTree: self.tree}), context)
-        return found
+        bundle = EvidenceBundle({VerdictTree: self.tree})
+        judgements: Judgements = strategy(bundle, context)
+        return judgements
 
     def exact(self, quantity: str, found: Any, value: Any) -> None:
-        """Note how far what was found is from the value."""
+        """Note how far a result is from its value."""
         self.worst.note(quantity, np.abs(np.subtract(found, value)), self.where)
 
     def within(self, quantity: str, bounds: Bounds | None, value: Any) -> None:
@@ -133,17 +140,17 @@ class Comparison:
     def bounded(self) -> None:
         """Compare what trees bound."""
         cut, expected, grammar = self.cut, self.expected, self.grammar
-        every = self.columns(expected["A"])
-        self.within("A", cut.label_bounds, every)
-        self.within("invalid", cut.invalid, expected["invalid"])
+        by_label = self.columns(expected["A"])
+        self.within("A", cut.label_bounds, by_label)
+        self.within("invalid", cut.invalid_bounds, expected["invalid"])
         self.within("malformed", malformed(cut), expected["malformed"])
         for i, level in enumerate(grammar.levels):
-            one = cut.level_bounds([i == j for j in range(len(grammar.levels))])
-            self.within("levels", one, expected["levels"][level.name])
+            bounds = cut.level_bounds([i == j for j in range(len(grammar.levels))])
+            self.within("levels", bounds, expected["levels"][level.name])
         for k in (1, 2, 3):
             value = self.columns(expected[f"F_{k}"])
-            self.within(f"F_{k}", Places(cut, k).bounds, value)
-        entropy = verdict_entropy.verdict_entropy(cut)
+            self.within(f"F_{k}", LabelPositions(cut, k).bounds, value)
+        entropy = outcome_entropy(cut)
         bounds, value = (
             Bounds(entropy.lower, entropy.upper),
             expected["verdict_entropy"],
@@ -151,11 +158,11 @@ class Comparison:
         self.outside("verdict_entropy", bounds, value)
         if self.eps == 0:
             self.exact("verdict_entropy", entropy.value, value)
-        short = expected["truncated"] - cut.gap
+        short = expected["truncated"] - cut.open_mass
         self.worst.note("gap at least", np.maximum(short, 0.0), self.where)
-        self.judged("marginal_any", self.judge(marginal_any), every)
+        self.judged("marginal_any", self.judge(marginal_any), by_label)
         for k in (1, 2, 3):
-            options = marginal_fixed.MarginalFixedOptions(k=k)
+            options = MarginalFixedOptions(k=k)
             value = self.columns(expected[f"F_{k}"])
             self.judged("marginal_fixed", self.judge(marginal_fixed, options), value)
 
@@ -174,13 +181,17 @@ class Comparison:
 
     def greedy(self) -> None:
         """Compare the greedy verdict, whose parts are right or wrong."""
-        expected, tree, last = self.expected["greedy"], self.tree, self.cut.greedy[0]
+        expected, tree, last = (
+            self.expected["greedy"],
+            self.tree,
+            self.cut.greedy_end[0],
+        )
         path = np.nonzero((tree["flags"] & GREEDY > 0) & (tree["parent"] >= 0))[0]
         read = [label for label in tree["label"][path] if label >= 0]
         level, ended = tree["level"][last], tree["status"][last] == ENDED
         eos = tree["token"][last] == self.case["vocabulary"]["eos"]
         found = self.judge(greedy)
-        said = {
+        actual = {
             "ids": tree["token"][path].tolist(),
             "text": self.text,
             "labels": [self.grammar.labels[label] for label in read],
@@ -189,8 +200,8 @@ class Comparison:
             "error": found.errors[0],
         }
         if expected["malformed"] is not None:
-            said["malformed"] = bool(tree["flags"][last] & MALFORMED)
-        wrong = [name for name, value in said.items() if expected[name] != value]
+            actual["malformed"] = bool(tree["flags"][last] & MALFORMED)
+        wrong = [name for name, value in actual.items() if expected[name] != value]
         self.worst.note("greedy", float(bool(wrong)), f"{self.where} {wrong}")
         self.exact("greedy P", self.cut.mass[last], expected["P"])
         score = found.score
@@ -218,13 +229,13 @@ class Comparison:
                 self.exact(quantity, found, self.columns(by_label))
 
     def openers(self, masses: Sequence[float]) -> None:
-        """Compare openers; an unlikely one may be missing from a tree that was cut."""
-        spellings, grammar = self.tree.once(Spellings), self.grammar
-        state = self.tree["state"][spellings.openers]
-        mass = np.where(spellings.canonical, self.cut.mass[spellings.openers], 0.0)
+        """Compare openers; an unlikely one may be missing from a pruned tree."""
+        spellings, grammar = self.tree.cached(CanonicalTokenizations), self.grammar
+        state = self.tree["state"][spellings.opener_nodes]
+        mass = np.where(spellings.canonical, self.cut.mass[spellings.opener_nodes], 0.0)
         for opener, value in zip(grammar.openers, masses, strict=True):
             if value >= self.eps:
-                here = state == self.cut.table.state_after(opener)
+                here = state == self.cut.automaton.state_after(opener)
                 self.exact("opener_P", mass[here].sum(), value)
         if all(p == 0 or p >= self.eps for p in masses):
             found = self.judge(first_token).score
@@ -235,10 +246,10 @@ class Comparison:
         """Compare the distribution of verdicts by what they say."""
         grammar = self.grammar
         masses = {
-            (one["level"], frozenset(one["labels"])): one["p"]
-            for one in self.expected["outcomes"]
+            (outcome["level"], frozenset(outcome["labels"])): outcome["p"]
+            for outcome in self.expected["outcomes"]
         }
-        found = verdict_entropy.outcomes(self.cut)
+        found = verdict_outcomes(self.cut)
         for _, level, bits, mass in zip(*found, strict=True):
             labels = [x for i, x in enumerate(grammar.labels) if int(bits) >> i & 1]
             name = grammar.levels[level].name if level >= 0 else None
@@ -250,7 +261,7 @@ class Comparison:
 def main(path: Path) -> int:
     """Compare the cases of a file, print the table, return the exit code."""
     cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    worst = Worst()
+    worst = LargestDeviations()
     for case in cases:
         for eps in EPS:
             Comparison(case, eps, worst).run()

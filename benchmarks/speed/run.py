@@ -49,7 +49,7 @@ _RESULTS = Path(__file__).parents[1] / "results"
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(**options: Any) -> None:
     """Compare this engine with one call a node, batched generate and vLLM."""
-    from guardspeed.session import compare_all, compare_precision  # noqa: PLC0415 - --help stays light
+    from guardspeed.measure import compare_all, compare_precision  # noqa: PLC0415 - --help stays light
 
     compare = compare_precision if options["precision"] else compare_all
     compare(options, _RESULTS)

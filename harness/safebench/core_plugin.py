@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .datasets.catalog import SPECS as DATASETS
+from safebench.datasets.catalog import SPECS as DATASETS
+from safebench.metrics.catalog import SPECS as METRICS
+from safebench.reporters.catalog import SPECS as REPORTERS
+
 from .evidence import Scores
 from .hookspecs import hookimpl
-from .metrics.catalog import SPECS as METRICS
-from .reporters.catalog import SPECS as REPORTERS
 from .specs import ClassifierSpec, StrategySpec
 
 if TYPE_CHECKING:

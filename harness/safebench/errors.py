@@ -60,17 +60,17 @@ class ComponentError(SafebenchError):
     """The code behind a component cannot be imported."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest of `known`, or nothing."""
     by_fold = {k.casefold(): k for k in known}
     close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.5)
     return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Build the error for a name that nobody knows, naming the nearest and all."""
     names = sorted(known)
     listed = ", ".join(names) or "none"
     return UnknownNameError(
-        f"unknown {what} {name!r}{nearest(name, names)}\n  there is: {listed}"
+        f"unknown {what} {name!r}{did_you_mean(name, names)}\n  there is: {listed}"
     )

@@ -2,146 +2,192 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cached_property
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from .errors import OptionError, nearest
-from .specs import resolve
+from .errors import OptionError, did_you_mean
+from .lazy import import_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .specs import Component
 
-TRUE = frozenset({"true", "yes", "on", "1"})
-FALSE = frozenset({"false", "no", "off", "0"})
+TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
-def option_type(component: Component) -> type[Any] | None:
-    """Return the options dataclass of a component, or None if it takes no options."""
-    if not component.options:
-        return None
-    found = resolve(component.options)
-    assert is_dataclass(found), f"{component.options} is no dataclass"
-    return found if isinstance(found, type) else None
+@dataclass(frozen=True)
+class OptionSchema:
+    """The options that a component takes: names, types and defaults.
 
+    `options_class` is the dataclass that the component names, None where it has none.
+    """
 
-def option_names(component: Component) -> list[str]:
-    """Return the option keys that a component takes."""
-    found = option_type(component)
-    return [f.name for f in fields(found)] if found else []
+    component: Component
+    options_class: type[Any] | None
 
+    @classmethod
+    def of(cls, component: Component) -> Self:
+        """Import the options of a component; raises `ComponentError` if that fails."""
+        if not component.options:
+            return cls(component, None)
+        options_class = import_object(component.options)
+        assert isinstance(options_class, type), f"{component.options} is no class"
+        assert is_dataclass(options_class), f"{component.options} is no dataclass"
+        return cls(component, options_class)
 
-def option_defaults(component: Component) -> dict[str, Any]:
-    """Return option keys with their defaults (a factory's product included)."""
-    found = option_type(component)
-    return {
-        f.name: f.default if f.default_factory is MISSING else f.default_factory()
-        for f in (fields(found) if found else ())
-    }
+    @cached_property
+    def names(self) -> list[str]:
+        """The option keys, in the order of the dataclass."""
+        return (
+            [f.name for f in fields(self.options_class)] if self.options_class else []
+        )
 
+    @cached_property
+    def types(self) -> dict[str, Any]:
+        """The annotations by option key, evaluated."""
+        hints = get_type_hints(self.options_class) if self.options_class else {}
+        return {name: hints[name] for name in self.names}
 
-def refuse_unknown(
-    component: Component, given: Iterable[str], known: Iterable[str]
-) -> None:
-    """Raise `OptionError` for keys outside `known`, suggesting the nearest."""
-    names = list(known)
-    for key in given:
-        if key not in names:
-            listed = ", ".join(sorted(names)) or "none"
-            raise OptionError(
-                f"{component.kind} {component.name!r} has no option {key!r}"
-                f"{nearest(key, names)}\n  options: {listed}"
-            )
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Option keys with their defaults (a factory's product included)."""
+        return {
+            f.name: f.default if f.default_factory is MISSING else f.default_factory()
+            for f in (fields(self.options_class) if self.options_class else ())
+        }
+
+    def check_names(
+        self, given: Iterable[str], known: Iterable[str] | None = None
+    ) -> None:
+        """Raise `OptionError` for keys that are not `known`, suggesting the nearest.
+
+        Without `known`, the component's own option keys are.
+        """
+        names = self.names if known is None else list(known)
+        for key in given:
+            if key not in names:
+                listed = ", ".join(sorted(names)) or "none"
+                raise OptionError(
+                    f"{self.component.kind} {self.component.name!r} has no option "
+                    f"{key!r}{did_you_mean(key, names)}\n  options: {listed}"
+                )
+
+    def build(self, given: Mapping[str, Any]) -> Any:
+        """Return the options with `given` values, converted and checked.
+
+        None for a component that takes no options. Raises `OptionError` for an unknown
+        key, for a value of another type, and for one that the dataclass refuses.
+        """
+        self.check_names(given)
+        if self.options_class is None:
+            return None
+        where = f"{self.component.kind} {self.component.name!r}"
+        values = {
+            key: convert(value, self.types[key], f"{where}, {key}")
+            for key, value in given.items()
+        }
+        try:
+            return self.options_class(**values)
+        except ValueError as error:  # how a dataclass says what values it allows
+            raise OptionError(f"{where}: {error}") from error
 
 
 def build_options(component: Component, given: Mapping[str, Any]) -> Any:
-    """Return the component's options with `given` values, converted and checked."""
-    found = option_type(component)
-    refuse_unknown(component, given, option_names(component))
-    if found is None:
-        return None
-    from typing import get_type_hints
-
-    hints = get_type_hints(found)
-    where = f"{component.kind} {component.name!r}"
-    values = {k: convert(v, hints[k], f"{where}, {k}") for k, v in given.items()}
-    try:
-        return found(**values)
-    except ValueError as error:
-        raise OptionError(f"{where}: {error}") from error
+    """Return a component's options with `given` values, converted and checked."""
+    return OptionSchema.of(component).build(given)
 
 
-def convert(value: Any, want: Any, where: str) -> Any:
-    """Turn text or a YAML value into the annotated type, or raise `OptionError`."""
-    origin, args = get_origin(want), get_args(want)
-    if want is Any:
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """Turn text or a YAML value into the annotated type.
+
+    Raises `OptionError`, whose message starts with `where`.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
         return value
     if origin in (Union, UnionType):
         return _convert_union(value, args, where)
     if origin is Literal:
-        return _choose(value, args, where)
+        return _convert_literal(value, args, where)
     if origin in (tuple, frozenset, list):
         return origin(_convert_items(value, args[0] if args else str, where))
-    if want is bool:
+    if hint is bool:
         return _convert_bool(value, where)
-    if want in (int, float):
-        return _convert_number(value, want, where)
-    if want is str and value is not None and not isinstance(value, (dict, list)):
+    if hint in (int, float):
+        return _convert_number(value, hint, where)
+    if hint is str and value is not None and not isinstance(value, (dict, list)):
         return str(value)
-    if isinstance(want, type) and isinstance(value, origin or want):
+    if isinstance(hint, type) and isinstance(value, origin or hint):
         return value
     raise OptionError(f"{where}: cannot use {value!r}")
 
 
-def _convert_items(value: Any, want: Any, where: str) -> list[Any]:
-    """Turn ``a+b``, a list or a single value into items; empty text is none."""
+def _convert_items(value: Any, hint: Any, where: str) -> list[Any]:
+    """Turn ``a+b``, a list or a single value into items; empty text is none.
+
+    A plus, since a comma ends an option in ``NAME,key=value,key=value``.
+    """
     if isinstance(value, str):
         items: list[Any] = value.split("+")
+    elif isinstance(value, (list, tuple, frozenset)):
+        items = list(value)
     else:
-        several = isinstance(value, (list, tuple, frozenset))
-        items = list(value) if several else [value]
-    return [convert(item, want, where) for item in items if item != ""]
+        items = [value]
+    return [convert(item, hint, where) for item in items if item != ""]
 
 
 def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
     if NoneType in args and (value is None or value in ("", "none", "null")):
         return None
-    kinds = [arg for arg in args if arg is not NoneType]
-    for kind in kinds[:-1]:
+    members = [arg for arg in args if arg is not NoneType]
+    for member in members[:-1]:
         try:
-            return convert(value, kind, where)
+            return convert(value, member, where)
         except OptionError:
             continue
-    return convert(value, kinds[-1], where)
+    # the last one is tried outside, so that its message reaches the user
+    return convert(value, members[-1], where)
 
 
-def _choose(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
+def _convert_literal(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
     by_text = {str(choice): choice for choice in allowed}
     if str(value) in by_text:
         return by_text[str(value)]
     listed = ", ".join(by_text)
-    hint = nearest(str(value), by_text)
+    hint = did_you_mean(str(value), by_text)
     raise OptionError(f"{where}: {value!r} is not one of {listed}{hint}")
 
 
 def _convert_bool(value: Any, where: str) -> bool:
     word = str(value).casefold()
-    if word in TRUE | FALSE:
-        return word in TRUE
+    if word in TRUE_WORDS | FALSE_WORDS:
+        return word in TRUE_WORDS
     raise OptionError(f"{where}: {value!r} is neither true nor false")
 
 
-def _convert_number(value: Any, want: type[int | float], where: str) -> int | float:
-    kind = "a whole number" if want is int else "a number"
-    cut = want is int and isinstance(value, float) and not value.is_integer()
-    if isinstance(value, bool) or cut:
-        raise OptionError(f"{where}: {value!r} is not {kind}")
+def _convert_number(value: Any, hint: type[int | float], where: str) -> int | float:
+    expected = "a whole number" if hint is int else "a number"
+    fractional = hint is int and isinstance(value, float) and not value.is_integer()
+    # bool is an int to Python: `limit: yes` in a file would be 1
+    if isinstance(value, bool) or fractional:
+        raise OptionError(f"{where}: {value!r} is not {expected}")
     try:
-        number = want(value)
+        number = hint(value)
     except (TypeError, ValueError, OverflowError):
-        raise OptionError(f"{where}: {value!r} is not {kind}") from None
+        raise OptionError(f"{where}: {value!r} is not {expected}") from None
     if number != number:  # noqa: PLR0124 - NaN is the one value unlike itself
         raise OptionError(f"{where}: not a number")
     return number

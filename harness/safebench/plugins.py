@@ -1,4 +1,8 @@
-"""Find plugins, and keep going when one of them is broken."""
+"""Plugins: found by entry point, checked, and disabled one by one where broken.
+
+An installed package that fails must not take the command line down with it, so every
+step that runs code of a plugin catches whatever it raises, `sys.exit` included.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from . import hookspecs
-from .errors import AmbiguousComponentError, nearest, unknown
+from .errors import AmbiguousComponentError, did_you_mean, unknown_name
 from .records import TASKS
 from .specs import (
     EMITS,
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
 
     import click
 
-GROUP = "safebench"
-DECLARES: dict[str, type[Component]] = {
+ENTRY_POINT_GROUP = "safebench"
+SPEC_BY_HOOK: dict[str, type[Component]] = {
     "safebench_classifiers": ClassifierSpec,
     "safebench_strategies": StrategySpec,
     "safebench_datasets": DatasetSpec,
@@ -39,15 +43,15 @@ DECLARES: dict[str, type[Component]] = {
     "safebench_reporters": ReporterSpec,
     "safebench_trainers": TrainerSpec,
 }
-WORDS: dict[type[Component], dict[str, tuple[str, ...]]] = {
+ALLOWED_VALUES: dict[type[Component], dict[str, tuple[str, ...]]] = {
     ClassifierSpec: {"tasks": TASKS},
     StrategySpec: {"emits": EMITS},
     DatasetSpec: {"task": TASKS},
     MetricSpec: {"needs": NEEDS},
     TrainerSpec: {"task": TASKS},
 }
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-C = TypeVar("C", bound=Component)
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+ComponentT = TypeVar("ComponentT", bound=Component)
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Plugin:
         return f"{self.name} = {self.entry_point.value}"
 
     @property
-    def project(self) -> str:
+    def distribution(self) -> str:
         """The distribution's name. Parses its metadata: ask only when printing."""
         dist = self.entry_point.dist
         return dist.name if dist else "unknown"
@@ -78,10 +82,10 @@ class Plugin:
         return dist.version if dist else "unknown"
 
     @property
-    def adds(self) -> list[str]:
+    def contributions(self) -> list[str]:
         """Everything the plugin brings, as `kind:name`."""
-        found = [f"{c.kind}:{c.name}" for c in self.components]
-        return found + [f"command:{name}" for name in self.commands]
+        components = [f"{c.kind}:{c.name}" for c in self.components]
+        return components + [f"command:{name}" for name in self.commands]
 
 
 class Plugins:
@@ -91,13 +95,17 @@ class Plugins:
     is kept in the list with its error; the others are unaffected.
     """
 
-    def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
+    def __init__(self, plugin_entry_points: Iterable[EntryPoint] | None = None) -> None:
         self.manager = pluggy.PluginManager("safebench")
         self.manager.add_hookspecs(hookspecs)
-        found = entry_points(group=GROUP) if found is None else found
-        self.plugins = [self._load(entry_point) for entry_point in found]
+        if plugin_entry_points is None:
+            plugin_entry_points = entry_points(group=ENTRY_POINT_GROUP)
+        # Not pluggy's load_setuptools_entrypoints: there the first plugin that raises
+        # ends the loading of all.
+        self.plugins = [self._load(entry_point) for entry_point in plugin_entry_points]
 
     def __iter__(self) -> Iterator[Plugin]:
+        # whatever order the file system has, the same lists in every environment
         return iter(sorted(self.plugins, key=lambda p: (p.name != "core", p.name)))
 
     @property
@@ -105,7 +113,7 @@ class Plugins:
         """The plugins that are disabled, with their errors."""
         return [plugin for plugin in self if plugin.error]
 
-    def all(self, type_: type[C]) -> list[C]:
+    def all(self, type_: type[ComponentT]) -> list[ComponentT]:
         """Return every component of one type, in plugin order."""
         return [c for p in self for c in p.components if isinstance(c, type_)]
 
@@ -113,25 +121,30 @@ class Plugins:
         """Return the plugin that declared a component."""
         return next(p for p in self for c in p.components if c is component)
 
-    def get(self, type_: type[C], name: str) -> C:
-        """Return the component called `name`, an alias of it, or `project:name`."""
-        project, _, short = name.rpartition(":")
-        found = [
+    def get(self, type_: type[ComponentT], name: str) -> ComponentT:
+        """Return the component called `name`, an alias of it, or ``distribution:name``.
+
+        Raises `UnknownNameError` with the nearest name, and `AmbiguousComponentError`
+        if two plugins have it: which one is meant must not depend on the order in
+        which they were installed.
+        """
+        distribution, _, short_name = name.rpartition(":")
+        matches = [
             (plugin, component)
             for plugin in self
             for component in plugin.components
             if isinstance(component, type_)
-            and short.casefold() in _names(component)
-            and (not project or plugin.project.casefold() == project.casefold())
+            and short_name.casefold() in _folded_names(component)
+            and distribution.casefold() in ("", plugin.distribution.casefold())
         ]
-        if len(found) > 1:
-            ways = " or ".join(f"{p.project}:{c.name}" for p, c in found)
+        if len(matches) > 1:
+            choices = " or ".join(f"{p.distribution}:{c.name}" for p, c in matches)
             raise AmbiguousComponentError(
-                f"more than one plugin has the {type_.kind} {name!r}: say {ways}"
+                f"more than one plugin has the {type_.kind} {name!r}: say {choices}"
             )
-        if not found:
-            raise unknown(type_.kind, name, {c.name for c in self.all(type_)})
-        return found[0][1]
+        if not matches:
+            raise unknown_name(type_.kind, name, {c.name for c in self.all(type_)})
+        return matches[0][1]
 
     def add_commands(self, cli: click.Group) -> None:
         """Let each plugin add its commands; one that fails leaves none behind."""
@@ -140,7 +153,7 @@ class Plugins:
             before = dict(cli.commands)
             try:
                 impl.function(*([cli] if impl.argnames else []))
-                _refuse_replaced(before, cli.commands)
+                _check_none_replaced(before, cli.commands)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
                 cli.commands.clear()
                 cli.commands.update(before)
@@ -160,58 +173,63 @@ class Plugins:
         return plugin
 
     def _disable(self, plugin: Plugin, error: BaseException) -> None:
-        plugin.error = _describe(error)
+        plugin.error = _format_error(error)
         plugin.components = []
         if self.manager.has_plugin(plugin.id):
             self.manager.unregister(name=plugin.id)  # pluggy leaves it half registered
 
     def _declared_by(self, plugin_id: str) -> Iterator[Component]:
-        for hook, type_ in DECLARES.items():
+        for hook, type_ in SPEC_BY_HOOK.items():
             for impl in getattr(self.manager.hook, hook).get_hookimpls():
                 if impl.plugin_name == plugin_id:
-                    yield from _checked(hook, type_, impl.function())
+                    yield from _validated(hook, type_, impl.function())
 
 
-def _refuse_replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+def _check_none_replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     for name, command in before.items():
         if after.get(name) is not command:
             raise ValueError(f"replaces the command {name!r}")
 
 
-def _checked(hook: str, type_: type[Component], declared: Any) -> list[Component]:
+def _validated(hook: str, type_: type[Component], declared: Any) -> list[Component]:
     """Return what a hook declared, or raise TypeError or ValueError."""
     if not hasattr(declared, "__iter__") or isinstance(declared, (str, bytes, dict)):
         raise TypeError(f"{hook} returned {type(declared).__name__}, not a list")
     components = list(declared)
     for component in components:
         if not isinstance(component, type_):
-            got = type(component).__name__
-            raise TypeError(f"{hook} returned a {got}, not a {type_.__name__}")
-        if not NAME.match(component.name):
+            returned = type(component).__name__
+            raise TypeError(f"{hook} returned a {returned}, not a {type_.__name__}")
+        if not NAME_PATTERN.match(component.name):
             raise ValueError(f"{hook}: {component.name!r} is no name")
         if not component.load.partition(":")[2]:
             raise ValueError(f"{hook}: load={component.load!r} is not module:attribute")
-        _refuse_strangers(component)
+        _check_allowed_values(component)
     return components
 
 
-def _refuse_strangers(component: Component) -> None:
-    """Raise ValueError for a word that the harness would pass over in silence."""
-    for field_name, known in WORDS.get(type(component), {}).items():
-        said = getattr(component, field_name)
-        for word in sorted({said} if isinstance(said, str) else said):
-            if word not in known:
+def _check_allowed_values(component: Component) -> None:
+    """Raise ValueError for a value that nothing would ever match.
+
+    A metric that needs "scores" instead of "score" would never be computed, and nobody
+    would be told.
+    """
+    for field_name, allowed in ALLOWED_VALUES.get(type(component), {}).items():
+        declared = getattr(component, field_name)
+        values = {declared} if isinstance(declared, str) else declared
+        for value in sorted(values):
+            if value not in allowed:
                 raise ValueError(
                     f"{component.kind} {component.name!r}: {field_name} cannot be "
-                    f"{word!r}{nearest(word, known)}"
+                    f"{value!r}{did_you_mean(value, allowed)}"
                 )
 
 
-def _names(component: Component) -> set[str]:
+def _folded_names(component: Component) -> set[str]:
     return {name.casefold() for name in (component.name, *component.aliases)}
 
 
-def _describe(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"SystemExit: called sys.exit({error.code!r})"
     message = " ".join(str(error).split()) or "no message"  # one line, whatever it was

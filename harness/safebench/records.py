@@ -1,7 +1,7 @@
 """The records that travel between datasets, classifiers and metrics.
 
-A `Sample` is all that a classifier ever sees, and holds no label anywhere; `Gold`
-travels beside it to the metrics only.
+A `Sample` is all that a classifier ever sees, and holds no label anywhere; its
+`GroundTruth` goes to the metrics beside it, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+
+from .forwarding import old_fields, old_names
 
 TASKS = (
     "prompt_harm",
@@ -24,7 +26,11 @@ TASKS = (
 
 
 def normalise(text: str) -> str:
-    """Fold what does not change a text's meaning: NFC, outer space, line ends."""
+    """Fold what does not change a text's meaning: NFC, outer space, line ends.
+
+    Composed and decomposed letters look alike, and data sets of one origin differ in
+    them: without this their duplicates would not be found.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return unicodedata.normalize("NFC", text).strip()
 
@@ -88,7 +94,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gold:
+class GroundTruth:
     """The truth about one sample, seen by metrics alone.
 
     `categories` is None if nobody annotated them; `known` names the categories whose
@@ -102,12 +108,13 @@ class Gold:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+@old_fields
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One split, read: samples and golds in the same order.
+    """One split, read: samples and ground truth in the same order.
 
-    `revision` is the hub revision or ``local:<fingerprint>``; `counts` tells what was
-    found and not fatal (duplicates, conflicts, empty responses, skipped rows).
+    `revision` is the hub revision or ``local:<fingerprint>``; `counts` holds what was
+    found and is not fatal (duplicates, conflicts, empty responses, skipped rows).
     """
 
     name: str
@@ -117,7 +124,7 @@ class Dataset:
     policy: str | None
     revision: str
     samples: list[Sample]
-    golds: list[Gold]
+    ground_truth: list[GroundTruth]
     counts: dict[str, int] = field(default_factory=dict)
     contaminates: frozenset[str] = frozenset()
 
@@ -133,7 +140,10 @@ class Dataset:
     def data_hash(self) -> str:
         """SHA-256 over ids, contents and labels, in order."""
         digest = hashlib.sha256()
-        for sample, gold in zip(self.samples, self.golds, strict=True):
-            truth = (gold.label.value, sorted(gold.categories or ()), gold.pair)
-            digest.update(f"{sample.id}\x1f{sample.content}\x1f{truth}\n".encode())
+        for sample, truth in zip(self.samples, self.ground_truth, strict=True):
+            labels = (truth.label.value, sorted(truth.categories or ()), truth.pair)
+            digest.update(f"{sample.id}\x1f{sample.content}\x1f{labels}\n".encode())
         return digest.hexdigest()
+
+
+__getattr__ = old_names(__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .errors import ComponentError, SafebenchError
+from .forwarding import old_fields
+from .lazy import import_object
 
 if TYPE_CHECKING:
     from .evidence import Evidence
@@ -15,20 +15,10 @@ if TYPE_CHECKING:
     Kinds = frozenset[type[Evidence]] | Mapping[type[Evidence], frozenset[str]]
 
 
-def resolve(target: str) -> Any:
-    """Import and return ``module:attribute``; raises `ComponentError` if that fails."""
-    module, _, attribute = target.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except SafebenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ComponentError(f"cannot import {target}: {reason:.300}") from error
-
-
+# what a strategy may say of a sample, and what a metric may ask for
 EMITS = ("score", "probability", "categories", "uncertainty", "bounds")
 NEEDS = (*EMITS, "decision", "pairs", "severity", "votes")
+NO_INTERVAL = "none"  # of `MetricSpec.interval`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +40,10 @@ class Component:
 
     def code(self) -> Any:
         """Import the code behind the name, now and not before."""
-        return resolve(self.load)
+        return import_object(self.load)
 
 
+@old_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSpec(Component):
     """A guard. `load` is a `safebench.classifiers.Classifier` subclass.
@@ -62,9 +53,9 @@ class ClassifierSpec(Component):
     mappings from an evidence class to the optional fields that are filled.
     `identity` ("module:function" of the options; must import nothing heavy) returns
     JSON that tells two models apart: hash of the weights, template, record options.
-    `asks` says what evidence depends on: ``target`` (the judged turn and the task) or
-    ``conversation`` (one answer serves every task). `doctor` ("module:function") yields
-    checks of a loaded model.
+    `evidence_scope` says what evidence depends on: ``target`` (the judged turn and the
+    task) or ``conversation`` (one answer serves every task). `doctor`
+    ("module:function") yields checks of a loaded model.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -75,24 +66,26 @@ class ClassifierSpec(Component):
     on_request: Kinds = frozenset()
     default_strategy: str = "score"
     identity: str = ""
-    asks: Literal["target", "conversation"] = "target"
+    evidence_scope: Literal["target", "conversation"] = "target"
     doctor: str = ""
 
 
+@old_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategySpec(Component):
     """A reading of evidence. `load` is ``judge(evidence, context) -> Judgements``.
 
     `emits` is a subset of score, probability, categories, uncertainty, bounds; without
     "probability" the score only ranks. `record` names options that are really record
-    options of the classifier, with how the wishes of several strategies meet: ``min``
-    or ``max``. `ignores` names options that are accepted and noted, with the reason.
-    `decision_from` names the strategy whose decisions stand in where this one has an
-    uncertainty alone, so that it can be judged by the errors that it finds.
-    `record_as` renames options on their way to the classifier. `variants` maps an
-    option ("compat=seed") to the name of the strategy that takes over where it is
-    given. `tune` ("module:function") chooses options with the labels of the scored
-    samples: only to show what that flatters, and `threshold_from` must say so.
+    options of the classifier, with how the requests of several strategies are merged:
+    ``min`` or ``max``; `recorder_option_names` renames them on their way to the
+    classifier. `ignores` names options that are accepted and noted, with the reason.
+    `decision_fallback` names the strategy whose decisions stand in where this one has
+    an uncertainty alone, so that it can be judged by the errors that it finds.
+    `replacements` maps an option ("compat=original") to the name of the strategy that
+    takes over where it is given. `oracle_tuner` ("module:function") chooses options
+    with the labels of the scored samples, which shows how much such a choice flatters;
+    `threshold_from` must say so.
     """
 
     kind: ClassVar[str] = "strategy"
@@ -103,10 +96,10 @@ class StrategySpec(Component):
     threshold: float = 0.5
     record: Mapping[str, Literal["min", "max"]] = field(default_factory=dict)
     ignores: Mapping[str, str] = field(default_factory=dict)
-    decision_from: str = ""
-    record_as: Mapping[str, str] = field(default_factory=dict)
-    variants: Mapping[str, str] = field(default_factory=dict)
-    tune: str = ""
+    decision_fallback: str = ""
+    recorder_option_names: Mapping[str, str] = field(default_factory=dict)
+    replacements: Mapping[str, str] = field(default_factory=dict)
+    oracle_tuner: str = ""
     threshold_from: str = "fixed"
 
 
@@ -132,16 +125,20 @@ class DatasetSpec(Component):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec(Component):
-    """A number about judgements. `load` is ``metric(outcome) -> Value``.
+    """A number about judgements. `load` is ``metric(outcome) -> MetricValue``.
 
     `needs` is a subset of score, probability, decision, categories, uncertainty,
-    bounds, pairs, severity, votes.
+    bounds, pairs, severity, votes. `interval` ("module:attribute") is the metric's
+    `safebench.metrics.MetricDefinition`, by which all resamples are computed at once.
+    Without one the metric is called on each resample, which is slower; ``none`` leaves
+    it without an interval.
     """
 
     kind: ClassVar[str] = "metric"
 
     higher_is_better: bool | None
     needs: frozenset[str] = frozenset({"score"})
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +168,7 @@ class TrainerSpec(Component):
 
 
 def fields_by_kind(kinds: Kinds) -> dict[type[Evidence], frozenset[str]]:
-    """Return evidence classes with the optional fields asked for or provided."""
+    """Return evidence classes with the optional fields that are needed or provided."""
     if isinstance(kinds, Mapping):
         return dict(kinds)
     return dict.fromkeys(kinds, frozenset())

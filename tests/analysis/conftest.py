@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from safebench.classifiers import Trace
-from safebench.classifiers.base import Recording
 from safebench.evidence import MemberLogits
+from safebench.evidence.recording import Recording
 from safebench.evidence.store import EvidenceStore
 from safebench.records import Turn, content_hash
 from safebench.results import Row, merge_rows
@@ -39,7 +39,7 @@ class FakeRun:
 
     @property
     def content(self) -> list[str]:
-        """The hashes under which texts are found."""
+        """The hash of each conversation, as predictions and evidence name it."""
         return [content_hash((Turn("user", prompt),)) for prompt in self.prompts]
 
     def write_dataset(self) -> Path:
@@ -140,9 +140,9 @@ class FakeRun:
             },
         )
         store = EvidenceStore(self.folder / "evidence" / "abc" / "main", {MemberLogits})
-        asked = [f"{content}:0:prompt_harm" for content in self.content]
-        traces = [Trace() for _ in asked]
-        store.add(asked, Recording(evidence={MemberLogits: batch}, traces=traces))
+        keys = [f"{content}:0:prompt_harm" for content in self.content]
+        traces = [Trace() for _ in keys]
+        store.add(keys, Recording(evidence={MemberLogits: batch}, traces=traces))
         manifest = {"models": {classifier: {"evidence_key": "abc"}}}
         path = self.folder / "manifest.json"
         path.write_text(json.dumps(manifest), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reliability bins, their intervals, and what chance alone would show."""
+"""Reliability diagrams: bins, intervals, and the ECE of calibrated scores."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import pytest
 from scipy import stats
 from sklearn.metrics import brier_score_loss
 
-from safebench.analysis.calibration import BINS, calibration
-from safebench.statistics import metric_value
+from safebench.analysis.calibration import reliability_diagram
+
+N_BINS = 15
 
 
 def test_bins_by_hand() -> None:
     """Two samples at 0.01 and 0.05, one of them positive; one at 1, negative."""
-    found = calibration(np.array([True, False, False]), np.array([0.01, 0.05, 1.0]))
+    diagram = reliability_diagram(
+        np.array([True, False, False]), np.array([0.01, 0.05, 1.0])
+    )
 
-    assert 15 == len(found.count)
-    assert [2, 1] == found.count[[0, -1]].tolist()
-    assert [0.03, 1.0] == pytest.approx(found.said[[0, -1]])
-    assert [0.5, 0.0] == pytest.approx(found.seen[[0, -1]])
-    assert (2 * 0.47 + 1 * 1.0) / 3 == pytest.approx(found.ece)
+    assert 15 == len(diagram.count)
+    assert [2, 1] == diagram.count[[0, -1]].tolist()
+    assert [0.03, 1.0] == pytest.approx(diagram.mean_predicted[[0, -1]])
+    assert [0.5, 0.0] == pytest.approx(diagram.fraction_positive[[0, -1]])
+    assert (2 * 0.47 + 1 * 1.0) / 3 == pytest.approx(diagram.ece)
     known = stats.binomtest(1, 2).proportion_ci(0.95, method="wilson")
-    assert (known.low, known.high) == pytest.approx((found.low[0], found.high[0]))
-    assert np.isnan(found.seen[1:-1]).all()
+    assert (known.low, known.high) == pytest.approx((diagram.low[0], diagram.high[0]))
+    assert np.isnan(diagram.fraction_positive[1:-1]).all()
 
 
 def test_ece_and_brier_of_many_samples() -> None:
@@ -30,34 +33,44 @@ def test_ece_and_brier_of_many_samples() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(500)
     y = rng.random(500) < p**2
-    inside = np.ceil(p * BINS) - 1
+    inside = np.ceil(p * N_BINS) - 1
     gaps = [
         abs(y[inside == b].mean() - p[inside == b].mean()) * (inside == b).mean()
-        for b in range(BINS)
+        for b in range(N_BINS)
     ]
 
-    found = calibration(y, p)
+    diagram = reliability_diagram(y, p)
 
-    assert sum(gaps) == pytest.approx(found.ece)
-    assert metric_value("ece", y, p) == pytest.approx(found.ece)
-    assert brier_score_loss(y, p) == pytest.approx(found.brier)
+    assert sum(gaps) == pytest.approx(diagram.ece)
+    assert brier_score_loss(y, p) == pytest.approx(diagram.brier)
 
 
-def test_perfect_probabilities_score_what_the_null_says() -> None:
-    """The mean ECE of true probabilities is the null's, far from 0 at n = 300."""
+def test_bins_are_those_of_the_ece() -> None:
+    """What is drawn gives the number beside it, for scores on edges of bins, too."""
+    p = np.repeat([0.19, 0.2, 0.21], 10)  # 0.2 is an edge
+    y = np.arange(30) < 15
+
+    diagram = reliability_diagram(y, p)
+
+    gaps = np.abs(diagram.fraction_positive - diagram.mean_predicted)
+    assert np.nansum(gaps * diagram.count) / 30 == pytest.approx(diagram.ece)
+
+
+def test_calibrated_probabilities_have_the_simulated_ece() -> None:
+    """Their mean ECE is the simulated one, which is far from 0 at n = 300."""
     rng = np.random.default_rng(1)
     p = rng.random(300)
-    eces = [calibration(rng.random(300) < p, p).ece for _ in range(60)]
-    found = calibration(rng.random(300) < p, p)
+    eces = [reliability_diagram(rng.random(300) < p, p).ece for _ in range(60)]
+    diagram = reliability_diagram(rng.random(300) < p, p)
 
-    assert np.mean(eces) == pytest.approx(found.null_mean, abs=0.004)
-    assert 0.03 < found.null_mean < found.null_p95
-    assert 0.85 < np.mean(np.array(eces) < found.null_p95) <= 1
+    assert np.mean(eces) == pytest.approx(diagram.null_mean, abs=0.004)
+    assert 0.03 < diagram.null_mean < diagram.null_p95
+    assert 0.85 < np.mean(np.array(eces) < diagram.null_p95) <= 1
 
 
-def test_values_outside_are_counted() -> None:
-    """A probability of 1.5 is read as 1 and said to be odd."""
-    found = calibration(np.array([True, False]), np.array([1.5, 0.0]))
+def test_values_outside_the_unit_interval_are_clipped_and_counted() -> None:
+    """A probability of 1.5 is read as 1."""
+    diagram = reliability_diagram(np.array([True, False]), np.array([1.5, 0.0]))
 
-    assert 1 == found.clipped
-    assert 0 == found.ece
+    assert 1 == diagram.clipped
+    assert 0 == diagram.ece

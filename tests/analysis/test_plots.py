@@ -1,4 +1,4 @@
-"""Pictures and the page: what is in them, not how they look."""
+"""Figures and the HTML report: what is in them, not how they look."""
 
 from __future__ import annotations
 
@@ -10,40 +10,41 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from safebench.analysis.analyse import analyse
-from safebench.analysis.wanted import Wanted
-from safebench.plots.curves import merged, recall_at_alarms, risk_at_shares
-from safebench.plots.figures import figures
-from safebench.plots.files import write_plots
-from safebench.plots.page import page, write_page
+from safebench.analysis.request import AnalysisRequest
+from safebench.analysis.run_analysis import analyze_run
+from safebench.plots.curves import (
+    merge_indistinguishable,
+    recall_at_fprs,
+    risk_at_coverages,
+)
+from safebench.plots.figures import draw_figures, write_plots
+from safebench.plots.html_report import render_html, write_html_report
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safebench.analysis import Analysis
+    from safebench.analysis import RunAnalysis
 
     from .conftest import FakeRun
 
 SCORE = [0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.1, 0.3]
-DOUBT = [0.1, 0.2, 0.9, 0.3, 0.8, 0.2, 0.1, 0.3]
+UNCERTAINTY = [0.1, 0.2, 0.9, 0.3, 0.8, 0.2, 0.1, 0.3]
 
 
-def analysed(run: FakeRun, *, text: bool = False) -> Analysis:
+def analyzed(run: FakeRun, *, text: bool = False) -> RunAnalysis:
     """Return the analysis of a run with an ensemble and two strategies."""
-    run.predict(score=SCORE, uncertainty=DOUBT)
+    run.predict(score=SCORE, uncertainty=UNCERTAINTY)
     run.predict("rank", score=SCORE[::-1], probability=False)
     margin = np.random.default_rng(0).normal(size=(8, 3))
     run.record_members(np.stack([margin, -margin], axis=2))
-    wanted = Wanted(text=text, always_detailed=True)
-    return analyse(run.folder, wanted, Plugins(), [])
+    request = AnalysisRequest(include_text=text, always_detailed=True)
+    return analyze_run(run.folder, request, Plugins(), [])
 
 
-def test_every_picture_is_a_png_that_says_what_it_shows(
-    run: FakeRun, tmp_path: Path
-) -> None:
+def test_every_figure_is_a_png_with_a_description(run: FakeRun, tmp_path: Path) -> None:
     """One risk-coverage plot and one of ROC, a histogram each, one reliability."""
-    written = write_plots(analysed(run), tmp_path / "plots")
+    written = write_plots(analyzed(run), tmp_path / "plots")
 
     names = {path.name.removeprefix("prompts.jsonl_all.") for path in written}
     assert {
@@ -63,7 +64,7 @@ def test_every_picture_is_a_png_that_says_what_it_shows(
 
 def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
     """No script, no address to load from, colours as roles of the page."""
-    text = page(analysed(run))
+    text = render_html(analyzed(run))
 
     assert "<script" not in text
     assert "prefers-color-scheme: dark" in text
@@ -81,9 +82,9 @@ def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
 
 def test_pages_of_one_run_are_equal(run: FakeRun) -> None:
     """No dates and no random names inside."""
-    analysis = analysed(run)
+    analysis = analyzed(run)
 
-    assert page(analysis) == page(analysis)
+    assert render_html(analysis) == render_html(analysis)
 
 
 class Tags(HTMLParser):
@@ -103,8 +104,10 @@ def test_prompts_cannot_write_into_the_page(run: FakeRun, tmp_path: Path) -> Non
     run.prompts[2] = "<img src=x onerror=alert(1)> \u202e secret"
     run.write_dataset()
 
-    without = write_page(analysed(run), tmp_path / "a.html").read_text("utf-8")
-    shown = write_page(analysed(run, text=True), tmp_path / "b.html").read_text("utf-8")
+    without = write_html_report(analyzed(run), tmp_path / "a.html").read_text("utf-8")
+    shown = write_html_report(analyzed(run, text=True), tmp_path / "b.html").read_text(
+        "utf-8"
+    )
 
     assert "secret" not in without
     assert "&lt;img src=x" in shown
@@ -116,14 +119,18 @@ def test_prompts_cannot_write_into_the_page(run: FakeRun, tmp_path: Path) -> Non
 
 def test_curves_that_look_the_same_share_a_name(run: FakeRun) -> None:
     """Two strategies of equal order are one curve; another one is not."""
-    run.predict("a", score=SCORE, uncertainty=DOUBT)
-    run.predict("b", score=[s + 1e-4 for s in SCORE], uncertainty=DOUBT)
-    run.predict("c", score=SCORE[::-1], uncertainty=DOUBT[::-1])
-    analysis = analyse(run.folder, Wanted(), Plugins(), [])
+    run.predict("a", score=SCORE, uncertainty=UNCERTAINTY)
+    run.predict("b", score=[s + 1e-4 for s in SCORE], uncertainty=UNCERTAINTY)
+    run.predict("c", score=SCORE[::-1], uncertainty=UNCERTAINTY[::-1])
+    analysis = analyze_run(run.folder, AnalysisRequest(), Plugins(), [])
     named = [(c.predictions.strategy, c) for c in analysis.combinations]
 
-    assert ["a = b", "c"] == [name for name, _ in merged(named, recall_at_alarms)]
-    assert ["a = b", "c"] == [name for name, _ in merged(named, risk_at_shares)]
+    assert ["a = b", "c"] == [
+        name for name, _ in merge_indistinguishable(named, recall_at_fprs)
+    ]
+    assert ["a = b", "c"] == [
+        name for name, _ in merge_indistinguishable(named, risk_at_coverages)
+    ]
 
 
 @pytest.mark.parametrize("labels", [[True] * 8, [False] * 8])
@@ -131,7 +138,7 @@ def test_one_class_alone_is_drawn_without_roc(run: FakeRun, labels: list[bool]) 
     """There is no curve without both classes, and no error either."""
     run.labels = labels
 
-    names = [drawn.name for drawn in figures(analysed(run))]
+    names = [drawn.name for drawn in draw_figures(analyzed(run))]
 
     assert not [name for name in names if "roc" in name]
     assert [name for name in names if "risk-coverage" in name]
@@ -140,7 +147,7 @@ def test_one_class_alone_is_drawn_without_roc(run: FakeRun, labels: list[bool]) 
 def test_infinite_scores_can_be_drawn(run: FakeRun) -> None:
     """A cost may be infinite, which stored predictions keep as a very big number."""
     run.predict(score=[1e308, *SCORE[1:7], -1e308], probability=False)
-    analysis = analyse(run.folder, Wanted(), Plugins(), [])
+    analysis = analyze_run(run.folder, AnalysisRequest(), Plugins(), [])
 
-    for drawn in figures(analysis):
+    for drawn in draw_figures(analysis):
         drawn.figure.canvas.draw()

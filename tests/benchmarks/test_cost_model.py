@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.plugins import Plugins
 from safebench.statistics import Interval
 
@@ -37,11 +36,13 @@ def test_the_made_up_set_is_read_as_pairs_with_severities(
     script: Any, tmp_path: Path
 ) -> None:
     """The safer response has the lower grade; both signs and all gaps occur."""
-    from safebench_cost_model.pairs import read_pairs
+    from safebench_cost_model.train.pairs import read_pairs
 
     script.write_severity_set(tmp_path)
 
-    dataset = load_dataset(choose("pku_safe_rlhf:test", Plugins(), data_root=tmp_path))
+    dataset = load_dataset(
+        resolve_dataset("pku_safe_rlhf:test", Plugins(), data_root=tmp_path)
+    )
     pairs = read_pairs(dataset)
     words = {word: i for i, text in enumerate(script.GRADES) for word in text.split()}
     grades = [[words[r.split()[2]] for r in pair.responses] for pair in pairs]
@@ -77,10 +78,10 @@ def test_only_a_whole_interval_above_0_is_shown(script: Any) -> None:
 
 def test_differences_are_those_of_the_same_pairs(script: Any) -> None:
     """Model right where the baseline is wrong on a third of the prompts."""
-    from safebench_cost_model.measures import Told
+    from safebench_cost_model.train.evaluation import PairLabels
 
     n = 60
-    truth = Told(
+    truth = PairLabels(
         p_first=np.ones(n),
         unsafe=np.tile([1.0, 0.0], (n, 1)),
         gap=np.full(n, np.nan),

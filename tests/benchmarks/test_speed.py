@@ -35,7 +35,7 @@ def setting() -> Any:
     from guardspeed.setting import Setting
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from safebench.engine.grammars import llama_guard
+    from safebench.verdict_tree.grammar import llama_guard
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -66,12 +66,15 @@ def setting() -> Any:
 
 def engine_of(setting: Any, **changes: Any) -> Any:
     """Return the engine without a cut, with a budget of three tokens."""
-    from guardspeed.engine_way import explorer
+    from guardspeed.tree_recording import explorer
 
-    from safebench.engine.explore import ExploreOptions
+    from safebench.verdict_tree.explorer import ExploreOptions
 
     options = ExploreOptions(
-        **({"eps": 0.0, "forced": False, "budget": BUDGET, "top": 1} | changes)
+        **(
+            {"eps": 0.0, "force_canonical": False, "max_tokens": BUDGET, "top_k": 1}
+            | changes
+        )
     )
     return explorer(setting, options)
 
@@ -93,15 +96,15 @@ def test_one_call_a_node_gives_the_engines_tree(setting: Any) -> None:
 
     `generate` hands logits out in float32, which leaves about 1e-7.
     """
-    from guardspeed.engine_way import record
-    from guardspeed.seed_way import seed_tree
-    from guardspeed.setting import as_shipped
+    from guardspeed.generate_per_node import generate_tree
+    from guardspeed.setting import with_own_head
+    from guardspeed.tree_recording import record
 
     tree, _ = record(engine_of(setting), setting)
 
     for sample, prompt in enumerate(setting.prompts):
-        with as_shipped(setting) as network:
-            expected = seed_tree(network, setting, prompt, 0.0, BUDGET)
+        with with_own_head(setting) as network:
+            expected = generate_tree(network, setting, prompt, 0.0, BUDGET)
         got = paths(tree, sample)
         assert len(got) >= 10
         for path, mass in got.items():
@@ -110,19 +113,19 @@ def test_one_call_a_node_gives_the_engines_tree(setting: Any) -> None:
 
 def test_one_call_a_node_gives_the_engines_values(setting: Any) -> None:
     """P(unsafe) is the mass of the first way's leaves that read as unsafe."""
-    from guardspeed.engine_way import record
-    from guardspeed.seed_way import expanded, seed_tree
-    from guardspeed.setting import as_shipped
+    from guardspeed.generate_per_node import count_expanded, generate_tree
+    from guardspeed.setting import with_own_head
+    from guardspeed.tree_recording import record
 
-    from safebench.engine.cut import Cut
+    from safebench.verdict_tree.bounds import TreeBounds
 
     engine = engine_of(setting)
     tree, nodes = record(engine, setting)
-    got = Cut(tree).level_bounds([False, True]).lower
+    got = TreeBounds(tree).level_bounds([False, True]).lower
 
     for sample, prompt in enumerate(setting.prompts):
-        with as_shipped(setting) as network:
-            found = seed_tree(network, setting, prompt, 0.0, BUDGET)
+        with with_own_head(setting) as network:
+            found = generate_tree(network, setting, prompt, 0.0, BUDGET)
         leaves = {
             p: m for p, m in found.items() if len(p) == BUDGET or p[-1:] == (END,)
         }
@@ -130,10 +133,10 @@ def test_one_call_a_node_gives_the_engines_values(setting: Any) -> None:
         expected = sum(
             mass
             for path, mass in leaves.items()
-            if engine.table.read_text(text(path)).level == "unsafe"
+            if engine.automaton.parse(text(path)).level == "unsafe"
         )
         assert expected == pytest.approx(got[sample], abs=1e-6)
-        assert expanded(found, setting, BUDGET) >= nodes[sample]
+        assert count_expanded(found, setting, BUDGET) >= nodes[sample]
 
 
 def test_two_number_formats_are_compared_by_calibration_too() -> None:
@@ -156,12 +159,12 @@ def text(path: tuple[int, ...]) -> str:
 
 def test_eps_prunes_the_first_way(setting: Any) -> None:
     """With eps, only children of at least that probability are kept and followed."""
-    from guardspeed.seed_way import seed_tree
-    from guardspeed.setting import as_shipped
+    from guardspeed.generate_per_node import generate_tree
+    from guardspeed.setting import with_own_head
 
-    with as_shipped(setting) as network:
-        whole = seed_tree(network, setting, setting.prompts[0], 0.0, BUDGET)
-        found = seed_tree(network, setting, setting.prompts[0], 0.1, BUDGET)
+    with with_own_head(setting) as network:
+        whole = generate_tree(network, setting, setting.prompts[0], 0.0, BUDGET)
+        found = generate_tree(network, setting, setting.prompts[0], 0.1, BUDGET)
 
     expected = {path: mass for path, mass in whole.items() if mass >= 0.1}
     assert 1 < len(expected) < len(whole)
@@ -171,14 +174,14 @@ def test_eps_prunes_the_first_way(setting: Any) -> None:
 def test_batched_generate_says_the_greedy_verdict(setting: Any) -> None:
     """Padding and batches leave the greedy tokens as the engine finds them."""
     from guardspeed.plain_generate import generate_greedy
-    from guardspeed.setting import as_shipped
+    from guardspeed.setting import with_own_head
 
-    found = engine_of(setting, eps=0.5).explore(setting.prompts)
-    with as_shipped(setting) as network:
-        said = generate_greedy(network, setting, BUDGET)
+    exploration = engine_of(setting, eps=0.5).explore(setting.prompts)
+    with with_own_head(setting) as network:
+        verdicts = generate_greedy(network, setting, BUDGET)
 
-    for fact, tokens in zip(found.facts, said, strict=True):
-        expected = fact.raw
+    for prompt, tokens in zip(exploration.stats, verdicts, strict=True):
+        expected = prompt.raw
         kept = tokens[: tokens.index(END)] if END in tokens else tokens
         assert expected
         assert text(tuple(kept)).startswith(expected)
@@ -187,28 +190,28 @@ def test_batched_generate_says_the_greedy_verdict(setting: Any) -> None:
 def test_the_meter_counts_passes_and_tokens(setting: Any) -> None:
     """A call with two rows of three tokens is one pass and six tokens."""
     import torch
-    from guardspeed.meter import metered
-    from guardspeed.setting import as_shipped
+    from guardspeed.meter import measured
+    from guardspeed.setting import with_own_head
 
-    with as_shipped(setting) as network, metered(network) as reading:
+    with with_own_head(setting) as network, measured(network) as reading:
         network(torch.tensor([[0, 1, 2], [3, 4, 6]]))
 
     assert (1, 6) == (reading.passes, reading.tokens)
     assert reading.seconds > 0
 
 
-def test_heat_divides_the_logits(setting: Any) -> None:
-    """Twice the temperature is half the logits; heating again starts from the same."""
+def test_a_temperature_divides_the_logits(setting: Any) -> None:
+    """Twice the temperature is half the logits; another starts from the same."""
     import torch
-    from guardspeed.setting import as_shipped, heat
+    from guardspeed.setting import scale_logits, with_own_head
 
     ids = torch.tensor([[6, 0, 1]])
-    with torch.no_grad(), as_shipped(setting) as network:
+    with torch.no_grad(), with_own_head(setting) as network:
         before = network(ids).logits
-        heat(setting, 3.0)
-        heat(setting, 2.0)
+        scale_logits(setting, 3.0)
+        scale_logits(setting, 2.0)
         after = network(ids).logits
-        heat(setting, 1.0)
+        scale_logits(setting, 1.0)
         again = network(ids).logits
 
     assert (before / 2).numpy() == pytest.approx(after.numpy(), abs=1e-12)
@@ -218,16 +221,16 @@ def test_heat_divides_the_logits(setting: Any) -> None:
 def test_random_llama_speaks_the_grammar() -> None:
     """The output layer that is built makes every greedy verdict readable."""
     import torch
-    from guardspeed.engine_way import DEFAULT, explorer, record
     from guardspeed.random_llama import random_llama
+    from guardspeed.tree_recording import DEFAULT, explorer, record
 
-    from safebench.engine.cut import Cut
+    from safebench.verdict_tree.bounds import TreeBounds
 
     made = random_llama(2, 16, shape="tiny", device="cpu", dtype=torch.float32)
     tree, nodes = record(explorer(made, DEFAULT), made)
 
-    assert (tree["level"][Cut(tree).greedy] >= 0).all()
-    assert 0.05 > Cut(tree).invalid.upper.max()
+    assert (tree["level"][TreeBounds(tree).greedy_end] >= 0).all()
+    assert 0.05 > TreeBounds(tree).invalid_bounds.upper.max()
     assert 2 == len(nodes)
 
 

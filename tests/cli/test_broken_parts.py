@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from safebench.cli import cli
 from safebench.errors import ComponentError
-from safebench.plugins import GROUP, Plugins
+from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,8 @@ def safebench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Safebench:
     """Return the command line with the broken parts, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(PARTS))
-    stranger = EntryPoint("broken_parts", "broken_parts.plugin", GROUP)
-    plugins = Plugins([*entry_points(group=GROUP), stranger])
+    stranger = EntryPoint("broken_parts", "broken_parts.plugin", ENTRY_POINT_GROUP)
+    plugins = Plugins([*entry_points(group=ENTRY_POINT_GROUP), stranger])
 
     def run(*args: str) -> Result:
         return CliRunner().invoke(cli, args, obj=plugins)

@@ -10,10 +10,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from safebench.cli import NearestGroup, cli
-from safebench.cli.flags import mistakes_shown
+from safebench.cli import cli
+from safebench.cli.execution import debug_tracebacks
+from safebench.cli.group import SuggestingGroup
 from safebench.errors import OptionError
-from safebench.plugins import GROUP, Plugins
+from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,23 +58,25 @@ def test_every_command_has_a_summary_and_an_example(name: str) -> None:
 
 def test_every_option_is_explained_in_a_sentence() -> None:
     """It starts with a capital (or a value's own name) and ends with a full stop."""
-    unsaid = [(c, o.name) for c, o in own_options() if not (o.help or "").endswith(".")]
+    unexplained = [
+        (c, o.name) for c, o in own_options() if not (o.help or "").endswith(".")
+    ]
 
-    assert [] == unsaid
+    assert [] == unexplained
 
 
 def test_an_option_is_called_the_same_everywhere() -> None:
     """A long name has one short name, and a short name one long name."""
-    shorts: dict[str, set[str]] = {}
+    short_names: dict[str, set[str]] = {}
     for _, option in own_options():
         short, long = (
             next((o for o in option.opts if o.startswith("--") == is_long), "")
             for is_long in (False, True)
         )
-        shorts.setdefault(long, set()).add(short)
+        short_names.setdefault(long, set()).add(short)
 
-    assert {} == {name: found for name, found in shorts.items() if len(found) > 1}
-    given = [short for found in shorts.values() for short in found if short]
+    assert {} == {name: short for name, short in short_names.items() if len(short) > 1}
+    given = [short for names in short_names.values() for short in names if short]
     assert len(set(given)) == len(given)
 
 
@@ -102,7 +105,9 @@ def test_the_first_help_shows_every_summary_whole() -> None:
 
 def test_a_command_of_a_plugin_has_a_place_of_its_own() -> None:
     """What plugins add is listed apart, and nothing is left out."""
-    group = NearestGroup("g", commands={"extra": click.Command("extra", help="More.")})
+    group = SuggestingGroup(
+        "g", commands={"extra": click.Command("extra", help="More.")}
+    )
 
     shown = CliRunner().invoke(group, ["--help"]).stdout
 
@@ -111,19 +116,19 @@ def test_a_command_of_a_plugin_has_a_place_of_its_own() -> None:
 
 def test_list_alone_names_everything() -> None:
     """One line a kind; as JSON, too."""
-    core = Plugins([EntryPoint("core", "safebench.core_plugin", GROUP)])
+    core = Plugins([EntryPoint("core", "safebench.core_plugin", ENTRY_POINT_GROUP)])
 
     text = CliRunner().invoke(cli, ["list"], obj=core)
     as_json = CliRunner().invoke(cli, ["list", "--json"], obj=core)
 
     assert 0 == text.exit_code
     assert "classifiers: keyword" in text.stdout.splitlines()
-    found = {
+    names_by_kind = {
         r["kind"]: r["names"] for r in map(json.loads, as_json.stdout.splitlines())
     }
-    assert ["keyword"] == found["classifiers"]
-    assert "xstest" in found["datasets"]
-    assert [] == found["trainers"]
+    assert ["keyword"] == names_by_kind["classifiers"]
+    assert "xstest" in names_by_kind["datasets"]
+    assert [] == names_by_kind["trainers"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_a_mistyped_word_is_answered_with_the_right_one(
 ) -> None:
     """Commands, kinds, choices, options and names alike; exit code 2."""
     monkeypatch.chdir(str(tmp_path))
-    core = EntryPoint("core", "safebench.core_plugin", GROUP)
+    core = EntryPoint("core", "safebench.core_plugin", ENTRY_POINT_GROUP)
 
     result = CliRunner().invoke(cli, args, obj=Plugins([core]))
 
@@ -157,9 +162,9 @@ def test_a_mistyped_word_is_answered_with_the_right_one(
 
 def test_without_debug_a_mistake_stays_a_message() -> None:
     """With it, the traceback is let out behind the mistake."""
-    with pytest.raises(OptionError, match="wrong"), mistakes_shown(debug=False):
+    with pytest.raises(OptionError, match="wrong"), debug_tracebacks(debug=False):
         raise OptionError("wrong")
 
-    with pytest.raises(RuntimeError) as caught, mistakes_shown(debug=True):
+    with pytest.raises(RuntimeError) as caught, debug_tracebacks(debug=True):
         raise OptionError("wrong")
     assert isinstance(caught.value.__cause__, OptionError)

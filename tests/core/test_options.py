@@ -10,7 +10,7 @@ import pytest
 
 from safebench.errors import OptionError
 from safebench.evidence import Scores
-from safebench.options import build_options
+from safebench.options import OptionSchema, build_options
 from safebench.specs import StrategySpec
 
 
@@ -91,3 +91,24 @@ def test_what_does_not_fit_is_refused_by_name(
 
     assert message in caught.value.message
     assert "strategy 's'" in caught.value.message
+
+
+def test_a_schema_has_names_types_and_defaults() -> None:
+    """In the order of the dataclass; annotations are evaluated."""
+    schema = OptionSchema.of(SPEC)
+
+    assert ["eps", "depth", "mode", "fast", "names", "scales"] == schema.names
+    assert schema.types["fast"] is bool
+    assert {"eps": 1e-3, "depth": None} == {
+        name: schema.defaults[name] for name in ("eps", "depth")
+    }
+
+
+def test_a_component_without_options_takes_none() -> None:
+    """It is built with None, and any key is refused."""
+    schema = OptionSchema.of(StrategySpec(name="s", load="a:b", needs=frozenset()))
+
+    assert schema.build({}) is None
+    assert [] == schema.names
+    with pytest.raises(OptionError, match="no option 'eps'\n  options: none"):
+        schema.build({"eps": 1})

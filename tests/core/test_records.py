@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from safebench.records import Gold, Label, Sample, Turn
+from safebench.records import GroundTruth, Label, Sample, Turn
 
 
 def sample(*texts: str) -> Sample:
@@ -40,6 +40,6 @@ def test_content_tells_roles_and_turn_borders_apart() -> None:
 
 def test_a_sample_has_no_place_for_a_label() -> None:
     """No field of a sample is a field of the truth, but the free-form `meta`."""
-    truth = {f.name for kind in (Gold, Label) for f in fields(kind)} - {"meta"}
+    truth = {f.name for kind in (GroundTruth, Label) for f in fields(kind)} - {"meta"}
 
     assert set() == truth & {f.name for f in fields(Sample)}

@@ -1,4 +1,4 @@
-"""Where real data lies, how to read it, and how to write a small file."""
+"""Fixtures: the data root, loading by name, and writing a small file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
+from safebench.datasets.loader import load_dataset
+from safebench.datasets.resolve import resolve_dataset
 from safebench.errors import DataError, OptionError
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safebench.datasets import Request
+    from safebench.datasets import DatasetRequest
     from safebench.records import Dataset
 
 
 @pytest.fixture(scope="session")
 def plugins() -> Plugins:
     """Return the core's own components, whatever else is installed."""
-    found = Plugins([EntryPoint("core", "safebench.core_plugin", "safebench")])
-    assert [] == [plugin.error for plugin in found.broken]
-    return found
+    core = Plugins([EntryPoint("core", "safebench.core_plugin", "safebench")])
+    assert [] == [plugin.error for plugin in core.broken]
+    return core
 
 
 @pytest.fixture(scope="session")
@@ -39,45 +39,45 @@ def data_root() -> Path:
 
 
 @pytest.fixture
-def ask(plugins: Plugins) -> Callable[..., Request]:
-    """Return `choose` with the core's datasets."""
+def resolve(plugins: Plugins) -> Callable[..., DatasetRequest]:
+    """Return `resolve_dataset` with the core's datasets."""
 
-    def _ask(text: str, **options: object) -> Request:
-        return choose(text, plugins, **options)
+    def _resolve(text: str, **options: object) -> DatasetRequest:
+        return resolve_dataset(text, plugins, **options)
 
-    return _ask
-
-
-@pytest.fixture
-def read(ask: Callable[..., Request]) -> Callable[..., Dataset]:
-    """Return a function that reads what a text names; skipped rows are not shown."""
-
-    def _read(text: str, **options: object) -> Dataset:
-        return load_dataset(ask(text, **options), tell=lambda _: None)
-
-    return _read
+    return _resolve
 
 
 @pytest.fixture
-def refused(read: Callable[..., Dataset]) -> Callable[..., str]:
-    """Return a function that reads what cannot be read: its message, with code 2."""
+def load(resolve: Callable[..., DatasetRequest]) -> Callable[..., Dataset]:
+    """Return a function that loads a dataset by name, without messages."""
 
-    def _refused(text: str, **options: object) -> str:
+    def _load(text: str, **options: object) -> Dataset:
+        return load_dataset(resolve(text, **options), say=lambda _: None)
+
+    return _load
+
+
+@pytest.fixture
+def error_message(load: Callable[..., Dataset]) -> Callable[..., str]:
+    """Return a function that returns the message of the error of loading a dataset."""
+
+    def _error_message(text: str, **options: object) -> str:
         with pytest.raises((DataError, OptionError)) as caught:
-            read(text, **options)
+            load(text, **options)
         assert 2 == caught.value.exit_code
         return caught.value.format_message()
 
-    return _refused
+    return _error_message
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., str]:
+def write_file(tmp_path: Path) -> Callable[..., str]:
     """Return a function that writes lines to a file and returns its path."""
 
-    def _write(*lines: str, name: str = "set.jsonl") -> str:
+    def _write_file(*lines: str, name: str = "set.jsonl") -> str:
         path = tmp_path / name
         path.write_bytes("\n".join(lines).encode() + b"\n")
         return str(path)
 
-    return _write
+    return _write_file

@@ -9,37 +9,41 @@ if TYPE_CHECKING:
 
     from safebench.records import Dataset
 
-    Read = Callable[..., Dataset]
-    Refused = Callable[..., str]
-    Write = Callable[..., str]
+    Load = Callable[..., Dataset]
+    ErrorMessage = Callable[..., str]
+    WriteFile = Callable[..., str]
 
 
 def test_csv_lines_count_line_feeds_inside_a_field(
-    refused: Refused, write: Write
+    error_message: ErrorMessage, write_file: WriteFile
 ) -> None:
     """A record is named by the line on which it starts."""
-    path = write("prompt,label", '"two\nlines",0', "x,unsfae", name="set.csv")
+    path = write_file("prompt,label", '"two\nlines",0', "x,unsfae", name="set.csv")
 
-    assert refused(path).startswith(f"{path}:4: unknown label 'unsfae'")
+    assert error_message(path).startswith(f"{path}:4: unknown label 'unsfae'")
 
 
-def test_csv_rows_of_another_width_are_bad(refused: Refused, write: Write) -> None:
+def test_csv_rows_of_another_width_are_bad(
+    error_message: ErrorMessage, write_file: WriteFile
+) -> None:
     """An unquoted comma makes a field too many."""
-    path = write("prompt,label", "a,b,0", name="set.csv")
+    path = write_file("prompt,label", "a,b,0", name="set.csv")
 
-    assert refused(path).startswith(f"{path}:2: 3 fields, the header has 2")
+    assert error_message(path).startswith(f"{path}:2: 3 fields, the header has 2")
 
 
-def test_csv_that_never_closes_a_quote_is_named(refused: Refused, write: Write) -> None:
+def test_csv_that_never_closes_a_quote_is_named(
+    error_message: ErrorMessage, write_file: WriteFile
+) -> None:
     """The record with the open quote is named."""
-    path = write("prompt,label", "x,0", '"open,1', name="set.csv")
+    path = write_file("prompt,label", "x,0", '"open,1', name="set.csv")
 
-    assert refused(path).startswith(f"{path}:3: not CSV")
+    assert error_message(path).startswith(f"{path}:3: not CSV")
 
 
-def test_csv_cells(read: Read, write: Write) -> None:
+def test_csv_cells(load: Load, write_file: WriteFile) -> None:
     """Ids, groups, categories; an empty cell of an unsafe row means not annotated."""
-    path = write(
+    path = write_file(
         "id,prompt,label,categories,group",
         'a,x,unsafe,"S1,S3",g',
         "b,y,safe,,g",
@@ -47,9 +51,9 @@ def test_csv_cells(read: Read, write: Write) -> None:
         name="set.csv",
     )
 
-    found = read(path)
+    dataset = load(path)
 
-    assert ["a", "b", "c"] == [sample.id for sample in found.samples]
+    assert ["a", "b", "c"] == [sample.id for sample in dataset.samples]
     expected = [frozenset({"S1", "S3"}), frozenset(), None]
-    assert expected == [gold.categories for gold in found.golds]
-    assert ["g", "g"] == [sample.group for sample in found.samples[:2]]
+    assert expected == [truth.categories for truth in dataset.ground_truth]
+    assert ["g", "g"] == [sample.group for sample in dataset.samples[:2]]

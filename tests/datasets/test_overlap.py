@@ -1,4 +1,4 @@
-"""Prompts that two sets share."""
+"""Prompts and conversations that two datasets share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from safebench.cli.overlap import command
-from safebench.datasets.overlap import by_conversation, by_prompt, shorten
+from safebench.datasets.overlap import (
+    conversation_overlap,
+    prompt_overlap,
+    shorten_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,21 +36,28 @@ RIGHT = (
 
 
 @pytest.fixture
-def files(write: Callable[..., str]) -> tuple[str, str]:
+def files(write_file: Callable[..., str]) -> tuple[str, str]:
     """Return two files that share two prompts, and two conversations."""
-    return write(*LEFT, name="left.jsonl"), write(*RIGHT, name="right.jsonl")
+    return write_file(*LEFT, name="left.jsonl"), write_file(*RIGHT, name="right.jsonl")
 
 
 def test_prompts_and_conversations_are_counted_apart(
-    read: Callable[..., Dataset], files: tuple[str, str]
+    load: Callable[..., Dataset], files: tuple[str, str]
 ) -> None:
     """Two prompts are shared, by three left samples; outer space does not count."""
-    left, right = (read(path) for path in files)
+    left, right = (load(path) for path in files)
 
-    prompts, whole = by_prompt(left, right), by_conversation(left, right)
+    prompts, conversations = (
+        prompt_overlap(left, right),
+        conversation_overlap(left, right),
+    )
 
     assert (2, 3, 2) == (prompts.distinct, prompts.left.shared, prompts.right.shared)
-    assert (2, 2, 2) == (whole.distinct, whole.left.shared, whole.right.shared)
+    assert (2, 2, 2) == (
+        conversations.distinct,
+        conversations.left.shared,
+        conversations.right.shared,
+    )
     assert pytest.approx(0.75) == prompts.left.share
 
 
@@ -63,15 +74,15 @@ def test_the_command_prints_counts_shares_and_ids(
     assert "left.jsonl/all/" in done.stdout
 
 
-def test_the_command_speaks_json(plugins: Plugins, files: tuple[str, str]) -> None:
+def test_the_command_prints_json(plugins: Plugins, files: tuple[str, str]) -> None:
     """The same numbers, with the ids of every example shown."""
     done = CliRunner().invoke(command, [*files, "--json"], obj=plugins)
 
-    found = json.loads(done.stdout)
-    assert 2 == found["prompt"]["distinct"]
-    assert 0.75 == found["prompt"]["left"]["share"]
-    assert ["a", "\u00e9"] == [e["text"] for e in found["prompt"]["examples"]]
-    assert 2 == len(found["prompt"]["examples"][0]["left"])
+    output = json.loads(done.stdout)
+    assert 2 == output["prompt"]["distinct"]
+    assert 0.75 == output["prompt"]["left"]["share"]
+    assert ["a", "\u00e9"] == [e["text"] for e in output["prompt"]["examples"]]
+    assert 2 == len(output["prompt"]["examples"][0]["left"])
 
 
 def test_the_command_refuses_what_it_cannot_read(plugins: Plugins) -> None:
@@ -84,22 +95,22 @@ def test_the_command_refuses_what_it_cannot_read(plugins: Plugins) -> None:
 
 def test_long_texts_are_cut_to_one_line() -> None:
     """Line feeds become spaces and the line fits a terminal."""
-    assert "a b" == shorten("a\n b")
-    assert 70 == len(shorten("word " * 100))
+    assert "a b" == shorten_line("a\n b")
+    assert 70 == len(shorten_line("word " * 100))
 
 
 def test_toxic_chat_train_and_test_share_prompts(
-    read: Callable[..., Dataset], data_root: Path
+    load: Callable[..., Dataset], data_root: Path
 ) -> None:
     """The shared prompts are those that a brute-force comparison finds."""
     left, right = (
-        read(f"toxic_chat:{split}", data_root=data_root) for split in ("train", "test")
+        load(f"toxic_chat:{split}", data_root=data_root) for split in ("train", "test")
     )
 
-    found = by_prompt(left, right)
+    overlap = prompt_overlap(left, right)
 
-    mine = [sample.judged.text.strip() for sample in left.samples]
-    theirs = [sample.judged.text.strip() for sample in right.samples]
-    assert found.distinct > 0
-    assert sum(text in set(theirs) for text in mine) == found.left.shared
-    assert sum(text in set(mine) for text in theirs) == found.right.shared
+    left_texts = [sample.judged.text.strip() for sample in left.samples]
+    right_texts = [sample.judged.text.strip() for sample in right.samples]
+    assert overlap.distinct > 0
+    assert sum(text in set(right_texts) for text in left_texts) == overlap.left.shared
+    assert sum(text in set(left_texts) for text in right_texts) == overlap.right.shared

@@ -119,7 +119,7 @@ def test_kinds_agree_with_labels() -> None:
 
 
 def test_contrast_pairs_share_a_group_and_nothing_else_does() -> None:
-    """At least 60 groups hold one unsafe and one safe twin; others hold one prompt."""
+    """At least 60 groups hold an unsafe and a safe contrast; others hold one prompt."""
     groups = defaultdict(list)
     for record in records():
         groups[record["group"]].append(record)
@@ -133,16 +133,16 @@ def test_contrast_pairs_share_a_group_and_nothing_else_does() -> None:
     assert in_pairs == sum(record["kind"] == "contrast" for record in records())
 
 
-def test_contrast_twins_share_words() -> None:
-    """A twin keeps at least a fifth of the joint vocabulary of its pair."""
+def test_contrast_pairs_share_words() -> None:
+    """A contrast keeps at least a fifth of the joint vocabulary of its pair."""
     groups = defaultdict(list)
     for record in records():
         if record["kind"] == "contrast":
             groups[record["group"]].append(
                 set(re.findall(r"\w+", folded(record["prompt"])))
             )
-    for group, (one, other) in groups.items():
-        assert len(one & other) >= 0.2 * len(one | other), group
+    for group, (first, second) in groups.items():
+        assert len(first & second) >= 0.2 * len(first | second), group
 
 
 def test_several_languages_carry_both_labels() -> None:
@@ -153,8 +153,8 @@ def test_several_languages_carry_both_labels() -> None:
     labels.pop("en")
     assert len(labels) >= 6
     assert sum(map(len, labels.values())) >= 60
-    for language, found in labels.items():
-        assert found.count("safe") == found.count("unsafe"), language
+    for language, values in labels.items():
+        assert values.count("safe") == values.count("unsafe"), language
 
 
 @pytest.mark.parametrize("label", ["safe", "unsafe"])
@@ -175,7 +175,7 @@ def test_length_does_not_give_the_label_away() -> None:
     assert abs(safe - unsafe) <= 0.2 * min(safe, unsafe)
 
 
-def test_no_two_prompts_are_alike() -> None:
+def test_prompts_are_distinct() -> None:
     """Prompts stay distinct after lower-casing, folding and dropping punctuation."""
     keys = [" ".join(re.findall(r"\w+", folded(r["prompt"]))) for r in records()]
     assert [] == [key for key, times in Counter(keys).items() if times > 1]
@@ -207,8 +207,8 @@ def test_no_frequent_phrase_belongs_to_one_label() -> None:
 )
 def test_telltale_phrases_are_in_both_labels(phrase: str) -> None:
     """Phrases that often mark harmful prompts mark neither side here."""
-    found = {r["label"] for r in records() if phrase in r["prompt"].lower()}
-    assert {"safe", "unsafe"} == found
+    labels = {r["label"] for r in records() if phrase in r["prompt"].lower()}
+    assert {"safe", "unsafe"} == labels
 
 
 def test_words_alone_do_not_solve_it() -> None:

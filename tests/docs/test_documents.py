@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safebench.cli import NearestGroup, cli
+from safebench.cli import cli
+from safebench.cli.group import SuggestingGroup
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def commands() -> list[str]:
 
     Those of the plugin guide are about its own plugin, and have a test of their own.
     """
-    told = [document for document in DOCUMENTS if document.name != "plugins.md"]
-    texts = [document.read_text("utf-8") for document in told]
+    others = [document for document in DOCUMENTS if document.name != "plugins.md"]
+    texts = [document.read_text("utf-8") for document in others]
     blocks = [
         block.replace("\\\n", " ")
         for text in texts
@@ -68,7 +69,7 @@ def installed() -> click.Group:
     """Return the command line with the commands of every plugin."""
     # click keeps the names of a command's help flag from the first time it is asked
     settings = cli.context_settings
-    group = NearestGroup(commands=dict(cli.commands), context_settings=settings)
+    group = SuggestingGroup(commands=dict(cli.commands), context_settings=settings)
     plugins = Plugins()
     plugins.add_commands(group)
     assert not plugins.broken

@@ -1,6 +1,6 @@
 """The plugin guide, followed: its files are written, built, installed and run.
 
-So is the guide that version 0.1 published, kept as it was: what people wrote by it runs.
+So is the guide that version 0.1 published, kept as it was: what was written by it runs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def values(site: Any, run: str, classifier: str) -> dict[tuple[str, str], Any]:
     }
 
 
-def done(site: Any, *words: str) -> str:
+def succeed(site: Any, *words: str) -> str:
     """Run a command that has to succeed; return what it printed."""
     result = site.safebench(*words)
     assert 0 == result.returncode, result.stderr
@@ -75,7 +75,9 @@ def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
     """No plugin is broken, and the conformance kit has nothing to say."""
     listed = {
         record["name"]: record
-        for record in map(json.loads, done(site, "list-plugins", "--json").splitlines())
+        for record in map(
+            json.loads, succeed(site, "list-plugins", "--json").splitlines()
+        )
     }
     checks = "; ".join(
         f"assert_plugin_is_sound({name!r})" for name in ("my_guard", "my_limit")
@@ -84,12 +86,13 @@ def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
         "-c", f"from safebench.testing import assert_plugin_is_sound; {checks}"
     )
 
-    assert {
+    components = {
         "classifier:shouting",
         "strategy:sharpened",
         "metric:flagged",
         "dataset:greetings",
-    } == set(listed["my_guard"]["components"])
+    }
+    assert components <= set(listed["my_guard"]["components"])
     assert {"classifier:limited", "trainer:limited"} == set(
         listed["my_limit"]["components"]
     )
@@ -98,27 +101,29 @@ def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
 
 def test_guard_strategy_metric_and_dataset_run_together(site: Any) -> None:
     """Shouted threats are told from greetings; the metric counts what is flagged."""
-    done(site, "run", "-c", "shouting", "-c", "keyword", "-d", "greetings",
+    succeed(site, "run", "-c", "shouting", "-c", "keyword", "-d", "greetings",
          "-s", "score", "-s", "sharpened", "-s", "soft=sharpened,power=0.5",
          "--calibration-fraction", "0")  # fmt: skip
-    shown = done(site, "leaderboard", "--metrics", "auroc,flagged", "--format", "md")
-    found = values(site, "shouting+keyword-greetings", "shouting")
+    shown = succeed(site, "leaderboard", "--metrics", "auroc,flagged", "--format", "md")
+    metric_values = values(site, "shouting+keyword-greetings", "shouting")
 
-    assert 1.0 == found["soft", "auroc"]
-    assert found["soft", "brier"] is None  # it only ranks
-    assert found["sharpened", "error_auroc"] is not None
+    assert 1.0 == metric_values["soft", "auroc"]
+    assert metric_values["soft", "brier"] is None  # it only ranks
+    assert metric_values["sharpened", "error_auroc"] is not None
     assert "flagged" in shown
 
 
 def test_what_the_trainer_leaves_is_what_the_classifier_reads(site: Any) -> None:
     """Trained on the guide's set, run on it; another folder is refused in one line."""
-    done(site, "train", "limited", "-d", "greetings", "--steps", "50",
+    succeed(site, "train", "limited", "-d", "greetings", "--steps", "50",
          "--out", "models/limited")  # fmt: skip
-    done(site, "run", "-c", "limited", "--model", "models/limited", "-d", "greetings")
+    succeed(
+        site, "run", "-c", "limited", "--model", "models/limited", "-d", "greetings"
+    )
     wrong = site.safebench("run", "-c", "limited", "--model", "models")
 
-    found = values(site, "limited@limited-greetings", "limited")
-    assert 1.0 == found["score", "auroc"]
+    metric_values = values(site, "limited@limited-greetings", "limited")
+    assert 1.0 == metric_values["score", "auroc"]
     assert 2 == wrong.returncode
     assert "models holds no safebench.json" in wrong.stderr
 
@@ -135,4 +140,4 @@ def test_the_columns_of_the_guides_evidence(guide: str) -> None:
         offsets=json.loads(offsets),
     )
 
-    assert [9, 9, 6, 6] == batch.take([1])["words"].tolist()
+    assert [9, 9, 6, 6] == batch.select([1])["words"].tolist()

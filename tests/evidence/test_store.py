@@ -1,4 +1,4 @@
-"""Evidence on disk survives crashes and is found by what was asked."""
+"""Evidence on disk survives crashes and is found by sample."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench import ClassifierSpec
 from safebench.classifiers import Recording, Trace
 from safebench.evidence import Scores
-from safebench.evidence.store import EvidenceStore, evidence_key, question
+from safebench.evidence.store import EvidenceStore, evidence_key, sample_key
 from safebench.records import Sample, Turn
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ def recording(values: list[float]) -> Recording:
     return Recording(evidence={Scores: scores}, traces=traces)
 
 
-def test_what_is_stored_is_read_back_in_the_order_asked(tmp_path: Path) -> None:
-    """Questions from several shards come back in any order, repeats included."""
+def test_evidence_is_read_back_in_any_order(tmp_path: Path) -> None:
+    """Samples from several shards come back as requested, repeats included."""
     store = EvidenceStore(tmp_path, [Scores])
     store.add(["a", "b"], recording([0.1, 0.2]))
     store.add(["c"], recording([0.3]))
@@ -38,7 +37,7 @@ def test_what_is_stored_is_read_back_in_the_order_asked(tmp_path: Path) -> None:
     ]
 
 
-def test_missing_keeps_order_and_names_each_question_once(tmp_path: Path) -> None:
+def test_missing_keeps_order_and_names_each_sample_once(tmp_path: Path) -> None:
     """What is left to record is a pure function of what is stored."""
     store = EvidenceStore(tmp_path, [Scores])
     store.add(["b"], recording([0.2]))
@@ -63,7 +62,7 @@ def test_a_truncated_or_temporary_shard_is_as_good_as_none(tmp_path: Path) -> No
 
 
 def test_a_shard_of_other_evidence_is_not_mistaken(tmp_path: Path) -> None:
-    """A store asked for a kind that a shard lacks does not count that shard."""
+    """A shard that lacks a kind counts as not recorded."""
 
     class Other(Scores):
         """Another kind."""
@@ -93,17 +92,12 @@ def test_key_changes_with_request_and_facts() -> None:
     assert 3 == len(keys)
 
 
-def test_a_question_depends_on_what_the_classifier_asks() -> None:
+def test_a_sample_key_depends_on_the_scope_of_the_evidence() -> None:
     """Evidence about a turn differs by target and task, about a conversation not."""
     turns = (Turn("user", "hi"), Turn("assistant", "hello"))
     first = Sample(id="1", turns=turns, target=0)
     last = Sample(id="2", turns=turns, task="refusal")
     explicit = Sample(id="3", turns=turns, target=1, task="refusal")
-    by_turn = ClassifierSpec(name="a", load="a:b", provides=frozenset({Scores}))
-    whole = ClassifierSpec(
-        name="b", load="a:b", provides=frozenset({Scores}), asks="conversation"
-    )
-
-    assert question(first, by_turn) != question(last, by_turn)
-    assert question(last, by_turn) == question(explicit, by_turn)
-    assert question(first, whole) == question(last, whole)
+    assert sample_key(first, "target") != sample_key(last, "target")
+    assert sample_key(last, "target") == sample_key(explicit, "target")
+    assert sample_key(first, "conversation") == sample_key(last, "conversation")

@@ -8,18 +8,18 @@ from sklearn.calibration import calibration_curve
 
 from safebench.metrics import Outcome, compute
 from safebench.metrics.calibration import (
-    chance,
     ece,
+    ece_if_calibrated,
     ece_mass,
     mce,
     rmsce,
     rmsce_debiased,
 )
 from safebench.metrics.catalog import SPECS
-from safebench.statistics import tables
+from safebench.statistics import sufficient_statistics
 
 
-def outcome(y: object, p: object, **columns: object) -> Outcome:
+def make_outcome(y: object, p: object, **columns: object) -> Outcome:
     """Build an outcome; a NaN probability is a failed sample."""
     scores = np.array(p, dtype=float)
     return Outcome(
@@ -43,19 +43,19 @@ def filled(y: np.ndarray, p: np.ndarray) -> list[tuple[int, float, float]]:
 
 def test_by_hand() -> None:
     """Two bins: .2 .2 with one positive (gap .3), .9 .9 with two (gap .1)."""
-    given = outcome([1, 0, 1, 1], [0.2, 0.2, 0.9, 0.9])
+    outcome = make_outcome([1, 0, 1, 1], [0.2, 0.2, 0.9, 0.9])
 
-    assert (0.3 + 0.1) / 2 == pytest.approx(ece(given).value)
-    assert 0.3 == pytest.approx(mce(given).value)
-    assert ((0.09 + 0.01) / 2) ** 0.5 == pytest.approx(rmsce(given).value)
+    assert (0.3 + 0.1) / 2 == pytest.approx(ece(outcome).value)
+    assert 0.3 == pytest.approx(mce(outcome).value)
+    assert ((0.09 + 0.01) / 2) ** 0.5 == pytest.approx(rmsce(outcome).value)
     # chance adds .25 / 1 to the first bin's square, nothing to the second's
-    assert 0 == rmsce_debiased(given).value
+    assert 0 == rmsce_debiased(outcome).value
 
 
 def test_debiased_by_hand() -> None:
     """Ten at .2 with eight positives: .36 less .16 / 9."""
-    given = outcome([1] * 8 + [0] * 2, [0.2] * 10)
-    assert (0.36 - 0.16 / 9) ** 0.5 == pytest.approx(rmsce_debiased(given).value)
+    outcome = make_outcome([1] * 8 + [0] * 2, [0.2] * 10)
+    assert (0.36 - 0.16 / 9) ** 0.5 == pytest.approx(rmsce_debiased(outcome).value)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -67,12 +67,12 @@ def test_bins_filled_one_by_one(seed: int) -> None:
     bins = filled(y, p)
     gaps = [abs(share - mean) for _, mean, share in bins]
     sizes = [size for size, _, _ in bins]
-    given = outcome(y, p)
+    outcome = make_outcome(y, p)
 
-    assert np.average(gaps, weights=sizes) == pytest.approx(ece(given).value)
-    assert max(gaps) == pytest.approx(mce(given).value)
+    assert np.average(gaps, weights=sizes) == pytest.approx(ece(outcome).value)
+    assert max(gaps) == pytest.approx(mce(outcome).value)
     squares = np.average(np.square(gaps), weights=sizes)
-    assert squares**0.5 == pytest.approx(rmsce(given).value)
+    assert squares**0.5 == pytest.approx(rmsce(outcome).value)
 
 
 def test_largest_gap_is_that_of_sklearns_curve() -> None:
@@ -82,7 +82,7 @@ def test_largest_gap_is_that_of_sklearns_curve() -> None:
     y = rng.random(500) < p**2
     share, mean = calibration_curve(y, p, n_bins=15)
 
-    assert np.abs(share - mean).max() == pytest.approx(mce(outcome(y, p)).value)
+    assert np.abs(share - mean).max() == pytest.approx(mce(make_outcome(y, p)).value)
 
 
 def test_bins_of_equal_mass() -> None:
@@ -93,24 +93,26 @@ def test_bins_of_equal_mass() -> None:
     order = np.argsort(p).reshape(15, 10)
     expected = np.abs(y[order].mean(axis=1) - p[order].mean(axis=1)).mean()
 
-    assert expected == pytest.approx(ece_mass(outcome(y, p)).value)
-    tied = outcome([1, 0] * 50, [0.3] * 100)
+    assert expected == pytest.approx(ece_mass(make_outcome(y, p)).value)
+    tied = make_outcome([1, 0] * 50, [0.3] * 100)
     assert 0.2 == pytest.approx(ece_mass(tied).value)
 
 
 def test_edges_belong_to_the_lower_bin() -> None:
     """0 and 1 are in the outer bins; 3/15 is in the third, with .19."""
-    given = outcome([0, 1, 0, 1], [0.0, 1.0, 0.2, 0.19])
+    outcome = make_outcome([0, 1, 0, 1], [0.0, 1.0, 0.2, 0.19])
 
-    assert abs(0.5 - 0.195) * 0.5 == pytest.approx(ece(given).value)
+    assert abs(0.5 - 0.195) * 0.5 == pytest.approx(ece(outcome).value)
 
 
 def test_chance_is_what_simulation_gives() -> None:
     """Mean and 95th percentile of the ECE of labels drawn from the scores."""
     rng = np.random.default_rng(0)
     p = rng.beta(2, 2, size=210)
-    drawn = [ece(outcome(rng.random(210) < p, p)).value for _ in range(300)]
-    usual, high = chance(np.zeros(210), p, tables.equal_width())
+    drawn = [ece(make_outcome(rng.random(210) < p, p)).value for _ in range(300)]
+    usual, high = ece_if_calibrated(
+        np.zeros(210), p, sufficient_statistics.equal_width_edges()
+    )
 
     assert np.mean(drawn) == pytest.approx(usual, rel=0.06)
     assert np.quantile(drawn, 0.95) == pytest.approx(high, rel=0.1)
@@ -120,32 +122,34 @@ def test_the_note_says_what_chance_alone_gives() -> None:
     """A calibrated model of 210 samples: the note names the level of the noise."""
     rng = np.random.default_rng(1)
     p = rng.beta(2, 2, size=210)
-    found = ece(outcome(rng.random(210) < p, p))
+    result = ece(make_outcome(rng.random(210) < p, p))
 
-    assert found.note.startswith("a calibrated model would have 0.0")
-    assert found.value is not None
-    assert 0.02 < found.value < 0.12
+    assert result.note.startswith("a calibrated model would have 0.0")
+    assert result.value is not None
+    assert 0.02 < result.value < 0.12
 
 
 def test_failed_samples_are_left_out() -> None:
     """A NaN counts in no bin; without any score there is no value."""
-    found = ece(outcome([1, 0, 1], [0.5, 0.5, np.nan]))
-    nothing = ece_mass(outcome([1], [np.nan]))
+    result = ece(make_outcome([1, 0, 1], [0.5, 0.5, np.nan]))
+    nothing = ece_mass(make_outcome([1], [np.nan]))
 
-    assert (0.0, 2) == (found.value, found.n_scored)
+    assert (0.0, 2) == (result.value, result.n_scored)
     assert (None, 0) == (nothing.value, nothing.n_scored)
 
 
 def test_a_score_that_is_no_probability_is_refused() -> None:
     """Calibration is asked of probabilities only: others get a null with a note."""
-    given = outcome([1, 0, 1], [0.1, 0.5, 0.7])
-    ranked = Outcome(y=given.y, failed=given.failed, groups="abc", score=given.score)
-    found = {spec.name: value for spec, value in compute(ranked, SPECS)}
+    outcome = make_outcome([1, 0, 1], [0.1, 0.5, 0.7])
+    ranked = Outcome(
+        y=outcome.y, failed=outcome.failed, groups="abc", score=outcome.score
+    )
+    result = {spec.name: value for spec, value in compute(ranked, SPECS)}
 
     for name in ("ece", "ece_mass", "mce", "rmsce", "rmsce_debiased"):
         assert (None, "the score is no probability") == (
-            found[name].value,
-            found[name].note,
+            result[name].value,
+            result[name].note,
         )
 
 
@@ -154,7 +158,9 @@ def test_chance_does_not_depend_on_how_much_is_drawn_at_once(
 ) -> None:
     """Sets of labels are drawn a few together where there are many samples."""
     p = np.random.default_rng(5).random(300)
-    whole = chance(p > 0.5, p, tables.equal_width())
-    monkeypatch.setattr("safebench.metrics.calibration.FEWEST", 400)
-    monkeypatch.setattr("safebench.metrics.calibration.ENTRIES", 7 * 300)
-    assert whole == chance(p > 0.5, p, tables.equal_width())
+    whole = ece_if_calibrated(p > 0.5, p, sufficient_statistics.equal_width_edges())
+    monkeypatch.setattr("safebench.metrics.calibration.MIN_SIMULATIONS", 400)
+    monkeypatch.setattr("safebench.metrics.calibration.MAX_SIMULATED_AT_ONCE", 7 * 300)
+    assert whole == ece_if_calibrated(
+        p > 0.5, p, sufficient_statistics.equal_width_edges()
+    )

@@ -7,8 +7,9 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from safebench.metrics import Outcome, Value, compute, decide
+from safebench.metrics import MetricValue, Outcome, compute
 from safebench.metrics.catalog import SPECS
+from safebench.metrics.outcome import apply_threshold
 
 RATES = {
     "accuracy",
@@ -29,7 +30,7 @@ def bits(text: str) -> np.ndarray:
 
 def values(
     y: np.ndarray, decision: np.ndarray, failed: np.ndarray | None = None
-) -> dict[str, Value]:
+) -> dict[str, MetricValue]:
     """Compute every decision metric."""
     outcome = Outcome(
         y=y,
@@ -43,18 +44,18 @@ def values(
 
 def test_hand_counted() -> None:
     """Five positives (three found) and three negatives (one flagged)."""
-    given = values(bits("11111000"), bits("11100100"))
-    found = {name: value.value for name, value in given.items()}
+    outcome = values(bits("11111000"), bits("11100100"))
+    result = {name: value.value for name, value in outcome.items()}
 
-    assert {"tp": 3, "fp": 1, "tn": 2, "fn": 2}.items() <= found.items()
-    assert 5 / 8 == found["accuracy"]
-    assert 3 / 4 == found["precision"]
-    assert 3 / 5 == found["recall"]
-    assert 6 / 9 == pytest.approx(found["f1"])
-    assert 1 / 3 == found["fpr"]
-    assert 2 / 5 == found["fnr"]
-    assert (3 / 5 + 2 / 3) / 2 == pytest.approx(found["balanced_accuracy"])
-    assert (3 * 2 - 1 * 2) / sqrt(4 * 5 * 3 * 4) == pytest.approx(found["mcc"])
+    assert {"tp": 3, "fp": 1, "tn": 2, "fn": 2}.items() <= result.items()
+    assert 5 / 8 == result["accuracy"]
+    assert 3 / 4 == result["precision"]
+    assert 3 / 5 == result["recall"]
+    assert 6 / 9 == pytest.approx(result["f1"])
+    assert 1 / 3 == result["fpr"]
+    assert 2 / 5 == result["fnr"]
+    assert (3 / 5 + 2 / 3) / 2 == pytest.approx(result["balanced_accuracy"])
+    assert (3 * 2 - 1 * 2) / sqrt(4 * 5 * 3 * 4) == pytest.approx(result["mcc"])
 
 
 def test_random_decisions_follow_the_definitions() -> None:
@@ -65,13 +66,13 @@ def test_random_decisions_follow_the_definitions() -> None:
         pairs = list(zip(y.tolist(), flagged.tolist(), strict=True))
         tp, fn = pairs.count((True, True)), pairs.count((True, False))
         fp, tn = pairs.count((False, True)), pairs.count((False, False))
-        found = {name: value.value for name, value in values(y, flagged).items()}
+        result = {name: value.value for name, value in values(y, flagged).items()}
 
-        assert (tp, fp, tn, fn) == tuple(found[k] for k in ("tp", "fp", "tn", "fn"))
-        assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(found["f1"])
-        assert fp / (fp + tn) == pytest.approx(found["fpr"])
+        assert (tp, fp, tn, fn) == tuple(result[k] for k in ("tp", "fp", "tn", "fn"))
+        assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(result["f1"])
+        assert fp / (fp + tn) == pytest.approx(result["fpr"])
         root = sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        assert (tp * tn - fp * fn) / root == pytest.approx(found["mcc"])
+        assert (tp * tn - fp * fn) / root == pytest.approx(result["mcc"])
 
 
 def test_decide_makes_each_failed_sample_wrong() -> None:
@@ -79,18 +80,18 @@ def test_decide_makes_each_failed_sample_wrong() -> None:
     y, failed = bits("1100"), bits("1010")
     score = np.array([np.nan, 0.5, np.nan, 0.4])
 
-    assert [False, True, True, False] == decide(y, failed, score, 0.5).tolist()
+    assert [False, True, True, False] == apply_threshold(y, failed, score, 0.5).tolist()
 
 
 def test_failed_samples_stay_in_the_denominator() -> None:
     """Two right, one failed positive, one failed negative: accuracy is a half."""
     y, failed = bits("1100"), bits("0110")
     score = np.array([0.9, np.nan, np.nan, 0.1])
-    found = values(y, decide(y, failed, score, 0.5), failed)
+    result = values(y, apply_threshold(y, failed, score, 0.5), failed)
 
-    assert 0.5 == found["accuracy"].value
-    assert 0.5 == found["fnr"].value
-    assert 0.5 == found["fpr"].value
+    assert 0.5 == result["accuracy"].value
+    assert 0.5 == result["fnr"].value
+    assert 0.5 == result["fpr"].value
 
 
 @pytest.mark.parametrize(
@@ -105,10 +106,10 @@ def test_failed_samples_stay_in_the_denominator() -> None:
 )
 def test_undefined_is_null_with_a_note(y: str, decision: str, undefined: set) -> None:
     """A metric whose denominator is 0 has no value, and says why."""
-    found = values(bits(y), bits(decision))
+    result = values(bits(y), bits(decision))
 
-    assert undefined == {name for name, value in found.items() if value.value is None}
-    assert all(found[name].note for name in undefined)
+    assert undefined == {name for name, value in result.items() if value.value is None}
+    assert all(result[name].note for name in undefined)
 
 
 def test_f1_is_zero_where_positives_were_all_missed() -> None:

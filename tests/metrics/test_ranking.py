@@ -9,7 +9,7 @@ from safebench.metrics import Outcome
 from safebench.metrics.ranking import auprc, auroc
 
 
-def outcome(y: list[bool], score: list[float]) -> Outcome:
+def make_outcome(y: list[bool], score: list[float]) -> Outcome:
     """Build an outcome; a NaN score is a failed sample."""
     scores = np.array(score, dtype=float)
     return Outcome(
@@ -44,50 +44,50 @@ def test_brute_force(levels: int) -> None:
     for _ in range(20):
         y = np.array([True, False, *(rng.random(40) < 0.3)])
         score = rng.integers(levels, size=42) / levels
-        given = outcome(y.tolist(), score.tolist())
+        outcome = make_outcome(y.tolist(), score.tolist())
 
-        assert pair_share(y, score) == pytest.approx(auroc(given).value)
-        assert step_precision(y, score) == pytest.approx(auprc(given).value)
+        assert pair_share(y, score) == pytest.approx(auroc(outcome).value)
+        assert step_precision(y, score) == pytest.approx(auprc(outcome).value)
 
 
 def test_published_example() -> None:
     """The example of scikit-learn's own documentation: AUROC .75, AP .8333."""
-    given = outcome([False, False, True, True], [0.1, 0.4, 0.35, 0.8])
+    outcome = make_outcome([False, False, True, True], [0.1, 0.4, 0.35, 0.8])
 
-    assert 0.75 == auroc(given).value
-    assert 0.8333333 == pytest.approx(auprc(given).value)
+    assert 0.75 == auroc(outcome).value
+    assert 0.8333333 == pytest.approx(auprc(outcome).value)
 
 
 def test_infinite_scores_rank() -> None:
     """Infinities are the lowest and highest ranks; the value is that of the ranks."""
     y = [True, False, True, False, True]
-    given = outcome(y, [np.inf, -np.inf, 3.0, 4.0, 1e300])
+    outcome = make_outcome(y, [np.inf, -np.inf, 3.0, 4.0, 1e300])
 
-    assert 5 / 6 == pytest.approx(auroc(given).value)  # only 3.0 against 4.0 is lost
+    assert 5 / 6 == pytest.approx(auroc(outcome).value)  # only 3.0 against 4.0 is lost
 
 
 def test_only_scored_samples_count_and_are_counted() -> None:
     """A failed sample leaves score metrics, and `n_scored` says how many stayed."""
-    given = outcome([True, True, False, False], [0.9, np.nan, 0.1, 0.95])
+    outcome = make_outcome([True, True, False, False], [0.9, np.nan, 0.1, 0.95])
 
-    assert (0.5, 3) == (auroc(given).value, auroc(given).n_scored)
-    assert (0.5, 3) == (auprc(given).value, auprc(given).n_scored)
+    assert (0.5, 3) == (auroc(outcome).value, auroc(outcome).n_scored)
+    assert (0.5, 3) == (auprc(outcome).value, auprc(outcome).n_scored)
 
 
 def test_two_valued_score_is_named() -> None:
     """A 0/1 score has the balanced accuracy as its AUROC, and the note says so."""
-    found = auroc(outcome([True, True, False, False], [1, 0, 0, 0]))
+    result = auroc(make_outcome([True, True, False, False], [1, 0, 0, 0]))
 
-    assert (0.5 + 1.0) / 2 == found.value
-    assert "balanced accuracy" in found.note
-    assert not auroc(outcome([True, False, False], [1, 0.5, 0])).note
+    assert (0.5 + 1.0) / 2 == result.value
+    assert "balanced accuracy" in result.note
+    assert not auroc(make_outcome([True, False, False], [1, 0.5, 0])).note
 
 
 @pytest.mark.parametrize("metric", [auroc, auprc])
 def test_undefined(metric: object) -> None:
     """One class only, or no score at all: no value, and a note."""
-    one_class = metric(outcome([True, True, False], [0.1, 0.9, np.nan]))  # type: ignore[operator]
-    unscored = metric(outcome([True, False], [np.nan, np.nan]))  # type: ignore[operator]
+    one_class = metric(make_outcome([True, True, False], [0.1, 0.9, np.nan]))  # type: ignore[operator]
+    unscored = metric(make_outcome([True, False], [np.nan, np.nan]))  # type: ignore[operator]
 
     assert (None, 2) == (one_class.value, one_class.n_scored)
     assert "one class" in one_class.note
@@ -97,4 +97,4 @@ def test_undefined(metric: object) -> None:
 
 def test_two_samples_are_no_two_valued_score() -> None:
     """Two scores of two samples say nothing about how many values there could be."""
-    assert not auroc(outcome([True, False], [0.8, 0.3])).note
+    assert not auroc(make_outcome([True, False], [0.8, 0.3])).note

@@ -11,7 +11,7 @@ from safebench.metrics import Outcome
 from safebench.metrics.selective import aurc, e_aurc, selective_accuracy_80
 
 
-def outcome(wrong: object, sure: object, **columns: object) -> Outcome:
+def make_outcome(wrong: object, sure: object, **columns: object) -> Outcome:
     """Build an outcome of negatives: wrong ones are flagged; NaN is failed."""
     errors, confidence = np.array(wrong, dtype=bool), np.array(sure, dtype=float)
     return Outcome(
@@ -31,10 +31,10 @@ def area(wrong: list[bool]) -> float:
 
 def test_by_hand() -> None:
     """Right, wrong, right: errors 0, 1/2, 1/3; the best order would give 0 0 1/3."""
-    given = outcome([0, 1, 0], [3, 2, 1])
+    outcome = make_outcome([0, 1, 0], [3, 2, 1])
 
-    assert (0 + 1 / 2 + 1 / 3) / 3 == pytest.approx(aurc(given).value)
-    assert (1 / 2 + 1 / 3 - 1 / 3) / 3 == pytest.approx(e_aurc(given).value)
+    assert (0 + 1 / 2 + 1 / 3) / 3 == pytest.approx(aurc(outcome).value)
+    assert (1 / 2 + 1 / 3 - 1 / 3) / 3 == pytest.approx(e_aurc(outcome).value)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -48,7 +48,7 @@ def test_ties_are_the_mean_of_all_orders(seed: int) -> None:
         if all(sure[a] >= sure[b] for a, b in pairwise(order))
     ]
 
-    assert np.mean(areas) == pytest.approx(aurc(outcome(wrong, sure)).value)
+    assert np.mean(areas) == pytest.approx(aurc(make_outcome(wrong, sure)).value)
 
 
 def test_rows_in_another_order_change_nothing() -> None:
@@ -57,9 +57,9 @@ def test_rows_in_another_order_change_nothing() -> None:
     wrong, sure = rng.random(200) < 0.3, rng.integers(8, size=200)
     for _ in range(5):
         order = rng.permutation(200)
-        shuffled = outcome(wrong[order], sure[order])
+        shuffled = make_outcome(wrong[order], sure[order])
         for metric in (aurc, e_aurc, selective_accuracy_80):
-            expected = metric(outcome(wrong, sure)).value
+            expected = metric(make_outcome(wrong, sure)).value
             assert expected == pytest.approx(metric(shuffled).value)
 
 
@@ -67,23 +67,25 @@ def test_the_best_order_has_no_excess() -> None:
     """Wrong decisions last: E-AURC is 0; confidence that says nothing: the error."""
     wrong = [False] * 7 + [True] * 3
 
-    assert 0 == pytest.approx(e_aurc(outcome(wrong, range(10, 0, -1))).value)
-    assert 0.3 == pytest.approx(aurc(outcome(wrong, [1] * 10)).value)
+    assert 0 == pytest.approx(e_aurc(make_outcome(wrong, range(10, 0, -1))).value)
+    assert 0.3 == pytest.approx(aurc(make_outcome(wrong, [1] * 10)).value)
 
 
 def test_selective_accuracy() -> None:
     """Eight of ten are kept, one of them wrong; a level that is cut counts in part."""
     wrong = [False] * 7 + [True] * 3
 
-    kept = selective_accuracy_80(outcome(wrong, range(10, 0, -1))).value
+    kept = selective_accuracy_80(make_outcome(wrong, range(10, 0, -1))).value
     assert 7 / 8 == pytest.approx(kept)
-    assert 0.7 == pytest.approx(selective_accuracy_80(outcome(wrong, [1] * 10)).value)
+    assert 0.7 == pytest.approx(
+        selective_accuracy_80(make_outcome(wrong, [1] * 10)).value
+    )
 
 
 def test_without_uncertainty_the_distance_counts() -> None:
     """A score is the surer the farther it is from its threshold; the note says so."""
     score = np.array([0.1, 0.45, 0.9])
-    given = Outcome(
+    outcome = Outcome(
         y=np.array([False, True, True]),
         failed=np.zeros(3, dtype=bool),
         groups="abc",
@@ -92,8 +94,8 @@ def test_without_uncertainty_the_distance_counts() -> None:
         threshold=0.5,
     )
 
-    assert (0 + 0 + 1 / 3) / 3 == pytest.approx(aurc(given).value)
-    assert "distance" in aurc(given).note
+    assert (0 + 0 + 1 / 3) / 3 == pytest.approx(aurc(outcome).value)
+    assert "distance" in aurc(outcome).note
 
 
 def test_nothing_to_be_sure_by() -> None:
@@ -107,14 +109,14 @@ def test_nothing_to_be_sure_by() -> None:
 
     assert "neither an uncertainty nor" in aurc(bare).note
     assert (None, 0) == (
-        aurc(outcome([1], [np.nan])).value,
-        aurc(outcome([1], [np.nan])).n_scored,
+        aurc(make_outcome([1], [np.nan])).value,
+        aurc(make_outcome([1], [np.nan])).n_scored,
     )
 
 
 def test_failed_samples_are_left_out() -> None:
     """A decision without an uncertainty is in no order."""
-    found = aurc(outcome([0, 1, 0, 1], [3, 2, 1, np.nan]))
+    result = aurc(make_outcome([0, 1, 0, 1], [3, 2, 1, np.nan]))
 
-    assert (0 + 1 / 2 + 1 / 3) / 3 == pytest.approx(found.value)
-    assert 3 == found.n_scored
+    assert (0 + 1 / 2 + 1 / 3) / 3 == pytest.approx(result.value)
+    assert 3 == result.n_scored

@@ -1,4 +1,4 @@
-"""Policies as data: every file is whole, and every map fits its two policies."""
+"""Policies and maps: every data file is complete, and bad ones are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import DataError, UnknownNameError
-from safebench.policies import find_map, load_policy
+from safebench.policies import load_policy
+from safebench.policies.mapping import find_map
 from safebench.policies.policy import policy_ids
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ MAPS = sorted(
 
 def test_the_core_ships_these_policies() -> None:
     """Each has the number of categories of its source, all named and defined."""
-    found = {name: load_policy(name) for name in policy_ids()}
+    policies = {name: load_policy(name) for name in policy_ids()}
 
-    assert SIZES == {name: len(policy.codes) for name, policy in found.items()}
-    for name, policy in found.items():
+    assert SIZES == {name: len(policy.codes) for name, policy in policies.items()}
+    for name, policy in policies.items():
         assert name == policy.id
         assert all(c.name and c.definition.endswith(".") for c in policy.categories)
 
@@ -68,16 +69,16 @@ def test_every_map_lists_every_source_code(name: str) -> None:
     """The map loads (codes are checked then), and its id is its file's name."""
     source, target = name.rpartition("@")[0].split("__")
 
-    found = find_map(load_policy(source), load_policy(target))
+    policy_map = find_map(load_policy(source), load_policy(target))
 
-    assert found is not None
-    assert name.removesuffix(".yaml") == found.id
-    assert set(load_policy(source).codes) == found.entries.keys()
+    assert policy_map is not None
+    assert name.removesuffix(".yaml") == policy_map.id
+    assert set(load_policy(source).codes) == policy_map.entries.keys()
 
 
 def test_the_required_maps_are_there() -> None:
     """The pairs that the shipped datasets and guards need."""
-    wanted = {
+    required = {
         "llama-guard-2__llama-guard-3@1.yaml",
         "llama-guard-3__llama-guard-2@1.yaml",
         "beavertails__llama-guard-3@1.yaml",
@@ -86,7 +87,7 @@ def test_the_required_maps_are_there() -> None:
         "llama-guard-1__llama-guard-3@1.yaml",
         "llama-guard-3__openai-moderation@1.yaml",
     }
-    assert wanted <= set(MAPS)
+    assert required <= set(MAPS)
 
 
 POLICY = """
@@ -114,25 +115,25 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-HOME = "policy_package_for_tests:rules"
+RESOURCES = "policy_package_for_tests:rules"
 
 
-def test_a_third_party_brings_its_policy_and_maps(package: Path) -> None:
+def test_a_plugin_brings_its_policy_and_maps(package: Path) -> None:
     """A resource is a policy; the newest map beside it is used."""
-    mine = load_policy(f"{HOME}/mine.yaml")
+    mine = load_policy(f"{RESOURCES}/mine.yaml")
 
-    found = find_map(mine, load_policy("llama-guard-3"))
+    policy_map = find_map(mine, load_policy("llama-guard-3"))
 
     assert ("mine", "2", ("a", "b")) == (mine.id, mine.version, mine.codes)
-    assert found is not None
-    assert "mine__llama-guard-3@10" == found.id
-    assert "no counterpart for b" == found.note
+    assert policy_map is not None
+    assert "mine__llama-guard-3@10" == policy_map.id
+    assert "no counterpart for b" == policy_map.note
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (f"{HOME}/nope.yaml", "no policy data in"),
+        (f"{RESOURCES}/nope.yaml", "no policy data in"),
         ("no_such_package_at_all:x.yaml", "no policy data in"),
     ],
 )
@@ -149,7 +150,7 @@ def test_a_policy_without_definitions_is_refused(package: Path) -> None:
     )
 
     with pytest.raises(DataError, match="KeyError: 'name'"):
-        load_policy(f"{HOME}/mine.yaml")
+        load_policy(f"{RESOURCES}/mine.yaml")
 
 
 @pytest.mark.parametrize(
@@ -168,4 +169,4 @@ def test_a_map_that_does_not_fit_is_refused(
     path.write_text(text)
 
     with pytest.raises(DataError, match=words):
-        find_map(load_policy(f"{HOME}/mine.yaml"), load_policy("llama-guard-3"))
+        find_map(load_policy(f"{RESOURCES}/mine.yaml"), load_policy("llama-guard-3"))

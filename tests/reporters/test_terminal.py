@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.cells import cell_len
 
+from safebench.console import RenderOptions
 from safebench.metrics.catalog import SPECS
-from safebench.reporters.build import build
-from safebench.reporters.folding import share, wrapped
-from safebench.reporters.table import Table, View
-from safebench.reporters.terminal import render
+from safebench.reporters.layout import shrink_widths, wrap_name
+from safebench.reporters.leaderboard import build_leaderboard
+from safebench.reporters.terminal import render_terminal
 
 if TYPE_CHECKING:
     from conftest import Rows
+
+    from safebench.reporters.table import Leaderboard
 
 ALL = ["auroc", "auprc", "f1", "precision", "recall", "fpr", "accuracy", "micro_f1"]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -27,18 +29,18 @@ def values(start: float) -> dict[str, float | None]:
 
 
 @pytest.fixture
-def first(rows: Rows) -> Table:
+def first(rows: Rows) -> Leaderboard:
     """Return the table of a first run: the embedded guard, two strategies."""
     tiny = {"classifier": "llamaguard", "model": "tiny-guard (embedded)", "n": 312}
     given = [
         *rows(values(0.8), strategy="marginal_any", **tiny),
         *rows(values(0.7), strategy="greedy", n_failed=2, **tiny),
     ]
-    return build(given, specs=SPECS)
+    return build_leaderboard(given, specs=SPECS)
 
 
 @pytest.fixture
-def long(rows: Rows) -> Table:
+def long(rows: Rows) -> Leaderboard:
     """Return a table with long names, two datasets, and unequal sizes."""
     given = [
         *rows(values(0.8), model="meta-llama/Llama-Guard-3-8B", strategy="logtoku"),
@@ -47,7 +49,7 @@ def long(rows: Rows) -> Table:
         *rows(values(0.6), dataset="wildguardmix_response", task="response_harm"),
         *rows(values(0.5), dataset="wildguardmix_response", model="x" * 60),
     ]
-    return build(given, specs=SPECS)
+    return build_leaderboard(given, specs=SPECS)
 
 
 def test_small_table(rows: Rows) -> None:
@@ -57,7 +59,9 @@ def test_small_table(rows: Rows) -> None:
         *rows({"auroc": 0.8, "fpr": 0.125}),
         *rows({"auroc": None, "fpr": 0.5}, strategy="none", note="no score"),
     ]
-    text = render(build(given, metrics=["auroc", "fpr"]), View(width=80))
+    text = render_terminal(
+        build_leaderboard(given, metrics=["auroc", "fpr"]), RenderOptions(width=80)
+    )
     expected = """
 set:test (prompt_harm): 8 samples, 4 positive ──────────────────────────────────
 classifier  model      strategy       auroc     fpr  n  failed
@@ -80,15 +84,22 @@ def test_no_line_is_wider_than_the_terminal(
 ) -> None:
     """Whatever the names, every line fits, styled or plain."""
     table = request.getfixturevalue(name)
-    text = ANSI.sub("", render(table, View(width=width, styles=styles, colour=styles)))
+    text = ANSI.sub(
+        "",
+        render_terminal(
+            table, RenderOptions(width=width, styles=styles, colour=styles)
+        ),
+    )
 
     assert [] == [line for line in text.split("\n") if cell_len(line) > width]
 
 
 @pytest.mark.parametrize("styles", [True, False])
-def test_eighty_columns_hold_the_first_table_whole(first: Table, styles: bool) -> None:
+def test_eighty_columns_hold_the_first_table_whole(
+    first: Leaderboard, styles: bool
+) -> None:
     """All eight metrics are there; what was folded stands below the table."""
-    text = ANSI.sub("", render(first, View(width=80, styles=styles)))
+    text = ANSI.sub("", render_terminal(first, RenderOptions(width=80, styles=styles)))
 
     assert "no room for" not in text
     assert all(f"{v:.3f}" in text for v in values(0.8).values() if v)
@@ -97,9 +108,9 @@ def test_eighty_columns_hold_the_first_table_whole(first: Table, styles: bool) -
     assert "llamaguard/greedy on set:test: 2 of 312 samples failed" in text
 
 
-def test_a_wide_terminal_shows_every_column(first: Table) -> None:
+def test_a_wide_terminal_shows_every_column(first: Leaderboard) -> None:
     """At 140 columns headers are the metric ids, and nothing is folded."""
-    lines = render(first, View(width=140)).split("\n")
+    lines = render_terminal(first, RenderOptions(width=140)).split("\n")
 
     assert ["classifier", "model", "strategy", *ALL, "n", "failed"] == lines[1].split()
     assert lines[3].split() == [
@@ -113,20 +124,22 @@ def test_a_wide_terminal_shows_every_column(first: Table) -> None:
     ]
 
 
-def test_what_has_no_room_is_named_and_the_sorting_metric_stays(first: Table) -> None:
+def test_what_has_no_room_is_named_and_the_sorting_metric_stays(
+    first: Leaderboard,
+) -> None:
     """At 40 columns metrics leave from the right; a note names them."""
-    text = render(first, View(width=40))
+    text = render_terminal(first, RenderOptions(width=40))
 
     assert "auroc" in text.split("\n")[1]
     assert "no room for" in text
     assert "micro_f1" in text.partition("no room for")[2]
 
 
-def test_styles_only_where_allowed(first: Table) -> None:
+def test_styles_only_where_allowed(first: Leaderboard) -> None:
     """Files get no escape; NO_COLOR keeps bold; a terminal gets both."""
-    plain = render(first, View(width=80))
-    bold = render(first, View(width=80, styles=True))
-    colour = render(first, View(width=80, styles=True, colour=True))
+    plain = render_terminal(first, RenderOptions(width=80))
+    bold = render_terminal(first, RenderOptions(width=80, styles=True))
+    colour = render_terminal(first, RenderOptions(width=80, styles=True, colour=True))
 
     assert "\x1b" not in plain
     assert "\x1b[1m0.800" in bold
@@ -137,8 +150,8 @@ def test_styles_only_where_allowed(first: Table) -> None:
 def test_markup_in_names_is_text(rows: Rows) -> None:
     """Square brackets of rich, emoji codes and links are drawn as they are."""
     odd = "[bold red]x[/] :bomb: [link=http://a]"
-    given = build(rows({"auroc": 0.5}, model=odd, note="[/] [red]"))
-    text = render(given, View(width=120, styles=True, colour=True))
+    given = build_leaderboard(rows({"auroc": 0.5}, model=odd, note="[/] [red]"))
+    text = render_terminal(given, RenderOptions(width=120, styles=True, colour=True))
 
     assert odd in ANSI.sub("", text)
     assert "auroc: [/] [red]" in ANSI.sub("", text)
@@ -146,8 +159,8 @@ def test_markup_in_names_is_text(rows: Rows) -> None:
 
 def test_a_terminal_without_unicode_gets_ascii(rows: Rows) -> None:
     """Lines are drawn in ASCII and letters that are missing become ``?``."""
-    given = build(rows({"auroc": 0.5}, model="données"))
-    text = render(given, View(width=80, encoding="ascii"))
+    given = build_leaderboard(rows({"auroc": 0.5}, model="données"))
+    text = render_terminal(given, RenderOptions(width=80, encoding="ascii"))
 
     assert text.isascii()
     assert "donn?es" in text
@@ -155,19 +168,19 @@ def test_a_terminal_without_unicode_gets_ascii(rows: Rows) -> None:
 
 def test_wide_characters_count_as_two(rows: Rows) -> None:
     """East Asian names take two cells a character, and still fit."""
-    given = build(rows(values(0.5), classifier="守" * 30, model="門" * 30))
-    text = render(given, View(width=80))
+    given = build_leaderboard(rows(values(0.5), classifier="守" * 30, model="門" * 30))
+    text = render_terminal(given, RenderOptions(width=80))
 
     assert [] == [line for line in text.split("\n") if cell_len(line) > 80]
 
 
-def test_two_models_under_one_label_are_told_apart(rows: Rows) -> None:
+def test_two_models_under_one_label_get_their_model_names(rows: Rows) -> None:
     """Without room for the model column, the short model name stands for both."""
     given = [
         *rows(values(0.5), model="meta-llama/Llama-Guard-3-8B"),
         *rows(values(0.6), model="meta-llama/Llama-Guard-3-1B"),
     ]
-    text = render(build(given), View(width=80))
+    text = render_terminal(build_leaderboard(given), RenderOptions(width=80))
 
     assert "Llama-Guard-3-8B: model meta-llama/Llama-Guard-3-8B" in text
 
@@ -183,17 +196,19 @@ def test_two_models_under_one_label_are_told_apart(rows: Rows) -> None:
 )
 def test_names_wrap_at_their_joints(text: str, width: int, lines: list[str]) -> None:
     """After an underscore or the like where possible, else anywhere."""
-    assert lines == wrapped(text, width).split("\n")
+    assert lines == wrap_name(text, width).split("\n")
 
 
 def test_the_longest_name_shrinks_first() -> None:
     """Room is taken from the widest column, and none goes below 14 cells."""
-    assert [10, 20] == share([10, 33], 30)
-    assert [14, 14] == share([20, 33], 10)
+    assert [10, 20] == shrink_widths([10, 33], 30)
+    assert [14, 14] == shrink_widths([20, 33], 10)
 
 
 def test_one_sample_is_in_the_singular(rows: Rows) -> None:
     """Sections count samples as people do."""
-    table = build(rows({"accuracy": 1.0}, n=1, n_pos=0))
+    table = build_leaderboard(rows({"accuracy": 1.0}, n=1, n_pos=0))
 
-    assert "set:test (prompt_harm): 1 sample, 0 positive" in render(table, View())
+    assert "set:test (prompt_harm): 1 sample, 0 positive" in render_terminal(
+        table, RenderOptions()
+    )

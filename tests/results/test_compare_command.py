@@ -55,11 +55,11 @@ def test_the_table_names_the_better_one(run: Callable[..., Result]) -> None:
 def test_json_is_complete(run: Callable[..., Result]) -> None:
     """Intervals, p, adjusted p and verdict of every line, for programs."""
     done = run("weak", "strong", "--metrics", "f1,AUROC", "--format", "json")
-    (found,) = json.loads(done.stdout)
+    (record,) = json.loads(done.stdout)
 
-    assert ["f1", "auroc"] == [line["metric"] for line in found["lines"]]
-    assert {"b01", "b10", "p"} == set(found["discordant"])
-    line = found["lines"][1]
+    assert ["f1", "auroc"] == [line["metric"] for line in record["lines"]]
+    assert {"b01", "b10", "p"} == set(record["discordant"])
+    line = record["lines"][1]
     assert line["difference"]["low"] <= line["difference"]["value"]
     assert ("b", "B is better", "DeLong") == (
         line["better"],

@@ -9,29 +9,32 @@ import numpy as np
 import pytest
 
 from safebench.errors import DataError
-from safebench.results.comparison import DEFAULT, compare
-from safebench.results.contenders import contenders
-from safebench.statistics import delong, holm, mcnemar, paired_difference
+from safebench.metrics.arrays import paired_difference
+from safebench.metrics.catalog import SPECS
+from safebench.results.comparison import DEFAULT_METRICS, compare
+from safebench.results.selection import select_pairs
+from safebench.statistics import delong, holm, mcnemar
 
 if TYPE_CHECKING:
     from conftest import Write
 
-    from safebench.results.comparison import Comparison, Line
+    from safebench.results.comparison import Comparison, MetricComparison
 
     Scores = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-HIGHER = {name: name != "fpr" for name in (*DEFAULT, "brier", "ece")}
+BY_NAME = {spec.name: spec for spec in SPECS}
 
 
 def compared(*metrics: str) -> Comparison:
     """Compare weak with strong scores."""
-    (found,) = compare(contenders("weak", "strong"), metrics or DEFAULT, HIGHER)
-    return found
+    specs = [BY_NAME[name] for name in metrics or DEFAULT_METRICS]
+    (comparison,) = compare(select_pairs("weak", "strong"), specs)
+    return comparison
 
 
-def lines(found: Comparison) -> dict[str, Line]:
+def lines(comparison: Comparison) -> dict[str, MetricComparison]:
     """Return the lines by metric."""
-    return {line.metric: line for line in found.lines}
+    return {line.metric: line for line in comparison.lines}
 
 
 def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> None:
@@ -39,16 +42,16 @@ def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> No
     y, weak, strong = scores
     write("one", "guard/weak", y, weak)
     write("one", "guard/strong", y, strong)
-    found = compared()
-    by = lines(found)
+    comparison = compared()
+    by = lines(comparison)
 
     expected = mcnemar(y, weak >= 0.5, strong >= 0.5)
-    assert expected == found.discordant
+    assert expected == comparison.discordant
     assert (expected.p, "exact McNemar") == (by["accuracy"].p, by["accuracy"].test)
     assert (delong(y, weak, strong).p, "DeLong") == (by["auroc"].p, by["auroc"].test)
     assert "paired bootstrap" == by["f1"].test
-    adjusted = holm([line.p for line in found.lines])
-    assert adjusted == [line.holm for line in found.lines]
+    adjusted = holm([line.p for line in comparison.lines])
+    assert adjusted == [line.holm for line in comparison.lines]
     assert "b" == by["auroc"].better == by["accuracy"].better
     assert by["fpr"].difference.value < 0  # type: ignore[union-attr, operator]
     assert "b" == by["fpr"].better
@@ -60,13 +63,13 @@ def test_groups_are_drawn_whole(write: Write, scores: Scores) -> None:
     groups = np.arange(200) // 4
     write("one", "guard/weak", y, weak, groups=groups)
     write("one", "guard/strong", y, strong, groups=groups)
-    found = compared("auroc", "accuracy")
+    comparison = compared("auroc", "accuracy")
 
     names = [f"group-{group}" for group in groups]
     expected = paired_difference("auroc", y, weak, strong, names)
-    assert expected == lines(found)["auroc"].difference
-    assert {"paired bootstrap"} == {line.test for line in found.lines}
-    assert (200, 50) == (found.n, found.groups)
+    assert expected == lines(comparison)["auroc"].difference
+    assert {"paired bootstrap"} == {line.test for line in comparison.lines}
+    assert (200, 50) == (comparison.n, comparison.groups)
 
 
 def test_what_is_not_shown(write: Write, scores: Scores) -> None:
@@ -74,9 +77,9 @@ def test_what_is_not_shown(write: Write, scores: Scores) -> None:
     y, weak, _ = scores
     write("one", "guard/weak", y, weak)
     write("one", "guard/strong", y, weak + 0.001 * (np.arange(200) % 2))
-    found = compared("auroc", "f1")
+    comparison = compared("auroc", "f1")
 
-    assert [None, None] == [line.better for line in found.lines]
+    assert [None, None] == [line.better for line in comparison.lines]
 
 
 def test_failed_samples(write: Write, scores: Scores) -> None:
@@ -85,11 +88,11 @@ def test_failed_samples(write: Write, scores: Scores) -> None:
     holes = np.where(np.arange(200) < 30, np.nan, strong)
     write("one", "guard/weak", y, weak)
     write("one", "guard/strong", y, holes)
-    found = compared("auroc", "accuracy")
-    by = lines(found)
+    comparison = compared("auroc", "accuracy")
+    by = lines(comparison)
 
     right = ((strong >= 0.5) == y) & (np.arange(200) >= 30)
-    assert (0, 30) == found.failed
+    assert (0, 30) == comparison.failed
     assert right.mean() == pytest.approx(by["accuracy"].b.value)  # type: ignore[union-attr]
     expected = delong(y[30:], weak[30:]).value
     assert expected == pytest.approx(by["auroc"].a.value)  # type: ignore[union-attr]
@@ -100,11 +103,11 @@ def test_samples_of_one_alone_are_left_out(write: Write, scores: Scores) -> None
     y, weak, strong = scores
     write("one", "guard/weak", y, weak)
     write("two", "guard/strong", y[:150], strong[:150])
-    found = compared("accuracy")
+    comparison = compared("accuracy")
 
     right = ((weak >= 0.5) == y)[:150].mean()
-    assert (150, 50) == (found.n, found.left_out)
-    assert right == pytest.approx(found.lines[0].a.value)  # type: ignore[union-attr]
+    assert (150, 50) == (comparison.n, comparison.left_out)
+    assert right == pytest.approx(comparison.lines[0].a.value)  # type: ignore[union-attr]
 
 
 def test_costs_have_no_calibration(write: Write, scores: Scores) -> None:
@@ -133,11 +136,11 @@ def test_old_predictions_without_groups(write: Write, scores: Scores) -> None:
     for name, score in (("weak", weak), ("strong", strong)):
         file = write("one", f"guard/{name}", y, score, group=None, content="same")
         assert isinstance(file, Path)
-    found = compared("accuracy")
+    comparison = compared("accuracy")
 
-    assert 1 == found.groups
-    assert found.lines[0].difference is not None
-    assert "fewer than 5 groups" == found.lines[0].difference.method
+    assert 1 == comparison.groups
+    assert comparison.lines[0].difference is not None
+    assert "fewer than 5 groups" == comparison.lines[0].difference.method
 
 
 def test_a_difference_that_no_draw_changes(write: Write) -> None:
@@ -145,23 +148,25 @@ def test_a_difference_that_no_draw_changes(write: Write) -> None:
     y = np.arange(40) < 15
     write("one", "guard/weak", y, np.zeros(40))
     write("one", "guard/strong", y, np.ones(40))
-    found = lines(compared("recall", "fpr"))
+    comparison = lines(compared("recall", "fpr"))
 
-    assert (2 / 2**15, 2 / 2**25) == pytest.approx((found["recall"].p, found["fpr"].p))
-    assert ("b", "a") == (found["recall"].better, found["fpr"].better)
-    assert "exact sign flips" == found["recall"].test
+    assert (2 / 2**15, 2 / 2**25) == pytest.approx(
+        (comparison["recall"].p, comparison["fpr"].p)
+    )
+    assert ("b", "a") == (comparison["recall"].better, comparison["fpr"].better)
+    assert "exact sign flips" == comparison["recall"].test
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("", "the file is empty"), ("7\n", "no predictions"), ("{\n", "no predictions")],
+    [("", ": .*the file is empty"), ("7\n", ":1 is no"), ("{\n", ":1 is no")],
 )
 def test_a_file_without_predictions(write: Write, text: str, problem: str) -> None:
     """What was emptied or is no object is named with its file, in one line."""
     write("one", "guard/weak", [True], [0.9]).write_text(text)
     write("one", "guard/strong", [True], [0.9])
 
-    with pytest.raises(DataError, match=rf"weak.jsonl: .*{problem}"):
+    with pytest.raises(DataError, match=rf"weak.jsonl{problem}"):
         compared()
 
 

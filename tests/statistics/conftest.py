@@ -64,21 +64,21 @@ WORDS = {
 def _answer(row: dict[str, str]) -> bool | None:
     words = WORDS[row["task"]]
     pattern = rf"{LINES[row['task']]}:? *({words})\b"
-    found = re.search(pattern, row["answer_tail"], re.IGNORECASE)
-    return None if found is None else found[1].lower() in POSITIVE
+    match = re.search(pattern, row["answer_tail"], re.IGNORECASE)
+    return None if match is None else match[1].lower() in POSITIVE
 
 
 @pytest.fixture(scope="session")
 def answers() -> dict[str, Answers]:
-    """Return what real guards said, by ``SIZE/SET``."""
-    found: dict[str, list[tuple[bool, bool]]] = {}
+    """Return answers of real guards, by ``SIZE/SET``."""
+    by_set: dict[str, list[tuple[bool, bool]]] = {}
     with lzma.open(oracle("guardreasoner_answers.jsonl.xz"), "rt") as file:
         for line in file:
             row = json.loads(line)
-            y, said = row["label"] in POSITIVE, _answer(row)
+            y, answer = row["label"] in POSITIVE, _answer(row)
             key = f"{row['model'].rpartition('-')[2]}/{row['set']}"
-            found.setdefault(key, []).append((y, not y if said is None else said))
-    return {key: Answers(*np.array(rows).T) for key, rows in found.items()}
+            by_set.setdefault(key, []).append((y, not y if answer is None else answer))
+    return {key: Answers(*np.array(rows).T) for key, rows in by_set.items()}
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from safebench.statistics import (
-    mean_interval,
-    metric_intervals,
-    metric_value,
-    paired_difference,
-    shared_draws,
-)
+from safebench.metrics import metric_intervals, metric_value
+from safebench.metrics.arrays import paired_difference
+from safebench.statistics import mean_interval, shared_weights
 
 NAMES = ("auroc", "auprc", "f1", "accuracy", "fpr", "brier", "ece", "ece_mass")
 RUNS = 200
@@ -54,7 +50,7 @@ def test_intervals_of_groups_hold_the_truth() -> None:
     held: dict[str, list[bool]] = {name: [] for name in NAMES}
     for run in range(RUNS):
         data = sample(rng, 600, 200)
-        shared = shared_draws(data.y, data.groups, draws=500, seed=run)
+        shared = shared_weights(data.y, data.groups, n_resamples=500, seed=run)
         found = metric_intervals(NAMES, data.y, data.p, data.decision, shared)
         for name, each in found.items():
             held[name].append(each.low <= truth[name] <= each.high)  # type: ignore[operator]
@@ -73,8 +69,8 @@ def test_means_of_groups_need_groups() -> None:
     for run in range(RUNS):
         group = np.repeat(np.arange(30), 10)
         values = rng.normal(size=30)[group] + 0.2 * rng.normal(size=300)
-        by_group = mean_interval(values, group, draws=400, seed=run)
-        alone = mean_interval(values, draws=400, seed=run)
+        by_group = mean_interval(values, group, n_resamples=400, seed=run)
+        alone = mean_interval(values, n_resamples=400, seed=run)
         together.append(by_group.low <= 0 <= by_group.high)  # type: ignore[operator]
         apart.append(alone.low <= 0 <= alone.high)  # type: ignore[operator]
 
@@ -91,7 +87,7 @@ def test_false_findings_are_rare() -> None:
         y = rng.random(150) < 0.5
         common = rng.normal(size=150) + y
         a, b = (common + 0.7 * rng.normal(size=150) for _ in range(2))
-        difference = paired_difference("auroc", y, a, b, draws=400, seed=run)
+        difference = paired_difference("auroc", y, a, b, n_resamples=400, seed=run)
         found.append(difference.p < 0.05)  # type: ignore[operator]
 
     assert 0.01 <= np.mean(found) <= 0.1

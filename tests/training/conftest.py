@@ -1,4 +1,4 @@
-"""The test trainers in this process, and how to make rows."""
+"""Fixtures: the test trainers in this process, their manifests, and datasets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from safebench.cli import cli
 from safebench.plugins import Plugins
-from safebench.records import Dataset, Gold, Label, Sample, Turn
+from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,14 +27,14 @@ DISTRIBUTIONS = Path(__file__).parents[1] / "distributions"
 def plugins() -> Iterator[Plugins]:
     """Return the core's components and the two test trainers."""
     sys.path.insert(0, str(DISTRIBUTIONS / "word_trainer"))
-    found = Plugins(
+    plugins = Plugins(
         [
             EntryPoint("core", "safebench.core_plugin", "safebench"),
             EntryPoint("word_trainer", "word_trainer.plugin", "safebench"),
         ]
     )
-    assert [] == [plugin.error for plugin in found.broken]
-    yield found
+    assert [] == [plugin.error for plugin in plugins.broken]
+    yield plugins
     sys.path.remove(str(DISTRIBUTIONS / "word_trainer"))
 
 
@@ -58,8 +58,8 @@ def manifest() -> Callable[[str], dict[str, Any]]:
 
     def _manifest(folder: str) -> dict[str, Any]:
         path = Path(folder) / "safebench.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
 
     return _manifest
 
@@ -78,11 +78,11 @@ def dataset(rows: Sequence[tuple[str, bool | None, str]]) -> Dataset:
         policy=None,
         revision="r",
         samples=samples,
-        golds=[Gold(label=Label(value=value)) for _, value, _ in rows],
+        ground_truth=[GroundTruth(label=Label(value=value)) for _, value, _ in rows],
     )
 
 
 @pytest.fixture
-def make() -> Callable[..., Dataset]:
+def make_dataset() -> Callable[..., Dataset]:
     """Return the function that makes datasets."""
     return dataset

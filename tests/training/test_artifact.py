@@ -1,4 +1,4 @@
-"""The folder of a training: what is read back, and what is refused."""
+"""The artifact of a training: reading its manifest, and folders that are refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from safebench.errors import ModelError, RunFolderError
 from safebench.training.artifact import (
-    open_artifact,
+    check_output_folder,
     read_artifact,
+    wait_for_manifest,
     weights_hash,
     write_manifest,
 )
@@ -46,10 +47,10 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_folder_that_cannot_serve_gives_one_line(
+def test_an_unusable_folder_gives_one_line(
     tmp_path: Path, content: Any, message: str
 ) -> None:
-    """Missing, broken, foreign, newer or unfinished: said so."""
+    """Missing, broken, of another kind, newer or unfinished."""
     if isinstance(content, dict):
         content = json.dumps(DONE | {"schema_version": 1} | content)
     if content is not None:
@@ -70,9 +71,9 @@ def test_a_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_new_and_empty_folders_are_open(tmp_path: Path) -> None:
     """So is one with hidden files alone, such as a lock."""
-    open_artifact(tmp_path / "new", resume=False)
+    check_output_folder(tmp_path / "new", resume=False)
     (tmp_path / ".lock").touch()
-    open_artifact(tmp_path, resume=False)
+    check_output_folder(tmp_path, resume=False)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(RunFolderError, match="file is a file"):
-        open_artifact(tmp_path / "file", resume=True)
+        check_output_folder(tmp_path / "file", resume=True)
 
 
 def test_all_differences_are_named_by_their_path(tmp_path: Path) -> None:
@@ -89,11 +90,13 @@ def test_all_differences_are_named_by_their_path(tmp_path: Path) -> None:
     write_manifest(tmp_path, DONE | {"identity": identity})
     (tmp_path / "weights.bin").touch()
 
-    open_artifact(
+    check_output_folder(
         tmp_path, resume=True, identity={"options": {"a": 1, "b": (1, 2)}, "seed": 0}
     )
     with pytest.raises(RunFolderError) as error:
-        open_artifact(tmp_path, resume=True, identity={"options": {"a": 2}, "seed": 0})
+        check_output_folder(
+            tmp_path, resume=True, identity={"options": {"a": 2}, "seed": 0}
+        )
 
     assert "options.a: 1 there, 2 asked for" in error.value.message
     assert "options.b: [1, 2] there, None asked for" in error.value.message
@@ -117,3 +120,9 @@ def test_the_hash_follows_weights_and_their_names_alone(tmp_path: Path) -> None:
 
     assert first == same
     assert 3 == len({first, changed, weights_hash(tmp_path)})
+
+
+def test_waiting_for_a_main_process_that_failed_ends(tmp_path: Path) -> None:
+    """Other processes do not wait for ever."""
+    with pytest.raises(RunFolderError, match="main process wrote no"):
+        wait_for_manifest(tmp_path, timeout=0.0)

@@ -1,4 +1,4 @@
-"""Flags made from an options dataclass, and what help costs."""
+"""Flags from an options dataclass, and what `--help` imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from safebench.cli.train import trainer_command
 from safebench.errors import SafebenchError
 from safebench.specs import TrainerSpec
-from safebench.training.config import load_config, parse_settings
+from safebench.training.config import load_config, parse_training_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +94,9 @@ def test_lists_are_typed_as_commas_or_by_repeating(words: TrainerSpec) -> None:
     assert ["a", "b", "c"] == config.options["stop_words"]
 
 
-def test_settings_are_yaml_scalars() -> None:
+def test_training_arguments_are_yaml_scalars() -> None:
     """Numbers in either notation, booleans, null, lists, and words."""
-    found = parse_settings(
+    arguments = parse_training_arguments(
         ("lr=1e-5", "wd=0.1", "n=3", "bf16=true", "x=null", "o=adamw", "l=[1, 2]")
     )
 
@@ -108,7 +108,7 @@ def test_settings_are_yaml_scalars() -> None:
         "x": None,
         "o": "adamw",
         "l": [1, 2],
-    } == found
+    } == arguments
 
 
 def test_a_field_that_hides_a_common_flag_is_refused(words: TrainerSpec) -> None:

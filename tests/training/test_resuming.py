@@ -1,4 +1,4 @@
-"""A training that stopped: gone on with, or refused where it is another."""
+"""An interrupted training is resumed; another training is refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_other_rows_are_another_training(train: Train) -> None:
     assert "data.train: " in result.stderr
 
 
-def test_a_training_that_left_nothing_is_in_nobodys_way(
+def test_a_training_that_saved_nothing_can_be_replaced(
     train: Train, manifest: Manifest
 ) -> None:
     """Interrupted before the first member, the folder may be used again."""
@@ -101,19 +101,19 @@ def test_resuming_what_never_began_says_so(train: Train) -> None:
     assert "m holds nothing to go on with: a new training" in result.stderr
 
 
-def test_a_folder_of_other_things_is_left_alone(train: Train) -> None:
-    """What is no training is neither overwritten nor added to."""
+def test_a_folder_of_other_files_is_refused(train: Train) -> None:
+    """Other files are neither overwritten nor added to."""
     Path("home").mkdir()
-    Path("home/thesis.txt").write_text("years of work")
+    Path("home/notes.txt").write_text("kept")
 
     result = train("words", "--out", "home")
 
     assert 2 == result.exit_code
-    assert "home holds thesis.txt and is no training" in result.stderr
-    assert ["home/thesis.txt"] == [str(p) for p in Path("home").iterdir()]
+    assert "home holds notes.txt and is no training" in result.stderr
+    assert ["home/notes.txt"] == [str(p) for p in Path("home").iterdir()]
 
 
-def test_a_second_process_is_told_of_the_first(train: Train) -> None:
+def test_a_second_process_is_refused(train: Train) -> None:
     """The folder is locked while a training writes to it."""
     import fcntl
 

@@ -1,4 +1,4 @@
-"""The three parts, as properties over random datasets."""
+"""The three splits, as properties of random datasets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safebench.errors import OptionError
-from safebench.records import Dataset, Gold, Label, Sample, Turn
-from safebench.training.split import PARTS, cut, parse_shares
+from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
+from safebench.training.split import SPLIT_NAMES, parse_shares, split_by_group
 
 if TYPE_CHECKING:
     import random
@@ -36,43 +36,45 @@ def dataset(rows: Sequence[tuple[int, bool]], order: Sequence[int] = ()) -> Data
             Sample(id=f"s{i}", turns=(Turn("user", f"{i}"),), group=f"g{rows[i][0]}")
             for i in order
         ],
-        golds=[Gold(label=Label(value=rows[i][1])) for i in order],
+        ground_truth=[GroundTruth(label=Label(value=rows[i][1])) for i in order],
     )
 
 
-def ids(part: Dataset) -> set[str]:
-    """Return the ids of a part's samples."""
-    return {sample.id for sample in part.samples}
+def ids(split: Dataset) -> set[str]:
+    """Return the ids of a split's samples."""
+    return {sample.id for sample in split.samples}
 
 
 @given(rows=ROWS, seed=st.integers(0, 5))
-def test_parts_cover_all_rows_and_share_no_group(
+def test_splits_cover_all_rows_and_share_no_group(
     rows: list[tuple[int, bool]], seed: int
 ) -> None:
-    """Every row is in one part, with its own label; every group in one part."""
+    """Every row is in one split, with its own label; every group in one split."""
     whole = dataset(rows)
 
-    parts = cut(whole, SHARES, seed)
+    splits = split_by_group(whole, SHARES, seed)
 
-    found = [ids(parts[name]) for name in PARTS]
-    assert ids(whole) == set.union(*found)
-    assert len(rows) == sum(map(len, found))
-    groups = [{sample.group for sample in parts[name].samples} for name in PARTS]
+    split_ids = [ids(splits[name]) for name in SPLIT_NAMES]
+    assert ids(whole) == set.union(*split_ids)
+    assert len(rows) == sum(map(len, split_ids))
+    groups = [{sample.group for sample in splits[name].samples} for name in SPLIT_NAMES]
     assert len({group for group, _ in rows}) == sum(map(len, groups))
-    for name in PARTS:
-        assert name == parts[name].split
-        for sample, gold in zip(parts[name].samples, parts[name].golds, strict=True):
-            assert rows[int(sample.id[1:])][1] is gold.label.value
+    for name in SPLIT_NAMES:
+        assert name == splits[name].split
+        for sample, truth in zip(
+            splits[name].samples, splits[name].ground_truth, strict=True
+        ):
+            assert rows[int(sample.id[1:])][1] is truth.label.value
 
 
 @given(rows=ROWS, numbers=SHARE_TEXTS, seed=st.integers(0, 5))
-def test_parts_have_their_shares_up_to_whole_groups(
+def test_splits_have_their_shares_up_to_whole_groups(
     rows: list[tuple[int, bool]], numbers: list[int], seed: int
 ) -> None:
-    """In each class composition a part misses its share by less than one group."""
+    """In each class composition a split misses its share by less than one group."""
     shares = parse_shares("/".join(map(str, numbers)))
 
-    parts = cut(dataset(rows), shares, seed)
+    splits = split_by_group(dataset(rows), shares, seed)
 
     members: dict[str, list[bool]] = {}
     for group, value in rows:
@@ -81,37 +83,37 @@ def test_parts_have_their_shares_up_to_whole_groups(
     for group, values in members.items():
         strata.setdefault(frozenset(values), Counter())[group] = len(values)
     for sizes in strata.values():
-        for name in PARTS:
-            there = sum(sample.group in sizes for sample in parts[name].samples)
+        for name in SPLIT_NAMES:
+            there = sum(sample.group in sizes for sample in splits[name].samples)
             miss = abs(there - shares[name] * sizes.total())
             assert miss <= max(sizes.values()) + 1e-9, name
 
 
 @given(rows=ROWS, seed=st.integers(0, 5), order=st.randoms(use_true_random=False))
-def test_parts_do_not_depend_on_the_order_of_rows(
+def test_splits_do_not_depend_on_the_order_of_rows(
     rows: list[tuple[int, bool]], seed: int, order: random.Random
 ) -> None:
-    """The same rows, shuffled, fall into the same parts."""
+    """The same rows, shuffled, fall into the same splits."""
     places = list(range(len(rows)))
     order.shuffle(places)
 
-    first = cut(dataset(rows), SHARES, seed)
-    again = cut(dataset(rows, places), SHARES, seed)
+    first = split_by_group(dataset(rows), SHARES, seed)
+    again = split_by_group(dataset(rows, places), SHARES, seed)
 
-    assert {n: ids(p) for n, p in first.items()} == {
-        n: ids(p) for n, p in again.items()
+    assert {name: ids(split) for name, split in first.items()} == {
+        name: ids(split) for name, split in again.items()
     }
 
 
 @settings(max_examples=20)
 @given(seeds=st.sets(st.integers(0, 1000), min_size=2, max_size=2))
-def test_another_seed_cuts_elsewhere(seeds: set[int]) -> None:
-    """Of 300 groups, two seeds never choose the same test part."""
-    one, other = seeds
+def test_another_seed_is_another_split(seeds: set[int]) -> None:
+    """Of 300 groups, two seeds never choose the same test split."""
+    first, second = seeds
     whole = dataset([(i, i % 2 == 0) for i in range(300)])
 
-    assert ids(cut(whole, SHARES, one)["test"]) != ids(
-        cut(whole, SHARES, other)["test"]
+    assert ids(split_by_group(whole, SHARES, first)["test"]) != ids(
+        split_by_group(whole, SHARES, second)["test"]
     )
 
 
@@ -119,10 +121,12 @@ def test_the_published_sizes_come_out() -> None:
     """10,000 single rows of two classes give 7,000, 1,500 and 1,500."""
     whole = dataset([(i, i % 20 < 9) for i in range(10_000)])
 
-    parts = cut(whole, SHARES, seed=0)
+    splits = split_by_group(whole, SHARES, seed=0)
 
-    assert [7000, 1500, 1500] == [len(parts[name]) for name in PARTS]
-    harmful = [sum(g.label.value is True for g in parts[n].golds) for n in PARTS]
+    assert [7000, 1500, 1500] == [len(splits[name]) for name in SPLIT_NAMES]
+    harmful = [
+        sum(g.label.value is True for g in splits[n].ground_truth) for n in SPLIT_NAMES
+    ]
     assert [3150, 675, 675] == harmful
 
 

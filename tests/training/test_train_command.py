@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Manifest = Callable[[str], dict[str, Any]]
 
 
-def test_a_trained_folder_serves_a_run(install: Callable[..., Any]) -> None:
-    """Installed as a stranger's plugin: train, then the command it says is next."""
+def test_an_artifact_is_loaded_by_a_run(install: Callable[..., Any]) -> None:
+    """With an installed plugin: train, then the command it says is next."""
     site = install("word_trainer")
 
     trained = site.safebench("train", "words", "--members", "3", "--out", "m")
@@ -43,20 +43,20 @@ def test_the_manifest_says_what_was_done(train: Train, manifest: Manifest) -> No
     result = train("words", "--members", "3", "--seed", "7", "--out", "m")
 
     assert 0 == result.exit_code, result.output
-    found = manifest("m")
+    content = manifest("m")
     assert ("done", "words", "words", 1) == tuple(
-        found[key] for key in ("status", "kind", "trainer", "schema_version")
+        content[key] for key in ("status", "kind", "trainer", "schema_version")
     )
-    assert ["member-0.json", "member-1.json", "member-2.json"] == found["members"]
-    parts = found["dataset"]["parts"]
+    assert ["member-0.json", "member-1.json", "member-2.json"] == content["members"]
+    parts = content["dataset"]["parts"]
     assert [280, 60, 60] == [parts[p]["rows"] for p in ("train", "val", "test")]
     assert parts["train"]["rows"] == parts["train"]["positive"] * 2
-    (source,) = found["dataset"]["sources"]
+    (source,) = content["dataset"]["sources"]
     assert ("starter", "all", 550) == (source["name"], source["split"], source["rows"])
-    assert 7 == found["train_args"]["seed"] == found["dataset"]["split_seed"]
-    assert 60 == found["metrics"]["test"]["ensemble"]["accuracy"]["n"]
-    assert "python" in found["versions"]
-    assert 1 == len(found["commands"])
+    assert 7 == content["train_args"]["seed"] == content["dataset"]["split_seed"]
+    assert 60 == content["metrics"]["test"]["ensemble"]["accuracy"]["n"]
+    assert "python" in content["versions"]
+    assert 1 == len(content["commands"])
 
 
 def test_secrets_do_not_reach_the_manifest(train: Train) -> None:
@@ -79,7 +79,7 @@ def test_the_same_command_gives_the_same_members(train: Train) -> None:
     assert first != other
 
 
-def test_a_configuration_file_says_what_flags_say(
+def test_a_configuration_file_sets_what_flags_set(
     train: Train, manifest: Manifest
 ) -> None:
     """Dashes or underscores; flags win over the file, `set` is joined."""

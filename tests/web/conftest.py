@@ -1,4 +1,4 @@
-"""A site with odd guards and a run, asked without a browser; pages taken apart."""
+"""A site with odd guards and a run, used without a browser, and a page parser."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.plugins import GROUP, Plugins
+from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 from safebench.web.app import create_app
-from safebench.web.site import Site
+from safebench.web.state import AppState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,31 +87,31 @@ class Page(HTMLParser):
         return " ".join(self.texts[tag][0].split())
 
     @property
-    def typed(self) -> list[str]:
-        """What the text areas hold; the line end after their tags is not in them."""
+    def text_areas(self) -> list[str]:
+        """The contents of text areas, without the line end after their tags."""
         return [text.removeprefix("\n") for text in self.texts.get("textarea", [])]
 
 
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+def odd_guards(monkeypatch: pytest.MonkeyPatch) -> Plugins:
     """Return what is installed, and the odd guards."""
     monkeypatch.syspath_prepend(str(GUARDS))
-    stranger = EntryPoint("odd_guards", "odd_guards.plugin", GROUP)
-    return Plugins([*entry_points(group=GROUP), stranger])
+    entry_point = EntryPoint("odd_guards", "odd_guards.plugin", ENTRY_POINT_GROUP)
+    return Plugins([*entry_points(group=ENTRY_POINT_GROUP), entry_point])
 
 
 @pytest.fixture
 def client(
-    odd: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    odd_guards: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FlaskClient:
     """Return a client of a site that is served from an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return create_app(Site(plugins=odd)).test_client()
+    return create_app(AppState(plugins=odd_guards)).test_client()
 
 
 @pytest.fixture
-def page() -> Callable[[TestResponse], Page]:
-    """Take a response apart; its tags must nest."""
+def read_page() -> Callable[[TestResponse], Page]:
+    """Parse the page of a response; its tags must nest."""
 
     def read(response: TestResponse) -> Page:
         return Page(response.get_data(as_text=True))
@@ -129,8 +129,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         predictions.mkdir(parents=True)
         texts = [json.dumps(ROW | {"run": name} | row) for row in rows]
         (folder / "results.jsonl").write_text("\n".join(texts) + "\n", "utf-8")
-        written = "".join(json.dumps(line) + "\n" for line in lines)
-        (predictions / "score.jsonl").write_text(written, "utf-8")
+        lines_text = "".join(json.dumps(line) + "\n" for line in lines)
+        (predictions / "score.jsonl").write_text(lines_text, "utf-8")
         return folder
 
     return make

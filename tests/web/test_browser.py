@@ -50,10 +50,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     with process:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found, "it does not serve"
-        wait_until_loaded(found[0])
-        yield found[0]
+        match = re.search(r"http://\S+", process.stdout.readline())
+        assert match, "it does not serve"
+        wait_until_loaded(match[0])
+        yield match[0]
         process.kill()
 
 
@@ -106,12 +106,12 @@ def press(driver: Any, *keys: str) -> None:
 
 def focused(driver: Any) -> dict[str, str]:
     """Return what has the focus: its tag, id and outline."""
-    found: dict[str, str] = driver.execute_script(
+    match: dict[str, str] = driver.execute_script(
         "const e = document.activeElement;"
         "return {tag: e.tagName.toLowerCase(), id: e.id,"
         " outline: getComputedStyle(e).outlineStyle}"
     )
-    return found
+    return match
 
 
 def judged(driver: Any) -> str:
@@ -120,8 +120,8 @@ def judged(driver: Any) -> str:
     from selenium.webdriver.support.ui import WebDriverWait
 
     by = (By.ID, "verdict")
-    found = WebDriverWait(driver, 120).until(lambda d: d.find_elements(*by))
-    return str(found[0].text).casefold()
+    match = WebDriverWait(driver, 120).until(lambda d: d.find_elements(*by))
+    return str(match[0].text).casefold()
 
 
 def test_it_can_be_used_with_the_keyboard_alone(address: str) -> None:
@@ -232,7 +232,7 @@ def check(driver: Any, width: int, scheme: str) -> None:
     # on a busy machine the driver may be back before the style sheet is
     styled = "return document.readyState === 'complete' && document.styleSheets.length"
     WebDriverWait(driver, 60).until(lambda d: d.execute_script(styled))
-    found = json.loads(
+    match = json.loads(
         driver.execute_script(
             "const size = e => e.getBoundingClientRect().height;"
             "const fields = [...document.querySelectorAll('button, select')];"
@@ -242,7 +242,7 @@ def check(driver: Any, width: int, scheme: str) -> None:
             " low: Math.min(...fields.map(size), 99)})"
         )
     )
-    assert width >= found["wide"], found
-    brightness = sum(map(int, re.findall(r"\d+", found["ground"])[:3])) / 3
-    assert (scheme == "dark") == (brightness < 128), found
-    assert 44 <= found["low"], found
+    assert width >= match["wide"], match
+    brightness = sum(map(int, re.findall(r"\d+", match["ground"])[:3])) / 3
+    assert (scheme == "dark") == (brightness < 128), match
+    assert 44 <= match["low"], match

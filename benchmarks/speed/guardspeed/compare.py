@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import engine_way, vllm_way
-from .meter import Reading, metered
+from . import tree_recording, vllm_trees
+from .flops import matmul_rate, model_flop
+from .generate_per_node import count_expanded, generate_tree
+from .meter import Reading, measured
 from .plain_generate import generate_greedy
-from .rates import matmul_rate, model_flop
-from .seed_way import expanded, seed_tree
-from .setting import Setting, as_shipped
+from .setting import Setting, with_own_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EPS = 0.01  # of the first way and of the lean recording
+EPS = 0.01  # of methods a, c and e
 METHODS = {
     "a": "one generate call a node, whole prompt each (eps 0.01)",
     "b": "batched generate, greedy verdict only",
@@ -69,10 +69,10 @@ class Comparison:
 
     def __init__(self, setting: Setting, plan: Plan) -> None:
         self.setting, self.plan = setting, plan
-        self.lean = engine_way.explorer(setting, engine_way.LEAN)
-        self.full = engine_way.explorer(setting, engine_way.DEFAULT)
-        self.budget = self.lean.budget
-        self.specs = engine_way.strategies()
+        self.lean = tree_recording.explorer(setting, tree_recording.LEAN)
+        self.full = tree_recording.explorer(setting, tree_recording.DEFAULT)
+        self.budget = self.lean.max_tokens
+        self.specs = tree_recording.strategies()
         self.rows = {m: Row(method=m, what=what) for m, what in METHODS.items()}
         self.readings: dict[str, list[Reading]] = {m: [] for m in METHODS}
         self.nodes: dict[str, list[int]] = {}
@@ -87,22 +87,22 @@ class Comparison:
                 if method in self.plan.methods:
                     self._measure(method)
         self._measure_vllm()
-        found = {
+        result = {
             "setting": self._facts(),
-            "rows": [self._summed(method) for method in METHODS],
+            "rows": [self._row_record(method) for method in METHODS],
             "ratios": self._ratios(),
         }
         if self.setting.device.type == "cuda":
-            found["prefill"] = self._prefill()
-        return found
+            result["prefill"] = self._prefill()
+        return result
 
     def _warm_up(self) -> None:
-        """Run the engine once unmeasured, and pick the first way's prompts.
+        """Run the engine once unmeasured, and pick the prompts of method a.
 
         They are spread over the prompts as sorted by their trees' size.
         """
-        _, nodes = engine_way.record(self.lean, self.setting)
-        _, self.nodes["d"] = engine_way.record(self.full, self.setting)
+        _, nodes = tree_recording.record(self.lean, self.setting)
+        _, self.nodes["d"] = tree_recording.record(self.full, self.setting)
         self.nodes["c"] = nodes
         by_size = np.argsort(nodes, kind="stable")
         count = min(self.plan.slow, len(by_size))
@@ -110,54 +110,57 @@ class Comparison:
         self.slow = by_size[picks.astype(int)].tolist()
 
     def _measure(self, method: str) -> None:
-        work: Callable[[], None] = getattr(self, f"_run_{method}")
+        run_method: Callable[[], None] = getattr(self, f"_run_{method}")
         with torch.inference_mode():
             if method in "ab":
-                with as_shipped(self.setting) as network, metered(network) as reading:
-                    work()
+                with (
+                    with_own_head(self.setting) as network,
+                    measured(network) as reading,
+                ):
+                    run_method()
             else:
-                with metered(self.setting.network) as reading:
-                    work()
+                with measured(self.setting.network) as reading:
+                    run_method()
         self.readings[method].append(reading)
 
     def _run_a(self) -> None:
         network, trees = self.setting.network, []
         for row in self.slow:
             prompt = self.setting.prompts[row]
-            trees.append(seed_tree(network, self.setting, prompt, EPS, self.budget))
-        self.nodes["a"] = [expanded(t, self.setting, self.budget) for t in trees]
+            trees.append(generate_tree(network, self.setting, prompt, EPS, self.budget))
+        self.nodes["a"] = [count_expanded(t, self.setting, self.budget) for t in trees]
 
     def _run_b(self) -> None:
-        said = generate_greedy(self.setting.network, self.setting, self.budget)
-        assert len(said) == len(self.setting.prompts), f"{len(said)} answers"
+        verdicts = generate_greedy(self.setting.network, self.setting, self.budget)
+        assert len(verdicts) == len(self.setting.prompts), f"{len(verdicts)} answers"
 
     def _run_c(self) -> None:
-        tree, self.nodes["c"] = engine_way.record(self.lean, self.setting)
+        tree, self.nodes["c"] = tree_recording.record(self.lean, self.setting)
         only = [spec for spec in self.specs if spec.name == "marginal_any"]
-        engine_way.judge(tree, only, self.setting)
-        self.rows["c"].gap_mean = engine_way.gap(tree)
+        tree_recording.judge(tree, only, self.setting)
+        self.rows["c"].gap_mean = tree_recording.mean_open_mass(tree)
 
     def _run_d(self) -> None:
-        tree, self.nodes["d"] = engine_way.record(self.full, self.setting)
-        engine_way.judge(tree, self.specs, self.setting)
-        self.rows["d"].gap_mean = engine_way.gap(tree)
+        tree, self.nodes["d"] = tree_recording.record(self.full, self.setting)
+        tree_recording.judge(tree, self.specs, self.setting)
+        self.rows["d"].gap_mean = tree_recording.mean_open_mass(tree)
 
     def _measure_vllm(self) -> None:
         row = self.rows["e"]
         if self.setting.device.type != "cuda" or "e" not in self.plan.methods:
             row.note = "unmeasured: vLLM is compared on a GPU alone"
-        elif not vllm_way.available():
+        elif not vllm_trees.available():
             row.note = "unmeasured: vLLM is not installed"
         else:
-            trees = vllm_way.VllmTrees(self.setting)
+            trees = vllm_trees.VllmTrees(self.setting)
             self.nodes["e"] = trees.grow(EPS, self.budget)
             for _ in range(self.plan.rounds):
-                with metered(self.setting.network) as reading:
+                with measured(self.setting.network) as reading:
                     trees.grow(EPS, self.budget)
                 self.readings["e"].append(reading)
             row.note = "forward passes, tokens and memory are vLLM's own: not counted"
 
-    def _summed(self, method: str) -> dict[str, Any]:
+    def _row_record(self, method: str) -> dict[str, Any]:
         row, readings = self.rows[method], self.readings[method]
         if readings:
             self._fill(row, readings, method)
@@ -191,19 +194,19 @@ class Comparison:
 
     def _ratios(self) -> dict[str, dict[str, float]]:
         """Return the median, least and most of each ratio over the rounds."""
-        found = {}
+        result = {}
         for name in RATIOS:
             methods, _, by_node = name.partition(" ")
             over, under = (self._per_prompt(m) for m in methods.split("/"))
             scale = self._node_ratio() if by_node else 1.0
-            each = [scale * x / y for x, y in zip(over, under, strict=False)]
-            if each:
-                found[name] = {
-                    "median": median(each),
-                    "low": min(each),
-                    "high": max(each),
+            by_round = [scale * x / y for x, y in zip(over, under, strict=False)]
+            if by_round:
+                result[name] = {
+                    "median": median(by_round),
+                    "low": min(by_round),
+                    "high": max(by_round),
                 }
-        return found
+        return result
 
     def _node_ratio(self) -> float:
         """Return the lean recording's nodes a prompt, in those of the first way."""
@@ -217,8 +220,8 @@ class Comparison:
         """Return how much of the dense matrix rate reading the prompts reaches."""
         seconds = []
         for _ in range(self.plan.rounds):
-            with torch.inference_mode(), metered(self.setting.network) as reading:
-                engine_way.prefill(self.full, self.setting)
+            with torch.inference_mode(), measured(self.setting.network) as reading:
+                tree_recording.prefill(self.full, self.setting)
             seconds.append(reading.seconds)
         count, shared = len(self.setting.prompts), len(self.setting.prefix)
         read = sum(len(prompt) - shared for prompt in self.setting.prompts)

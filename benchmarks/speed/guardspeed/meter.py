@@ -1,4 +1,4 @@
-"""Seconds, forward passes, tokens and memory of what runs inside a block."""
+"""Measure seconds, forward passes, tokens and memory of a block of code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reading:
 
 
 @contextmanager
-def metered(network: Any) -> Iterator[Reading]:
+def measured(network: Any) -> Iterator[Reading]:
     """Measure a block that runs `network`."""
     reading, cuda = Reading(), network.device.type == "cuda"
 

@@ -1,4 +1,4 @@
-"""The greedy verdict alone, by batched `generate`: what most people would write."""
+"""The usual method: the greedy verdict alone, by batched `generate`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def generate_greedy(network: Any, setting: Setting, budget: int) -> list[list[int]]:
     """Return each prompt's greedy tokens; batches are of like length, left-padded."""
     order = sorted(range(len(setting.prompts)), key=lambda i: -len(setting.prompts[i]))
-    said: list[list[int]] = [[] for _ in order]
-    for at in range(0, len(order), setting.plain_batch):
-        rows = order[at : at + setting.plain_batch]
+    verdicts: list[list[int]] = [[] for _ in order]
+    for start in range(0, len(order), setting.plain_batch):
+        rows = order[start : start + setting.plain_batch]
         tokens, mask = _padded([setting.prompts[i] for i in rows], setting)
         out = network.generate(
             input_ids=tokens,
@@ -25,9 +25,11 @@ def generate_greedy(network: Any, setting: Setting, budget: int) -> list[list[in
             eos_token_id=sorted(setting.eos),
             pad_token_id=setting.pad,
         )
-        for row, found in zip(rows, out[:, tokens.shape[1] :].tolist(), strict=True):
-            said[row] = found
-    return said
+        for row, generated in zip(
+            rows, out[:, tokens.shape[1] :].tolist(), strict=True
+        ):
+            verdicts[row] = generated
+    return verdicts
 
 
 def _padded(prompts: list[Prompt], setting: Setting) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Whether float32 and bfloat16 lead to the same decisions."""
+"""Compare the decisions of float32 and bfloat16."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.engine.cut import Cut
-from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import Bundle
-from safebench.judgements import Context, Judgements
-from safebench.statistics import metric_value
+from safebench.evidence import EvidenceBundle, VerdictTree
+from safebench.metrics import metric_value
+from safebench.strategies import Context, Judgements
+from safebench.verdict_tree import TreeBounds
 
-from . import engine_way
+from . import tree_recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,27 +21,27 @@ if TYPE_CHECKING:
 _THRESHOLD = 0.5
 
 
-def agreement(one: Setting, other: Setting) -> dict[str, Any]:
+def agreement(first: Setting, second: Setting) -> dict[str, Any]:
     """Compare P(unsafe), P(category) and the greedy verdict on the same prompts.
 
     A decision is a score or a category's probability at 0.5 or more.
     """
-    assert one.prompts == other.prompts, "other prompts"
-    judged = [_judged(setting) for setting in (one, other)]
-    (a, a_said), (b, b_said) = judged
+    assert first.prompts == second.prompts, "other prompts"
+    judgements = [_judge(setting) for setting in (first, second)]
+    (a, a_verdicts), (b, b_verdicts) = judgements
     scores = _difference(a.score, b.score)
     labels = _difference(a.categories, b.categories)
-    verdicts = [x != y for x, y in zip(a_said, b_said, strict=True)]
+    verdicts = [x != y for x, y in zip(a_verdicts, b_verdicts, strict=True)]
     return {
-        "prompts": len(one.prompts),
-        "dtypes": [_dtype(one), _dtype(other)],
-        "device": one.device.type,
-        "model": one.name,
-        "prompt_tokens_shared": len(one.prefix),
+        "prompts": len(first.prompts),
+        "dtypes": [_dtype(first), _dtype(second)],
+        "device": first.device.type,
+        "model": first.name,
+        "prompt_tokens_shared": len(first.prefix),
         "score": scores,
         "categories": labels,
         "greedy_verdicts_that_differ": float(np.mean(verdicts)),
-        "calibration": calibration(one.truth, a.score, b.score),
+        "calibration": calibration(first.truth, a.score, b.score),
     }
 
 
@@ -55,8 +54,8 @@ def calibration(truth: Sequence[bool], a: Any, b: Any) -> dict[str, float] | Non
     if not truth or not both.any():
         return None
     y = np.array(truth)[both]
-    one, other = (metric_value("ece", y, p[both]) or 0.0 for p in (a, b))
-    return {"ece": one, "ece_other": other, "difference": other - one}
+    first, second = (metric_value("ece", y, p[both]) or 0.0 for p in (a, b))
+    return {"ece": first, "ece_other": second, "difference": second - first}
 
 
 def _difference(a: Any, b: Any) -> dict[str, float]:
@@ -74,18 +73,18 @@ def _difference(a: Any, b: Any) -> dict[str, float]:
     }
 
 
-def _judged(setting: Setting) -> tuple[Judgements, list[tuple[int, ...]]]:
-    engine = engine_way.explorer(setting, engine_way.DEFAULT)
-    tree, _ = engine_way.record(engine, setting)
-    (spec,) = engine_way.strategies(["marginal_any"])
+def _judge(setting: Setting) -> tuple[Judgements, list[tuple[int, ...]]]:
+    engine = tree_recording.explorer(setting, tree_recording.DEFAULT)
+    tree, _ = tree_recording.record(engine, setting)
+    (spec,) = tree_recording.strategies(["marginal_any"])
     context = Context(task="prompt_harm", policy=setting.policy)
-    found: Judgements = spec.code()(Bundle({VerdictTree: tree}), context)
-    return found, _said(tree)
+    judgements: Judgements = spec.code()(EvidenceBundle({VerdictTree: tree}), context)
+    return judgements, _greedy_verdicts(tree)
 
 
-def _said(tree: VerdictTree) -> list[tuple[int, ...]]:
+def _greedy_verdicts(tree: VerdictTree) -> list[tuple[int, ...]]:
     """Return level, labels and end of every greedy verdict."""
-    last = Cut(tree).greedy
+    last = TreeBounds(tree).greedy_end
     columns = (tree["level"], tree["labels_mask"], tree["status"])
     return [tuple(int(c[at]) for c in columns) for at in last]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from safebench.engine.grammars import llama_guard
 from safebench.policies import load_policy
+from safebench.verdict_tree import llama_guard
 
 from .setting import Prompt, Setting
 

@@ -1,4 +1,4 @@
-"""Tables for people, and JSON with what is needed to run it again."""
+"""Tables for the terminal, and JSON with all that is needed to repeat a run."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _COLUMNS = {
 }
 
 
-def show(found: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any], console: Console) -> None:
     """Print one comparison."""
-    facts = found["setting"]
+    facts = result["setting"]
     title = (
         f"{facts['model']}, {facts['dtype']}, {facts['device']}: prompts of "
         f"{facts['prompt_tokens_mean']:.0f} tokens, {facts['shared_prefix_tokens']} "
@@ -43,7 +43,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     table = Table("", "per prompt", title=title, title_justify="left")
     for name in _COLUMNS:
         table.add_column(name, justify="right")
-    for row in found["rows"]:
+    for row in result["rows"]:
         cells = [
             "" if row[key] is None else form.format(row[key])
             for key, form in _COLUMNS.values()
@@ -51,29 +51,29 @@ def show(found: dict[str, Any], console: Console) -> None:
         note = f"\n[dim]{row['note']}[/]" if row["note"] else ""
         table.add_row(row["method"], row["what"] + note, *cells)
     console.print(table)
-    for name, ratio in found["ratios"].items():
+    for name, ratio in result["ratios"].items():
         spread = f"{ratio['low']:.2f} to {ratio['high']:.2f} over the rounds"
         console.print(f"  {name} = {ratio['median']:.2f} ({spread}): {RATIOS[name]}")
-    for key, value in found.get("prefill", {}).items():
+    for key, value in result.get("prefill", {}).items():
         console.print(f"  prefill {key}: {value:.3g}")
 
 
-def show_agreement(found: dict[str, Any], console: Console) -> None:
+def show_agreement(result: dict[str, Any], console: Console) -> None:
     """Print how two number formats agree."""
-    one, other = found["dtypes"]
+    first, second = result["dtypes"]
     console.print(
-        f"{one} against {other}: {found['model']}, {found['prompts']} prompts"
+        f"{first} against {second}: {result['model']}, {result['prompts']} prompts"
     )
     for name in ("score", "categories"):
-        part = found[name]
+        part = result[name]
         console.print(
             f"  {name}: {part['decisions_that_differ']} of {part['values']} decisions "
             f"differ ({part['share_of_decisions_that_differ']:.2%}), "
             f"max |dp| {part['max_difference']:.4f}, mean {part['mean_difference']:.5f}"
         )
-    share = found["greedy_verdicts_that_differ"]
+    share = result["greedy_verdicts_that_differ"]
     console.print(f"  greedy verdicts that differ: {share:.2%}")
-    errors = found["calibration"]
+    errors = result["calibration"]
     if errors:
         console.print(
             f"  calibration error of the score: {errors['ece']:.4f} and "
@@ -109,13 +109,13 @@ def _machine() -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    result: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            result[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            result[name] = None
+    return result
 
 
 def _rounded(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What every method is given: one network, one grammar, one list of prompts."""
+"""The input of every method: one network, one grammar, one list of prompts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from safebench_llamaguard_marginal.head import FrontierHead
+from safebench_llamaguard_marginal import SelectiveLogitHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from safebench.engine.grammar import Grammar
-    from safebench.engine.vocabulary import Spell
     from safebench.policies import Policy
+    from safebench.verdict_tree import Encode, Grammar
 
 Prompt = tuple[int, ...]
 
@@ -36,7 +35,7 @@ class Setting:
     eos: frozenset[int]
     pad: int
     grammar: Grammar
-    spell: Spell | None
+    spell: Encode | None
     policy: Policy | None
     prompts: list[Prompt]
     prefix: Prompt
@@ -55,40 +54,40 @@ class Setting:
     def block_parameters(self) -> int:
         """The weights that every token passes: all but embedding and head."""
         network = self.network
-        every = sum(int(p.numel()) for p in network.model.parameters())
-        return every - int(network.get_input_embeddings().weight.numel())
+        total = sum(int(p.numel()) for p in network.model.parameters())
+        return total - int(network.get_input_embeddings().weight.numel())
 
     @property
     def head_parameters(self) -> int:
         """The weights of the output layer."""
-        return int(plain_head(self.network).weight.numel())
+        return int(unwrapped_head(self.network).weight.numel())
 
 
-def plain_head(network: Any) -> Any:
+def unwrapped_head(network: Any) -> Any:
     """Return the network's own output layer, whether the engine has wrapped it."""
     head = network.get_output_embeddings()
-    return head.inner if isinstance(head, FrontierHead) else head
+    return head.inner if isinstance(head, SelectiveLogitHead) else head
 
 
 @contextmanager
-def as_shipped(setting: Setting) -> Iterator[Any]:
+def with_own_head(setting: Setting) -> Iterator[Any]:
     """Lend the network with its own output layer, as `transformers` loads it."""
     network = setting.network
     wrapped = network.get_output_embeddings()
-    network.set_output_embeddings(plain_head(network))
+    network.set_output_embeddings(unwrapped_head(network))
     try:
         yield network
     finally:
         network.set_output_embeddings(wrapped)
 
 
-def heat(setting: Setting, temperature: float) -> None:
+def scale_logits(setting: Setting, temperature: float) -> None:
     """Divide the logits by `temperature`, so that trees get wider or narrower.
 
     The output layer becomes one of its own, untied from the embedding.
     """
-    network, own = setting.network, plain_head(setting.network)
-    base = getattr(own, "unheated", own.weight.detach())
+    network, head_now = setting.network, unwrapped_head(setting.network)
+    base = getattr(head_now, "unheated", head_now.weight.detach())
     head = torch.nn.Linear(base.shape[1], base.shape[0], bias=False, device="meta")
     scaled = (base.float() / temperature).to(base.dtype)
     head.weight = torch.nn.Parameter(scaled, requires_grad=False)

@@ -1,7 +1,11 @@
-"""What a finished run says beyond its metrics: where a guard is unsure, and why."""
+"""Analysis of a finished run beyond its metrics, from stored predictions alone.
+
+Uncertainty and the errors that it finds, selective prediction, calibration, slices,
+hard examples, and agreement between strategies and between members of an ensemble.
+"""
 
 from __future__ import annotations
 
-from .analyse import Analysis, Combination, analyse
+from .run_analysis import CombinationAnalysis, RunAnalysis, analyze_run
 
-__all__ = ["Analysis", "Combination", "analyse"]
+__all__ = ["CombinationAnalysis", "RunAnalysis", "analyze_run"]

@@ -1,182 +1,199 @@
-"""Who decides alike: members of one ensemble, or strategies and classifiers."""
+"""Inter-rater agreement: between members of an ensemble, or between strategies.
+
+A rater is whatever decides: a member, or one classifier with one strategy. Agreement is
+reported as the share of samples decided differently, and as Cohen's and Fleiss' kappa,
+which take off what chance would explain.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .predictions import Predictions
+    from safebench.results.predictions import StoredPredictions
+    from safebench.typing import Array
 
-    Array = np.ndarray[Any, np.dtype[Any]]
-
-_TWO = 2
+_MIN_RATERS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two voters: how often they differ, and who is right where they do."""
+class PairwiseAgreement:
+    """Two raters: how often they differ, and who is right where they do."""
 
     a: str
     b: str
-    differ: float
+    disagreement: float
     kappa: float | None
-    a_right: int
-    b_right: int
+    only_a_right: int
+    only_b_right: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """K voters on the same n samples of a dataset.
+    """K raters on the same n samples of a dataset.
 
-    `differ` (K, K): share of samples on which two differ; `kappa` (K, K): Cohen's, NaN
-    where neither could differ by chance; `fleiss`: kappa of all at once (Fleiss 1971),
-    None likewise. `flagged`, `accuracy` (K,) of each voter.
+    `disagreement` (K, K) is the share of samples on which two differ; `kappa` (K, K)
+    Cohen's, NaN where neither could differ by chance; `fleiss` that of all at once
+    (Fleiss 1971), None likewise. `unanimous` is the share of samples on which all
+    agree; `positive_rate`, `accuracy` (K,) are those of each rater.
     """
 
     title: str
     dataset: str
     names: tuple[str, ...]
     n: int
-    differ: Array
+    disagreement: Array
     kappa: Array
     fleiss: float | None
     unanimous: float
-    flagged: Array
+    positive_rate: Array
     accuracy: Array
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairwiseAgreement, ...]
 
     @property
-    def mean_difference(self) -> float:
+    def mean_disagreement(self) -> float:
         """Mean over pairs of the share of samples on which they differ."""
         k = len(self.names)
-        return float(self.differ.sum() / (k * (k - 1)))
+        return float(self.disagreement.sum() / (k * (k - 1)))
 
 
-def agreement(
+def compute_agreement(
     title: str, dataset: str, names: Sequence[str], votes: Array, y: Array
 ) -> Agreement:
-    """Compare K >= 2 voters by their `votes` (n, K) bool on samples with truth (n,)."""
+    """Compare K >= 2 raters by `votes` (n, K) bool on samples with labels `y` (n,)."""
     n, k = votes.shape
-    assert k >= _TWO, f"{k} voters cannot differ"
-    cast = votes.astype(float)
-    share = cast.mean(axis=0)
-    differ = share[:, None] + share[None, :] - 2 * (cast.T @ cast) / n
+    assert k >= _MIN_RATERS, f"{k} raters cannot differ"
+    numeric = votes.astype(float)
+    rate = numeric.mean(axis=0)
+    # P(a != b) = P(a) + P(b) - 2 P(a and b), for all pairs in one matrix product
+    differ = rate[:, None] + rate[None, :] - 2 * (numeric.T @ numeric) / n
     differ = np.where(differ > 1e-12, differ, 0.0)  # noqa: PLR2004 - rounding, no vote
-    chance = share[:, None] * (1 - share) + (1 - share[:, None]) * share
+    chance = rate[:, None] * (1 - rate) + (1 - rate[:, None]) * rate
     kappa = 1 - differ / np.where(chance > 0, chance, np.nan)
-    together = votes.sum(axis=1)
+    n_positive = votes.sum(axis=1)
     return Agreement(
         title=title,
         dataset=dataset,
         names=tuple(names),
         n=n,
-        differ=differ,
+        disagreement=differ,
         kappa=kappa,
         fleiss=fleiss_kappa(votes),
-        unanimous=float(((together == 0) | (together == k)).mean()),
-        flagged=share,
+        unanimous=float(((n_positive == 0) | (n_positive == k)).mean()),
+        positive_rate=rate,
         accuracy=(votes == y[:, None]).mean(axis=0),
-        pairs=_pairs(names, votes, y, differ, kappa),
+        pairs=_pairwise_agreements(names, votes, y, differ, kappa),
     )
 
 
 def fleiss_kappa(votes: Array) -> float | None:
-    """Return agreement beyond chance of K raters with two classes, votes (n, K) bool.
+    """Return Fleiss' kappa of K raters with two classes, votes (n, K) bool.
 
     None if all votes are the same: there is no disagreement that chance could explain.
     """
     k = votes.shape[1]
-    yes = votes.sum(axis=1)
-    alike = (yes * (yes - 1) + (k - yes) * (k - yes - 1)) / (k * (k - 1))
-    share = votes.mean()
-    chance = share**2 + (1 - share) ** 2
-    return float((alike.mean() - chance) / (1 - chance)) if 0 < share < 1 else None
+    positive = votes.sum(axis=1)
+    negative = k - positive
+    # share of ordered pairs of raters that agree on a sample
+    agree = (positive * (positive - 1) + negative * (negative - 1)) / (k * (k - 1))
+    rate = votes.mean()
+    chance = rate**2 + (1 - rate) ** 2
+    return float((agree.mean() - chance) / (1 - chance)) if 0 < rate < 1 else None
 
 
-def _pairs(
+def _pairwise_agreements(
     names: Sequence[str], votes: Array, y: Array, differ: Array, kappa: Array
-) -> tuple[Pair, ...]:
+) -> tuple[PairwiseAgreement, ...]:
     """Return all pairs, those that differ most first."""
     right = votes == y[:, None]
     only = right.T.astype(np.int64) @ ~right  # (a, b): a right where b is wrong
-    found = [
-        Pair(
+    pairs = [
+        PairwiseAgreement(
             a=names[i],
             b=names[j],
-            differ=float(differ[i, j]),
+            disagreement=float(differ[i, j]),
             kappa=None if np.isnan(kappa[i, j]) else float(kappa[i, j]),
-            a_right=int(only[i, j]),
-            b_right=int(only[j, i]),
+            only_a_right=int(only[i, j]),
+            only_b_right=int(only[j, i]),
         )
         for i, j in combinations(range(len(names)), 2)
     ]
-    return tuple(sorted(found, key=lambda pair: -pair.differ))
+    return tuple(sorted(pairs, key=lambda pair: -pair.disagreement))
 
 
-def among_decisions(found: Sequence[Predictions]) -> tuple[list[Agreement], list[str]]:
+def decision_agreements(
+    all_predictions: Sequence[StoredPredictions],
+) -> tuple[list[Agreement], list[str]]:
     """Compare everything that decided on the same dataset, one agreement a dataset.
 
-    Over the samples that all of them judged. What decides alike on every sample is one
-    voter; the notes name what was merged.
+    Only samples that all of them judged are compared. Raters that decide alike on every
+    sample are merged into one, as strategies of one guard often do: kept apart, they
+    would make every agreement look better. The notes name what was merged.
     """
-    by_dataset: dict[tuple[str, str], list[Predictions]] = {}
-    for predictions in found:
+    by_dataset: dict[tuple[str, str], list[StoredPredictions]] = {}
+    for predictions in all_predictions:
         key = (predictions.dataset, predictions.task)
         if predictions.judged.any():
             by_dataset.setdefault(key, []).append(predictions)
     agreements, notes = [], []
-    for several in by_dataset.values():
-        if len(several) < _TWO:
+    for raters in by_dataset.values():
+        if len(raters) < _MIN_RATERS:
             continue
-        names, votes, y = _votes(several)
-        alike = _alike(names, votes)
-        dataset = several[0].dataset
+        names, votes, y = _shared_decisions(raters)
+        identical = _identical_raters(names, votes)
+        dataset = raters[0].dataset
         notes += [
-            f"decide alike on {dataset}: {', '.join(names)}"
-            for names in alike.values()
-            if len(names) > 1
+            f"identical decisions on {dataset}: {', '.join(same)}"
+            for same in identical.values()
+            if len(same) > 1
         ]
-        if len(alike) >= _TWO:
-            kept = votes[:, list(alike)]
-            merged = [_merged(names) for names in alike.values()]
-            agreements.append(agreement("decisions", dataset, merged, kept, y))
+        if len(identical) >= _MIN_RATERS:
+            distinct = votes[:, list(identical)]
+            merged = [_merged_name(same) for same in identical.values()]
+            agreements.append(
+                compute_agreement("decisions", dataset, merged, distinct, y)
+            )
     return agreements, notes
 
 
-def _votes(found: Sequence[Predictions]) -> tuple[list[str], Array, Array]:
-    """Return names (K), decisions (n, K) and truth (n,) where all of them decided."""
-    places = [
-        {each.ids[row]: int(row) for row in np.flatnonzero(each.judged)}
-        for each in found
+def _shared_decisions(
+    raters: Sequence[StoredPredictions],
+) -> tuple[list[str], Array, Array]:
+    """Return names (K), decisions (n, K) and labels (n,) where all of them decided."""
+    row_of_id = [
+        {rater.ids[row]: int(row) for row in np.flatnonzero(rater.judged)}
+        for rater in raters
     ]
-    shared = [id_ for id_ in places[0] if all(id_ in rows for rows in places[1:])]
-    rows = [np.array([each[i] for i in shared], dtype=int) for each in places]
+    shared_ids = [id_ for id_ in row_of_id[0] if all(id_ in ids for ids in row_of_id)]
+    rows = [np.array([ids[i] for i in shared_ids], dtype=int) for ids in row_of_id]
     columns = [
-        each.decision[row].astype(bool) for each, row in zip(found, rows, strict=True)
+        rater.decision[own_rows].astype(bool)
+        for rater, own_rows in zip(raters, rows, strict=True)
     ]
-    one = len({each.classifier for each in found}) == 1
+    same_classifier = len({rater.classifier for rater in raters}) == 1
     names = [
-        each.strategy if one else f"{each.classifier}/{each.strategy}" for each in found
+        rater.strategy if same_classifier else f"{rater.classifier}/{rater.strategy}"
+        for rater in raters
     ]
-    return names, np.stack(columns, axis=1), found[0].y[rows[0]]
+    return names, np.stack(columns, axis=1), raters[0].y[rows[0]]
 
 
-def _alike(names: Sequence[str], votes: Array) -> dict[int, list[str]]:
-    """Return, by the first column of each kind, the names of equal columns."""
-    first: dict[bytes, int] = {}
-    found: dict[int, list[str]] = {}
-    for place, name in enumerate(names):
-        column = votes[:, place].tobytes()
-        found.setdefault(first.setdefault(column, place), []).append(name)
-    return found if len(votes) else {}
+def _identical_raters(names: Sequence[str], votes: Array) -> dict[int, list[str]]:
+    """Return the names of raters with equal votes, by the column of the first."""
+    first_column: dict[bytes, int] = {}
+    identical: dict[int, list[str]] = {}
+    for column, name in enumerate(names):
+        first = first_column.setdefault(votes[:, column].tobytes(), column)
+        identical.setdefault(first, []).append(name)
+    return identical if len(votes) else {}
 
 
-def _merged(names: Sequence[str]) -> str:
-    more = len(names) - 1
-    return f"{names[0]} and {more} alike" if more else names[0]
+def _merged_name(names: Sequence[str]) -> str:
+    others = len(names) - 1
+    return f"{names[0]} and {others} identical" if others else names[0]

@@ -1,36 +1,38 @@
-"""Whether a probability of 0.8 is right eight times in ten."""
+"""Calibration: a reliability diagram, with the ECE that chance alone would give.
+
+The expected calibration error is biased upwards at small n: a perfectly calibrated
+score has one above 0, too. `null_mean` and `null_p95` say how large it would be.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .intervals import wilson
+from safebench.metrics.calibration import BRIER, ECE, ece_if_calibrated
+from safebench.statistics import wilson_interval
+from safebench.statistics.sufficient_statistics import equal_width_edges
 
 if TYPE_CHECKING:
-    Array = np.ndarray[Any, np.dtype[Any]]
-
-BINS = 15
-_DRAWS = 200
-_CELLS = 2_000_000  # random numbers held at once
+    from safebench.typing import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class ReliabilityDiagram:
     """A reliability diagram of P(positive) in equal bins, all arrays (bins,).
 
-    `count` samples a bin, their mean probability `said`, the share of positives among
-    them `seen` with Wilson's 95 % interval; NaN in empty bins. `ece` is the mean of
-    |seen - said| over samples; even perfect probabilities score `null_mean` at this n,
-    and stay below `null_p95` in 95 % of draws. `clipped` probabilities lay outside 0
-    to 1.
+    `count` samples a bin; `mean_predicted` is their mean probability and
+    `fraction_positive` the share of positives among them, with Wilson's 95 % interval
+    `low` to `high`; NaN in empty bins. `ece` is the mean over samples of the distance
+    between both; a calibrated score would show `null_mean` on average, and more than
+    `null_p95` in 5 % of cases. `clipped` probabilities lay outside 0 to 1.
     """
 
     count: Array
-    said: Array
-    seen: Array
+    mean_predicted: Array
+    fraction_positive: Array
     low: Array
     high: Array
     ece: float
@@ -40,42 +42,33 @@ class Calibration:
     clipped: int
 
 
-def calibration(y: Array, p: Array, seed: int = 0) -> Calibration:
-    """Return how probabilities (k,) compare with what was true (k,)."""
+def reliability_diagram(y: Array, p: Array) -> ReliabilityDiagram:
+    """Compare n >= 1 probabilities `p` (n,) with labels `y` (n,) bool.
+
+    Bins, ECE and Brier score are those of the metrics, so that both say the same.
+    """
     clipped = int(((p < 0) | (p > 1)).sum())
     p = p.clip(0, 1)
-    bins = np.minimum((p * BINS).astype(int), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    total = np.bincount(bins, p, BINS)
-    positives = np.bincount(bins, y.astype(float), BINS)
-    low, high = wilson(positives, count)
-    null = _null(p, bins, total, np.random.default_rng(seed))
-    size = np.where(count > 0, count, np.nan)
-    return Calibration(
+    edges = equal_width_edges()
+    n_bins = len(edges) - 1
+    bins = np.searchsorted(edges[1:-1], p)
+    count = np.bincount(bins, minlength=n_bins)
+    positives = np.bincount(bins, y.astype(float), n_bins)
+    low, high = wilson_interval(positives, count)
+    ece, brier = ECE.value(y, p), BRIER.value(y, p)
+    assert ece is not None, "no probabilities"
+    assert brier is not None, "no probabilities"
+    null_mean, null_p95 = ece_if_calibrated(y, p, edges)
+    filled = np.where(count > 0, count, np.nan)
+    return ReliabilityDiagram(
         count=count,
-        said=total / size,
-        seen=positives / size,
+        mean_predicted=np.bincount(bins, p, n_bins) / filled,
+        fraction_positive=positives / filled,
         low=low,
         high=high,
-        ece=float(np.abs(positives - total).sum() / len(p)),
-        null_mean=float(null.mean()),
-        null_p95=float(np.quantile(null, 0.95)),
-        brier=float(((p - y) ** 2).mean()),
+        ece=ece,
+        null_mean=null_mean,
+        null_p95=null_p95,
+        brier=brier,
         clipped=clipped,
     )
-
-
-def _null(p: Array, bins: Array, total: Array, rng: np.random.Generator) -> Array:
-    """Return the ECE of draws in which every probability is true, (draws,)."""
-    order = np.argsort(bins, kind="stable")
-    p, counts = p[order], np.bincount(bins)
-    starts = np.concatenate(([0], np.cumsum(counts[counts > 0])[:-1]))
-    total = total[: len(counts)][counts > 0]
-    rows = max(1, min(_DRAWS, _CELLS // len(p)))
-    found = []
-    for first in range(0, _DRAWS, rows):
-        size = (min(rows, _DRAWS - first), len(p))
-        drawn = (rng.random(size, dtype=np.float32) < p).astype(np.float32)
-        sums = np.add.reduceat(drawn, starts, axis=1)
-        found.append(np.abs(sums - total).sum(axis=1) / len(p))
-    return np.concatenate(found)

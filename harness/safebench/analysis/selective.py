@@ -1,32 +1,36 @@
-"""What is gained by keeping only the decisions that a guard is sure of.
+"""Selective prediction: the risk-coverage curve.
 
-Samples of equal uncertainty come in no order, so every number is its mean over all
-orders of them.
+Decisions are kept in order of certainty, the others are left to somebody else. Samples
+of equal uncertainty have no order, so every number is its mean over all their orders:
+a strategy with few distinct values is neither helped nor hurt by how rows are sorted.
+
+Areas are means of the curve. The metrics `aurc` and `e_aurc` reach the same numbers
+from sums that can be resampled; tests hold both together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .intervals import wilson
+from safebench.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from safebench.typing import Array
 
-LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6)
-RISKS = (0.01, 0.05)
+COVERAGE_LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6)
+RISK_LEVELS = (0.01, 0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retained:
-    """The surest `kept` of n decisions: accuracy with Wilson's interval, and F1."""
+class CoveragePoint:
+    """The `n_kept` most certain decisions: accuracy with Wilson's interval, and F1."""
 
-    share: float
-    kept: int
+    coverage: float
+    n_kept: int
     accuracy: float
     low: float
     high: float
@@ -34,81 +38,93 @@ class Retained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selective:
+class RiskCoverageCurve:
     """Risk (share of wrong decisions) against coverage (share of decisions kept).
 
-    `coverage`, `risk` (k,): the 1, 2, ... k surest. `aurc` is the mean risk, `optimal`
-    that of an uncertainty that finds every error, `e_aurc` what lies between; `augrc`
-    the mean of wrong decisions kept over all decisions (Traub 2024). `covers` maps a
-    risk to the largest coverage that stays at or below it (0: none does).
+    `coverage`, `risk` (k,) are those of the 1, 2, ... k most certain decisions. `aurc`
+    is the mean risk, `optimal_aurc` that of an uncertainty that finds every error
+    (Geifman, Uziel and El-Yaniv 2019); `augrc` the mean of wrong decisions kept over
+    all decisions (Traub et al. 2024). `coverage_at_risk` maps a risk to the largest
+    coverage that stays at or below it (0: none does).
     """
 
     coverage: Array
     risk: Array
     aurc: float
-    optimal: float
+    optimal_aurc: float
     augrc: float
-    levels: tuple[Retained, ...]
-    covers: dict[float, float]
+    points: tuple[CoveragePoint, ...]
+    coverage_at_risk: dict[float, float]
 
     @property
     def e_aurc(self) -> float:
-        """AURC in excess of the best that any uncertainty could do."""
-        return self.aurc - self.optimal
+        """AURC above the best possible."""
+        return self.aurc - self.optimal_aurc
 
 
-def selective(y: Array, flagged: Array, doubt: Array) -> Selective:
+def risk_coverage_curve(
+    y: Array, flagged: Array, uncertainty: Array
+) -> RiskCoverageCurve:
     """Return the risk-coverage curve of k decisions, all arrays (k,)."""
     wrong = y != flagged
-    k = np.arange(1, len(y) + 1)
-    errors = _running(doubt, wrong)
-    risk = errors / k
-    best = np.maximum(k - (len(y) - wrong.sum()), 0) / k
-    within = {r: np.flatnonzero(risk <= r + 1e-12) for r in RISKS}
-    return Selective(
-        coverage=k / len(y),
+    n_kept = np.arange(1, len(y) + 1)
+    errors = _expected_cumulative(uncertainty, wrong)
+    risk = errors / n_kept
+    # the best order keeps all right decisions first, so errors start after the last
+    optimal_risk = np.maximum(n_kept - (len(y) - wrong.sum()), 0) / n_kept
+    # mean errors of ties are sums of fractions: 1e-12 forgives their rounding
+    within = {level: np.flatnonzero(risk <= level + 1e-12) for level in RISK_LEVELS}
+    return RiskCoverageCurve(
+        coverage=n_kept / len(y),
         risk=risk,
         aurc=float(risk.mean()),
-        optimal=float(best.mean()),
+        optimal_aurc=float(optimal_risk.mean()),
         augrc=float((errors / len(y)).mean()),
-        levels=_levels(y, flagged, doubt, errors),
-        covers={
-            r: float((rows[-1] + 1) / len(y)) if rows.size else 0.0
-            for r, rows in within.items()
+        points=_coverage_points(y, flagged, uncertainty, errors),
+        coverage_at_risk={
+            level: float((rows[-1] + 1) / len(y)) if rows.size else 0.0
+            for level, rows in within.items()
         },
     )
 
 
-def _running(doubt: Array, counted: Array) -> Array:
-    """Return the expected number of `counted` among the 1, 2, ... surest, (k,)."""
-    order = np.argsort(doubt, kind="stable")
-    _, block, sizes = np.unique(doubt[order], return_inverse=True, return_counts=True)
-    share = np.bincount(block, counted[order].astype(float)) / sizes
-    return np.cumsum(share[block])
+def _expected_cumulative(uncertainty: Array, counted: Array) -> Array:
+    """Return the expected count among the 1, 2, ... most certain decisions, (k,).
+
+    `counted` (k,) bool. Within ties each sample counts as the mean of its block.
+    """
+    order = np.argsort(uncertainty, kind="stable")
+    _, block, sizes = np.unique(
+        uncertainty[order], return_inverse=True, return_counts=True
+    )
+    block_mean = np.bincount(block, counted[order].astype(float)) / sizes
+    return np.cumsum(block_mean[block])
 
 
-def _levels(
-    y: Array, flagged: Array, doubt: Array, errors: Array
-) -> tuple[Retained, ...]:
-    hits, positives = _running(doubt, y & flagged), _running(doubt, y)
-    found = []
-    for share in LEVELS:
-        kept = max(1, ceil(share * len(y) - 1e-9))
-        right = kept - errors[kept - 1]
-        low, high = wilson(np.array(right), np.array(kept))
-        twice = 2 * hits[kept - 1]  # F1 = 2 TP / (2 TP + FP + FN)
-        found.append(
-            Retained(
-                share=share,
-                kept=kept,
-                accuracy=float(right / kept),
+def _coverage_points(
+    y: Array, flagged: Array, uncertainty: Array, errors: Array
+) -> tuple[CoveragePoint, ...]:
+    true_positives = _expected_cumulative(uncertainty, y & flagged)
+    positives = _expected_cumulative(uncertainty, y)
+    points = []
+    for coverage in COVERAGE_LEVELS:
+        # the product may round to just above a whole number: keep no decision more
+        n_kept = max(1, ceil(coverage * len(y) - 1e-9))
+        last = n_kept - 1
+        n_right = n_kept - errors[last]
+        low, high = wilson_interval(np.array(n_right), np.array(n_kept))
+        twice_tp = 2 * true_positives[last]
+        f1 = None
+        if positives[last]:  # F1 = 2 TP / (2 TP + FP + FN)
+            f1 = float(twice_tp / (twice_tp + errors[last]))
+        points.append(
+            CoveragePoint(
+                coverage=coverage,
+                n_kept=n_kept,
+                accuracy=float(n_right / n_kept),
                 low=float(low),
                 high=float(high),
-                f1=(
-                    float(twice / (twice + errors[kept - 1]))
-                    if positives[kept - 1]
-                    else None
-                ),
+                f1=f1,
             )
         )
-    return tuple(found)
+    return tuple(points)

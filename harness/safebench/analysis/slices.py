@@ -1,4 +1,4 @@
-"""The same numbers on parts of a dataset: by its columns, length and category."""
+"""Slices: metrics on parts of a dataset, by its columns, length and categories."""
 
 from __future__ import annotations
 
@@ -9,29 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.metrics import Outcome, compute
-from safebench.metrics.outcome import decide
-
-from .intervals import wilson
+from safebench.metrics.outcome import apply_threshold
+from safebench.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from safebench.metrics import Value
+    from safebench.metrics import MetricValue
+    from safebench.results.predictions import StoredPredictions
     from safebench.specs import MetricSpec
+    from safebench.typing import Array
 
-    from .predictions import Predictions
-
-    Array = np.ndarray[Any, np.dtype[Any]]
-
-ALWAYS = ("adversarial", "subcategory")
-LENGTH, CATEGORY, DATASET = "length", "category", "dataset"
-MOST = 12  # values of a column that get a line each
+DEFAULT_COLUMNS = ("adversarial", "subcategory")
+LENGTH, CATEGORY, DATASET = "length", "category", "dataset"  # columns made here
+MAX_VALUES = 12  # values of a column that get a slice each
 _QUARTERS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One part: its accuracy with Wilson's interval, and metrics by name."""
+    """One slice: its accuracy with Wilson's 95 % interval, and metrics by name."""
 
     value: str
     n: int
@@ -39,12 +36,12 @@ class Slice:
     accuracy: float
     low: float
     high: float
-    metrics: dict[str, Value]
+    metrics: dict[str, MetricValue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceTable:
-    """A column's parts; `note` says what is not known, or how parts were made."""
+    """The slices by a column; `note` says what is not known, or how they were made."""
 
     column: str
     slices: tuple[Slice, ...]
@@ -52,172 +49,200 @@ class SliceTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Named parts of the samples, (n,) bool each; they may overlap."""
+class SliceMasks:
+    """Which samples are in each slice by a column, (n,) bool each; they may overlap."""
 
     column: str
-    parts: dict[str, Array]
+    masks: dict[str, Array]
     note: str = ""
 
 
-def slices(
-    predictions: Predictions,
+def compute_slices(
+    predictions: StoredPredictions,
     metrics: Sequence[MetricSpec],
     columns: Sequence[str] = (),
 ) -> tuple[SliceTable, ...]:
     """Return a table for each column; without names, for all that the dataset has."""
-    tables = []
-    for cut in cuts(predictions, columns):
-        measured = tuple(
-            _measured(name, rows, predictions, metrics)
-            for name, rows in cut.parts.items()
+    return tuple(
+        SliceTable(
+            column=by_column.column,
+            slices=tuple(
+                _compute_slice(value, mask, predictions, metrics)
+                for value, mask in by_column.masks.items()
+            ),
+            note=by_column.note,
         )
-        tables.append(SliceTable(column=cut.column, slices=measured, note=cut.note))
-    return tuple(tables)
+        for by_column in slice_masks(predictions, columns)
+    )
 
 
-def cuts(predictions: Predictions, columns: Sequence[str] = ()) -> Iterator[Cut]:
-    """Yield the parts by each column; without names, by all that the dataset has."""
-    names = columns or (*ALWAYS, *_others(predictions), LENGTH, CATEGORY, DATASET)
+def slice_masks(
+    predictions: StoredPredictions, columns: Sequence[str] = ()
+) -> Iterator[SliceMasks]:
+    """Yield the masks by each column; without names, by all that the dataset has."""
+    names = columns or (
+        *DEFAULT_COLUMNS,
+        *_low_cardinality_columns(predictions),
+        LENGTH,
+        CATEGORY,
+        DATASET,
+    )
     for name in dict.fromkeys(names):
         if name == LENGTH:
             yield _by_length(predictions)
         elif name == CATEGORY:
             yield _by_category(predictions)
         elif name == DATASET:
-            if columns or len(set(predictions.sets)) > 1:
-                yield _named(name, list(predictions.sets))
+            # of one dataset it would be the whole, unless somebody asks for it
+            if columns or len(set(predictions.sample_datasets)) > 1:
+                yield _by_value(name, list(predictions.sample_datasets))
         else:
             yield _by_column(predictions, name)
 
 
-def empty_columns(predictions: Predictions) -> list[str]:
-    """Return the usual columns that the dataset has and leaves empty in every row."""
-    metas = [fact.meta for fact in predictions.facts if fact]
+def empty_columns(predictions: StoredPredictions) -> list[str]:
+    """Return the default columns that the dataset has and leaves empty in every row."""
+    samples = [sample.meta for sample in predictions.metadata if sample]
     return [
         name
-        for name in ALWAYS
-        if any(name in meta for meta in metas)
-        and all(meta.get(name) is None for meta in metas)
+        for name in DEFAULT_COLUMNS
+        if any(name in columns for columns in samples)
+        and all(columns.get(name) is None for columns in samples)
     ]
 
 
-def _others(predictions: Predictions) -> list[str]:
-    """Return the dataset's own columns that have few values."""
-    metas = [fact.meta for fact in predictions.facts if fact]
-    names = dict.fromkeys(name for meta in metas for name in meta)
+def _low_cardinality_columns(predictions: StoredPredictions) -> list[str]:
+    """Return the dataset's own columns that have few distinct values.
+
+    Ids and free text have about one value a sample, and make no slices.
+    """
+    samples = [sample.meta for sample in predictions.metadata if sample]
+    names = dict.fromkeys(name for columns in samples for name in columns)
+    # more values than get a slice each: the rare ones share one, ids would all share it
+    few = range(2, MAX_VALUES * 4 + 1)
     return [
         name
         for name in names
         if name not in (LENGTH, CATEGORY, DATASET)
-        and 1 < len({_text(meta.get(name)) for meta in metas}) <= MOST * 4
+        and len({_value_text(columns.get(name)) for columns in samples}) in few
     ]
 
 
-def _by_column(predictions: Predictions, name: str) -> Cut:
-    metas = [fact.meta if fact else None for fact in predictions.facts]
-    if not any(metas) and not any(fact for fact in predictions.facts):
-        return Cut(name, {}, "not known: the dataset could not be read again")
-    values = [None if meta is None else _text(meta.get(name)) for meta in metas]
-    known = sum(value is not None for value in values)
-    if not known:
-        there = any(meta is not None and name in meta for meta in metas)
-        why = "the column is empty in every row" if there else "there is no such column"
-        return Cut(name, {}, f"not known: {why}")
-    note = "" if known == len(values) else f"known for {known} of {len(values)} samples"
-    return _named(name, values, note)
+def _by_column(predictions: StoredPredictions, name: str) -> SliceMasks:
+    if not any(predictions.metadata):
+        return SliceMasks(name, {}, "not known: the dataset could not be read again")
+    values = [
+        _value_text(sample.meta.get(name)) if sample else None
+        for sample in predictions.metadata
+    ]
+    n_known = sum(value is not None for value in values)
+    if not n_known:
+        exists = any(sample and name in sample.meta for sample in predictions.metadata)
+        reason = (
+            "the column is empty in every row" if exists else "there is no such column"
+        )
+        return SliceMasks(name, {}, f"not known: {reason}")
+    partly = f"known for {n_known} of {len(values)} samples"
+    return _by_value(name, values, "" if n_known == len(values) else partly)
 
 
-def _text(value: Any) -> str | None:
+def _value_text(value: Any) -> str | None:
     if value is None:
         return None
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _named(column: str, values: Sequence[str | None], note: str = "") -> Cut:
-    """Return a part for each of the commonest values, the others together."""
+def _by_value(column: str, values: Sequence[str | None], note: str = "") -> SliceMasks:
+    """Return a mask for each of the commonest values, and one for all the others."""
     counts = Counter(value for value in values if value is not None)
-    told = [value for value, _ in counts.most_common(MOST)]
+    common = [value for value, _ in counts.most_common(MAX_VALUES)]
     array = np.array(values, dtype=object)
-    parts = {value: array == value for value in sorted(told)}
-    rest = [value for value in counts if value not in parts]
+    masks = {value: array == value for value in sorted(common)}
+    rest = [value for value in counts if value not in masks]
     if rest:
-        parts[f"{len(rest)} other value{'s' * (len(rest) > 1)}"] = np.isin(array, rest)
-    return Cut(column, parts, note)
+        masks[f"{len(rest)} other value{'s' * (len(rest) > 1)}"] = np.isin(array, rest)
+    return SliceMasks(column, masks, note)
 
 
-def _by_length(predictions: Predictions) -> Cut:
-    facts = predictions.facts
-    if facts and all(facts):
-        length = np.array([fact.length for fact in facts if fact])
+def _by_length(predictions: StoredPredictions) -> SliceMasks:
+    samples = predictions.metadata
+    if samples and all(samples):
+        length = np.array([sample.length for sample in samples if sample])
+
         note = "quarters by the characters of all turns"
     else:
         length = predictions.tokens
         note = "quarters by tokens, the prompt template's included"
     if not length.any():
-        return Cut(LENGTH, {}, "not known: no tokens were counted")
+        return SliceMasks(LENGTH, {}, "not known: no tokens were counted")
+    # observed lengths as ends, so that equal lengths fall into the same quarter
     ends = np.quantile(length, (0.25, 0.5, 0.75), method="inverted_cdf")
-    place = np.searchsorted(ends, length)  # equal lengths stay together
-    parts = {}
+    quarter_of = np.searchsorted(ends, length)
+    masks = {}
     for quarter in range(_QUARTERS):
-        rows = place == quarter
-        if rows.any():
-            parts[f"{length[rows].min():,} to {length[rows].max():,}"] = rows
-    return Cut(LENGTH, parts, note)
+        mask = quarter_of == quarter
+        if mask.any():
+            masks[f"{length[mask].min():,} to {length[mask].max():,}"] = mask
+    return SliceMasks(LENGTH, masks, note)
 
 
-def _by_category(predictions: Predictions) -> Cut:
+def _by_category(predictions: StoredPredictions) -> SliceMasks:
     known = [codes for codes in predictions.categories if codes is not None]
     counts = Counter(code for codes in known for code in codes)
     if not counts:
-        return Cut(CATEGORY, {}, "not known: no sample has categories")
-    told = sorted(code for code, _ in counts.most_common(MOST))
-    parts = {
+        return SliceMasks(CATEGORY, {}, "not known: no sample has categories")
+    common = sorted(code for code, _ in counts.most_common(MAX_VALUES))
+    masks = {
         code: np.array([code in (codes or ()) for codes in predictions.categories])
-        for code in told
+        for code in common
     }
-    others = set(counts) - set(told)
-    if others:
-        many = "categories" if len(others) > 1 else "category"
-        parts[f"{len(others)} other {many}"] = np.array(
-            [bool(others & (codes or frozenset())) for codes in predictions.categories]
+    rest = set(counts) - set(common)
+    if rest:
+        noun = "categories" if len(rest) > 1 else "category"
+        masks[f"{len(rest)} other {noun}"] = np.array(
+            [bool(rest & (codes or frozenset())) for codes in predictions.categories]
         )
-    return Cut(CATEGORY, parts, "a sample counts in each of its categories")
+    return SliceMasks(CATEGORY, masks, "a sample counts in each of its categories")
 
 
-def _measured(
-    name: str, rows: Array, predictions: Predictions, metrics: Sequence[MetricSpec]
+def _compute_slice(
+    value: str,
+    mask: Array,
+    predictions: StoredPredictions,
+    metrics: Sequence[MetricSpec],
 ) -> Slice:
-    outcome = outcome_of(predictions, np.flatnonzero(rows))
-    right = outcome.n - np.count_nonzero(
+    outcome = outcome_for_rows(predictions, np.flatnonzero(mask))
+    n_right = outcome.n - np.count_nonzero(
         np.asarray(outcome.decision, dtype=bool) != outcome.y
     )
-    low, high = wilson(np.array(right), np.array(outcome.n))
+    low, high = wilson_interval(np.array(n_right), np.array(outcome.n))
     return Slice(
-        value=name,
+        value=value,
         n=outcome.n,
         n_pos=int(outcome.y.sum()),
-        accuracy=right / outcome.n,
+        accuracy=n_right / outcome.n,
         low=float(low),
         high=float(high),
-        metrics={spec.name: value for spec, value in compute(outcome, metrics)},
+        metrics={spec.name: number for spec, number in compute(outcome, metrics)},
     )
 
 
-def outcome_of(predictions: Predictions, rows: Array) -> Outcome:
+def outcome_for_rows(predictions: StoredPredictions, rows: Array) -> Outcome:
     """Return some samples as metrics take them: a failed one is a wrong decision."""
     y = predictions.y[rows]
-    made = predictions.decision[rows]
+    decision = predictions.decision[rows]
     failed = np.array([predictions.errors[row] is not None for row in rows], dtype=bool)
-    failed |= np.isnan(made)
-    doubt, score = predictions.uncertainty[rows], predictions.score[rows]
+    failed |= np.isnan(decision)
+    # a column is missing only if the whole dataset lacks it, not just this slice
+    has_score = not np.isnan(predictions.score).all()
+    has_uncertainty = not np.isnan(predictions.uncertainty).all()
     groups = predictions.groups
     return Outcome(
         y=y,
         failed=failed,
         groups=[groups[row] for row in rows],
-        score=None if np.isnan(predictions.score).all() else score,
+        score=predictions.score[rows] if has_score else None,
         probability=predictions.probability,
-        decision=decide(y, failed, np.nan_to_num(made), 0.5),
-        uncertainty=None if np.isnan(predictions.uncertainty).all() else doubt,
+        decision=apply_threshold(y, failed, np.nan_to_num(decision), 0.5),
+        uncertainty=predictions.uncertainty[rows] if has_uncertainty else None,
     )

@@ -1,7 +1,9 @@
-"""What a guard does for the harness, and the guards that the core ships."""
+"""Classifiers: what a guard does for safebench, and the guards that the core ships."""
 
 from __future__ import annotations
 
-from .base import Classifier, Recording, Trace
+from safebench.evidence.recording import Recording, Trace
+
+from .base import Classifier
 
 __all__ = ["Classifier", "Recording", "Trace"]

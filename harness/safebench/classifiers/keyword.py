@@ -1,4 +1,4 @@
-"""A guard that counts words: no model, no download, useful as a floor."""
+"""The keyword guard: it counts words, and is a floor for guards that need a model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
 from safebench.evidence import Scores
+from safebench.evidence.recording import Recording, Trace
 
-from .base import Classifier, Recording, Trace
+from .base import Classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from safebench.evidence import Evidence
     from safebench.records import Sample
 
-WORDS = Path(__file__).with_name("keywords.txt")
+WORD_LIST = Path(__file__).with_name("keywords.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def identity(options: KeywordOptions) -> dict[str, Any]:
 
 def read_words(options: KeywordOptions) -> list[str]:
     """Return the words and phrases, lower-case; raises `ModelError` if none."""
-    path = Path(options.words) if options.words else WORDS
+    path = Path(options.words) if options.words else WORD_LIST
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -67,27 +68,29 @@ class Keyword(Classifier):
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """One alternation of all words, whole words only."""
+        """A pattern of all words and phrases, matching whole words only."""
+        # The longest first: of alternatives, the first that matches is taken.
         words = sorted(read_words(self.options), key=len, reverse=True)
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Nothing depends on the machine."""
+        """The device alone: nothing else depends on the machine."""
         return {"device": "cpu"}
 
     def record(
         self,
         samples: Sequence[Sample],
-        wanted: frozenset[type[Evidence]],
-        tick: Callable[[int], None],
+        kinds: frozenset[type[Evidence]],
+        on_progress: Callable[[int], None],
     ) -> Recording:
         """Return one score a sample, from its judged turn alone."""
-        assert wanted == {Scores}, wanted
+        assert kinds == {Scores}, kinds
+        # Distinct words, so that a text does not become worse by repeating itself.
         hits = [
             len(set(self.pattern.findall(s.judged.text.casefold()))) for s in samples
         ]
-        tick(len(samples))
+        on_progress(len(samples))
         values = [[h / (h + self.options.saturation)] for h in hits]
         meta = {"labels": ["alarming"], "scale": "score"}
         return Recording(

@@ -1,4 +1,4 @@
-"""`analyze`: where a finished run is unsure, wrong, and of two minds."""
+"""`analyze`: uncertainty, errors, calibration and agreement in a finished run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import flags
+
 if TYPE_CHECKING:
-    from safebench.analysis import Analysis
-    from safebench.analysis.wanted import Wanted
+    from safebench.analysis import RunAnalysis
+    from safebench.analysis.request import AnalysisRequest
     from safebench.plugins import Plugins
     from safebench.specs import MetricSpec
 
@@ -19,34 +21,19 @@ Examples:
   safebench analyze runs/my-run -s marginal_any -d xstest --top 20 --text
   safebench analyze runs/my-run -s mean_probs --plots plots/ --html report.html
 """
-METRICS = ("recall", "fpr", "auroc")
+DEFAULT_METRICS = ("recall", "fpr", "auroc")
 
 
 @click.command("analyze", epilog=EPILOG)
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option(
-    "-c",
-    "--classifier",
-    "classifiers",
-    multiple=True,
-    metavar="NAME",
-    help="Only this classifier, by its label; repeatable.",
+@flags.CLASSIFIERS.override(
+    metavar="NAME", help="Only this classifier, by its label; repeatable."
 )
-@click.option(
-    "-s",
-    "--strategy",
-    "strategies",
-    multiple=True,
-    metavar="NAME",
-    help="Only this strategy, by its label; repeatable.",
+@flags.STRATEGIES.override(
+    metavar="NAME", help="Only this strategy, by its label; repeatable."
 )
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME",
-    help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable.",
+@flags.DATASET.with_parameter("datasets").override(
+    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
 )
 @click.option(
     "--part",
@@ -75,10 +62,8 @@ METRICS = ("recall", "fpr", "auroc")
     help="adversarial, subcategory, length, category, dataset or a column of the "
     "dataset; repeatable [default: all that there are].",
 )
-@click.option(
-    "--metrics",
-    metavar="NAME,...",
-    default=",".join(METRICS),
+@flags.METRICS.override(
+    default=",".join(DEFAULT_METRICS),
     show_default=True,
     help="Metrics of the slices, beside accuracy.",
 )
@@ -102,12 +87,8 @@ METRICS = ("recall", "fpr", "auroc")
     show_default=True,
     help="What to print.",
 )
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    envvar="SAFEBENCH_DATA",
-    show_envvar=True,
-    help="Local copies of hub sets: DIR/ORG/NAME [default: the run's].",
+@flags.DATA_ROOT.override(
+    help="Local copies of hub sets: DIR/ORG/NAME [default: the run's]."
 )
 @click.pass_obj
 def command(
@@ -133,66 +114,64 @@ def command(
     RUN is a run folder, or its name below ./runs. No model is loaded. Works for every
     strategy with an uncertainty, or with a score and a threshold to be close to.
     """
-    from safebench.analysis.wanted import Wanted
+    from safebench.analysis.request import AnalysisRequest
     from safebench.specs import MetricSpec
 
-    wanted = Wanted(
+    request = AnalysisRequest(
         classifiers=classifiers,
         strategies=strategies,
         datasets=datasets,
         part=part,
-        columns=columns,
-        top=top,
-        text=text,
+        slice_columns=columns,
+        n_examples=top,
+        include_text=text,
         data_root=data_root,
+        # both show everything, whatever would fit on a screen
         always_detailed=form == "json" or html is not None,
     )
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    specs = [plugins.get(MetricSpec, name) for name in names]
-    execute(plugins, run, wanted, specs, form=form, plots=plots, html=html)
+    specs = [plugins.get(MetricSpec, name) for name in flags.split_names(metrics)]
+    execute(plugins, run, request, specs, form=form, plots=plots, html=html)
 
 
 def execute(
     plugins: Plugins,
     run: Path,
-    wanted: Wanted,
+    request: AnalysisRequest,
     metrics: list[MetricSpec],
     *,
     form: str,
     plots: Path | None,
     html: Path | None,
 ) -> None:
-    """Analyse, print, and write what was asked for."""
-    from safebench.analysis import analyse
-    from safebench.analysis.reading import find_run
-    from safebench.analysis.views import render
-    from safebench.reporters.screen import screen
-    from safebench.reporters.text import encodable
+    """Analyze, print the tables, and write plots and page if they are wanted."""
+    from safebench.analysis import analyze_run
+    from safebench.analysis.renderers import render_analysis
+    from safebench.analysis.request import find_run
+    from safebench.console import echo_rendered
 
     if plots or html:
-        from safebench.plots.require import require_plots
+        from safebench.plots import require_matplotlib
 
-        require_plots()  # before the work, not after it
-    analysis = analyse(find_run(run), wanted, plugins, metrics)
-    view = screen()
-    text = encodable(render(analysis, form, view), view.encoding)
-    click.echo(text, color=view.styles or None)
-    for path in _written(analysis, plots, html):
+        require_matplotlib()  # before the work, not after it
+    analysis = analyze_run(find_run(run), request, plugins, metrics)
+    echo_rendered(lambda options: render_analysis(analysis, form, options))
+    for path in _write_files(analysis, plots, html):
         click.echo(f"wrote {path}", err=True)
 
 
-def _written(analysis: Analysis, plots: Path | None, html: Path | None) -> list[Path]:
-    """Write plots and page, and return the files."""
+def _write_files(
+    analysis: RunAnalysis, plots: Path | None, html: Path | None
+) -> list[Path]:
+    """Write plots and page, and return their paths."""
     written: list[Path] = []
     if plots is not None:
-        from safebench.plots.figures import left_out
-        from safebench.plots.files import write_plots
+        from safebench.plots.figures import omitted_figures_note, write_plots
 
         written += write_plots(analysis, plots)
-        if left_out(analysis):
-            click.echo(left_out(analysis), err=True)
+        if note := omitted_figures_note(analysis):
+            click.echo(note, err=True)
     if html is not None:
-        from safebench.plots.page import write_page
+        from safebench.plots.html_report import write_html_report
 
-        written.append(write_page(analysis, html))
+        written.append(write_html_report(analysis, html))
     return written

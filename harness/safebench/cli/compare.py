@@ -1,4 +1,4 @@
-"""`compare`: is one row of results better than another, or is that not shown."""
+"""`compare`: whether one row of results is significantly better than another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from . import flags
 
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
+    from safebench.specs import MetricSpec
 
 EPILOG = """\b
 Examples:
@@ -29,7 +30,7 @@ Examples:
     metavar="RUN",
     help="Where A and B are looked for. Repeatable [default: every run in ./runs].",
 )
-@flags.METRICS.but(
+@flags.METRICS.override(
     help="What to compare [default: auroc,auprc,f1,accuracy,recall,fpr]."
 )
 @click.option(
@@ -39,7 +40,7 @@ Examples:
     show_default="2000, fewer where there are many groups",
     help="Bootstrap draws.",
 )
-@flags.SEED.but(default=0, help="Seed of the draws [default: 0].")
+@flags.SEED.override(default=0, help="Seed of the draws [default: 0].")
 @click.option(
     "--format",
     "form",
@@ -60,35 +61,34 @@ def command(
 ) -> None:
     """Say whether B is better than A, from stored predictions.
 
-    A and B are CLASSIFIER/STRATEGY, or the one of both that tells them apart; or run
+    A and B are CLASSIFIER/STRATEGY, or the one of the two in which they differ; or run
     folders, also as RUN/CLASSIFIER/STRATEGY. Both are measured on the samples that
-    both have; groups of samples that belong together are drawn as wholes.
+    both have, resampled by group.
     """
-    from safebench.reporters.comparison import render
-    from safebench.reporters.screen import screen
-    from safebench.reporters.text import encodable
+    from safebench.console import echo_rendered
+    from safebench.reporters.comparison import render_comparisons
     from safebench.results.comparison import compare
-    from safebench.results.contenders import contenders
+    from safebench.results.selection import select_pairs
+
+    comparisons = compare(
+        select_pairs(a, b, runs),
+        _comparable_metrics(metrics, plugins),
+        n_resamples=draws,
+        seed=seed,
+    )
+    echo_rendered(lambda options: render_comparisons(comparisons, form, options))
+
+
+def _comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:
+    """Return the metrics asked for; raises UnknownNameError for one without a test."""
+    from safebench.errors import unknown_name
+    from safebench.metrics.intervals import can_compare
+    from safebench.results.comparison import DEFAULT_METRICS
     from safebench.specs import MetricSpec
 
-    higher = {each.name: each.higher_is_better for each in plugins.all(MetricSpec)}
-    names = _metrics(metrics)
-    found = compare(contenders(a, b, runs), names, higher, draws=draws, seed=seed)
-    view = screen()
-    text = encodable(render(found, form, view), view.encoding)
-    click.echo(text, color=view.styles or None)
-
-
-def _metrics(text: str | None) -> list[str]:
-    """Return the metrics asked for; raises UnknownNameError for one without a test."""
-    from safebench.errors import unknown
-    from safebench.results.comparison import DEFAULT
-    from safebench.statistics import MEASURES
-
-    known = {name: each for name, each in MEASURES.items() if each.kind != "risk"}
-    names = [name.strip().casefold() for name in (text or "").split(",")]
-    asked = [name for name in names if name]
-    for name in asked:
-        if name not in known:
-            raise unknown("metric to compare by", name, known)
-    return list(dict.fromkeys(asked)) or list(DEFAULT)
+    specs = {spec.name: spec for spec in plugins.all(MetricSpec) if can_compare(spec)}
+    names = dict.fromkeys(name.casefold() for name in flags.split_names(text))
+    for name in names:
+        if name not in specs:
+            raise unknown_name("metric to compare by", name, specs)
+    return [specs[name] for name in names or DEFAULT_METRICS]

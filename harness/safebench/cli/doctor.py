@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,13 +22,15 @@ Examples:
   safebench doctor
   safebench doctor -c llamaguard --model my-guard/
 """
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+STATUS_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command("doctor", epilog=EPILOG)
-@flags.CLASSIFIER.but(help="Look into a classifier's model, too.")
+@flags.CLASSIFIER.override(help="Look into a classifier's model, too.")
 @flags.MODEL
-@flags.SETS.but(metavar="KEY=VALUE", help="An option of the classifier. Repeatable.")
+@flags.SETS.override(
+    metavar="KEY=VALUE", help="An option of the classifier. Repeatable."
+)
 @click.pass_obj
 def command(
     plugins: Plugins, classifier: str | None, model: str | None, sets: tuple[str, ...]
@@ -36,18 +39,16 @@ def command(
 
     Exits with 1 if a check fails.
     """
-    failed = False
-    checks = [*_installation(plugins)]
-    for name, status, detail in checks:
-        failed |= _show(name, status, detail)
+    checks = _installation_checks(plugins)
     if classifier or model:
-        for name, status, detail in _classifier(plugins, classifier, model, sets):
-            failed |= _show(name, status, detail)
-    sys.exit(1 if failed else 0)
+        checks = chain(checks, _classifier_checks(plugins, classifier, model, sets))
+    failed = [_print_check(*check) for check in checks]
+    sys.exit(1 if any(failed) else 0)
 
 
-def _show(name: str, status: str, detail: str) -> bool:
-    mark = click.style(f"{status:<5}", fg=COLOURS.get(status))
+def _print_check(name: str, status: str, detail: str) -> bool:
+    """Print one check; return whether it failed."""
+    mark = click.style(f"{status:<5}", fg=STATUS_COLOURS.get(status))
     head, *rest = detail.splitlines() or [""]
     click.echo(f"{mark}{name}: {head}")
     for line in rest:
@@ -55,37 +56,39 @@ def _show(name: str, status: str, detail: str) -> bool:
     return status == "fail"
 
 
-def _installation(plugins: Plugins) -> Iterator[Check]:
+def _installation_checks(plugins: Plugins) -> Iterator[Check]:
     import os
 
-    from safebench.run.manifest import versions
+    from safebench.provenance import package_versions
 
-    yield "versions", "ok", ", ".join(f"{k} {v}" for k, v in versions().items())
+    yield "versions", "ok", ", ".join(f"{k} {v}" for k, v in package_versions().items())
     for plugin in plugins:
         status = "fail" if plugin.error else "ok"
-        found = f"{plugin.project} {plugin.version}"
-        yield f"plugin {plugin.name}", status, plugin.error or found
+        source = f"{plugin.distribution} {plugin.version}"
+        yield f"plugin {plugin.name}", status, plugin.error or source
     root = os.environ.get("SAFEBENCH_DATA")
     if root:
         status = "ok" if os.path.isdir(root) else "fail"  # noqa: PTH112 - no pathlib import for this
         yield "SAFEBENCH_DATA", status, root
 
 
-def _classifier(
+def _classifier_checks(
     plugins: Plugins, classifier: str | None, model: str | None, sets: tuple[str, ...]
 ) -> Iterator[Check]:
+    from safebench.config_file import parse_key_values
     from safebench.errors import OptionError
+    from safebench.lazy import import_object
     from safebench.options import build_options
-    from safebench.run.terms import parse_pairs, parse_term
-    from safebench.specs import ClassifierSpec, resolve
+    from safebench.pipeline.config import parse_component_ref
+    from safebench.specs import ClassifierSpec
 
     if not classifier:
         raise OptionError("--model goes with a classifier: say -c NAME")
-    term = parse_term(classifier)
-    spec = plugins.get(ClassifierSpec, term.name)
-    given: dict[str, Any] = term.options | parse_pairs(list(sets), "--set")
+    ref = parse_component_ref(classifier)
+    spec = plugins.get(ClassifierSpec, ref.name)
+    given: dict[str, Any] = ref.options | parse_key_values(sets, "--set")
     options = build_options(spec, given | ({"model": model} if model else {}))
     if not spec.doctor:
         yield spec.name, "ok", "takes these options; it offers no further checks"
         return
-    yield from resolve(spec.doctor)(options)
+    yield from import_object(spec.doctor)(options)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from safebench.errors import SafebenchError, nearest
+from safebench.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -32,11 +31,11 @@ class Flag:
         """Return the option itself, for commands that are put together."""
         return click.Option([*self.names], **self.settings)
 
-    def but(self, **settings: Any) -> Flag:
+    def override(self, **settings: Any) -> Flag:
         """Return it with some settings changed, such as its help."""
         return replace(self, settings={**self.settings, **settings})
 
-    def named(self, parameter: str) -> Flag:
+    def with_parameter(self, parameter: str) -> Flag:
         """Return it under another name of the parameter."""
         return replace(self, names=(*self.names, parameter))
 
@@ -51,7 +50,7 @@ class Choice(click.Choice[str]):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            hint = nearest(str(value), map(str, self.choices))
+            hint = did_you_mean(str(value), map(str, self.choices))
             self.fail(error.message.rstrip(".") + hint, param, ctx)
 
 
@@ -60,26 +59,30 @@ def flag(*names: str, **settings: Any) -> Flag:
     return Flag(names, settings)
 
 
-TERM = "[LABEL=]NAME[,key=value...]"
-SET = "NAME[:CONFIG][:SPLIT]"
+COMPONENT_METAVAR = "[LABEL=]NAME[,key=value...]"
+DATASET_METAVAR = "NAME[:CONFIG][:SPLIT]"
 
 CLASSIFIER = flag(
     "-c", "--classifier", metavar="NAME[,key=value...]", help="The classifier."
 )
 CLASSIFIERS = flag(
-    "-c", "--classifier", "classifiers", multiple=True, metavar=TERM,
+    "-c", "--classifier", "classifiers", multiple=True, metavar=COMPONENT_METAVAR,
     help="Who judges; see `safebench list classifiers`. Repeatable.",
 )  # fmt: skip
 STRATEGIES = flag(
-    "-s", "--strategy", "strategies", multiple=True, metavar=TERM,
+    "-s", "--strategy", "strategies", multiple=True, metavar=COMPONENT_METAVAR,
     help="How a score is read from what the classifier records, or all; see "
     "`safebench list strategies`. Repeatable [default: the classifier's own].",
 )  # fmt: skip
-A_DATASET = (
+DATASET_HELP = (
     "A dataset by name (see `safebench list datasets`), or a .jsonl or .csv file."
 )
 DATASET = flag(
-    "-d", "--dataset", multiple=True, metavar=SET, help=f"{A_DATASET} Repeatable."
+    "-d",
+    "--dataset",
+    multiple=True,
+    metavar=DATASET_METAVAR,
+    help=f"{DATASET_HELP} Repeatable.",
 )
 MODEL = flag(
     "--model", metavar="ID|DIR",
@@ -111,12 +114,7 @@ JSON = flag("--json", "as_json", is_flag=True, help="Print one JSON object a lin
 METRICS = flag("--metrics", metavar="NAME,...")
 
 
-@contextmanager
-def mistakes_shown(debug: bool) -> Iterator[None]:
-    """With `--debug`, let a mistake out with its traceback instead of its message."""
-    try:
-        yield
-    except SafebenchError as error:
-        if not debug:
-            raise
-        raise RuntimeError("--debug: the mistake above, with its traceback") from error
+def split_names(text: str | None) -> list[str]:
+    """Return the names in ``a,b,c``; none for an option that was not given."""
+    names = [name.strip() for name in (text or "").split(",")]
+    return [name for name in names if name]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from safebench.plugins import Plugins
     from safebench.results import Row
+    from safebench.specs import MetricSpec
 
 EPILOG = """\b
 Examples:
@@ -26,7 +27,7 @@ Examples:
 
 @click.command("leaderboard", epilog=EPILOG)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@flags.METRICS.but(
+@flags.METRICS.override(
     help="Columns, in this order; see `safebench list metrics` [default: the usual "
     "ones that are there]."
 )
@@ -38,8 +39,8 @@ Examples:
 @click.option(
     "--ci",
     is_flag=True,
-    help="Show 95 % confidence intervals, and mark what is not shown to differ from "
-    "the best.",
+    help="Show 95 % confidence intervals, and mark what does not differ "
+    "significantly from the best.",
 )
 @click.option(
     "--with-reference",
@@ -68,15 +69,14 @@ def command(
 
     RUN is a run folder or a results.jsonl; without one, every run in ./runs.
     """
-    from safebench.results import resolve_runs, results_files
+    from safebench.results import read_runs
+    from safebench.results.runs import results_files
 
-    names = [name for name in (metrics or "").split(",") if name.strip()]
-    rows = resolve_runs(runs)
     folders = [file.parent for file in results_files(runs)] if ci else None
-    show(
-        rows,
+    print_leaderboard(
+        read_runs(runs),
         plugins,
-        metrics=names,
+        metrics=flags.split_names(metrics),
         sort=sort,
         form=form,
         folders=folders,
@@ -84,7 +84,7 @@ def command(
     )
 
 
-def show(
+def print_leaderboard(
     rows: Sequence[Row],
     plugins: Plugins,
     *,
@@ -99,34 +99,33 @@ def show(
     With the `folders` of the runs, intervals are shown, too; with `reference`,
     published numbers.
     """
-    from safebench.reporters.build import build
-    from safebench.reporters.screen import screen
-    from safebench.reporters.text import encodable
+    from safebench.console import echo_rendered
+    from safebench.reporters.leaderboard import build_leaderboard
     from safebench.specs import MetricSpec, ReporterSpec
 
     render = plugins.get(ReporterSpec, form).code()
-    near = None if folders is None else _near(folders)
-    table = build(
+    specs = plugins.all(MetricSpec)
+    table = build_leaderboard(
         rows,
-        specs=plugins.all(MetricSpec),
+        specs=specs,
         metrics=metrics,
         sort=sort,
         ci=folders is not None,
-        near=near,
+        ties_with_best=None if folders is None else _tie_marker(folders, specs),
     )
     if reference:
-        from safebench.reporters.reference import read_published, with_reference
+        from safebench.reporters.reference import add_published, read_published
 
-        table = with_reference(table, read_published())
-    view = screen()
-    text = encodable(render(table, view), view.encoding)
-    click.echo(text, color=view.styles or None)
+        table = add_published(table, read_published())
+    echo_rendered(lambda options: render(table, options))
 
 
-def _near(folders: Sequence[Path]) -> Callable[[Sequence[Row]], list[bool]]:
+def _tie_marker(
+    folders: Sequence[Path], specs: Sequence[MetricSpec]
+) -> Callable[[Sequence[Row]], list[bool]]:
     """Return what tells rows that do not differ from the best, by predictions."""
     from functools import partial
 
-    from safebench.results.separability import near_best
+    from safebench.results.comparison import ties_with_best
 
-    return partial(near_best, folders=folders)
+    return partial(ties_with_best, folders=folders, specs=specs)

@@ -1,4 +1,7 @@
-"""`list-plugins`, `list` and `matrix`: what is installed. Plain text, never cut."""
+"""`list-plugins`, `list` and `matrix`: what is installed.
+
+Plain text that is never cut: scripts read it as much as people do.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.forwarding import former_field_name
 from safebench.specs import (
     ClassifierSpec,
     Component,
@@ -34,6 +38,9 @@ KINDS: dict[str, type[Component]] = {
     "trainers": TrainerSpec,
 }
 
+# where code is found, which says nothing to a user
+CODE_FIELDS = ("load", "options", "identity", "doctor", "interval")
+
 
 @click.command("list-plugins", epilog="Example: safebench list-plugins --json")
 @flags.JSON
@@ -44,26 +51,26 @@ def list_plugins(plugins: Plugins, as_json: bool) -> None:
         if as_json:
             record = {
                 "name": plugin.name,
-                "distribution": plugin.project,
+                "distribution": plugin.distribution,
                 "version": plugin.version,
-                "components": plugin.adds,
+                "components": plugin.contributions,
                 "error": plugin.error,
             }
             click.echo(json.dumps(record))
             continue
-        click.echo(f"{plugin.name}  ({plugin.project} {plugin.version})")
+        click.echo(f"{plugin.name}  ({plugin.distribution} {plugin.version})")
         if plugin.error:
             click.secho(f"  broken: {plugin.error}", fg="red")
-        for kind, names in _by_kind(plugin.adds):
+        for kind, names in _group_by_kind(plugin.contributions):
             click.echo(f"  {kind}: {', '.join(names)}")
 
 
-def _by_kind(adds: Iterable[str]) -> list[tuple[str, list[str]]]:
-    found: dict[str, list[str]] = {}
-    for item in adds:
-        kind, _, name = item.partition(":")
-        found.setdefault(kind, []).append(name)
-    return list(found.items())
+def _group_by_kind(contributions: Iterable[str]) -> list[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = {}
+    for contribution in contributions:
+        kind, _, name = contribution.partition(":")
+        groups.setdefault(kind, []).append(name)
+    return list(groups.items())
 
 
 @click.command("list", epilog="Example: safebench list strategies")
@@ -85,18 +92,19 @@ def list_command(plugins: Plugins, kind: str | None, as_json: bool) -> None:
         record = describe(component) | {"plugin": plugins.owner(component).name}
         if as_json:
             click.echo(json.dumps(record))
+        else:
+            _print_record(record)
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    """Print what a component declares, without what it leaves empty."""
+    click.echo(f"{record['name']}  ({record['plugin']})")
+    if record["summary"]:
+        click.echo(f"  {record['summary']}")
+    for key, value in record.items():
+        if key in ("name", "summary", "plugin") or value in (None, [], {}, ""):
             continue
-        click.echo(f"{component.name}  ({record['plugin']})")
-        if component.summary:
-            click.echo(f"  {component.summary}")
-        for key, value in record.items():
-            if key not in ("name", "summary", "plugin") and value not in (
-                None,
-                [],
-                {},
-                "",
-            ):
-                click.echo(f"  {key}: {_text(value)}")
+        click.echo(f"  {key}: {_format_value(value)}")
 
 
 def _list_names(plugins: Plugins, as_json: bool) -> None:
@@ -114,33 +122,32 @@ def describe(component: Component) -> dict[str, Any]:
     Options that cannot be imported are left out, and `error` says why.
     """
     from safebench.errors import ComponentError
-    from safebench.options import option_defaults
+    from safebench.options import OptionSchema
 
-    hidden = {"load", "options", "identity", "doctor"}
     record = {
-        f.name: _plain(getattr(component, f.name))
+        former_field_name(type(component), f.name): _as_json(getattr(component, f.name))
         for f in fields(component)
-        if f.name not in hidden
+        if f.name not in CODE_FIELDS
     }
     try:
-        return record | {"options": _plain(option_defaults(component))}
+        return record | {"options": _as_json(OptionSchema.of(component).defaults)}
     except ComponentError as error:
         return record | {"options": {}, "error": error.message}
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, dict):
-        return {str(_plain(k)): _plain(v) for k, v in value.items()}
+        return {str(_as_json(k)): _as_json(v) for k, v in value.items()}
     if isinstance(value, (frozenset, set)):
-        return sorted(map(_plain, value))
+        return sorted(map(_as_json, value))
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [_as_json(v) for v in value]
     return value
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k}={v}" if v != "" else f"{k}=" for k, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -151,13 +158,13 @@ def _text(value: Any) -> str:
 @click.pass_obj
 def matrix(plugins: Plugins, as_json: bool) -> None:
     """Show which strategy can read which classifier, and why another cannot."""
-    from safebench.plan import unmet
+    from safebench.compatibility import missing_requirements
 
     for classifier in plugins.all(ClassifierSpec):
         if not as_json:
             click.echo(f"{classifier.name}")
         for strategy in plugins.all(StrategySpec):
-            missing = unmet(classifier, strategy)
+            missing = missing_requirements(classifier, strategy)
             if as_json:
                 pair = {"classifier": classifier.name, "strategy": strategy.name}
                 click.echo(json.dumps(pair | {"runs": not missing, "missing": missing}))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many shared prompts to print.",
 )
-@flags.JSON.but(help="Print one JSON object.")
+@flags.JSON.override(help="Print one JSON object.")
 @flags.DATA_ROOT
 @click.pass_obj
 def command(
@@ -39,17 +39,18 @@ def command(
     import json
 
     from safebench.datasets import overlap
-    from safebench.datasets.assemble import load_dataset
-    from safebench.datasets.choose import choose
+    from safebench.datasets.loader import load_dataset
+    from safebench.datasets.resolve import resolve_dataset
 
     left, right = (
-        load_dataset(choose(text, plugins, data_root=data_root)) for text in (a, b)
+        load_dataset(resolve_dataset(text, plugins, data_root=data_root))
+        for text in (a, b)
     )
-    found = overlap.by_prompt(left, right), overlap.by_conversation(left, right)
+    prompts = overlap.prompt_overlap(left, right)
+    conversations = overlap.conversation_overlap(left, right)
     if as_json:
-        shared = {each.by: overlap.as_json(each, show) for each in found}
+        shared = {o.by: overlap.to_json(o, show) for o in (prompts, conversations)}
         click.echo(json.dumps(shared, ensure_ascii=False))
         return
-    prompts, conversations = found
-    click.echo(overlap.as_text(prompts, show))
-    click.echo(overlap.as_text(conversations, show=0))
+    click.echo(overlap.to_text(prompts, show))
+    click.echo(overlap.to_text(conversations, show=0))

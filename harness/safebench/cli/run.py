@@ -1,18 +1,18 @@
-"""`run`: the grid, from the command line or a file."""
+"""`run`: classifiers x strategies x datasets into one table of results."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import flags
+from .execution import exit_after
 
 if TYPE_CHECKING:
+    from safebench.pipeline.config import RunConfig
+    from safebench.pipeline.runner import RunSummary
     from safebench.plugins import Plugins
-    from safebench.run.config import RunConfig
-    from safebench.run.runner import Report
 
 EPILOG = """\b
 Examples:
@@ -25,8 +25,8 @@ Examples:
 @click.command("run", epilog=EPILOG)
 @flags.CLASSIFIERS
 @flags.STRATEGIES
-@flags.DATASET.named("datasets").but(
-    help=f"{flags.A_DATASET} Repeatable [default: starter]."
+@flags.DATASET.with_parameter("datasets").override(
+    help=f"{flags.DATASET_HELP} Repeatable [default: starter]."
 )
 @flags.MODEL
 @flags.SETS
@@ -39,12 +39,12 @@ Examples:
     metavar="N",
     help="At most this many samples of each dataset; related ones stay together.",
 )
-@flags.SEED.but(help="Seed of the samples that --limit takes [default: 0].")
+@flags.SEED.override(help="Seed of the samples that --limit takes [default: 0].")
 @click.option(
     "--calibration-fraction",
     type=float,
     metavar="SHARE",
-    help="Share of the samples that is held back from metrics, to fit thresholds and "
+    help="Share of the samples that is held out from metrics, to fit thresholds and "
     "calibration on [default: 1/3].",
 )
 @click.option(
@@ -78,49 +78,45 @@ def command(
     Each classifier looks at each dataset once; every strategy then reads what it
     recorded. An interrupted run goes on when the command is repeated.
     """
-    try:
-        with flags.mistakes_shown(debug):
-            code = execute(plugins, configure(config_file, given))
-    except KeyboardInterrupt:
-        click.echo(
-            "\ninterrupted: what is finished is kept; repeat the command to go on",
-            err=True,
-        )
-        code = 130
-    sys.exit(code)
+    exit_after(
+        lambda: execute(plugins, configure(config_file, given)),
+        debug=debug,
+        interrupt_notice="interrupted: what is finished is kept; repeat the command to "
+        "go on",
+    )
 
 
 def configure(config_file: str | None, given: dict[str, Any]) -> RunConfig:
     """Turn flags as typed into a checked configuration."""
     from pathlib import Path
 
-    from safebench.run.config import load_config
-    from safebench.run.terms import parse_pairs, parse_term
+    from safebench.config_file import parse_key_values
+    from safebench.pipeline.config import load_run_config, parse_component_ref
 
     typed = dict(given)
     for name in ("classifiers", "strategies"):
-        typed[name] = tuple(parse_term(text) for text in given[name])
-    typed["set"] = parse_pairs(list(typed.pop("sets")), "--set")
-    typed["label_map"] = parse_pairs(list(given["label_map"]), "--label-map")
-    return load_config(Path(config_file) if config_file else None, typed)
+        typed[name] = tuple(parse_component_ref(text) for text in given[name])
+    typed["set"] = parse_key_values(typed.pop("sets"), "--set")
+    typed["label_map"] = parse_key_values(given["label_map"], "--label-map")
+    return load_run_config(Path(config_file) if config_file else None, typed)
 
 
 def execute(plugins: Plugins, config: RunConfig) -> int:
     """Run, show the leaderboard, and return the exit code."""
-    from safebench.run.runner import Runner
+    from safebench.pipeline.runner import Runner
 
-    report = Runner(config, plugins, lambda line: click.echo(line, err=True)).run()
-    present(report, plugins)
-    return 1 if report.short else 0
+    summary = Runner(config, plugins, lambda line: click.echo(line, err=True)).run()
+    print_summary(summary, plugins)
+    return 1 if summary.failure_limit_exceeded else 0
 
 
-def present(report: Report, plugins: Plugins) -> None:
+def print_summary(summary: RunSummary, plugins: Plugins) -> None:
     """Show the rows of this run, then what to know about them."""
-    from .leaderboard import show
+    from .leaderboard import print_leaderboard
 
-    show(report.rows, plugins)
-    for line in [*report.failures, *report.notes]:
+    print_leaderboard(summary.rows, plugins)
+    for line in [*summary.failures, *summary.notes]:
         click.echo(line, err=True)
-    if report.short:
+    if summary.failure_limit_exceeded:
         click.echo("more samples failed than --max-failures allows", err=True)
-    click.echo(f"results: {report.folder / 'results.jsonl'}")
+    click.echo(f"results: {summary.folder / 'results.jsonl'}")

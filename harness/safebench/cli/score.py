@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import flags
+from .execution import exit_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safebench.asking import Answer, Question
+    from safebench.pipeline.config import RunConfig
     from safebench.plugins import Plugins
-    from safebench.run.config import RunConfig
+    from safebench.score import Conversation, ScoreResult
 
 EPILOG = """\b
 Examples:
@@ -31,7 +32,7 @@ Examples:
 
 @click.command("score", epilog=EPILOG)
 @click.argument("words", nargs=-1, metavar="TEXT|-")
-@flags.CLASSIFIERS.but(
+@flags.CLASSIFIERS.override(
     help="Who judges; see `safebench list classifiers`. Repeatable [default: "
     "llamaguard, or keyword without its plugin]."
 )
@@ -56,7 +57,7 @@ Examples:
     help="What to judge: prompt_harm, response_harm, refusal, injection, jailbreak or "
     "groundedness [default: response_harm with a response, else prompt_harm].",
 )
-@flags.JSON.but(help="Print one JSON object for each answer.")
+@flags.JSON.override(help="Print one JSON object for each answer.")
 @flags.DEBUG
 @click.pass_obj
 def command(
@@ -72,19 +73,22 @@ def command(
     input is one prompt, whole. A response is judged in the light of its prompt. Exits
     with 1 if a judgement failed.
     """
-    try:
-        with flags.mistakes_shown(debug):
-            asked = answers(plugins, configure(plugins, given), given, task)
-            failed = [_show(answer, as_json) for answer in asked]
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(1 if any(failed) else 0)
+    exit_after(lambda: execute(plugins, given, task, as_json=as_json), debug=debug)
 
 
-def read(given: dict[str, Any]) -> list[Question]:
+def execute(
+    plugins: Plugins, given: dict[str, Any], task: str | None, *, as_json: bool
+) -> int:
+    """Score, print each result as soon as it is known, and return the exit code."""
+    results = score_all(plugins, configure(plugins, given), given, task)
+    failed = [_print_result(result, as_json=as_json) for result in results]
+    return 1 if any(failed) else 0
+
+
+def read_conversations(given: dict[str, Any]) -> list[Conversation]:
     """Return the conversations that the options name."""
-    from safebench.asking.question import from_file, piped, typed
     from safebench.errors import OptionError
+    from safebench.score.conversation import from_file, from_text, parse_input
 
     words, path, response = given["words"], given["prompt_file"], given["response"]
     if len(words) > 1:
@@ -94,17 +98,16 @@ def read(given: dict[str, Any]) -> list[Question]:
     if (not words) == (path is None):
         raise OptionError("what shall be judged? say TEXT, - or --prompt-file FILE")
     if words and words[0] != "-":
-        return [typed(words[0], response)]
-    form = given["form"]
+        return [from_text(words[0], response)]
     if path is not None:
-        found = from_file(path, form)
+        conversations = from_file(path, given["form"])
     else:
-        found = piped(_standard_input(), "stdin", form)
+        conversations = parse_input(_standard_input(), "stdin", given["form"])
     if response is None:
-        return found
-    if len(found) > 1 or found[0].where:
+        return conversations
+    if len(conversations) > 1 or conversations[0].location:
         raise OptionError("--response goes with one prompt, not with JSON lines")
-    return [typed(found[0].turns[0].text, response)]
+    return [from_text(conversations[0].turns[0].text, response)]
 
 
 def _standard_input() -> bytes:
@@ -119,50 +122,52 @@ def _standard_input() -> bytes:
 
 
 def configure(plugins: Plugins, given: dict[str, Any]) -> RunConfig:
-    """Return a run without a dataset."""
-    from safebench.asking.defaults import default_classifier
-    from safebench.run.config import RunConfig
-    from safebench.run.terms import parse_pairs, parse_term
+    """Return the configuration of a run without a dataset."""
+    from safebench.config_file import parse_key_values
+    from safebench.pipeline.config import RunConfig, parse_component_ref
+    from safebench.score.service import default_classifier
 
     names = given["classifiers"] or (default_classifier(plugins),)
     return RunConfig(
-        classifiers=tuple(map(parse_term, names)),
-        strategies=tuple(map(parse_term, given["strategies"])),
+        classifiers=tuple(map(parse_component_ref, names)),
+        strategies=tuple(map(parse_component_ref, given["strategies"])),
         model=given["model"],
-        set=parse_pairs(list(given["sets"]), "--set"),
+        set=parse_key_values(given["sets"], "--set"),
     )
 
 
-def answers(
+def score_all(
     plugins: Plugins, config: RunConfig, given: dict[str, Any], task: str | None
-) -> Iterator[tuple[str, Answer]]:
-    """Yield every answer with the place of its question, as soon as it is known.
+) -> Iterator[tuple[str, ScoreResult]]:
+    """Yield every result with the location of its conversation, as soon as known.
 
     Names and options are checked before anything is read, and all that is read before
     a model is loaded.
     """
-    from safebench.asking import Desk
-    from safebench.asking.question import refuse_task
+    from safebench.score import ScoringService
+    from safebench.score.conversation import check_task
 
-    refuse_task(task)
-    desk = Desk(plugins)
-    everyone, skipped = desk.choose_all(config)
-    questions = read(given)
-    for question, chosen in product(questions, everyone):
-        question.sample(chosen.spec, task or "")
+    check_task(task)
+    service = ScoringService(plugins)
+    classifiers, skipped = service.resolve_all(config)
+    conversations = read_conversations(given)
+    # for its errors alone: one bad line is refused before a model takes its time
+    for conversation, classifier in product(conversations, classifiers):
+        conversation.to_sample(classifier.spec, task or "")
     for line in skipped:
         click.echo(f"skipped {line}", err=True)
-    for question, chosen in product(questions, everyone):
-        first = question is questions[0]
-        with patience(f"loading {chosen.label} ...") if first else nullcontext():
-            recorded = desk.record(chosen, question, task or "")
-        for answer in recorded.answers():
-            yield question.where, answer
+    for conversation, classifier in product(conversations, classifiers):
+        loads_model = conversation is conversations[0]
+        notice = loading_notice(f"loading {classifier.label} ...")
+        with notice if loads_model else nullcontext():
+            recorded = service.record(classifier, conversation, task or "")
+        for result in recorded.judge_all():
+            yield conversation.location, result
 
 
 @contextmanager
-def patience(message: str, seconds: float = 1.0) -> Iterator[None]:
-    """Say something to a person at a terminal for whom it takes long."""
+def loading_notice(message: str, seconds: float = 1.0) -> Iterator[None]:
+    """Print a message at a terminal if the block takes longer than `seconds`."""
     timer = Timer(seconds, lambda: click.echo(message, err=True))
     timer.daemon = True
     if sys.stderr.isatty():
@@ -173,30 +178,27 @@ def patience(message: str, seconds: float = 1.0) -> Iterator[None]:
         timer.cancel()
 
 
-def _show(found: tuple[str, Answer], as_json: bool) -> bool:
-    """Print one answer; return whether the judgement failed."""
-    from safebench.reporters.screen import screen
-    from safebench.reporters.text import encodable, printable
+def _print_result(located: tuple[str, ScoreResult], *, as_json: bool) -> bool:
+    """Print one result; return whether the judgement failed."""
+    from safebench.console import replace_unencodable, terminal_capabilities
+    from safebench.sanitize import printable
+    from safebench.score.render import json_line, render_terminal, text_lines
 
-    where, answer = found
-    view = screen()
+    where, result = located
+    options = terminal_capabilities()
     if as_json:
-        from safebench.asking.line import json_line
-
-        place = {"where": where} if where else {}
-        click.echo(json_line(place | answer.to_json(), view.encoding))
-    elif view.styles:
-        from safebench.asking.drawn import render
-
-        click.echo(encodable(render(answer, where, view), view.encoding), color=True)
+        location = {"where": where} if where else {}
+        text = json_line(location | result.to_json(), options.encoding)
+    elif options.styles:
+        text = render_terminal(result, where, options)
     else:
-        from safebench.asking.plain import lines
-
-        text = "\n".join(lines(answer, where)) + "\n"
-        click.echo(encodable(text, view.encoding))
-    if answer.error:
-        who = f"{answer.classifier} x {answer.strategy}"
-        at = f"{where}: " if where else ""
-        said = printable(f"{at}no verdict by {who}: {answer.error}")
-        click.echo(encodable(said, sys.stderr.encoding or "utf-8"), err=True)
-    return answer.error is not None
+        text = "\n".join(text_lines(result, where)) + "\n"
+    text = replace_unencodable(text, options.encoding)
+    click.echo(text, color=options.styles or None)
+    if result.error:
+        place = f"{where}: " if where else ""
+        pair = f"{result.classifier} x {result.strategy}"
+        message = printable(f"{place}no verdict by {pair}: {result.error}")
+        encoding = sys.stderr.encoding or "utf-8"
+        click.echo(replace_unencodable(message, encoding), err=True)
+    return result.error is not None

@@ -11,7 +11,7 @@ from . import flags
 
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
-    from safebench.web.site import Site
+    from safebench.web.state import AppState
 
 HOST = "127.0.0.1"
 PORT = 8642
@@ -25,7 +25,7 @@ Examples:
 
 @click.command("serve", epilog=EPILOG)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@flags.CLASSIFIERS.but(
+@flags.CLASSIFIERS.override(
     help="Offer a classifier with these options, the first as the default. Repeatable."
 )
 @click.option(
@@ -65,8 +65,9 @@ def command(
     asked for a password: whoever reaches the address can use it, so it is this machine
     alone unless --host says otherwise.
     """
-    site = build(plugins, runs, classifiers, (*hosts, host))
-    from safebench.web.app import create_app  # only now it is known to be installed
+    # a page that asks by another name is some site whose name resolves to us
+    state = build_app_state(plugins, runs, classifiers, (*hosts, host))
+    from safebench.web.app import create_app
     from safebench.web.server import is_local, serve
 
     def started(address: str) -> None:
@@ -77,39 +78,41 @@ def command(
                 err=True,
             )
         click.echo(f"serving on {address} (Ctrl-C stops)")
-        site.prepare()
+        # after the address is shown: loading a model takes a while
+        state.start_loading()
 
     with suppress(KeyboardInterrupt):  # before the server is ready to take it
-        serve(create_app(site), host, port, started)
+        serve(create_app(state), host, port, started)
     click.echo("stopped", err=True)
 
 
-def build(
+def build_app_state(
     plugins: Plugins,
     runs: tuple[str, ...],
     classifiers: tuple[str, ...],
     hosts: tuple[str, ...],
-) -> Site:
+) -> AppState:
     """Return what to serve; raises `SafebenchError` for what cannot be served."""
     from safebench.errors import SafebenchError
-    from safebench.results import read_rows, results_files
-    from safebench.run.terms import parse_term
+    from safebench.pipeline.config import parse_component_ref
+    from safebench.results import read_rows
+    from safebench.results.runs import results_files
 
     try:
-        import flask  # noqa: F401 - told now, not when it serves
+        import flask  # noqa: F401 - refused here rather than by the first request
         import waitress  # noqa: F401
 
-        from safebench.web.site import Site
+        from safebench.web.state import AppState
     except ModuleNotFoundError as error:
         if error.name not in {"flask", "waitress"}:
             raise
         raise SafebenchError(
             f"the page needs {error.name}: pip install 'safebench[serve]'"
         ) from None
-    terms = tuple(map(parse_term, classifiers))
-    for file in results_files(runs):  # a wrong name is told now, not on the page
+    for file in results_files(runs):  # a wrong name fails now, and not on the page
         if str(file) in runs:
             read_rows(file)
-    site = Site(plugins=plugins, classifiers=terms, runs=runs, hosts=hosts)
-    site.check()
-    return site
+    refs = tuple(map(parse_component_ref, classifiers))
+    state = AppState(plugins=plugins, classifiers=refs, runs=runs, hosts=hosts)
+    state.check_classifiers()
+    return state

@@ -1,8 +1,7 @@
-"""`train NAME`: a command for every installed trainer, its flags from its options."""
+"""`train NAME`: a command for every installed trainer, with its options as flags."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from safebench.errors import SafebenchError
 from safebench.specs import TrainerSpec
 
 from . import flags
+from .execution import exit_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
     from safebench.training.config import TrainConfig
 
-DATASETS = (
+DATASET_HELP = (
     "datasets by name (see `safebench list datasets`), or .jsonl or .csv files. "
     "Repeatable; without a split, the training split is read"
 )
-EITHER: dict[str, Any] = {"multiple": True, "metavar": flags.SET}
 EPILOG = """\b
 Examples:
   safebench train bert_ensemble --dataset wildguardmix --sample 1000 --epochs 1
@@ -81,9 +80,10 @@ def trainer_command(spec: TrainerSpec) -> click.Command:
     """Return the command of one trainer: its own flags, then the common ones."""
     from safebench.training.flags import option_flags
 
-    own, common = option_flags(spec), common_flags(spec)
+    trainer_flags, common = option_flags(spec), common_flags(spec)
+    # click would let the later of two flags of one name win in silence
     taken = {name for flag in common for name in (flag.name, *flag.opts)}
-    for flag in own:
+    for flag in trainer_flags:
         if clash := taken & {flag.name, *flag.opts}:
             raise SafebenchError(
                 f"trainer {spec.name!r}: its option {flag.name!r} is a flag of every "
@@ -91,8 +91,8 @@ def trainer_command(spec: TrainerSpec) -> click.Command:
             )
     return click.Command(
         spec.name,
-        params=[*own, *common],
-        callback=partial(_start, spec),
+        params=[*trainer_flags, *common],
+        callback=partial(_run_trainer, spec),
         help=f"Train {spec.name}: {spec.summary}.",
         epilog=f"Example: safebench train {spec.name} -d {spec.dataset} --out my-model",
     )
@@ -105,51 +105,62 @@ def common_flags(spec: TrainerSpec) -> list[click.Option]:
 
 def _data_flags(spec: TrainerSpec) -> list[click.Option]:
     """Return the flags that say which rows are learnt from."""
-    each = "pairs" if spec.pairs else "rows"
-    sample = spec.sample or "all"
-    either = "Datasets to {} on, instead of a share of the rows. Repeatable."
-    dataset = flags.DATASET.but(
-        help=f"What to learn from: {DATASETS}; {_columns(spec)} "
+    rows = "pairs" if spec.pairs else "rows"
+    dataset = flags.DATASET.override(
+        help=f"What to learn from: {DATASET_HELP}; {_file_columns(spec)} "
         f"[default: {spec.dataset}]."
     )
-    own = [
-        click.Option(
-            ["--sample"],
-            metavar="N|all",
-            help=f"At most this many {each}; related ones stay together "
-            f"[default: {sample}].",
-        ),
-        click.Option(
-            ["--split"],
-            metavar="TRAIN/VAL/TEST",
-            help="Shares of the rows [default: 70/15/15].",
-        ),
-    ]
+    sample = flags.flag(
+        "--sample",
+        metavar="N|all",
+        help=f"At most this many {rows}; related ones stay together "
+        f"[default: {spec.sample or 'all'}].",
+    )
+    split = flags.flag(
+        "--split",
+        metavar="TRAIN/VAL/TEST",
+        help="Shares of the rows [default: 70/15/15].",
+    )
     return [
-        dataset.option(),
-        flags.flag("--val-dataset", **EITHER, help=either.format("validate")).option(),
-        flags.flag("--test-dataset", **EITHER, help=either.format("test")).option(),
-        *own,
-        flags.DATA_ROOT.option(),
-        flags.LABEL_MAP.option(),
-        flags.ON_BAD_ROW.option(),
+        flag.option()
+        for flag in (
+            dataset,
+            _evaluation_dataset("--val-dataset", "validate"),
+            _evaluation_dataset("--test-dataset", "test"),
+            sample,
+            split,
+            flags.DATA_ROOT,
+            flags.LABEL_MAP,
+            flags.ON_BAD_ROW,
+        )
     ]
 
 
-def _columns(spec: TrainerSpec) -> str:
+def _evaluation_dataset(name: str, verb: str) -> flags.Flag:
+    return flags.flag(
+        name,
+        multiple=True,
+        metavar=flags.DATASET_METAVAR,
+        help=f"Datasets to {verb} on, instead of a share of the rows. Repeatable.",
+    )
+
+
+def _file_columns(spec: TrainerSpec) -> str:
     """Say which columns the trainer's files have."""
-    from safebench.datasets.pair_rows import COLUMNS, TASK
+    from safebench.datasets.preference_rows import PAIR_COLUMNS, PAIR_TASK
 
     if spec.pairs:
-        return f"a file has the columns prompt, {', '.join(COLUMNS)}"
-    judged = "prompt, response" if spec.task == TASK else "prompt"
+        return f"a file has the columns prompt, {', '.join(PAIR_COLUMNS)}"
+    judged = "prompt, response" if spec.task == PAIR_TASK else "prompt"
     return f"a file has the columns {judged} and label"
 
 
 def _work_flags(spec: TrainerSpec) -> list[click.Option]:
-    """Return the flags that say how, and what becomes of it."""
+    """Return the flags that say how to train, and where the result goes."""
     return [
-        flags.SEED.but(help="Seed of sample, cut and learning [default: 0].").option(),
+        flags.SEED.override(
+            help="Seed of sample, cut and learning [default: 0]."
+        ).option(),
         click.Option(
             ["--out"],
             metavar="DIR",
@@ -173,17 +184,15 @@ def _work_flags(spec: TrainerSpec) -> list[click.Option]:
     ]
 
 
-def _start(
+def _run_trainer(
     spec: TrainerSpec, /, config_file: str | None, debug: bool, **given: Any
 ) -> None:
     plugins = _plugins(click.get_current_context())
-    try:
-        with flags.mistakes_shown(debug):
-            code = execute(spec, configure(spec, config_file, given), plugins)
-    except KeyboardInterrupt:
-        click.echo("\ninterrupted: repeat the command with --resume to go on", err=True)
-        code = 130
-    sys.exit(code)
+    exit_after(
+        lambda: execute(spec, configure(spec, config_file, given), plugins),
+        debug=debug,
+        interrupt_notice="interrupted: repeat the command with --resume to go on",
+    )
 
 
 def configure(
@@ -192,33 +201,33 @@ def configure(
     """Turn flags as typed into a checked configuration."""
     from pathlib import Path
 
-    from safebench.run.terms import parse_pairs
-    from safebench.training.config import load_config, parse_settings
+    from safebench.config_file import parse_key_values
+    from safebench.training.config import load_config, parse_training_arguments
 
     typed = dict(given)
-    typed["set"] = parse_settings(typed["set"])
-    typed["label_map"] = parse_pairs(list(typed["label_map"]), "--label-map")
+    typed["set"] = parse_training_arguments(typed["set"])
+    typed["label_map"] = parse_key_values(typed["label_map"], "--label-map")
     return load_config(spec, Path(config_file) if config_file else None, typed)
 
 
 def execute(spec: TrainerSpec, config: TrainConfig, plugins: Plugins) -> int:
     """Train, show the measures, and return the exit code."""
-    from safebench.training.process import is_main_process
-    from safebench.training.report import measures_text
+    from safebench.console import is_main_process
+    from safebench.training.report import format_measures
     from safebench.training.session import run_training
 
-    main = is_main_process()
-    say: Callable[[str], None] = partial(click.echo, err=True) if main else _hush
-    outcome = run_training(spec, config, plugins, say)
-    if main:
+    is_main = is_main_process()
+    log: Callable[[str], None] = partial(click.echo, err=True) if is_main else _discard
+    outcome = run_training(spec, config, plugins, log)
+    if is_main:
         trained = outcome.trained
-        click.echo(measures_text(trained.measures))
+        click.echo(format_measures(trained.measures))
         for note in trained.notes:
             click.echo(note, err=True)
         click.echo(f"artifact: {outcome.out}")
-        click.echo(f"next: {outcome.next}")
-    return 1 if outcome.trained.short else 0
+        click.echo(f"next: {outcome.next_command}")
+    return 1 if outcome.trained.incomplete else 0
 
 
-def _hush(_: str) -> None:
-    """Say nothing: another process of the group speaks."""
+def _discard(_: str) -> None:
+    """Print nothing: the main process of the group prints it."""

@@ -1,236 +1,143 @@
-"""The datasets that safebench knows by name; nothing is read or imported here.
+"""The datasets that safebench knows by name, as one table.
 
-Hub sets are pinned to the branch ``main`` and rows record the commit that was read.
+Every command reads it, so nothing is imported here but the record type: readers are
+named as text. Hub sets are pinned to the branch ``main``, not to a commit, so that
+corrections by their authors arrive; result rows record the commit that was read.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from safebench.specs import DatasetSpec
 
-TINY_GUARD = "tiny-guard"  # trained on some rows of sets that name it
-HERE = "safebench.datasets"
-COLUMNS = f"{HERE}.rows:ColumnOptions"
 
-FILES = [
+def _user_data(name: str, reader: str, summary: str, **fields: Any) -> DatasetSpec:
+    """Return a dataset that the user points at, with columns of any name."""
+    options = "safebench.datasets.rows:ColumnOptions"
+    load = f"safebench.datasets.{reader}"
+    return DatasetSpec(name=name, load=load, summary=summary, options=options, **fields)
+
+
+def _public(
+    name: str,
+    reader: str,
+    hub_id: str,
+    licence: str,
+    summary: str,
+    *,
+    splits: str,
+    trained_on_by: str = "",
+    **fields: Any,
+) -> DatasetSpec:
+    """Return a public set of the hub; `reader` is a function of `.public`.
+
+    `splits` and `trained_on_by` (model families) are lists separated by spaces.
+    """
+    return DatasetSpec(
+        name=name,
+        load=f"safebench.datasets.public:{reader}",
+        hub_id=hub_id,
+        licence=licence,
+        summary=summary,
+        revision="main",
+        splits=tuple(splits.split()),
+        contaminates=frozenset(trained_on_by.split()),
+        **fields,
+    )
+
+
+# A table: in a few lines each, datasets can be compared with their neighbours.
+# fmt: off
+FILE_DATASETS = [
+    _user_data(
+        "jsonl", "files:read_jsonl", splits=("all",), licence="yours",
+        summary="a JSON Lines file of yours, by its path: prompts, responses or pairs"),
+    _user_data(
+        "csv", "files:read_csv", splits=("all",), licence="yours",
+        summary="a CSV file of yours, by its path: prompts, responses or pairs"),
+    _user_data(
+        "hub", "hub:read_hub", licence="the set's own",
+        summary="any labelled hub set: ORG/NAME[:CONFIG]:SPLIT,prompt=COLUMN,..."),
     DatasetSpec(
-        name="jsonl",
-        summary="a JSON Lines file of yours, by its path: prompts, responses or pairs",
-        load=f"{HERE}.files:read_jsonl",
-        options=COLUMNS,
-        splits=("all",),
-        licence="yours",
-    ),
-    DatasetSpec(
-        name="csv",
-        summary="a CSV file of yours, by its path: prompts, responses or pairs",
-        load=f"{HERE}.files:read_csv",
-        options=COLUMNS,
-        splits=("all",),
-        licence="yours",
-    ),
-    DatasetSpec(
-        name="hub",
-        summary="any labelled hub set: ORG/NAME[:CONFIG]:SPLIT,prompt=COLUMN,...",
-        load=f"{HERE}.hub:read",
-        options=COLUMNS,
-        licence="the set's own",
-    ),
-    DatasetSpec(
-        name="starter",
+        name="starter", load="safebench.datasets.files:read_starter",
         summary="prompts written for safebench: harmful, benign, and lookalikes",
-        load=f"{HERE}.files:read_starter",
-        policy="llama-guard-3",
-        splits=("all",),
-        licence="CC0-1.0",
-    ),
+        policy="llama-guard-3", splits=("all",), licence="CC0-1.0"),
 ]
 
-PROMPTS = [
-    DatasetSpec(
-        name="content_moderation_lm2",
-        summary="unsafe queries with two or three Llama Guard 2 categories each",
-        load=f"{HERE}.moderation:read_content_moderation",
-        policy="llama-guard-2",
-        splits=("train",),
-        config="lm2",
-        hub_id="the-fenrir/MarginalProb4Classification",
-        revision="main",
-        licence="none stated",
-    ),
-    DatasetSpec(
-        name="content_moderation_lm3",
-        summary="unsafe queries with two or three Llama Guard 3 categories each",
-        load=f"{HERE}.moderation:read_content_moderation",
-        policy="llama-guard-3",
-        splits=("train",),
-        config="lm3",
-        hub_id="the-fenrir/MarginalProb4Classification",
-        revision="main",
-        licence="none stated",
-    ),
-    DatasetSpec(
-        name="openai_moderation",
-        summary="prompts with eight categories, of which some are not known",
-        load=f"{HERE}.moderation:read_openai",
-        policy="openai-moderation",
-        splits=("train",),
-        hub_id="mmathys/openai-moderation-api-evaluation",
-        revision="main",
-        licence="MIT",
-        contaminates=frozenset({TINY_GUARD}),
-    ),
-    DatasetSpec(
-        name="toxic_chat",
-        summary="what users really typed, labelled toxic or not",
-        load=f"{HERE}.moderation:read_toxic_chat",
-        splits=("test", "train"),
-        config="toxicchat0124",
-        hub_id="lmsys/toxic-chat",
-        revision="main",
-        licence="CC-BY-NC-4.0",
-    ),
-    DatasetSpec(
-        name="wildguardmix",
-        summary="prompts, plain and adversarial, harmful or not",
-        load=f"{HERE}.wildguard:read_mix",
-        splits=("test", "train"),
-        hub_id="allenai/wildguardmix",
-        revision="main",
-        licence="ODC-BY",
-        contaminates=frozenset({"wildguard"}),
-    ),
-    DatasetSpec(
-        name="xstest",
-        summary="safe prompts that sound dangerous, with unsafe contrasts",
-        load=f"{HERE}.xstest:read",
-        splits=("test",),
-        hub_id="walledai/XSTest",
-        revision="main",
-        licence="CC-BY-4.0",
-    ),
-    DatasetSpec(
-        name="jbb_behaviors",
-        summary="JailbreakBench goals, harmful and benign, matched one to one",
-        load=f"{HERE}.behaviours:read_jbb",
-        splits=("all", "harmful", "benign"),
-        config="behaviors",
-        hub_id="JailbreakBench/JBB-Behaviors",
-        revision="main",
-        licence="MIT",
-        contaminates=frozenset({TINY_GUARD}),
-    ),
-    DatasetSpec(
-        name="catqa",
-        summary="harmful questions, fifty of each of eleven categories",
-        load=f"{HERE}.behaviours:read_catqa",
-        policy="catqa",
-        splits=("en",),
-        hub_id="declare-lab/CategoricalHarmfulQA",
-        revision="main",
-        licence="Apache-2.0",
-        contaminates=frozenset({TINY_GUARD}),
-    ),
-    DatasetSpec(
-        name="in_the_wild_jailbreak",
-        summary="jailbreak prompts that people shared, many very long",
-        load=f"{HERE}.behaviours:read_wild_jailbreaks",
-        task="jailbreak",
-        splits=("train",),
-        config="jailbreak_2023_12_25",
-        hub_id="TrustAIRLab/in-the-wild-jailbreak-prompts",
-        revision="main",
-        licence="MIT",
-        contaminates=frozenset({TINY_GUARD}),
-    ),
+PROMPT_DATASETS = [
+    *(_public(
+        f"content_moderation_lm{version}", "read_content_moderation",
+        "the-fenrir/MarginalProb4Classification", "none stated",
+        f"unsafe queries with two or three Llama Guard {version} categories each",
+        config=f"lm{version}", policy=f"llama-guard-{version}", splits="train")
+      for version in (2, 3)),
+    _public(
+        "openai_moderation", "read_openai",
+        "mmathys/openai-moderation-api-evaluation", "MIT",
+        "prompts with eight categories, of which some are not known",
+        policy="openai-moderation", splits="train", trained_on_by="tiny-guard"),
+    _public(
+        "toxic_chat", "read_toxic_chat", "lmsys/toxic-chat", "CC-BY-NC-4.0",
+        "what users really typed, labelled toxic or not",
+        config="toxicchat0124", splits="test train"),
+    _public(
+        "wildguardmix", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
+        "prompts, plain and adversarial, harmful or not",
+        splits="test train", trained_on_by="wildguard"),
+    _public(
+        "xstest", "read_xstest", "walledai/XSTest", "CC-BY-4.0",
+        "safe prompts that sound dangerous, with unsafe contrasts", splits="test"),
+    _public(
+        "jbb_behaviors", "read_jbb", "JailbreakBench/JBB-Behaviors", "MIT",
+        "JailbreakBench goals, harmful and benign, matched one to one",
+        config="behaviors", splits="all harmful benign", trained_on_by="tiny-guard"),
+    _public(
+        "catqa", "read_catqa", "declare-lab/CategoricalHarmfulQA", "Apache-2.0",
+        "harmful questions, fifty of each of eleven categories",
+        policy="catqa", splits="en", trained_on_by="tiny-guard"),
+    _public(
+        "in_the_wild_jailbreak", "read_wild_jailbreaks",
+        "TrustAIRLab/in-the-wild-jailbreak-prompts", "MIT",
+        "jailbreak prompts that people shared, many very long", task="jailbreak",
+        config="jailbreak_2023_12_25", splits="train", trained_on_by="tiny-guard"),
 ]
 
-RESPONSES = [
-    DatasetSpec(
-        name="wildguardmix_response",
-        summary="responses to WildGuardMix prompts, harmful or not",
-        load=f"{HERE}.wildguard:read_mix",
-        task="response_harm",
-        splits=("test", "train"),
-        hub_id="allenai/wildguardmix",
-        revision="main",
-        licence="ODC-BY",
-        contaminates=frozenset({"wildguard"}),
-    ),
-    DatasetSpec(
-        name="wildguardmix_refusal",
-        summary="responses to WildGuardMix prompts, refusal or compliance",
-        load=f"{HERE}.wildguard:read_mix",
-        task="refusal",
-        splits=("test", "train"),
-        hub_id="allenai/wildguardmix",
-        revision="main",
-        licence="ODC-BY",
-        contaminates=frozenset({"wildguard"}),
-    ),
-    DatasetSpec(
-        name="beavertails",
-        summary="question and answer with fourteen harm categories",
-        load=f"{HERE}.safe_rlhf:read_beavertails",
-        task="response_harm",
-        policy="beavertails",
-        splits=("30k_test", "330k_test", "30k_train", "330k_train"),
-        hub_id="PKU-Alignment/BeaverTails",
-        revision="main",
-        licence="CC-BY-NC-4.0",
-        contaminates=frozenset({"llamaguard2"}),
-    ),
-    DatasetSpec(
-        name="pku_safe_rlhf",
-        summary="two answers to each question, the safer one named",
-        load=f"{HERE}.safe_rlhf:read_pku",
-        task="response_harm",
-        splits=("test", "train"),
-        config="default",
-        hub_id="PKU-Alignment/PKU-SafeRLHF",
-        revision="main",
-        licence="CC-BY-NC-4.0",
-    ),
-    DatasetSpec(
-        name="xstest_response",
-        summary="answers to XSTest prompts, harmful or not",
-        load=f"{HERE}.wildguard:read_xstest_response",
-        task="response_harm",
-        splits=("response_harmfulness",),
-        hub_id="allenai/xstest-response",
-        revision="main",
-        licence="ODC-BY",
-    ),
-    DatasetSpec(
-        name="xstest_response_refusal",
-        summary="answers to XSTest prompts, refusal or compliance",
-        load=f"{HERE}.wildguard:read_xstest_response",
-        task="refusal",
-        splits=("response_refusal",),
-        hub_id="allenai/xstest-response",
-        revision="main",
-        licence="ODC-BY",
-    ),
-    DatasetSpec(
-        name="diasafety",
-        summary="dialogue answers that are unsafe in their context",
-        load=f"{HERE}.dialogue:read_diasafety",
-        task="response_harm",
-        splits=("validation", "test", "train"),
-        hub_id="thu-coai/diasafety",
-        revision="main",
-        licence="Apache-2.0",
-    ),
-    DatasetSpec(
-        name="dices",
-        summary="dialogues with the votes of many raters (soft labels)",
-        load=f"{HERE}.dialogue:read_dices",
-        task="response_harm",
-        splits=("train",),
-        config="990",
-        hub_id="google/dices_dataset",
-        revision="main",
-        licence="CC-BY-4.0",
-    ),
+RESPONSE_DATASETS = [
+    _public(
+        "wildguardmix_response", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
+        "responses to WildGuardMix prompts, harmful or not", task="response_harm",
+        splits="test train", trained_on_by="wildguard"),
+    _public(
+        "wildguardmix_refusal", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
+        "responses to WildGuardMix prompts, refusal or compliance", task="refusal",
+        splits="test train", trained_on_by="wildguard"),
+    _public(
+        "beavertails", "read_beavertails", "PKU-Alignment/BeaverTails", "CC-BY-NC-4.0",
+        "question and answer with fourteen harm categories", task="response_harm",
+        policy="beavertails", splits="30k_test 330k_test 30k_train 330k_train",
+        trained_on_by="llamaguard2"),
+    _public(
+        "pku_safe_rlhf", "read_pku", "PKU-Alignment/PKU-SafeRLHF", "CC-BY-NC-4.0",
+        "two answers to each question, the safer one named", task="response_harm",
+        config="default", splits="test train"),
+    _public(
+        "xstest_response", "read_xstest_response", "allenai/xstest-response", "ODC-BY",
+        "answers to XSTest prompts, harmful or not", task="response_harm",
+        splits="response_harmfulness"),
+    _public(
+        "xstest_response_refusal", "read_xstest_response", "allenai/xstest-response",
+        "ODC-BY", "answers to XSTest prompts, refusal or compliance", task="refusal",
+        splits="response_refusal"),
+    _public(
+        "diasafety", "read_diasafety", "thu-coai/diasafety", "Apache-2.0",
+        "dialogue answers that are unsafe in their context", task="response_harm",
+        splits="validation test train"),
+    _public(
+        "dices", "read_dices", "google/dices_dataset", "CC-BY-4.0",
+        "dialogues with the votes of many raters (soft labels)", task="response_harm",
+        config="990", splits="train"),
 ]
+# fmt: on
 
-SPECS: list[DatasetSpec] = [*FILES, *PROMPTS, *RESPONSES]
+SPECS: list[DatasetSpec] = [*FILE_DATASETS, *PROMPT_DATASETS, *RESPONSE_DATASETS]

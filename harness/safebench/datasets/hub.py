@@ -1,21 +1,277 @@
-"""Any labelled set of the hub, its columns named by options."""
+"""Read a split of a Hugging Face data set, from the hub or from a local copy.
+
+`hub_rows` is what dataset functions call. A folder given by ``--data-root`` or
+``SAFEBENCH_DATA`` replaces the hub: a set is then read from ``ROOT/hub-id``. Whatever
+the libraries raise becomes one `DataError` that says what was looked for and what would
+work.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import lzma
+import os
+import re
+import socket
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from .problems import Problems
-from .reading import read_rows
-from .source import hub_rows
+from safebench.errors import DataError, did_you_mean
+
+from .tabular import RowErrors, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .example import Example, Request
+    from .request import DatasetRequest, Example
+
+    HubRows = list[dict[str, Any]]
 
 
-def read(request: Request) -> Iterator[Example]:
-    """Yield the rows of ``org/name``; raise `DataError` for rows that make no sense."""
+DATA_ROOT_VARIABLE = "SAFEBENCH_DATA"
+
+
+def read_hub(request: DatasetRequest) -> Iterator[Example]:
+    """Yield the examples of any hub set whose columns the request names."""
     name = f"{request.source}:{request.split}"
-    problems = Problems(name, skip=request.on_bad_row == "skip")
-    yield from read_rows(hub_rows(request), name, request, problems)
+    errors = RowErrors(name, skip=request.on_bad_row == "skip")
+    yield from read_rows(hub_rows(request), name, request, errors)
+
+
+def find_data_root(given: Path | str | None) -> Path | None:
+    """Return the folder of local copies: `given`, else the environment's, else None.
+
+    Raises `DataError` if that folder does not exist.
+    """
+    text = str(given) if given else os.environ.get(DATA_ROOT_VARIABLE, "")
+    if not text:
+        return None
+    root = Path(text).expanduser()
+    if not root.is_dir():
+        origin = "--data-root" if given else DATA_ROOT_VARIABLE
+        raise DataError(f"{origin}: no folder {text}")
+    return root
+
+
+def hub_rows(
+    request: DatasetRequest, *, config: str | None = None, split: str | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return (where, row) pairs of the request's hub set, and note the revision read.
+
+    `config` and `split` are the hub's names, where they differ from the request's.
+    """
+    hub_id = request.source or request.spec.hub_id
+    assert hub_id, f"{request.spec.name} has no hub id"
+    split = split or request.split
+    rows, revision = load_split(
+        hub_id,
+        request.config or config or request.spec.config,
+        split,
+        # The catalog pins a revision; a hub id that the user typed means the newest.
+        None if request.source else request.spec.revision,
+        request.data_root,
+    )
+    seen = request.report.revision
+    # A reader of two splits calls this twice, and local copies have two fingerprints.
+    if revision not in seen.split("+"):
+        request.report.revision = f"{seen}+{revision}" if seen else revision
+    return [(f"{hub_id}:{split}[{i}]", row) for i, row in enumerate(rows)]
+
+
+def load_split(
+    hub_id: str,
+    config: str | None,
+    split: str,
+    revision: str | None,
+    data_root: Path | None,
+) -> tuple[HubRows, str]:
+    """Return a split's rows and the revision that was read.
+
+    With `data_root` the rows come from ``data_root/hub_id`` and the revision is
+    ``local:<fingerprint of the rows>``. Raises `DataError` if anything is not there.
+    """
+    if data_root is None:
+        return _from_hub(hub_id, config, split, revision)
+    folder = data_root / hub_id
+    if not folder.is_dir():
+        raise DataError(
+            f"no local copy of {hub_id}: looked for the folder {folder}"
+            f"{_nearest_copy(hub_id, data_root)}; unset --data-root and "
+            f"{DATA_ROOT_VARIABLE} to read the hub"
+        )
+    # The library would keep a second copy in its cache; reading this one again is fast.
+    with TemporaryDirectory(prefix="safebench-") as cache:
+        rows, _ = _load(str(folder), hub_id, config, split, None, cache)
+    return rows, f"local:{_fingerprint(rows)}"
+
+
+def _from_hub(
+    hub_id: str, config: str | None, split: str, revision: str | None
+) -> tuple[HubRows, str]:
+    with _offline_if_unreachable():
+        rows, commit = _load(hub_id, hub_id, config, split, revision, None)
+    return rows, commit or revision or "main"
+
+
+def _load(
+    path: str,
+    hub_id: str,
+    config: str | None,
+    split: str,
+    revision: str | None,
+    cache: str | None,
+) -> tuple[HubRows, str | None]:
+    with _quiet_datasets():
+        import datasets
+
+        try:
+            dataset = datasets.load_dataset(
+                path, config, split=split, revision=revision, cache_dir=cache
+            )
+        except _read_errors() as error:
+            raise _explain_error(error, path, hub_id, config, split) from error
+        rows = [dict(row) for row in dataset]
+        return rows, find_commit(dataset.info.download_checksums or {})
+
+
+def _read_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a dataset may raise: files, archives, formats, network."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Versions of huggingface_hub differ in their HTTP library, httpx or requests; its
+    # base error is the first base of theirs.
+    transport = HfHubHTTPError.__bases__[0]
+    archive = (lzma.LZMAError, zlib.error, EOFError)
+    return (OSError, ValueError, DatasetsError, transport, *archive)
+
+
+def find_commit(urls: Any) -> str | None:
+    """Return the commit that ``hf://datasets/ORG/NAME@COMMIT/...`` URLs agree on.
+
+    None if they do not agree, or name none.
+    """
+    commits = {m[1] for url in urls if (m := re.search(r"@([0-9a-f]{40})/", str(url)))}
+    return commits.pop() if len(commits) == 1 else None
+
+
+def _explain_error(
+    error: Exception, path: str, hub_id: str, config: str | None, split: str
+) -> DataError:
+    """Turn a library's error into what was looked for and what would work."""
+    # The libraries raise ValueError for all of these: only the text tells them apart.
+    text = " ".join(str(error).split())
+    local = path != hub_id
+    what = f"{hub_id} in {path}" if local else f"{hub_id} on the hub"
+    available = re.findall(r"'([^']+)'", text.rpartition("[")[2])
+    if text.startswith("Unknown split"):
+        return DataError(f"{what} has no split {split!r}{_suggest(split, available)}")
+    if text.startswith("BuilderConfig") and "not found" in text:
+        return DataError(
+            f"{what} has no config {config!r}{_suggest(str(config), available)}"
+        )
+    if text.startswith("Config name is missing"):
+        return DataError(
+            f"{what} needs a config: NAME:CONFIG:SPLIT "
+            f"(there is: {', '.join(available)})"
+        )
+    if local:
+        return DataError(f"cannot read {what}: {text[:200]}")
+    copy = (
+        f"or point --data-root (or {DATA_ROOT_VARIABLE}) at a folder that holds "
+        f"{hub_id}"
+    )
+    if "gated" in text.casefold():
+        return DataError(
+            f"{what} is gated: accept its terms on its page and log in with "
+            f"`hf auth login`, {copy}"
+        )
+    if isinstance(error, ConnectionError):
+        return DataError(
+            f"cannot reach {what}, and no copy is in the cache: connect, {copy}"
+        )
+    return DataError(f"cannot read {what}: {text[:200]}; check the name, {copy}")
+
+
+def _suggest(name: str, available: list[str]) -> str:
+    listed = f" (there is: {', '.join(available)})" if available else ""
+    return f"{did_you_mean(name, available)}{listed}"
+
+
+def _nearest_copy(hub_id: str, data_root: Path) -> str:
+    copies = [p.relative_to(data_root).as_posix() for p in data_root.glob("*/*")]
+    return did_you_mean(hub_id, copies)
+
+
+def _fingerprint(rows: HubRows) -> str:
+    """Return the first 12 hex digits of a SHA-256 over all rows.
+
+    Over rows rather than files: parquet and JSON copies of one set agree.
+    """
+    digest = hashlib.sha256()
+    for row in rows:
+        text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+        digest.update(text.encode() + b"\n")
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Keep the library's progress bars and log lines off the terminal."""
+    from datasets.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
+
+    level, bars = logging.get_verbosity(), not are_progress_bars_disabled()
+    logging.set_verbosity(logging.CRITICAL)
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            enable_progress_bars()
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Without a network, use cached copies at once.
+
+    The libraries would retry for half a minute first.
+    """
+    import datasets.config
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or reachable(constants.ENDPOINT):
+        yield
+        return
+    before = datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = False, before
+
+
+def reachable(endpoint: str) -> bool:
+    """Tell whether the host's name resolves.
+
+    Behind a proxy the name may resolve there only, so the answer is True.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname, 443)
+    except OSError:
+        return False
+    return True

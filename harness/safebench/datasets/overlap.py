@@ -1,4 +1,4 @@
-"""Prompts that two sets share: what a model trained on one has seen of the other."""
+"""Texts that two datasets share, and what share of each dataset they are."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.records import normalise
 
-from .assemble import prompt_hash
+from .loader import first_prompt, prompt_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from safebench.records import Dataset, Sample
 
-WIDTH = 70
+TEXT_WIDTH = 70
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One set: its name, its size, and how many of its samples the other has too."""
+class OverlapSide:
+    """One of two datasets: its size, and how many of its samples the other has, too."""
 
     name: str
     samples: int
@@ -32,8 +32,8 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
-    """A text that occurs in both sets, and where."""
+class SharedText:
+    """A text that occurs in both datasets, with the ids of its samples."""
 
     text: str
     left: tuple[str, ...]
@@ -42,25 +42,25 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two sets share by one key: `distinct` counts texts, not samples."""
+    """What two datasets share when compared by `by`, prompt or conversation."""
 
     by: str
-    left: Side
-    right: Side
-    common: tuple[Common, ...]
+    left: OverlapSide
+    right: OverlapSide
+    common: tuple[SharedText, ...]
 
     @property
     def distinct(self) -> int:
-        """Number of distinct texts in both sets."""
+        """Number of shared texts, each counted once however many samples have it."""
         return len(self.common)
 
 
-def by_prompt(left: Dataset, right: Dataset) -> Overlap:
+def prompt_overlap(left: Dataset, right: Dataset) -> Overlap:
     """Compare first user turns, normalised (Unicode form, outer space, line ends)."""
     return _compare("prompt", left, right, lambda sample: prompt_hash(sample.turns))
 
 
-def by_conversation(left: Dataset, right: Dataset) -> Overlap:
+def conversation_overlap(left: Dataset, right: Dataset) -> Overlap:
     """Compare whole conversations, roles included."""
     return _compare("conversation", left, right, lambda sample: sample.content)
 
@@ -68,40 +68,45 @@ def by_conversation(left: Dataset, right: Dataset) -> Overlap:
 def _compare(
     by: str, left: Dataset, right: Dataset, key: Callable[[Sample], str]
 ) -> Overlap:
-    mine, theirs = _index(left, key), _index(right, key)
-    shared = [k for k in mine if k in theirs]
+    left_samples, right_samples = (
+        _samples_by_key(left, key),
+        _samples_by_key(right, key),
+    )
+    shared = [k for k in left_samples if k in right_samples]
     common = tuple(
-        Common(
-            normalise(_prompt(mine[k][0])),
-            tuple(sample.id for sample in mine[k]),
-            tuple(sample.id for sample in theirs[k]),
+        SharedText(
+            normalise(first_prompt(left_samples[k][0].turns)),
+            tuple(sample.id for sample in left_samples[k]),
+            tuple(sample.id for sample in right_samples[k]),
         )
         for k in shared
     )
-    return Overlap(by, _side(left, mine, shared), _side(right, theirs, shared), common)
+    return Overlap(
+        by,
+        _overlap_side(left, left_samples, shared),
+        _overlap_side(right, right_samples, shared),
+        common,
+    )
 
 
-def _index(
+def _samples_by_key(
     dataset: Dataset, key: Callable[[Sample], str]
 ) -> Mapping[str, list[Sample]]:
-    found: dict[str, list[Sample]] = {}
+    samples: dict[str, list[Sample]] = {}
     for sample in dataset.samples:
-        found.setdefault(key(sample), []).append(sample)
-    return found
+        samples.setdefault(key(sample), []).append(sample)
+    return samples
 
 
-def _side(
+def _overlap_side(
     dataset: Dataset, index: Mapping[str, list[Sample]], shared: list[str]
-) -> Side:
-    return Side(dataset.label, len(dataset), sum(len(index[key]) for key in shared))
+) -> OverlapSide:
+    return OverlapSide(
+        dataset.label, len(dataset), sum(len(index[key]) for key in shared)
+    )
 
 
-def _prompt(sample: Sample) -> str:
-    turns = sample.turns
-    return next((turn.text for turn in turns if turn.role == "user"), turns[0].text)
-
-
-def as_json(overlap: Overlap, show: int) -> dict[str, Any]:
+def to_json(overlap: Overlap, show: int) -> dict[str, Any]:
     """Return JSON values: counts, shares, and the first `show` texts with their ids."""
     return {
         "by": overlap.by,
@@ -112,8 +117,8 @@ def as_json(overlap: Overlap, show: int) -> dict[str, Any]:
     }
 
 
-def as_text(overlap: Overlap, show: int) -> str:
-    """Return lines for a terminal; long texts are cut."""
+def to_text(overlap: Overlap, show: int) -> str:
+    """Return a summary for a terminal, with the first `show` shared texts."""
     lines = [f"same {overlap.by}: {overlap.distinct:,} distinct"]
     lines += [
         f"  {side.shared:,} of {side.samples:,} samples of {side.name} "
@@ -121,19 +126,19 @@ def as_text(overlap: Overlap, show: int) -> str:
         for side in (overlap.left, overlap.right)
     ]
     for common in overlap.common[:show]:
-        lines.append(f"  {shorten(common.text)}")
-        lines.append(f"    {_ids(common.left)}  =  {_ids(common.right)}")
+        lines.append(f"  {shorten_line(common.text)}")
+        lines.append(f"    {_format_ids(common.left)}  =  {_format_ids(common.right)}")
     if 0 < show < overlap.distinct:
         lines.append(f"  and {overlap.distinct - show:,} more (--show N)")
     return "\n".join(lines)
 
 
-def shorten(text: str) -> str:
-    """Return a text on one line, cut to the width of a terminal."""
+def shorten_line(text: str) -> str:
+    """Return a text on one line of at most `TEXT_WIDTH` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+    return line if len(line) <= TEXT_WIDTH else f"{line[: TEXT_WIDTH - 3]}..."
 
 
-def _ids(ids: tuple[str, ...]) -> str:
+def _format_ids(ids: tuple[str, ...]) -> str:
     more = f" (+{len(ids) - 1})" if len(ids) > 1 else ""
     return f"{ids[0]}{more}"

@@ -1,16 +1,25 @@
-"""What classifiers show strategies about how they reached a verdict."""
+"""Evidence: what a classifier records about samples, and a strategy reads later.
+
+Evidence is stored apart from what is made of it: a new strategy is tried on a finished
+run without loading the model again.
+"""
 
 from __future__ import annotations
 
 from .base import Evidence
+from .bundle import EvidenceBundle
 from .kinds import Cost, GreedyPath, MemberLogits, Scores, SeedTree, VerdictTree
+from .recording import Recording, Trace
 
 __all__ = [
     "Cost",
     "Evidence",
+    "EvidenceBundle",
     "GreedyPath",
     "MemberLogits",
+    "Recording",
     "Scores",
     "SeedTree",
+    "Trace",
     "VerdictTree",
 ]

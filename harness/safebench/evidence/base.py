@@ -1,15 +1,15 @@
-"""The columnar container that every kind of evidence shares."""
+"""The columnar container that every kind of evidence is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from safebench.forwarding import old_members, old_overrides
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from safebench.typing import Array
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ DTYPES = {
 }
 
 
+@old_members
 class Evidence:
     """What a classifier recorded about B samples, as arrays.
 
@@ -48,6 +49,7 @@ class Evidence:
         super().__init_subclass__(**kwargs)
         if "kind_id" not in vars(cls):  # a subclass is another kind than its parent
             cls.kind_id = f"{cls.__module__}.{cls.__qualname__}"
+        old_overrides(cls, "Evidence")
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class Evidence:
         meta: Mapping[str, Any] | None = None,
         size: int | None = None,
     ) -> None:
+        # Here and below, and not at the top: plugins declare themselves by evidence
+        # classes, and `list-plugins` must start without numpy.
         import numpy as np
 
         self.meta: dict[str, Any] = dict(meta or {})
@@ -69,10 +73,11 @@ class Evidence:
             for name, (dtype, _) in self.SCHEMA.items()
             if name in arrays
         }
-        self._refuse_strangers(arrays)
-        self.size = self._measure() if size is None else size
-        self._made: dict[Callable[[Any], Any], Any] = {}
-        self._check()
+        # Checked when made, and not when read: an error then names who made it.
+        self._check_names(arrays)
+        self.size = self._infer_size() if size is None else size
+        self._cached: dict[Callable[[Any], Any], Any] = {}
+        self._check_shapes()
 
     def __len__(self) -> int:
         return self.size
@@ -85,43 +90,46 @@ class Evidence:
 
     @property
     def decisions_only_at(self) -> float | None:
-        """The one threshold that evidence which was cut short decides, or None."""
+        """The only threshold at which the evidence supports decisions, or None for all.
+
+        Recording may stop as soon as decisions at one threshold are certain.
+        """
         return None
 
-    def once(self, make: Callable[[Self], T]) -> T:
+    def cached(self, make: Callable[[Self], T]) -> T:
         """Return ``make(self)``, made once and kept as long as this evidence.
 
-        So strategies that read one batch share what they work out about it.
+        So strategies that read the same batch share what they derive from it.
         """
-        if make not in self._made:
-            self._made[make] = make(self)
-        found: T = self._made[make]
-        return found
+        if make not in self._cached:
+            self._cached[make] = make(self)
+        value: T = self._cached[make]
+        return value
 
-    def _refuse_strangers(self, arrays: Mapping[str, Any]) -> None:
-        strangers = sorted(set(arrays) - set(self.SCHEMA))
+    def _check_names(self, arrays: Mapping[str, Any]) -> None:
+        unknown = sorted(set(arrays) - set(self.SCHEMA))
         missing = sorted(set(self.SCHEMA) - set(arrays) - self.OPTIONAL)
-        if strangers or missing:
+        if unknown or missing:
             raise ValueError(
-                f"{type(self).__name__}: missing fields {missing}, unknown {strangers}"
+                f"{type(self).__name__}: missing fields {missing}, unknown {unknown}"
             )
 
-    def _measure(self) -> int:
+    def _infer_size(self) -> int:
         for rows in self.offsets.values():
             return len(rows) - 1
         for name, array in self.arrays.items():
-            if self.lead(name) == "B":
+            if self.leading_dim(name) == "B":
                 return len(array)
         return 0
 
-    def _check(self) -> None:
+    def _check_shapes(self) -> None:
         for name, array in self.arrays.items():
             dims = self.SCHEMA[name][1].split(",")
-            want = self.size if dims[0] == "B" else int(self.offsets[dims[0]][-1])
-            if array.ndim != len(dims) or len(array) != want:
+            expected = self.size if dims[0] == "B" else int(self.offsets[dims[0]][-1])
+            if array.ndim != len(dims) or len(array) != expected:
                 raise ValueError(
                     f"{type(self).__name__}.{name}: shape {array.shape}, "
-                    f"expected ({want}, ...) with dims {dims}"
+                    f"expected ({expected}, ...) with dims {dims}"
                 )
         for dim, rows in self.offsets.items():
             if (
@@ -132,19 +140,24 @@ class Evidence:
                 raise ValueError(f"{type(self).__name__}: bad offsets of {dim!r}")
 
     @classmethod
-    def lead(cls, field: str) -> str:
+    def leading_dim(cls, field: str) -> str:
         """Return the letter of a field's first dimension."""
         return cls.SCHEMA[field][1].partition(",")[0]
 
-    def take(self, rows: Sequence[int] | Array) -> Self:
-        """Return the samples `rows` (indices into B), in that order; may repeat."""
+    def select(self, rows: Sequence[int] | Array) -> Self:
+        """Return the samples `rows` (indices into B) in that order; they may repeat."""
         import numpy as np
 
         index = np.asarray(rows, dtype=np.int64)
-        spans = {dim: _spans(offsets, index) for dim, offsets in self.offsets.items()}
+        spans = {
+            dim: _ragged_rows(offsets, index) for dim, offsets in self.offsets.items()
+        }
         spans["B"] = (index, np.empty(0, dtype=np.int64))
         return type(self)(
-            {name: a[spans[self.lead(name)][0]] for name, a in self.arrays.items()},
+            {
+                name: a[spans[self.leading_dim(name)][0]]
+                for name, a in self.arrays.items()
+            },
             offsets={dim: spans[dim][1] for dim in self.offsets},
             meta=self.meta,
             size=len(index),
@@ -152,7 +165,7 @@ class Evidence:
 
     @classmethod
     def concat(cls, batches: Sequence[Self]) -> Self:
-        """Join batches with equal `meta`, keeping order; raises ValueError if none."""
+        """Join batches of equal `meta` in order; raises ValueError if there is none."""
         import numpy as np
 
         if not batches:
@@ -165,7 +178,7 @@ class Evidence:
                 for name in batches[0].arrays
             },
             offsets={
-                dim: _joined([batch.offsets[dim] for batch in batches])
+                dim: _join_offsets([batch.offsets[dim] for batch in batches])
                 for dim in batches[0].offsets
             },
             meta=cls.join_meta([batch.meta for batch in batches]),
@@ -174,24 +187,28 @@ class Evidence:
 
     @classmethod
     def join_meta(cls, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return the meta of joined batches; it must be the same in all of them."""
+        """Return the meta of joined batches; raises ValueError unless all are equal."""
         if any(meta != metas[0] for meta in metas):
             raise ValueError(f"{cls.__name__}: batches recorded with different meta")
         return metas[0]
 
 
-def _spans(offsets: Array, index: Array) -> tuple[Array, Array]:
-    """Return the ragged rows of the samples `index`, and their new offsets."""
+def _ragged_rows(offsets: Array, index: Array) -> tuple[Array, Array]:
+    """Return the ragged rows of the samples `index`, and their new offsets.
+
+    Without a loop: the rows of all samples are numbered on, and each number is moved
+    to where its sample starts.
+    """
     import numpy as np
 
     lengths = offsets[index + 1] - offsets[index]
-    joined = np.concatenate(([0], np.cumsum(lengths)))
-    within = np.arange(joined[-1]) - np.repeat(joined[:-1], lengths)
-    return np.repeat(offsets[index], lengths) + within, joined
+    new_offsets = np.concatenate(([0], np.cumsum(lengths)))
+    within = np.arange(new_offsets[-1]) - np.repeat(new_offsets[:-1], lengths)
+    return np.repeat(offsets[index], lengths) + within, new_offsets
 
 
-def _joined(parts: Sequence[Array]) -> Array:
+def _join_offsets(offsets: Sequence[Array]) -> Array:
     import numpy as np
 
-    lengths = np.concatenate([part[1:] - part[:-1] for part in parts])
+    lengths = np.concatenate([rows[1:] - rows[:-1] for rows in offsets])
     return np.concatenate(([0], np.cumsum(lengths)))

@@ -1,10 +1,10 @@
-"""Evidence of several kinds about the same samples, derived where it is asked for."""
+"""Evidence of several kinds about the same samples, with derived kinds on demand."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from safebench.specs import resolve
+from safebench.lazy import import_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Evidence")
 
 
-class Bundle:
+class EvidenceBundle:
     """The evidence that a strategy reads: ``bundle[VerdictTree]``.
 
     A kind that was not recorded is derived from one that was (`derived_from`), once.
@@ -31,24 +31,25 @@ class Bundle:
     def __getitem__(self, kind: type[E]) -> E:
         if kind not in self._kinds:
             self._kinds[kind] = self._derive(kind)
-        found = self._kinds[kind]
-        assert isinstance(found, kind), f"{type(found).__name__} stored as {kind}"
-        return found
+        evidence = self._kinds[kind]
+        assert isinstance(evidence, kind), f"{type(evidence).__name__} stored as {kind}"
+        return evidence
 
     @property
     def decisions_only_at(self) -> float | None:
-        """The one threshold that this evidence decides, if it was cut short."""
+        """The only threshold at which the evidence supports decisions, or None."""
         limits = (batch.decisions_only_at for batch in self._kinds.values())
         return next((limit for limit in limits if limit is not None), None)
 
     def items(self) -> Iterable[tuple[type[Evidence], Evidence]]:
-        """Return the kinds held so far, with their evidence."""
+        """Return the kinds at hand, recorded or derived, with their evidence."""
         return self._kinds.items()
 
     def _derive(self, kind: type[E]) -> Evidence:
         for source, function in kind.derived_from.items():
+            # A source may itself be derived, so this goes on through `self[source]`.
             if source in self._kinds or source.derived_from:
-                derived: Evidence = resolve(function)(self[source])
+                derived: Evidence = import_object(function)(self[source])
                 return derived
         recorded = ", ".join(k.__name__ for k in self._kinds)
         raise KeyError(f"{kind.__name__} is not recorded, only {recorded}")

@@ -1,4 +1,4 @@
-"""The kinds of evidence that safebench knows; anyone may subclass `Evidence` more.
+"""The kinds of evidence that safebench knows; plugins may define more.
 
 Dims: B samples, N tree nodes, E expanded nodes, G expanded greedy nodes, T verdict
 tokens, K kept alternatives, R random draws, W windows, M members, C classes, L labels.
@@ -10,30 +10,32 @@ from .base import Evidence
 
 
 class VerdictTree(Evidence):
-    """Explored continuations of a verdict, with the mass that was cut off.
+    """Explored continuations of a verdict, with the probability of all others.
 
-    `meta`: ``engine`` version, ``grammar`` (`safebench.engine.grammar.Grammar` as
+    `meta`: ``engine`` version, ``grammar`` (`safebench.verdict_tree.grammar.Grammar` as
     JSON), token budget ``D``, ``K``, ``eos`` ids, ``stop`` rule with its parameters,
     ``forced``, and what the classifier adds, such as ``policy``.
 
     Nodes: 0 of a sample is its root (parent -1, token -1, logp 0); parents come first;
     `parent` and `node` count within the sample. `logp` is conditional on the parent.
-    `state` is that of the grammar's automaton, `level` the committed one (-1: none),
-    `label` the one closed by this token (-1), `labels_mask` those closed on the path,
-    `slot` how many, repeats counted, `pending` the trie node of a label not yet closed
-    (-1). `flags`: greedy 1, forced 2, malformed 4, opener 8 (a level may start here, or
-    a token that holds one), start 16 (labels branch below). `status`: open 0, expanded
-    1, ended 2.
+    `state` is that of the grammar's automaton, `level` the level that was read (-1:
+    none), `label` the one completed by this token (-1: none), `labels_mask` those
+    completed on the path, `slot` how many, repeats counted, and `pending` the trie node
+    of a label being read (-1: none). `flags`: greedy 1, forced 2, malformed 4, level
+    start 8 (a level may start here, or a token that holds one), label start 16 (labels
+    branch below). `status`: open 0, expanded 1, ended 2.
 
-    Expanded nodes split the conditional mass of the children that were not kept:
-    kept + `stop` + `closed` + `rest` = 1. After `stop` the verdict is what it would be
-    if it ended at the node; after `closed` it holds the pending label and goes on; of
-    `rest` nothing more is known. `safebench.engine.cut.Cut` turns all this into bounds.
+    Of each expanded node, three remainders are the conditional probability of the
+    tokens that got no child: children + `stop` + `closed` + `rest` = 1. After `stop`
+    the verdict is what it would be if it ended at the node; after `closed` it holds the
+    pending label and goes on; of `rest` nothing more is known.
+    `safebench.verdict_tree.TreeBounds` turns all this
+    into bounds.
 
-    Draws, if asked for (``mc_samples`` with ``mc_seed`` a tree that left something
-    open): `mc_node` and `mc_kind` (open node 0, closed 1, rest 2) are the open element
-    that was drawn by its mass, `mc_level`, `mc_labels` and `mc_first` (label of the
-    first slot) the verdict that the model then gave.
+    Monte Carlo samples, if requested (``mc_samples`` with ``mc_seed`` of every tree
+    that left something open): `mc_node` and `mc_kind` (open leaf 0, closed 1, rest 2)
+    are the open part that was drawn by its mass; `mc_level`, `mc_labels` and `mc_first`
+    (the first label) are the verdict that was then sampled.
     """
 
     # stored so since the first version, wherever the class is defined
@@ -69,20 +71,20 @@ class VerdictTree(Evidence):
 
     @property
     def decisions_only_at(self) -> float | None:
-        """The threshold that the trees were grown to certify, if they were."""
-        found: float | None = self.meta.get("stop", {}).get("decisions_only_at")
-        return found
+        """The threshold at which the trees were grown to certify decisions, or None."""
+        threshold: float | None = self.meta.get("stop", {}).get("decisions_only_at")
+        return threshold
 
 
 class GreedyPath(Evidence):
-    """The verdict that a guard writes, token by likeliest token, with alternatives.
+    """The greedy verdict of a guard, with the likeliest alternatives of each token.
 
     What a service that returns top-k log-probabilities can give. `token` and `logp` are
     those written, the one that ends the verdict included; `top_ids` and `top_logp` the
-    K likeliest in their place, the likeliest first. Over the full vocabulary, where
-    they are known: `entropy` (nats), `log_norm` (logsumexp of the logits) and the raw
-    `logits` of the K likeliest. `label_logits` are those of the first token that tells
-    labels apart, at the first label's place (NaN where there is none).
+    K likeliest in their place, the likeliest first. Where the full vocabulary is known:
+    `entropy` (nats), `log_norm` (logsumexp of the logits) and the raw `logits` of the K
+    likeliest. `label_logits` are those of the first token in which labels differ, in
+    the first label's slot (NaN where there is none).
 
     `meta`: ``labels`` (L policy codes).
     """
@@ -99,13 +101,13 @@ class GreedyPath(Evidence):
         "label_logits": ("f64", "B,L"),
     }
     OPTIONAL = frozenset({"entropy", "log_norm", "logits", "label_logits"})
-    derived_from = {VerdictTree: "safebench.engine.greedy_path:greedy_path"}
+    derived_from = {VerdictTree: "safebench.verdict_tree.greedy_path:greedy_path"}
 
 
 class SeedTree(Evidence):
-    """What the first public implementation of token-level marginals would have seen.
+    """What the first public implementation of token-level marginals computes.
 
-    Recorded on request, for ``compat=seed``. Nodes: 0 of a sample is its root; then
+    Recorded on request, for ``compat=original``. Nodes: 0 of a sample is its root; then
     those that its search went on from (`expanded`) or that end in a label. `mass` is
     unconditional; `ends` (and `said_ends`) are the texts that the verdict ends in
     there, as bits: one a label, then that of the level that takes labels. `said` and

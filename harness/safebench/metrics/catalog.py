@@ -1,8 +1,12 @@
-"""The metrics of the core, by the ids that tables and `--metrics` use."""
+"""The metrics of the core, by the ids that tables and `--metrics` use.
+
+A metric `name` is a function of that name in its module, and has its resampled form
+beside it, in capitals: `recall` and `RECALL`.
+"""
 
 from __future__ import annotations
 
-from safebench.specs import MetricSpec
+from safebench.specs import NO_INTERVAL, MetricSpec
 
 
 def _spec(
@@ -13,14 +17,18 @@ def _spec(
     *,
     higher: bool = True,
     function: str = "",
+    interval: bool = True,
 ) -> MetricSpec:
     """Declare a metric; `need` may name several needs, by spaces."""
+    load = f"safebench.metrics.{module}:{function or name}"
+    module_name, _, attribute = load.partition(":")
     return MetricSpec(
         name=name,
-        load=f"safebench.metrics.{module}:{function or name}",
+        load=load,
         summary=summary,
         needs=frozenset(need.split()),
         higher_is_better=higher,
+        interval=f"{module_name}:{attribute.upper()}" if interval else NO_INTERVAL,
     )
 
 
@@ -38,24 +46,29 @@ _DECISION = [
     _spec("mcc", "decision", "decision", "Matthews correlation, -1 to 1"),
     _spec("fpr", "decision", "decision", "negatives that are flagged", higher=False),
     _spec("fnr", "decision", "decision", "positives that are missed", higher=False),
-    _spec("tp", "decision", "decision", "positives flagged (count)"),
-    _spec("fp", "decision", "decision", "negatives flagged (count)", higher=False),
-    _spec("tn", "decision", "decision", "negatives passed (count)"),
-    _spec("fn", "decision", "decision", "positives passed (count)", higher=False),
+    *(
+        _spec(name, "decision", "decision", summary, higher=higher, interval=False)
+        for name, summary, higher in (
+            ("tp", "positives flagged (count)", True),
+            ("fp", "negatives flagged (count)", False),
+            ("tn", "negatives passed (count)", True),
+            ("fn", "positives passed (count)", False),
+        )
+    ),
 ]
 _RANKING = [
     _spec("auroc", "ranking", "score", "area under the ROC curve, ties as half"),
     _spec("auprc", "ranking", "score", "average precision, no interpolation"),
     _spec(
         "tpr_at_fpr_0.01",
-        "operating",
+        "ranking",
         "score",
         "recall where 1 % of negatives are flagged",
         function="tpr_at_fpr",
     ),
     _spec(
         "fpr_at_tpr_0.95",
-        "operating",
+        "ranking",
         "score",
         "negatives flagged where 95 % of positives are",
         higher=False,
@@ -63,8 +76,8 @@ _RANKING = [
     ),
 ]
 _PROBABILITY = [
-    _spec("brier", "probability", "probability", "mean squared error", higher=False),
-    _spec("nll", "probability", "probability", "mean log loss in nats", higher=False),
+    _spec("brier", "calibration", "probability", "mean squared error", higher=False),
+    _spec("nll", "calibration", "probability", "mean log loss in nats", higher=False),
 ]
 _CALIBRATION = [
     _spec(name, "calibration", "probability", summary, higher=False)
@@ -94,7 +107,13 @@ _PAIRS = [
     _spec(
         "sign_accuracy", "pairs", "pairs decision", "answers of pairs decided rightly"
     ),
-    _spec("kendall_tau_b", "pairs", "severity score", "order of scores and severities"),
+    _spec(
+        "kendall_tau_b",
+        "pairs",
+        "severity score",
+        "order of scores and severities",
+        interval=False,
+    ),
 ]
 _CATEGORIES = [
     _spec("micro_f1", "categories", "categories", "F1 over all known cells"),
@@ -105,16 +124,29 @@ _CATEGORIES = [
     _spec("subset_accuracy", "categories", "categories", "exact category sets"),
 ]
 _BOUNDS = [
-    _spec("gap_mean", "gap", "bounds", "mean width of score bounds", higher=False),
-    _spec("gap_p95", "gap", "bounds", "95th percentile of that width", higher=False),
+    _spec(
+        "gap_mean",
+        "bounds",
+        "bounds",
+        "mean width of score bounds",
+        higher=False,
+        interval=False,
+    ),
+    _spec(
+        "gap_p95",
+        "bounds",
+        "bounds",
+        "95th percentile of that width",
+        higher=False,
+        interval=False,
+    ),
 ]
 _UNCERTAINTY = [
-    MetricSpec(
-        name="error_auroc",
-        load="safebench.metrics.ranking:error_auroc",
-        summary="AUROC of uncertainty against wrong decisions",
-        needs=frozenset({"uncertainty", "decision"}),
-        higher_is_better=True,
+    _spec(
+        "error_auroc",
+        "ranking",
+        "uncertainty decision",
+        "AUROC of uncertainty against wrong decisions",
     ),
 ]
 

@@ -6,61 +6,140 @@ is in the binary metrics.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn import metrics as sk
 
-from .outcome import Value
+from safebench.statistics.sufficient_statistics import (
+    category_counts,
+    mean_of_first,
+    safe_divide,
+    value_sums,
+)
+
+from .decision import ACCURACY, F1, accuracy_formula, f1_formula
+from .definition import Columns, MetricDefinition
+from .outcome import MetricValue
 
 if TYPE_CHECKING:
-    from .outcome import Array, Outcome
+    from safebench.typing import Array
+
+    from .outcome import Outcome
 
 NOTHING_KNOWN = "no sample with a known category"
 NO_POSITIVES = "no sample with a category"
 
 
-def micro_f1(outcome: Outcome) -> Value:
+def category_columns(outcome: Outcome) -> Columns | None:
+    """Return gold, mask and predicted cells, of samples with a known one."""
+    if outcome.gold is None or outcome.mask is None or outcome.predicted is None:
+        return None
+    gold, mask, predicted = _category_arrays(outcome)
+    return Columns((gold, mask, predicted), np.asarray(mask.any(axis=1)))
+
+
+def micro_f1_formula(sums: Array) -> Array:
+    """F1 of the cells of all categories (levels) together."""
+    return f1_formula(_all_cells(sums))
+
+
+MICRO_F1 = MetricDefinition(
+    columns=category_columns, statistics=category_counts, formula=micro_f1_formula
+)
+
+
+def micro_f1(outcome: Outcome) -> MetricValue:
     """F1 over all known cells at once; undefined if none of them is positive."""
-    gold, mask, named = _cells(outcome)
+    gold, mask, predicted = _category_arrays(outcome)
     if not gold[mask].any():
-        return Value(None, NO_POSITIVES, n_scored=_annotated(mask))
-    value = float(sk.f1_score(gold[mask], named[mask]))
-    return Value(value, n_scored=_annotated(mask))
+        return MetricValue(None, NO_POSITIVES, n_scored=_count_annotated(mask))
+    value = F1.value(gold[mask], predicted[mask])
+    return MetricValue(value, n_scored=_count_annotated(mask))
 
 
-def macro_f1(outcome: Outcome) -> Value:
+def macro_f1_formula(sums: Array) -> Array:
+    """Mean F1 over the categories (levels) that have a positive."""
+    tp, fp, _, fn = sums
+    present = tp + fn > 0
+    scores = np.where(present, safe_divide(2 * tp, 2 * tp + fp + fn), 0)
+    return safe_divide(scores.sum(axis=0), present.sum(axis=0))
+
+
+MACRO_F1 = replace(MICRO_F1, formula=macro_f1_formula)
+
+
+def macro_f1(outcome: Outcome) -> MetricValue:
     """Mean F1 over the categories that have a known positive."""
-    gold, mask, named = _cells(outcome)
+    gold, mask, predicted = _category_arrays(outcome)
     present = np.flatnonzero((gold & mask).any(axis=0))
     if not present.size:
-        return Value(None, NO_POSITIVES, n_scored=_annotated(mask))
-    scores = [sk.f1_score(gold[mask[:, k], k], named[mask[:, k], k]) for k in present]
+        return MetricValue(None, NO_POSITIVES, n_scored=_count_annotated(mask))
+    scores = [
+        F1.value(
+            gold[mask[:, category], category], predicted[mask[:, category], category]
+        )
+        for category in present
+    ]
     note = f"mean over {present.size} of {gold.shape[1]} categories"
-    return Value(float(np.mean(scores)), note, n_scored=_annotated(mask))
+    mean = float(np.mean(np.array(scores, dtype=float)))
+    return MetricValue(mean, note, n_scored=_count_annotated(mask))
 
 
-def hamming_loss(outcome: Outcome) -> Value:
+def hamming_loss_formula(sums: Array) -> Array:
     """Share of known cells that are wrong."""
-    gold, mask, named = _cells(outcome)
+    return 1 - accuracy_formula(_all_cells(sums))
+
+
+HAMMING_LOSS = replace(MICRO_F1, formula=hamming_loss_formula)
+
+
+def hamming_loss(outcome: Outcome) -> MetricValue:
+    """Share of known cells that are wrong."""
+    gold, mask, predicted = _category_arrays(outcome)
     if not mask.any():
-        return Value(None, NOTHING_KNOWN, n_scored=0)
-    value = float(sk.zero_one_loss(gold[mask], named[mask]))
-    return Value(value, n_scored=_annotated(mask))
+        return MetricValue(None, NOTHING_KNOWN, n_scored=0)
+    accuracy = ACCURACY.value(gold[mask], predicted[mask])
+    assert accuracy is not None
+    return MetricValue(1 - accuracy, n_scored=_count_annotated(mask))
 
 
-def subset_accuracy(outcome: Outcome) -> Value:
+def subset_columns(outcome: Outcome) -> Columns | None:
+    """Return whether all known cells of a sample are right."""
+    columns = category_columns(outcome)
+    if columns is None:
+        return None
+    gold, mask, predicted = columns.arrays
+    right = ((gold == predicted) | ~mask).all(axis=1) & ~outcome.failed
+    return Columns((right.astype(float),), columns.known)
+
+
+SUBSET_ACCURACY = MetricDefinition(
+    columns=subset_columns,
+    statistics=value_sums,
+    formula=mean_of_first,
+    denominator=(0,),  # the count of samples
+)
+
+
+def subset_accuracy(outcome: Outcome) -> MetricValue:
     """Share of samples whose known cells are all right, of those that have any."""
-    gold, mask, named = _cells(outcome)
-    known = mask.any(axis=1)
-    if not known.any():
-        return Value(None, NOTHING_KNOWN, n_scored=0)
-    right = ((gold == named) | ~mask).all(axis=1) & ~outcome.failed
-    return Value(float(right[known].mean()), n_scored=_annotated(mask))
+    _, mask, _ = _category_arrays(outcome)
+    columns = subset_columns(outcome)
+    if columns is None or not columns.known.any():
+        return MetricValue(None, NOTHING_KNOWN, n_scored=0)
+    (right,) = columns.arrays
+    value = float(right[columns.known].mean())
+    return MetricValue(value, n_scored=_count_annotated(mask))
 
 
-def _cells(outcome: Outcome) -> tuple[Array, Array, Array]:
-    """Return gold, mask and named, (n, L) bool."""
+def _all_cells(sums: Array) -> Array:
+    cells: Array = sums.sum(axis=1, keepdims=True)
+    return cells
+
+
+def _category_arrays(outcome: Outcome) -> tuple[Array, Array, Array]:
+    """Return gold, mask and predicted, (n, L) bool."""
     if outcome.gold is None or outcome.mask is None or outcome.predicted is None:
         raise ValueError("a category metric was asked of an outcome without categories")
     return (
@@ -70,6 +149,6 @@ def _cells(outcome: Outcome) -> tuple[Array, Array, Array]:
     )
 
 
-def _annotated(mask: Array) -> int:
+def _count_annotated(mask: Array) -> int:
     """Count the samples with a known cell."""
     return int(mask.any(axis=1).sum())

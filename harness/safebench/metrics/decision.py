@@ -11,128 +11,214 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn import metrics as sk
 
-from .corners import best, worst
-from .outcome import Value, decide
+from safebench.statistics import mcnemar
+from safebench.statistics.sufficient_statistics import confusion_counts, safe_divide
+
+from .bounds import optimistic_scores, pessimistic_scores
+from .definition import ExactTest, MetricDefinition, decision_columns
+from .outcome import MetricValue, apply_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .outcome import Array, Outcome
+    from safebench.typing import Array
 
-    Number = Callable[[Array, Array], float | None]
+    from .outcome import Outcome
 
 NO_SAMPLES = "no samples"
 NO_POSITIVES = "no positive samples"
 NO_NEGATIVES = "no negative samples"
 NOTHING_FLAGGED = "nothing was flagged"
-ONE_KIND = "one class only, in the labels or in the decisions"
+ONE_CLASS = "one class only, in the labels or in the decisions"
+
+# kinds of sums, as `confusion_counts` orders them
+TP, FP, TN, FN = range(4)
 
 
-def accuracy(outcome: Outcome) -> Value:
+def _of_decisions(
+    formula: Callable[[Array], Array],
+    *,
+    denominator: tuple[int, ...] = (),
+    equal_denominators: bool = False,
+    from_share: Callable[[float], float] = float,
+    exact_test: ExactTest | None = None,
+) -> MetricDefinition:
+    return MetricDefinition(
+        columns=decision_columns,
+        statistics=confusion_counts,
+        formula=formula,
+        denominator=denominator,
+        equal_denominators=equal_denominators,
+        from_share=from_share,
+        exact_test=exact_test,
+    )
+
+
+def accuracy_formula(sums: Array) -> Array:
+    """(TP + TN) / n."""
+    tp, fp, tn, fn = sums[:, 0]
+    return safe_divide(tp + tn, tp + fp + tn + fn)
+
+
+ACCURACY = _of_decisions(
+    accuracy_formula,
+    denominator=(TP, FP, TN, FN),
+    equal_denominators=True,
+    exact_test=ExactTest("exact McNemar", lambda y, a, b: mcnemar(y, a, b).p),
+)
+
+
+def accuracy(outcome: Outcome) -> MetricValue:
     """Share of right decisions."""
     if not outcome.n:
-        return Value(None, NO_SAMPLES)
-    return _bounded(outcome, _accuracy)
+        return MetricValue(None, NO_SAMPLES)
+    return _with_bounds(outcome, ACCURACY.value)
 
 
-def precision(outcome: Outcome) -> Value:
+def precision_formula(sums: Array) -> Array:
+    """TP / (TP + FP)."""
+    tp, fp, _, _ = sums[:, 0]
+    return safe_divide(tp, tp + fp)
+
+
+PRECISION = _of_decisions(precision_formula, denominator=(TP, FP))
+
+
+def precision(outcome: Outcome) -> MetricValue:
     """Share of positives among the flagged; undefined if nothing was flagged."""
     flagged = _decisions(outcome)
     if not flagged.any():
-        return Value(None, NOTHING_FLAGGED)
-    return Value(float(sk.precision_score(outcome.y, flagged)))
+        return MetricValue(None, NOTHING_FLAGGED)
+    return MetricValue(PRECISION.value(outcome.y, flagged))
 
 
-def recall(outcome: Outcome) -> Value:
+def recall_formula(sums: Array) -> Array:
+    """TP / (TP + FN)."""
+    tp, _, _, fn = sums[:, 0]
+    return safe_divide(tp, tp + fn)
+
+
+RECALL = _of_decisions(recall_formula, denominator=(TP, FN), equal_denominators=True)
+
+
+def recall(outcome: Outcome) -> MetricValue:
     """Share of flagged among the positives (true positive rate)."""
     if not outcome.y.any():
-        return Value(None, NO_POSITIVES)
-    return _bounded(outcome, _recall)
+        return MetricValue(None, NO_POSITIVES)
+    return _with_bounds(outcome, RECALL.value)
 
 
-def f1(outcome: Outcome) -> Value:
+def f1_formula(sums: Array) -> Array:
+    """2 TP / (2 TP + FP + FN); undefined without positives."""
+    tp, fp, _, fn = sums[:, 0]
+    return np.where(tp + fn > 0, safe_divide(2 * tp, 2 * tp + fp + fn), np.nan)
+
+
+F1 = _of_decisions(
+    f1_formula,
+    denominator=(TP, FP, FN),
+    from_share=lambda jaccard: 2 * jaccard / (1 + jaccard),
+)
+
+
+def f1(outcome: Outcome) -> MetricValue:
     """2 TP / (2 TP + FP + FN); undefined without positives, as recall is."""
     if not outcome.y.any():
-        return Value(None, NO_POSITIVES)
-    return _bounded(outcome, _f1)
+        return MetricValue(None, NO_POSITIVES)
+    return _with_bounds(outcome, F1.value)
 
 
-def balanced_accuracy(outcome: Outcome) -> Value:
-    """Mean of the shares of right decisions among positives and among negatives."""
-    if not outcome.y.any() or outcome.y.all():
-        return Value(None, NO_NEGATIVES if outcome.y.any() else NO_POSITIVES)
-    return _bounded(outcome, _balanced_accuracy)
+def fpr_formula(sums: Array) -> Array:
+    """FP / (FP + TN)."""
+    _, fp, tn, _ = sums[:, 0]
+    return safe_divide(fp, fp + tn)
 
 
-def mcc(outcome: Outcome) -> Value:
-    """Matthews correlation; undefined if labels or decisions are all the same."""
-    flagged = _decisions(outcome)
-    if np.unique(flagged).size < 2 or np.unique(outcome.y).size < 2:  # noqa: PLR2004
-        return Value(None, ONE_KIND if outcome.n else NO_SAMPLES)
-    return Value(float(sk.matthews_corrcoef(outcome.y, flagged)))
+FPR = _of_decisions(fpr_formula, denominator=(FP, TN), equal_denominators=True)
 
 
-def fpr(outcome: Outcome) -> Value:
+def fpr(outcome: Outcome) -> MetricValue:
     """Share of flagged among the negatives."""
     if outcome.y.all():
-        return Value(None, NO_NEGATIVES)
-    return _bounded(outcome, _fpr)
+        return MetricValue(None, NO_NEGATIVES)
+    return _with_bounds(outcome, FPR.value)
 
 
-def fnr(outcome: Outcome) -> Value:
+def fnr_formula(sums: Array) -> Array:
+    """FN / (TP + FN)."""
+    return 1 - recall_formula(sums)
+
+
+FNR = _of_decisions(fnr_formula, denominator=(TP, FN), equal_denominators=True)
+
+
+def fnr(outcome: Outcome) -> MetricValue:
     """Share of passed among the positives."""
     if not outcome.y.any():
-        return Value(None, NO_POSITIVES)
-    return _bounded(outcome, lambda y, flagged: 1.0 - _recall(y, flagged))
+        return MetricValue(None, NO_POSITIVES)
+    return _with_bounds(outcome, FNR.value)
 
 
-def tp(outcome: Outcome) -> Value:
+def balanced_accuracy_formula(sums: Array) -> Array:
+    """Mean of the recalls of both classes."""
+    return (recall_formula(sums) + 1 - fpr_formula(sums)) / 2
+
+
+BALANCED_ACCURACY = _of_decisions(balanced_accuracy_formula)
+
+
+def balanced_accuracy(outcome: Outcome) -> MetricValue:
+    """Mean of the shares of right decisions among positives and among negatives."""
+    if not outcome.y.any() or outcome.y.all():
+        return MetricValue(None, NO_NEGATIVES if outcome.y.any() else NO_POSITIVES)
+    # scikit-learn adds in another order, and stored values have its last bit
+    return _with_bounds(
+        outcome, lambda y, flagged: float(sk.balanced_accuracy_score(y, flagged))
+    )
+
+
+def mcc_formula(sums: Array) -> Array:
+    """Matthews correlation."""
+    tp, fp, tn, fn = sums[:, 0]
+    squared = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return safe_divide(tp * tn - fp * fn, np.sqrt(squared))
+
+
+MCC = _of_decisions(mcc_formula)
+
+
+def mcc(outcome: Outcome) -> MetricValue:
+    """Matthews correlation; undefined if labels or decisions are all the same."""
+    flagged = _decisions(outcome)
+    if np.unique(flagged).size < 2 or np.unique(outcome.y).size < 2:  # noqa: PLR2004 - both classes
+        return MetricValue(None, ONE_CLASS if outcome.n else NO_SAMPLES)
+    return MetricValue(MCC.value(outcome.y, flagged))
+
+
+def tp(outcome: Outcome) -> MetricValue:
     """Count the positives that are flagged."""
-    return Value(_confusion(outcome.y, _decisions(outcome))[1, 1])
+    return _count(outcome, TP)
 
 
-def fp(outcome: Outcome) -> Value:
+def fp(outcome: Outcome) -> MetricValue:
     """Count the negatives that are flagged."""
-    return Value(_confusion(outcome.y, _decisions(outcome))[0, 1])
+    return _count(outcome, FP)
 
 
-def tn(outcome: Outcome) -> Value:
+def tn(outcome: Outcome) -> MetricValue:
     """Count the negatives that are passed."""
-    return Value(_confusion(outcome.y, _decisions(outcome))[0, 0])
+    return _count(outcome, TN)
 
 
-def fn(outcome: Outcome) -> Value:
+def fn(outcome: Outcome) -> MetricValue:
     """Count the positives that are passed."""
-    return Value(_confusion(outcome.y, _decisions(outcome))[1, 0])
+    return _count(outcome, FN)
 
 
-def _accuracy(y: Array, flagged: Array) -> float:
-    return float(sk.accuracy_score(y, flagged))
-
-
-def _balanced_accuracy(y: Array, flagged: Array) -> float:
-    return float(sk.balanced_accuracy_score(y, flagged))
-
-
-def _recall(y: Array, flagged: Array) -> float:
-    return float(sk.recall_score(y, flagged))
-
-
-def _f1(y: Array, flagged: Array) -> float:
-    return float(sk.f1_score(y, flagged))
-
-
-def _fpr(y: Array, flagged: Array) -> float:
-    counts = _confusion(y, flagged)
-    return float(counts[0, 1] / counts[0].sum())
-
-
-def _confusion(y: Array, flagged: Array) -> Array:
-    """Return counts, (2, 2) float: rows are the truth, columns the decision."""
-    if not len(y):
-        return np.zeros((2, 2))
-    counts: Array = sk.confusion_matrix(y, flagged, labels=[False, True])
-    return counts.astype(float)
+def _count(outcome: Outcome, kind: int) -> MetricValue:
+    index = np.zeros(outcome.n, dtype=int)
+    counts = confusion_counts(index, 1, outcome.y, _decisions(outcome))
+    return MetricValue(float(counts.sums(np.ones((1, 1)))[kind, 0, 0]))
 
 
 def _decisions(outcome: Outcome) -> Array:
@@ -141,13 +227,19 @@ def _decisions(outcome: Outcome) -> Array:
     return outcome.decision.astype(bool)
 
 
-def _bounded(outcome: Outcome, number: Callable[[Array, Array], float]) -> Value:
+def _with_bounds(
+    outcome: Outcome, number: Callable[[Array, Array], float | None]
+) -> MetricValue:
     """Return the metric with its values at the two corners, in ascending order."""
     value = number(outcome.y, _decisions(outcome))
     if outcome.threshold is None or outcome.lower is None or outcome.upper is None:
-        return Value(value)
-    low, high = sorted(
-        number(outcome.y, decide(outcome.y, outcome.failed, score, outcome.threshold))
-        for score in (worst(outcome), best(outcome))
-    )
-    return Value(value, bound_low=low, bound_high=high)
+        return MetricValue(value)
+    corners = [
+        number(
+            outcome.y,
+            apply_threshold(outcome.y, outcome.failed, scores, outcome.threshold),
+        )
+        for scores in (pessimistic_scores(outcome), optimistic_scores(outcome))
+    ]
+    low, high = sorted(corner for corner in corners if corner is not None)
+    return MetricValue(value, bound_low=low, bound_high=high)

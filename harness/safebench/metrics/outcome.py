@@ -1,16 +1,14 @@
-"""What a metric is given: judgements beside gold labels, as arrays."""
+"""What a metric is given and gives: judgements beside gold labels, and a value."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from safebench.typing import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +19,8 @@ class Outcome:
     `failed` (n,) bool: no judgement; `score` (n,) float, NaN where failed, or None;
     `decision` (n,) bool, a failed sample decided wrongly (a failed positive is a false
     negative, a failed negative a false positive), or None; it says ``score >=
-    threshold`` where `threshold` is given (`decide` does this). `lower`, `upper` (n,)
-    bound the score, or None.
+    threshold`` where `threshold` is given (see `apply_threshold`). `lower` and `upper`
+    (n,) bound the score, or None.
 
     Categories: `labels` (L), `gold` (n, L) bool, `mask` (n, L) bool (truth known,
     sample annotated, label reachable through the policy map), `predicted` (n, L) bool,
@@ -63,8 +61,38 @@ class Outcome:
         """Which samples have a judgement, (n,) bool."""
         return ~self.failed
 
+    def resample(self, counts: Array) -> Outcome:
+        """Return an outcome with sample i `counts[i]` times, (n,) int.
 
-def decide(y: Array, failed: Array, score: Array, threshold: float) -> Array:
+        A pair is there as often as both of its answers are.
+        """
+        import numpy as np
+
+        rows = np.repeat(np.arange(self.n), counts)
+        columns: dict[str, Any] = {
+            name: None if column is None else column[rows]
+            for name in _COLUMNS
+            for column in [getattr(self, name)]
+        }
+        columns["groups"] = np.array(list(self.groups), dtype=object)[rows].tolist()
+        if self.pairs is not None:
+            first = np.cumsum(counts) - counts  # where the copies of a sample begin
+            times = counts[self.pairs].min(axis=1)
+            copy = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+            columns["pairs"] = (
+                first[np.repeat(self.pairs, times, axis=0)] + copy[:, None]
+            )
+        return replace(self, **columns)
+
+
+# what has a row for each sample
+_COLUMNS = (
+    *("y", "failed", "score", "decision", "lower", "upper", "uncertainty"),
+    *("gold", "mask", "predicted", "category_score", "severity"),
+)
+
+
+def apply_threshold(y: Array, failed: Array, score: Array, threshold: float) -> Array:
     """Return ``score >= threshold``, (n,) bool, with each failed sample wrong."""
     import numpy as np
 
@@ -72,7 +100,7 @@ def decide(y: Array, failed: Array, score: Array, threshold: float) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class MetricValue:
     """A metric's value; None if undefined, with a note that says why.
 
     `n_scored` counts what the value rests on, if not all samples.

@@ -5,51 +5,167 @@ Infinite scores are ranks like any other (a cost may be infinite).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import metrics as sk
 
-from .corners import best, worst
-from .outcome import Value
+from safebench.statistics import delong
+from safebench.statistics.sufficient_statistics import (
+    cumulative_counts,
+    safe_divide,
+    sums_before,
+)
+
+from .bounds import optimistic_scores, pessimistic_scores
+from .definition import (
+    Columns,
+    ExactTest,
+    MetricDefinition,
+    score_columns,
+    truth_and,
+)
+from .outcome import MetricValue
 
 if TYPE_CHECKING:
-    from .outcome import Array, Outcome
+    from safebench.typing import Array
+
+    from .outcome import Outcome
 
 ONE_CLASS = "one class only among the scored samples"
 NONE_SCORED = "no sample has a score"
 TWO_VALUED = "AUROC of a two-valued score is balanced accuracy"
 
+MAX_FPR = 0.01
+MIN_TPR = 0.95
+MIN_NEGATIVES = 100  # with fewer, one false positive alone is more than 1 %
+MIN_POSITIVES = 20  # with fewer, one miss alone is more than 5 %
+ROUNDING = 1e-9  # a count may be on a limit that floating point cannot write
 
-def auroc(outcome: Outcome) -> Value:
+
+def auroc_formula(sums: Array) -> Array:
+    """P(a positive scores above a negative), ties as half.
+
+    `sums` of this and the next formulas: counts of both classes down to each level.
+    """
+    positives, negatives = sums
+    above = positives + sums_before(positives)
+    won = np.einsum("kd,kd->d", above, negatives - sums_before(negatives)) / 2
+    return safe_divide(won, positives[-1] * negatives[-1])
+
+
+def _delong_p(y: Array, a: Array, b: Array) -> float | None:
+    known = ~(np.isnan(a) | np.isnan(b))
+    truth = y[known]
+    if truth.all() or not truth.any():
+        return None
+    return delong(truth, a[known], b[known]).p
+
+
+AUROC = MetricDefinition(
+    columns=score_columns,
+    statistics=cumulative_counts,
+    formula=auroc_formula,
+    exact_test=ExactTest("DeLong", _delong_p),
+)
+
+
+def auroc(outcome: Outcome) -> MetricValue:
     """P(score of a positive > that of a negative), ties counted as half."""
-    kept, score, missing = _scored(outcome)
+    kept, score, missing = _scored_or_missing(outcome)
     if missing:
         return missing
     y = outcome.y[kept]
-    note = TWO_VALUED if np.unique(score).size == 2 < len(score) else ""  # noqa: PLR2004
-    value = _area(y, score)
+    two_valued = np.unique(score).size == 2 < len(score)  # noqa: PLR2004 - as it says
+    value, note = _auroc(y, score), TWO_VALUED if two_valued else ""
     if outcome.lower is None or outcome.upper is None:
-        return Value(value, note, n_scored=len(score))
-    return Value(
+        return MetricValue(value, note, n_scored=len(score))
+    return MetricValue(
         value,
         note,
         n_scored=len(score),
-        bound_low=_area(y, worst(outcome)[kept]),
-        bound_high=_area(y, best(outcome)[kept]),
+        bound_low=_auroc(y, pessimistic_scores(outcome)[kept]),
+        bound_high=_auroc(y, optimistic_scores(outcome)[kept]),
     )
 
 
-def auprc(outcome: Outcome) -> Value:
+def auprc_formula(sums: Array) -> Array:
     """Average precision: the sum of precision times the step in recall."""
-    kept, score, missing = _scored(outcome)
+    positives, negatives = sums
+    # a level of weight 0 adds 0, whatever its precision
+    precision = positives / np.maximum(positives + negatives, 1)
+    steps = positives - sums_before(positives)
+    return safe_divide(np.einsum("kd,kd->d", steps, precision), positives[-1])
+
+
+AUPRC = MetricDefinition(
+    columns=score_columns, statistics=cumulative_counts, formula=auprc_formula
+)
+
+
+def auprc(outcome: Outcome) -> MetricValue:
+    """Average precision: the sum of precision times the step in recall."""
+    kept, score, missing = _scored_or_missing(outcome)
     if missing:
         return missing
-    value = float(sk.average_precision_score(outcome.y[kept], _ranks(score)))
-    return Value(value, n_scored=len(score))
+    value = float(sk.average_precision_score(outcome.y[kept], _dense_ranks(score)))
+    return MetricValue(value, n_scored=len(score))
 
 
-def error_auroc(outcome: Outcome) -> Value:
+def tpr_at_fpr_formula(sums: Array) -> Array:
+    """Largest recall at a threshold that flags at most 1 % of the negatives."""
+    positives, negatives = sums
+    allowed = negatives <= MAX_FPR * negatives[-1] + ROUNDING
+    most = np.where(allowed, positives, 0).max(axis=0)
+    return np.where(negatives[-1] > 0, safe_divide(most, positives[-1]), np.nan)
+
+
+# each resample picks its threshold again: no smooth function of the data, as BCa wants
+TPR_AT_FPR = MetricDefinition(
+    columns=score_columns,
+    statistics=cumulative_counts,
+    formula=tpr_at_fpr_formula,
+    method="percentile",
+)
+
+
+def tpr_at_fpr(outcome: Outcome) -> MetricValue:
+    """Largest recall at a threshold that flags at most 1 % of the negatives.
+
+    No interpolation: a threshold either keeps within the limit or it does not.
+    """
+    return _at_operating_point(TPR_AT_FPR, outcome, 1, MIN_NEGATIVES)
+
+
+def fpr_at_tpr_formula(sums: Array) -> Array:
+    """Smallest share of negatives flagged where 95 % of the positives are."""
+    positives, negatives = sums
+    enough = positives >= MIN_TPR * positives[-1] - ROUNDING
+    least = np.where(enough, negatives, np.inf).min(axis=0)
+    return np.where(positives[-1] > 0, safe_divide(least, negatives[-1]), np.nan)
+
+
+FPR_AT_TPR = replace(TPR_AT_FPR, formula=fpr_at_tpr_formula)
+
+
+def fpr_at_tpr(outcome: Outcome) -> MetricValue:
+    """Smallest share of negatives flagged where at least 95 % of the positives are."""
+    return _at_operating_point(FPR_AT_TPR, outcome, MIN_POSITIVES, 1)
+
+
+def uncertainty_columns(outcome: Outcome) -> Columns | None:
+    """Return which decisions are wrong, and the uncertainty of samples not failed."""
+    if outcome.uncertainty is None or outcome.decision is None:
+        return None
+    uncertainty = np.where(outcome.failed, np.nan, outcome.uncertainty)
+    return truth_and(outcome.decision.astype(bool) != outcome.y, uncertainty)
+
+
+ERROR_AUROC = replace(AUROC, columns=uncertainty_columns)
+
+
+def error_auroc(outcome: Outcome) -> MetricValue:
     """P(uncertainty of a wrong decision > that of a right one), ties as half.
 
     Over samples with a judgement: 0.5 says that the uncertainty tells nothing.
@@ -61,11 +177,11 @@ def error_auroc(outcome: Outcome) -> Value:
     count = int(kept.sum())
     if not wrong.any() or wrong.all():
         why = "no decision is wrong" if not wrong.any() else "every decision is wrong"
-        return Value(None, why if count else NONE_SCORED, n_scored=count)
-    return Value(_area(wrong, outcome.uncertainty[kept]), n_scored=count)
+        return MetricValue(None, why if count else NONE_SCORED, n_scored=count)
+    return MetricValue(_auroc(wrong, outcome.uncertainty[kept]), n_scored=count)
 
 
-def _scored(outcome: Outcome) -> tuple[Array, Array, Value | None]:
+def _scored_or_missing(outcome: Outcome) -> tuple[Array, Array, MetricValue | None]:
     """Return which samples have a score, these scores, or why there is no metric."""
     if outcome.score is None:
         raise ValueError("a score metric was asked of an outcome without scores")
@@ -73,16 +189,50 @@ def _scored(outcome: Outcome) -> tuple[Array, Array, Value | None]:
     count = int(kept.sum())
     missing = None
     if not count:
-        missing = Value(None, NONE_SCORED, n_scored=0)
+        missing = MetricValue(None, NONE_SCORED, n_scored=0)
     elif np.unique(outcome.y[kept]).size == 1:
-        missing = Value(None, ONE_CLASS, n_scored=count)
+        missing = MetricValue(None, ONE_CLASS, n_scored=count)
     return kept, outcome.score[kept], missing
 
 
-def _area(y: Array, score: Array) -> float:
-    return float(sk.roc_auc_score(y, _ranks(score)))
+def _auroc(y: Array, score: Array) -> float:
+    """Return the area of the data: scikit-learn's, whose last bit stored values have.
+
+    It adds trapezoids, `auroc_formula` counts pairs; tests hold them together.
+    """
+    return float(sk.roc_auc_score(y, _dense_ranks(score)))
 
 
-def _ranks(score: Array) -> Array:
+def _dense_ranks(score: Array) -> Array:
     """Return the dense ranks: same order and ties, and finite."""
     return np.unique(score, return_inverse=True)[1]
+
+
+def _at_operating_point(
+    definition: MetricDefinition,
+    outcome: Outcome,
+    min_positives: int,
+    min_negatives: int,
+) -> MetricValue:
+    if outcome.score is None:
+        raise ValueError("a score metric was asked of an outcome without scores")
+    kept = outcome.scored & ~np.isnan(outcome.score)
+    y, count = outcome.y[kept], int(kept.sum())
+    if not count:
+        return MetricValue(None, NONE_SCORED, n_scored=count)
+    for name, there, least in (
+        ("negatives", int((~y).sum()), min_negatives),
+        ("positives", int(y.sum()), min_positives),
+    ):
+        if there < least:
+            note = f"{there} {name}, too few: it takes {least}"
+            return MetricValue(None, note, n_scored=count)
+    value = definition.value(y, outcome.score[kept])
+    if outcome.lower is None or outcome.upper is None:
+        return MetricValue(value, n_scored=count)
+    corners = [
+        definition.value(y, scores(outcome)[kept])
+        for scores in (pessimistic_scores, optimistic_scores)
+    ]
+    low, high = sorted(corner for corner in corners if corner is not None)
+    return MetricValue(value, n_scored=count, bound_low=low, bound_high=high)

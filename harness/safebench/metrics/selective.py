@@ -1,4 +1,4 @@
-"""What it is worth to leave the least sure decisions to somebody else.
+"""Selective prediction: the error of the most confident decisions.
 
 Confidence is minus the strategy's uncertainty, or, where it has none, how far its score
 lies from the threshold. Equal confidence counts as every order of it alike.
@@ -6,60 +6,45 @@ lies from the threshold. Equal confidence counts as every order of it alike.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.statistics import metric_value
+from safebench.statistics.sufficient_statistics import (
+    cumulative_counts,
+    safe_divide,
+    sums_before,
+)
 
-from .outcome import Value
+from .definition import Columns, MetricDefinition, truth_and
+from .outcome import MetricValue
 from .ranking import NONE_SCORED
 
 if TYPE_CHECKING:
-    from .outcome import Array, Outcome
+    from safebench.typing import Array
+
+    from .outcome import Outcome
 
 BY_UNCERTAINTY = "confidence: minus the uncertainty"
 BY_DISTANCE = "confidence: distance of the score from the threshold"
 NO_CONFIDENCE = "the strategy gives neither an uncertainty nor a score with a threshold"
-
-
-def aurc(outcome: Outcome) -> Value:
-    """Mean error over all shares of samples kept, the most confident first."""
-    return _value("aurc", outcome)
-
-
-def e_aurc(outcome: Outcome) -> Value:
-    """AURC above that of the best order of the same decisions."""
-    return _value("e_aurc", outcome)
-
-
-def selective_accuracy_80(outcome: Outcome) -> Value:
-    """Share of right decisions among the most confident 80 % of the samples."""
-    return _value("selective_accuracy_80", outcome)
-
-
-def selective_accuracy_90(outcome: Outcome) -> Value:
-    """Share of right decisions among the most confident 90 % of the samples."""
-    return _value("selective_accuracy_90", outcome)
-
-
-def selective_accuracy_95(outcome: Outcome) -> Value:
-    """Share of right decisions among the most confident 95 % of the samples."""
-    return _value("selective_accuracy_95", outcome)
+ROUNDING = 1e-9  # coverage times n may miss a whole number by this
 
 
 def confidence(outcome: Outcome) -> tuple[Array | None, str]:
     """Return the confidence (n,), NaN where there is none, and what it is."""
     if outcome.uncertainty is not None:
-        found, what = -outcome.uncertainty, BY_UNCERTAINTY
+        values, source = -outcome.uncertainty, BY_UNCERTAINTY
     elif outcome.score is not None and outcome.threshold is not None:
-        found, what = np.abs(outcome.score - outcome.threshold), BY_DISTANCE
+        values, source = np.abs(outcome.score - outcome.threshold), BY_DISTANCE
     else:
         return None, NO_CONFIDENCE
-    return np.where(outcome.failed, np.nan, found), what
+    return np.where(outcome.failed, np.nan, values), source
 
 
-def wrong(outcome: Outcome) -> Array:
+def is_wrong(outcome: Outcome) -> Array:
     """Return which decisions are wrong, (n,) bool."""
     if outcome.decision is None:
         raise ValueError("a decision metric was asked of an outcome without decisions")
@@ -67,12 +52,114 @@ def wrong(outcome: Outcome) -> Array:
     return errors
 
 
-def _value(name: str, outcome: Outcome) -> Value:
-    sure, what = confidence(outcome)
-    if sure is None:
-        return Value(None, what, n_scored=0)
-    kept = ~np.isnan(sure)
+def confidence_columns(outcome: Outcome) -> Columns | None:
+    """Return which decisions are wrong, and how confident they are."""
+    if outcome.decision is None:
+        return None
+    values, _ = confidence(outcome)
+    return None if values is None else truth_and(is_wrong(outcome), values)
+
+
+def aurc_formula(sums: Array) -> Array:
+    """Mean over k of the error among the k most confident decisions.
+
+    `sums`: wrong and right decisions down to each level of confidence. Equal confidence
+    is taken in every order alike: the mean over orders, by harmonic numbers. Weights
+    are whole numbers.
+    """
+    wrong, right = sums
+    kept = wrong + right
+    steps = _harmonic_numbers(int(kept[-1].max(initial=0)))[kept.astype(np.intp)]
+    steps[1:] -= steps[:-1].copy()
+    wrong_before, kept_before = sums_before(wrong), sums_before(kept)
+    error = (wrong - wrong_before) / np.maximum(kept - kept_before, 1)
+    # within a level errors grow by `error` a sample: their mean over k is a sum of 1/k
+    areas = np.einsum("kd,kd->d", wrong_before - error * kept_before, steps)
+    return safe_divide(areas + wrong[-1], kept[-1])
+
+
+AURC = MetricDefinition(
+    columns=confidence_columns, statistics=cumulative_counts, formula=aurc_formula
+)
+
+
+def aurc(outcome: Outcome) -> MetricValue:
+    """Mean error over all shares of samples kept, the most confident first."""
+    return _selective_value(AURC, outcome)
+
+
+def e_aurc_formula(sums: Array) -> Array:
+    """AURC above that of a perfect order of the same decisions."""
+    wrong, right = sums[:, -1]
+    total = wrong + right
+    harmonic = _harmonic_numbers(int(total.max(initial=0)))
+    # wrong ones come last: errors at k > right are k - right
+    steps = harmonic[total.astype(np.intp)] - harmonic[right.astype(np.intp)]
+    return aurc_formula(sums) - safe_divide(wrong - right * steps, total)
+
+
+E_AURC = replace(AURC, formula=e_aurc_formula, in_rows=False)
+
+
+def e_aurc(outcome: Outcome) -> MetricValue:
+    """AURC above that of the best order of the same decisions."""
+    return _selective_value(E_AURC, outcome)
+
+
+def selective_accuracy_formula(coverage: float, sums: Array) -> Array:
+    """Share of right decisions among the most confident `coverage` of the samples.
+
+    ceil(coverage n) samples are kept; of a level that is cut, its mean share counts.
+    """
+    wrong, right = sums
+    seen = wrong + right
+    seen_before = sums_before(seen)
+    kept = np.ceil(coverage * seen[-1] - ROUNDING)
+    taken = np.clip(kept - seen_before, 0, seen - seen_before)
+    share = (right - sums_before(right)) / np.maximum(seen - seen_before, 1)
+    return safe_divide((taken * share).sum(axis=0), kept)
+
+
+def _selective_accuracy(coverage: float) -> MetricDefinition:
+    # the cut moves from resample to resample: no smooth function of the data
+    return replace(
+        E_AURC,
+        formula=partial(selective_accuracy_formula, coverage),
+        method="percentile",
+    )
+
+
+SELECTIVE_ACCURACY_80 = _selective_accuracy(0.8)
+SELECTIVE_ACCURACY_90 = _selective_accuracy(0.9)
+SELECTIVE_ACCURACY_95 = _selective_accuracy(0.95)
+
+
+def selective_accuracy_80(outcome: Outcome) -> MetricValue:
+    """Share of right decisions among the most confident 80 % of the samples."""
+    return _selective_value(SELECTIVE_ACCURACY_80, outcome)
+
+
+def selective_accuracy_90(outcome: Outcome) -> MetricValue:
+    """Share of right decisions among the most confident 90 % of the samples."""
+    return _selective_value(SELECTIVE_ACCURACY_90, outcome)
+
+
+def selective_accuracy_95(outcome: Outcome) -> MetricValue:
+    """Share of right decisions among the most confident 95 % of the samples."""
+    return _selective_value(SELECTIVE_ACCURACY_95, outcome)
+
+
+def _selective_value(definition: MetricDefinition, outcome: Outcome) -> MetricValue:
+    values, source = confidence(outcome)
+    if values is None:
+        return MetricValue(None, source, n_scored=0)
+    kept = ~np.isnan(values)
     if not kept.any():
-        return Value(None, NONE_SCORED, n_scored=0)
-    value = metric_value(name, wrong(outcome)[kept], sure[kept])
-    return Value(value, what, n_scored=int(kept.sum()))
+        return MetricValue(None, NONE_SCORED, n_scored=0)
+    value = definition.value(is_wrong(outcome)[kept], values[kept])
+    return MetricValue(value, source, n_scored=int(kept.sum()))
+
+
+def _harmonic_numbers(size: int) -> Array:
+    """Return H(0)..H(size)."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, size + 1))])

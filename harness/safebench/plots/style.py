@@ -1,7 +1,7 @@
-"""One look for all plots: sizes, and colours that every eye can tell apart.
+"""Style of all figures: sizes, titles, legends, and colours safe for colour blindness.
 
 Colours are those of Okabe and Ito (2008). `INK`, `MUTED`, `GRID` and `PAPER` stand for
-roles: a page may replace them by its own.
+roles: the HTML report replaces them by its own, light or dark.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ BLUE = "#0072b2"
 VERMILION = "#d55e00"
 SERIES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
-_LETTER, _HANDLE, _ROW = 0.085, 0.6, 0.19  # inches of a legend
-_SMALL_LETTER, _LABELS = 0.068, 0.9  # inches of a line below a title, and beside it
-MOST = len(SERIES)  # curves that one plot can hold
+MAX_CURVES = len(SERIES)  # that one figure can hold
+# inches: matplotlib knows the width of a text only after drawing it
+_LETTER_WIDTH, _HANDLE_WIDTH, _ROW_HEIGHT = 0.085, 0.6, 0.19  # of a legend
+_SMALL_LETTER_WIDTH, _LABEL_WIDTH = 0.068, 0.9  # of a subtitle, and left of it
 
-_LOOK: Any = {
+
+_RC_PARAMS: Any = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "axes.titlesize": 11.5,
@@ -70,53 +72,60 @@ _LOOK: Any = {
 
 
 @contextmanager
-def look() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
     """Draw in this style inside the block, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_LOOK)
+        mpl.rcParams.update(_RC_PARAMS)
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches, its parts kept apart."""
+    """Return an empty figure of so many inches, whose parts do not overlap."""
+    # no pyplot: its figures are global, and stay in memory until somebody closes them
     engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=(width, height), layout=engine)
 
 
-def line_of(place: int) -> dict[str, Any]:
-    """Return colour and dashes of the curve at a place: distinct in grey, too."""
-    return {"color": SERIES[place % MOST], "linestyle": DASHES[place % len(DASHES)]}
+def line_style(position: int) -> dict[str, Any]:
+    """Return colour and dashes of the curve at a position: distinct in grey, too."""
+    return {
+        "color": SERIES[position % MAX_CURVES],
+        "linestyle": DASHES[position % len(DASHES)],
+    }
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
     """Put the legend of `axes` below everything, and make the figure taller by it."""
     handles, names = axes.get_legend_handles_labels()
     width, height = figure.get_size_inches()
-    longest = max(map(len, names))
-    columns = 2 if len(names) > 1 and 2 * (longest * _LETTER + _HANDLE) < width else 1
-    figure.set_size_inches(width, height + _ROW * ceil(len(names) / columns))
+    entry_width = max(map(len, names)) * _LETTER_WIDTH + _HANDLE_WIDTH
+    columns = 2 if len(names) > 1 and 2 * entry_width < width else 1
+    figure.set_size_inches(width, height + _ROW_HEIGHT * ceil(len(names) / columns))
     figure.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
-def share_axis(axes: Axes, which: str = "xy") -> None:
-    """Let an axis run from 0 to 1 with quiet room around."""
+def unit_axis(axes: Axes, which: str = "xy") -> None:
+    """Let an axis run from 0 to 1, with room for marks at the ends."""
     if "x" in which:
         axes.set_xlim(-0.015, 1.015)
     if "y" in which:
         axes.set_ylim(-0.015, 1.015)
 
 
-def titled(axes: Axes, title: str, below: str, width: float | None = None) -> None:
-    """Set a title, and what it is about in smaller lines below it.
+def set_title(
+    axes: Axes, title: str, subtitle: str, width: float | None = None
+) -> None:
+    """Set a title, and a subtitle in smaller lines below it.
 
     `width` is the room for these in inches; by default the figure's, without the room
     that labels take at the left.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    room = width or figure.get_size_inches()[0] - _LABELS
-    lines = wrap(below, int(room / _SMALL_LETTER), break_on_hyphens=False)
+    room = width or figure.get_size_inches()[0] - _LABEL_WIDTH
+    lines = wrap(subtitle, int(room / _SMALL_LETTER_WIDTH), break_on_hyphens=False)
+
     axes.set_title(title, pad=12 + 12 * len(lines))
     axes.annotate(
         "\n".join(lines), (0, 1), xytext=(0, 6), xycoords="axes fraction",

@@ -1,16 +1,17 @@
-"""Taxonomies of harm as versioned data, and the maps between them."""
+"""Policies: taxonomies of harm as versioned data files, and maps between them.
+
+Guards and data sets name categories by different taxonomies. Metrics of categories
+compare them in the guard's, into which `project` translates the ground truth.
+"""
 
 from __future__ import annotations
 
-from .maps import PolicyMap, Projection, find_map, project
+from .mapping import project
 from .policy import Category, Policy, load_policy
 
 __all__ = [
     "Category",
     "Policy",
-    "PolicyMap",
-    "Projection",
-    "find_map",
     "load_policy",
     "project",
 ]

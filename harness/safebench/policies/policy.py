@@ -1,4 +1,4 @@
-"""A taxonomy: codes, names and short definitions, read from a data file."""
+"""A policy, a taxonomy of harm: codes, names and short definitions, read from YAML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import DataError, unknown
+from safebench.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -25,16 +25,20 @@ class Category:
 
 @dataclass(frozen=True)
 class Policy:
-    """A versioned taxonomy. `home` is where its file lies (``package:folder``)."""
+    """A versioned taxonomy.
+
+    `resource_folder` (``package:folder``) is where its file lies: maps to other
+    policies are looked for beside it.
+    """
 
     id: str
     version: str
     categories: tuple[Category, ...]
-    home: str = field(default="safebench.policies:", compare=False)
+    resource_folder: str = field(default="safebench.policies:", compare=False)
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The codes, in the policy's own order."""
+        """The codes in the order of the file, which is that of columns everywhere."""
         return tuple(category.code for category in self.categories)
 
     @cached_property
@@ -48,7 +52,7 @@ class Policy:
 
 @cache
 def load_policy(id: str) -> Policy:  # noqa: A002 - the field it is stored under
-    """Return a policy by id, or from a resource named ``package.module:path.yaml``.
+    """Return a policy of the core by id, or a plugin's by ``package.module:path.yaml``.
 
     Raises `UnknownNameError` with the nearest id, `DataError` for a bad resource.
     """
@@ -56,10 +60,10 @@ def load_policy(id: str) -> Policy:  # noqa: A002 - the field it is stored under
     if not colon:
         names = policy_ids()
         if id not in names:
-            raise unknown("policy", id, names)
+            raise unknown_name("policy", id, names)
         package, path = "safebench.policies", f"{id}.yaml"
     folder = path.rpartition("/")[0]
-    return _parse(read_yaml(package, path), id, f"{package}:{folder}")
+    return _parse_policy(read_yaml(package, path), id, f"{package}:{folder}")
 
 
 def policy_ids() -> list[str]:
@@ -80,13 +84,14 @@ def read_yaml(package: str, path: str) -> Any:
         raise DataError(f"no policy data in {package}:{path} ({problem})") from None
 
 
-def _parse(data: Any, where: str, home: str) -> Policy:
+def _parse_policy(data: Any, where: str, resource_folder: str) -> Policy:
     try:
         categories = tuple(
             Category(str(code), entry["name"], entry["definition"])
             for code, entry in data["categories"].items()
         )
-        return Policy(data["id"], str(data["version"]), categories, home)
+        version = str(data["version"])
+        return Policy(data["id"], version, categories, resource_folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"policy {where}: expected id, version and categories with name and "

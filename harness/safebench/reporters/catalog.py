@@ -7,29 +7,29 @@ from safebench.specs import ReporterSpec
 SPECS: list[ReporterSpec] = [
     ReporterSpec(
         name="table",
-        load="safebench.reporters.terminal:render",
+        load="safebench.reporters.terminal:render_terminal",
         summary="for terminals from 80 columns; best of each dataset in bold",
     ),
     ReporterSpec(
         name="md",
-        load="safebench.reporters.markdown:render",
+        load="safebench.reporters.formats:render_markdown",
         summary="a Markdown table with footnotes",
         aliases=("markdown",),
     ),
     ReporterSpec(
         name="csv",
-        load="safebench.reporters.delimited:render",
+        load="safebench.reporters.formats:render_csv",
         summary="comma-separated values, unrounded",
     ),
     ReporterSpec(
         name="latex",
-        load="safebench.reporters.latex:render",
+        load="safebench.reporters.formats:render_latex",
         summary="a tabular that needs the package booktabs",
         aliases=("tex",),
     ),
     ReporterSpec(
         name="json",
-        load="safebench.reporters.records:render",
+        load="safebench.reporters.formats:render_json",
         summary="one object a line of the table, unrounded, with every n",
     ),
 ]

@@ -1,11 +1,11 @@
-"""Which metrics a table shows, by which one it is sorted."""
+"""Columns of the leaderboard: which metrics it shows, and which one sorts it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safebench.errors import unknown
+from safebench.errors import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
-DEFAULT = (
+DEFAULT_METRICS = (
     "auroc",
     "auprc",
     "f1",
@@ -23,24 +23,25 @@ DEFAULT = (
     "accuracy",
     "micro_f1",
 )
-COSTS: dict[str, bool] = {  # fields that all rows of a line share; higher is better
+# fields that all rows of a line share, with True where higher is better
+COST_COLUMNS: dict[str, bool] = {
     "seconds": False,
     "samples_per_second": True,
     "forward_passes": False,
     "tokens": False,
     "peak_memory_mib": False,
 }
-IF_ANY = frozenset({"micro_f1"})  # shown only if some line has a number
-MOST = 8
+ONLY_IF_DEFINED = frozenset({"micro_f1"})  # shown only if some line has a number
+MAX_COLUMNS = 8  # of metrics that nobody asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnSelection:
     """The metrics shown and the one that sorts, with their directions."""
 
     metrics: tuple[str, ...]
     sort: str
-    higher: Mapping[str, bool | None]
+    higher_is_better: Mapping[str, bool | None]
 
 
 def choose_columns(
@@ -48,41 +49,43 @@ def choose_columns(
     specs: Sequence[MetricSpec],
     metrics: Sequence[str] | None,
     sort: str | None,
-) -> Columns:
-    """Return the columns asked for, or those that the rows are good for.
+) -> ColumnSelection:
+    """Return the columns asked for, or the usual ones that the rows have.
 
     A cost that was recorded with the evidence is a column like a metric, if asked for.
     Raises UnknownNameError for a metric that neither the rows nor `specs` know.
     """
-    higher: dict[str, bool | None] = dict(COSTS)
-    higher |= {spec.name: spec.higher_is_better for spec in specs}
-    higher |= {row.metric: row.higher_is_better for row in rows}
-    chosen = [_named(name, higher) for name in metrics or ()] or _fitting(rows)
-    by = _named(sort, higher) if sort else _usual_sort(chosen)
-    if not metrics and by not in chosen:
-        chosen.append(by)
-    return Columns(tuple(dict.fromkeys(chosen)), by, higher)
+    higher_is_better: dict[str, bool | None] = dict(COST_COLUMNS)
+    higher_is_better |= {spec.name: spec.higher_is_better for spec in specs}
+    # rows come last: they say what was true of the metric when they were written
+    higher_is_better |= {row.metric: row.higher_is_better for row in rows}
+    chosen = [_known_metric(name, higher_is_better) for name in metrics or ()]
+    chosen = chosen or _default_metrics(rows)
+    sort_by = _known_metric(sort, higher_is_better) if sort else _default_sort(chosen)
+    if not metrics and sort_by not in chosen:
+        chosen.append(sort_by)
+    return ColumnSelection(tuple(dict.fromkeys(chosen)), sort_by, higher_is_better)
 
 
-def _named(name: str, known: Mapping[str, bool | None]) -> str:
-    folded = {each.casefold(): each for each in known}
-    found = folded.get(name.strip().casefold())
-    if found is None:
-        raise unknown("metric", name.strip(), known)
-    return found
+def _known_metric(name: str, known: Mapping[str, bool | None]) -> str:
+    by_folded_name = {metric.casefold(): metric for metric in known}
+    metric = by_folded_name.get(name.strip().casefold())
+    if metric is None:
+        raise unknown_name("metric", name.strip(), known)
+    return metric
 
 
-def _fitting(rows: Sequence[Row]) -> list[str]:
+def _default_metrics(rows: Sequence[Row]) -> list[str]:
     """Return the usual columns that the rows have, or the first that they have."""
-    found = dict.fromkeys(row.metric for row in rows)
+    present = dict.fromkeys(row.metric for row in rows)
     defined = {row.metric for row in rows if row.value is not None}
     usual = [
         name
-        for name in DEFAULT
-        if name in found and (name in defined or name not in IF_ANY)
+        for name in DEFAULT_METRICS
+        if name in present and (name in defined or name not in ONLY_IF_DEFINED)
     ]
-    return usual or list(found)[:MOST]
+    return usual or list(present)[:MAX_COLUMNS]
 
 
-def _usual_sort(chosen: Sequence[str]) -> str:
-    return next((name for name in DEFAULT if name in chosen), chosen[0])
+def _default_sort(chosen: Sequence[str]) -> str:
+    return next((name for name in DEFAULT_METRICS if name in chosen), chosen[0])

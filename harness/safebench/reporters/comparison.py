@@ -1,44 +1,49 @@
-"""Comparisons of two rows, for terminals, as Markdown and as JSON."""
+"""Output of `safebench compare`: for a terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .text import printable, shown
+from safebench.console import render_rich
+from safebench.number_format import format_metric
+from safebench.sanitize import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-    from safebench.results.comparison import Comparison, Line
+    from safebench.console import RenderOptions
+    from safebench.results.comparison import Comparison, MetricComparison
     from safebench.statistics import Interval
 
-    from .table import View
-
 FORMATS = ("table", "md", "json")
+NO_DIFFERENCE = "no significant difference"
 HEADERS = ("metric", "A", "B", "B - A", "p", "Holm", "")
-_SMALLEST = 0.001
+_SMALLEST_P = 0.001
 
 
-def render(comparisons: Sequence[Comparison], form: str, view: View) -> str:
+def render_comparisons(
+    comparisons: Sequence[Comparison], form: str, options: RenderOptions
+) -> str:
     """Return comparisons in one of `FORMATS`."""
     if form == "json":
-        records = [_record(each) for each in comparisons]
-        return json.dumps(records, indent=2, ensure_ascii=not view.unicode)
+        records = [_record(comparison) for comparison in comparisons]
+        return json.dumps(records, indent=2, ensure_ascii=not options.unicode)
     if form == "md":
-        return "\n\n".join(_markdown(each, view) for each in comparisons)
-    return _terminal(comparisons, view)
+        return "\n\n".join(_markdown(comparison, options) for comparison in comparisons)
+    items = (item for each in comparisons for item in _rich_items(each, options))
+    return render_rich(items, options)
 
 
-def verdict(line: Line) -> str:
-    """Say which one is better, or that this is not shown."""
+def verdict(line: MetricComparison) -> str:
+    """Return which one is better, or that no difference is significant."""
     if line.p is None:
         return line.note or "no test"
-    return f"{line.better.upper()} is better" if line.better else "not shown"
+    return f"{line.better.upper()} is better" if line.better else NO_DIFFERENCE
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
@@ -47,13 +52,13 @@ def remarks(comparison: Comparison) -> Iterator[str]:
         only_b, only_a, p = comparison.discordant
         yield (
             f"right decisions: only A {only_a}, only B {only_b}; "
-            f"exact McNemar: p {_p(p)}"
+            f"exact McNemar: p {_format_p(p)}"
             + ("" if _independent(comparison) else ", as if samples were independent")
         )
     if not _independent(comparison):
         yield (
             f"{comparison.n} samples in {comparison.groups} groups: "
-            "intervals and p draw whole groups"
+            "intervals and p are resampled by group"
         )
     if any(comparison.failed):
         a, b = comparison.failed
@@ -62,11 +67,11 @@ def remarks(comparison: Comparison) -> Iterator[str]:
             "metrics of scores leave them out for both"
         )
     if comparison.left_out:
-        yield f"{comparison.left_out} samples that only one of both has are left out"
+        yield f"{comparison.left_out} samples that only one of the two has are left out"
     tests = {line.test: None for line in comparison.lines if line.test}
     yield (
         f"95 % intervals; p by {', '.join(tests) or 'no test'}; Holm: p adjusted for "
-        "all lines, a difference is shown below 0.05"
+        "all lines, significant below 0.05"
     )
 
 
@@ -74,121 +79,124 @@ def _independent(comparison: Comparison) -> bool:
     return comparison.groups == comparison.n
 
 
-def _terminal(comparisons: Sequence[Comparison], view: View) -> str:
-    from rich.console import Console
+def _rich_items(
+    comparison: Comparison, options: RenderOptions
+) -> Iterator[RichTable | Text]:
     from rich.text import Text
 
-    memory = io.BytesIO()
-    with io.TextIOWrapper(memory, encoding=view.encoding, errors="replace") as file:
-        console = Console(
-            file=file,
-            width=view.width,
-            force_terminal=view.styles,
-            color_system="standard" if view.styles else None,
-            no_color=not view.colour,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            legacy_windows=False,
-        )
-        for each in comparisons:
-            for line in _heading(each):
-                console.print(Text(line, style="bold"))
-            console.print(_table(each, view))
-            for remark in remarks(each):
-                console.print(Text(f"- {remark}", style="dim"))
-            console.print()
-        file.flush()
-        text = memory.getvalue().decode(view.encoding)
-    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+    for line in _heading(comparison):
+        yield Text(line, style="bold")
+    yield _table(comparison, options)
+    for remark in remarks(comparison):
+        yield Text(f"- {remark}", style="dim")
+    yield Text()
 
 
-def _table(comparison: Comparison, view: View) -> RichTable:
-    """Draw the lines; every interval stands below its value."""
+def _table(comparison: Comparison, options: RenderOptions) -> RichTable:
+    """Draw the metrics; every interval stands below its value."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(
+    table = Table(
         box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, border_style="dim"
     )
     for position, header in enumerate(HEADERS):
-        number = 0 < position < len(HEADERS) - 1
-        drawn.add_column(
-            header, justify="right" if number else "left", no_wrap=bool(position)
+        is_number = 0 < position < len(HEADERS) - 1
+        is_verdict = position == len(HEADERS) - 1
+        # a verdict has two lines to wrap into, as every interval has its own
+        table.add_column(
+            header,
+            justify="right" if is_number else "left",
+            no_wrap=not is_verdict,
+            min_width=len("significant") if is_verdict else None,
         )
     for line in comparison.lines:
-        cells = _cells(line, view, "\n")
+        cells = _cells(line, options, "\n")
         style = "bold" if line.better else ""
-        drawn.add_row(*(Text(cell) for cell in cells), style=style)
-    return drawn
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table
 
 
-def _markdown(comparison: Comparison, view: View) -> str:
+def _markdown(comparison: Comparison, options: RenderOptions) -> str:
     lines = [
-        *(f"**{_escaped(line)}**  " for line in _heading(comparison)),
+        *(f"**{_escape_markdown(line)}**  " for line in _heading(comparison)),
         "",
         f"| {' | '.join(HEADERS)} |",
         "| :-- | --: | --: | --: | --: | --: | :-- |",
     ]
     for line in comparison.lines:
-        cells = (_escaped(cell) for cell in _cells(line, view, " "))
+        cells = (_escape_markdown(cell) for cell in _cells(line, options, " "))
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *(f"- {_escaped(remark)}" for remark in remarks(comparison))]
+    lines += ["", *(f"- {_escape_markdown(remark)}" for remark in remarks(comparison))]
     return "\n".join(lines)
 
 
 def _heading(comparison: Comparison) -> Iterator[str]:
-    where = f"{comparison.dataset} ({comparison.task})"
-    yield printable(f"{where}: {comparison.n} samples that both have")
+    dataset = f"{comparison.dataset} ({comparison.task})"
+    yield printable(f"{dataset}: {comparison.n} samples that both have")
     yield printable(f"A: {comparison.a}")
     yield printable(f"B: {comparison.b}")
 
 
-def _cells(line: Line, view: View, between: str) -> tuple[str, ...]:
-    sides = [_interval(each, line.metric, view, between) for each in (line.a, line.b)]
-    difference = _interval(line.difference, line.metric, view, between, sign="+")
+def _cells(
+    line: MetricComparison, options: RenderOptions, separator: str
+) -> tuple[str, ...]:
+    values = [
+        _format_with_interval(value, line.metric, options, separator, sign=sign)
+        for value, sign in ((line.a, ""), (line.b, ""), (line.difference, "+"))
+    ]
     return (
         line.metric,
-        *sides,
-        difference,
-        "-" if line.p is None else _p(line.p),
-        "-" if line.holm is None else _p(line.holm),
+        *values,
+        "-" if line.p is None else _format_p(line.p),
+        "-" if line.holm is None else _format_p(line.holm),
         verdict(line),
     )
 
 
-def _interval(
-    found: Interval | None, metric: str, view: View, between: str, sign: str = ""
+def _format_with_interval(
+    interval: Interval | None,
+    metric: str,
+    options: RenderOptions,
+    separator: str,
+    *,
+    sign: str,
 ) -> str:
-    """Return the value and, after `between`, the ends of its interval."""
-    if found is None or found.value is None:
+    """Return the value and, after `separator`, the ends of its interval.
+
+    `sign` is written before numbers above 0.
+    """
+    if interval is None or interval.value is None:
         return "-"
     value, low, high = (
-        _signed(number, metric, view, sign)
-        for number in (found.value, found.low, found.high)
+        _format_signed(number, metric, options, sign)
+        for number in (interval.value, interval.low, interval.high)
     )
-    return value if found.low is None else f"{value}{between}[{low} {high}]"
+    return value if interval.low is None else f"{value}{separator}[{low} {high}]"
 
 
-def _signed(number: float | None, metric: str, view: View, sign: str) -> str:
-    text = shown(number, metric, view.decimals)
+def _format_signed(
+    number: float | None, metric: str, options: RenderOptions, sign: str
+) -> str:
+    text = format_metric(number, metric, options.decimals)
+    # as it reads, not as it is: a rounded 0.000 gets no sign
     positive = number is not None and not text.startswith("-") and text.strip("0.")
     return sign + text if positive else text
 
 
-def _p(p: float) -> str:
-    return f"<{_SMALLEST}" if p < _SMALLEST else f"{p:.3f}"
+def _format_p(p: float) -> str:
+    return f"<{_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.3f}"
 
 
 def _record(comparison: Comparison) -> dict[str, object]:
     record = asdict(comparison)
     discordant = comparison.discordant
     record["discordant"] = discordant and discordant._asdict()
-    for line, found in zip(record["lines"], comparison.lines, strict=True):
-        line["verdict"] = verdict(found)
+    for line, metric in zip(record["lines"], comparison.lines, strict=True):
+        line["verdict"] = verdict(metric)
     return record
 
 
-def _escaped(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     return "".join(f"\\{char}" if char in "\\|`*<>[]" else char for char in text)

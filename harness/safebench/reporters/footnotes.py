@@ -1,12 +1,13 @@
-"""What a reader must know beside the numbers."""
+"""Footnotes of the leaderboard: what a reader must know beside the numbers."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from .layout import NEAR
-from .text import printable
+from safebench.sanitize import printable
+
+from .layout import TIE_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -14,29 +15,30 @@ if TYPE_CHECKING:
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
-    from .build import Group
-    from .columns import Columns
-    from .table import Cell, Line
+    from .columns import ColumnSelection
+    from .table import Cell, LeaderboardLine
 
-EMBEDDED = "(embedded)"
-_NAMED = 3  # more lines than this are counted, not named
+EMBEDDED = "(embedded)"  # end of the name of a model that comes with its plugin
+_MAX_NAMED = 3  # more lines than this are counted, not named
 
 
 def footnotes(
-    groups: Sequence[Group],
-    lines: Sequence[Line],
-    columns: Columns,
+    heads: Sequence[Row],
+    lines: Sequence[LeaderboardLine],
+    columns: ColumnSelection,
     specs: Sequence[MetricSpec],
     *,
     ci: bool = False,
 ) -> Iterator[str]:
-    """Yield remarks on models, missing numbers, thresholds and samples."""
-    heads, metrics = [group.head for group in groups], columns.metrics
+    """Yield remarks on models, missing numbers, thresholds and samples.
+
+    `heads` holds one result row a line, for what all rows of the line share.
+    """
     yield from _embedded(lines)
     if ci:
         yield from _intervals(lines, columns)
-    yield from _notes(lines, metrics)
-    if any(spec.name in metrics and _decides(spec) for spec in specs):
+    yield from _notes(lines, columns.metrics)
+    if any(spec.name in columns.metrics and _decides(spec) for spec in specs):
         yield from _thresholds(heads, lines)
     if any(line.n_failed for line in lines):
         yield (
@@ -46,15 +48,15 @@ def footnotes(
     yield from _contaminated(heads, lines)
     unranked = [line for line in lines if not line.ranked]
     if unranked:
-        whom = subject(unranked, lines) or "every line"
-        yield f"not ranked, saw the test labels: {whom}"
+        names = name_lines(unranked, lines) or "every line"
+        yield f"not ranked, saw the test labels: {names}"
 
 
 def _decides(spec: MetricSpec) -> bool:
     return bool(spec.needs & {"decision", "categories"})
 
 
-def _embedded(lines: Sequence[Line]) -> Iterator[str]:
+def _embedded(lines: Sequence[LeaderboardLine]) -> Iterator[str]:
     for model in dict.fromkeys(line.model for line in lines):
         if model.endswith(EMBEDDED):
             yield (
@@ -63,107 +65,124 @@ def _embedded(lines: Sequence[Line]) -> Iterator[str]:
             )
 
 
-def _intervals(lines: Sequence[Line], columns: Columns) -> Iterator[str]:
-    """Say what the brackets and marks mean, and what they do not."""
+def _intervals(
+    lines: Sequence[LeaderboardLine], columns: ColumnSelection
+) -> Iterator[str]:
+    """Explain the brackets and marks, and the numbers without an interval."""
     cells = [cell for line in lines for cell in line.cells]
     if not any(cell.ci_method for cell in cells):
         yield "no intervals in these results: run again, the evidence is re-used"
     if any(cell.ci_low is not None for cell in cells):
         yield (
-            "brackets: 95 % intervals that draw groups of samples as wholes; lines "
-            "share their samples, so `safebench compare A B` tests a difference"
+            "brackets: 95 % intervals, resampled by group; lines share their samples, "
+            "so `safebench compare A B` tests a difference"
         )
-    if any(_outside(cell) for cell in cells):
+    if any(_outside_interval(cell) for cell in cells):
         yield (
             "a number may lie outside its interval: chance alone makes errors of "
             "calibration too large, and the interval allows for that"
         )
-    for reason in dict.fromkeys(cell.ci_method for cell in cells if _without(cell)):
-        yield f"no interval: {(reason or '').removeprefix('none: ')}"
-    if any(cell.near_best for cell in cells):
+    missing = (cell.ci_method or "" for cell in cells if _without_interval(cell))
+    for reason in dict.fromkeys(missing):
+        yield f"no interval: {reason.removeprefix('none: ')}"
+    if any(cell.ties_with_best for cell in cells):
         yield (
-            f"{NEAR} not shown to differ from the best {columns.sort} of its dataset "
-            "(paired bootstrap, Holm); this does not make them equal"
+            f"{TIE_MARK} no significant difference to the best {columns.sort} of its "
+            "dataset (paired bootstrap, Holm); this does not make them equal"
         )
 
 
-def _outside(cell: Cell) -> bool:
+def _outside_interval(cell: Cell) -> bool:
     if cell.value is None or cell.ci_low is None or cell.ci_high is None:
         return False
     return not cell.ci_low <= cell.value <= cell.ci_high
 
 
-def _without(cell: Cell) -> bool:
+def _without_interval(cell: Cell) -> bool:
     return cell.value is not None and cell.ci_low is None and bool(cell.ci_method)
 
 
-def _notes(lines: Sequence[Line], metrics: Sequence[str]) -> Iterator[str]:
-    """Gather equal notes: which metrics, on which lines."""
-    places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+def _notes(lines: Sequence[LeaderboardLine], metrics: Sequence[str]) -> Iterator[str]:
+    """Yield each note of the cells once, with its metrics and lines."""
+    positions_of: dict[str, dict[str, list[int]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for position, line in enumerate(lines):
         for metric, cell in zip(metrics, line.cells, strict=True):
             if cell.note:
-                places[cell.note][metric].append(position)
-    for note, by_metric in places.items():
-        together: dict[tuple[int, ...], list[str]] = defaultdict(list)
+                positions_of[cell.note][metric].append(position)
+    for note, by_metric in positions_of.items():
+        metrics_on: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for metric, positions in by_metric.items():
-            together[tuple(positions)].append(metric)
-        for found, names in together.items():
-            on = subject([lines[position] for position in found], lines)
-            yield f"{', '.join(names)}{f' ({on})' if on else ''}: {note}"
+            metrics_on[tuple(positions)].append(metric)
+        for same_lines, names in metrics_on.items():
+            where = name_lines([lines[position] for position in same_lines], lines)
+            yield f"{', '.join(names)}{f' ({where})' if where else ''}: {note}"
 
 
-def _thresholds(heads: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
-    """Say at which thresholds decisions were made, and where these came from."""
-    found: dict[str, list[Line]] = defaultdict(list)
+def _thresholds(
+    heads: Sequence[Row], lines: Sequence[LeaderboardLine]
+) -> Iterator[str]:
+    """Yield the thresholds of decisions, where they came from, and on which lines."""
+    lines_at: dict[str, list[LeaderboardLine]] = defaultdict(list)
     for head, line in zip(heads, lines, strict=True):
         if head.threshold is not None:
             source = printable(head.threshold_from or "unknown source")
-            found[f"{head.threshold:.4g} ({source})"].append(line)
+            lines_at[f"{head.threshold:.4g} ({source})"].append(line)
     parts = []
-    for threshold, there in found.items():
-        on = subject(there, lines)
-        parts.append(threshold + (f" for {on}" if on else ""))
+    for threshold, at_threshold in lines_at.items():
+        names = name_lines(at_threshold, lines)
+        parts.append(threshold + (f" for {names}" if names else ""))
     if parts:
         yield f"decisions at a score from {'; '.join(parts)}"
 
 
-def _truncated(heads: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
-    found: dict[tuple[str, str, int, int], None] = {}
-    for head, line in zip(heads, lines, strict=True):
-        if head.n_truncated:
-            found[line.classifier, line.dataset, head.n_truncated, line.n] = None
-    for classifier, dataset, count, n in found:
-        yield f"{classifier} on {dataset}: {count} of {n} samples were truncated"
+def _truncated(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
+    # strategies share the evidence of their classifier, so their lines say the same
+    counts = dict.fromkeys(
+        (line.classifier, line.dataset, head.n_truncated, line.n)
+        for head, line in zip(heads, lines, strict=True)
+        if head.n_truncated
+    )
+    for classifier, dataset, n_truncated, n in counts:
+        yield f"{classifier} on {dataset}: {n_truncated} of {n} samples were truncated"
 
 
-def _contaminated(heads: Sequence[Row], lines: Sequence[Line]) -> Iterator[str]:
-    pairs = zip(heads, lines, strict=True)
-    found = {
-        (line.classifier, line.dataset) for head, line in pairs if head.contaminated
+def _contaminated(
+    heads: Sequence[Row], lines: Sequence[LeaderboardLine]
+) -> Iterator[str]:
+    contaminated = {
+        (line.classifier, line.dataset)
+        for head, line in zip(heads, lines, strict=True)
+        if head.contaminated
     }
-    for classifier, dataset in sorted(found):
+    for classifier, dataset in sorted(contaminated):
         yield f"{classifier} on {dataset}: the model may have been trained on this set"
 
 
-def subject(some: Sequence[Line], lines: Sequence[Line]) -> str:
-    """Name some of the lines as briefly as can be; nothing if they are all."""
-    if len(some) == len(lines):
+def name_lines(
+    subset: Sequence[LeaderboardLine], lines: Sequence[LeaderboardLine]
+) -> str:
+    """Return the shortest names that mean these lines and no others.
+
+    Nothing if they are all lines, a count where the names would be too many.
+    """
+    if len(subset) == len(lines):
         return ""
     one_classifier = len({line.classifier for line in lines}) == 1
-    ways: list[Callable[[Line], str]] = [
-        (lambda line: line.method) if one_classifier else _who,
+    naming: list[Callable[[LeaderboardLine], str]] = [
+        (lambda line: line.method) if one_classifier else _classifier_and_method,
         lambda line: line.classifier,
         lambda line: f"on {line.dataset}",
-        lambda line: f"{_who(line)} on {line.dataset}",
+        lambda line: f"{_classifier_and_method(line)} on {line.dataset}",
     ]
-    for name in ways:
-        names = dict.fromkeys(map(name, some))
-        whole = sum(name(line) in names for line in lines) == len(some)
-        if whole and len(names) <= _NAMED:
+    for name in naming:
+        names = dict.fromkeys(map(name, subset))
+        exact = sum(name(line) in names for line in lines) == len(subset)
+        if exact and len(names) <= _MAX_NAMED:
             return ", ".join(names)
-    return f"{len(some)} lines"
+    return f"{len(subset)} lines"
 
 
-def _who(line: Line) -> str:
+def _classifier_and_method(line: LeaderboardLine) -> str:
     return f"{line.classifier}/{line.method}"

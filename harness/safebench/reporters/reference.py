@@ -1,4 +1,4 @@
-"""Numbers that others published, shown beside measured ones and never ranked."""
+"""Published results of other models, shown beside measured ones and never ranked."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .table import Cell, Line
+from .table import Cell, LeaderboardLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .table import Table
+    from .table import Leaderboard
 
-ABOUT = "about.yaml"
-FILES = ("prompts.jsonl", "responses.jsonl")
+ABOUT_FILE = "about.yaml"
+ROW_FILES = ("prompts.jsonl", "responses.jsonl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class PublishedSource:
     """A document that numbers come from."""
 
     document: str
@@ -29,10 +29,10 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Set:
+class PublishedDataset:
     """What numbers were measured on; `dataset` and `split` are safebench's names.
 
-    They are None for a set that safebench does not have. `slice` is a part of it.
+    `dataset` is None for one that safebench does not have, `slice` names a part of it.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """One published number of one model on one set.
+class PublishedValue:
+    """One published number of one model on one dataset.
 
-    `also` are other values that were published for the same cell. `threshold` None:
-    the model's own verdict. `in_distribution` None: nobody says.
+    `also` are other values that were published for the same cell. `threshold` is None
+    for the model's own verdict, `in_distribution` where it is not known.
     """
 
     model: str
@@ -71,130 +71,137 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """All reference rows, with what they are about."""
+class PublishedResults:
+    """All published values, with the datasets and documents that they refer to."""
 
-    sources: Mapping[str, Source]
-    sets: Mapping[str, Set]
-    rows: tuple[Reference, ...]
+    sources: Mapping[str, PublishedSource]
+    sets: Mapping[str, PublishedDataset]
+    rows: tuple[PublishedValue, ...]
 
 
 def reference_folder() -> Path:
-    """Return where the rows are: in an installed package, or in a checkout."""
+    """Return where the values are: in an installed package, or in a checkout."""
     installed = Path(__file__).with_name("published")
     if installed.is_dir():
         return installed
     return Path(__file__).parents[3] / "benchmarks" / "reference"
 
 
-def read_published(folder: Path | None = None) -> Published:
-    """Read the reference rows; the files are the package's own and are trusted."""
+def read_published(folder: Path | None = None) -> PublishedResults:
+    """Read the published values; the files are the package's own and are trusted."""
     import yaml
 
     folder = folder or reference_folder()
-    about = yaml.safe_load((folder / ABOUT).read_text(encoding="utf-8"))
-    lines = [
+    about = yaml.safe_load((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+    records = [
         json.loads(line)
-        for name in FILES
+        for name in ROW_FILES
         for line in (folder / name).read_text(encoding="utf-8").splitlines()
     ]
     rows = [
-        Reference(
-            **(row | {"sources": tuple(row["sources"]), "also": tuple(row["also"])})
+        PublishedValue(
+            **record
+            | {"sources": tuple(record["sources"]), "also": tuple(record["also"])}
         )
-        for row in lines
+        for record in records
     ]
-    return Published(
-        {key: Source(**each) for key, each in about["sources"].items()},
-        {key: Set(**each) for key, each in about["sets"].items()},
+    return PublishedResults(
+        {key: PublishedSource(**source) for key, source in about["sources"].items()},
+        {key: PublishedDataset(**dataset) for key, dataset in about["sets"].items()},
         tuple(rows),
     )
 
 
-def with_reference(table: Table, published: Published) -> Table:
+def add_published(table: Leaderboard, published: PublishedResults) -> Leaderboard:
     """Return the table with published lines below the measured ones of each dataset.
 
     Only numbers of its datasets, tasks and metrics are added. It is called when lines
     are sorted and the best are marked, so a published number can be neither.
     """
-    lines: list[Line] = []
-    used: list[Reference] = []
+    lines: list[LeaderboardLine] = []
+    used: list[PublishedValue] = []
     for _, members in groupby(table.lines, key=lambda line: line.section):
         measured = list(members)
-        rows = _fitting(measured[0], table.metrics, published)
-        lines += [*measured, *_lines(measured[0], rows, table.metrics, published)]
+        rows = _matching_values(measured[0], table.metrics, published)
+        lines += [
+            *measured,
+            *_published_lines(measured[0], rows, table.metrics, published),
+        ]
         used += rows
     notes = tuple(_footnotes(used, published))
     return replace(table, lines=tuple(lines), footnotes=(*table.footnotes, *notes))
 
 
-def _fitting(
-    line: Line, metrics: Sequence[str], published: Published
-) -> list[Reference]:
-    """Return the rows on a line's dataset and task, whole sets only."""
-    name, *rest = line.dataset.split(":")
+def _matching_values(
+    line: LeaderboardLine, metrics: Sequence[str], published: PublishedResults
+) -> list[PublishedValue]:
+    """Return the values on a line's dataset and task, whole datasets only."""
+    name, *rest = line.dataset.split(":")  # NAME, NAME:SPLIT or NAME:CONFIG:SPLIT
     split = rest[-1] if rest else ""
-    found = {
+
+    keys = {
         key
-        for key, each in published.sets.items()
-        if (each.dataset, each.split, each.task) == (name, split, line.task)
-        and each.slice is None
+        for key, dataset in published.sets.items()
+        if (dataset.dataset, dataset.split, dataset.task) == (name, split, line.task)
+        and dataset.slice is None
     }
-    return [row for row in published.rows if row.set in found and row.metric in metrics]
+    return [row for row in published.rows if row.set in keys and row.metric in metrics]
 
 
-def _lines(
-    beside: Line,
-    rows: Sequence[Reference],
+def _published_lines(
+    measured: LeaderboardLine,
+    rows: Sequence[PublishedValue],
     metrics: Sequence[str],
-    published: Published,
-) -> Iterator[Line]:
-    """Yield one line a model, set and source, in the order of the files."""
-    together: dict[tuple[str, str, tuple[str, ...]], dict[str, Reference]] = {}
+    published: PublishedResults,
+) -> Iterator[LeaderboardLine]:
+    """Yield one line a model, dataset and source, in the order of the files."""
+    by_line: dict[tuple[str, str, tuple[str, ...]], dict[str, PublishedValue]] = {}
     for row in rows:
-        place = (row.name, row.set, row.sources)
-        together.setdefault(place, {})[row.metric] = row
-    for (name, set_, sources), by_metric in together.items():
-        about = published.sets[set_]
-        yield Line(
+        key = (row.name, row.set, row.sources)
+        by_line.setdefault(key, {})[row.metric] = row
+    for (name, dataset_key, sources), by_metric in by_line.items():
+        dataset = published.sets[dataset_key]
+        yield LeaderboardLine(
             classifier=name,
             model="",
-            strategy=_method(next(iter(by_metric.values()))),
-            dataset=beside.dataset,
-            task=beside.task,
+            strategy=_published_method(next(iter(by_metric.values()))),
+            dataset=measured.dataset,
+            task=measured.task,
             cells=tuple(
                 Cell(value=by_metric[m].value if m in by_metric else None)
                 for m in metrics
             ),
-            n=about.n or 0,
-            n_pos=about.n_pos,
+            n=dataset.n or 0,
+            n_pos=dataset.n_pos,
             n_failed=0,
             ranked=False,
             source=",".join(sources),
         )
 
 
-def _method(row: Reference) -> str:
-    mark = ", in-distribution" if row.in_distribution else ""
-    return f"published [{','.join(row.sources)}]{mark}"
+def _published_method(row: PublishedValue) -> str:
+    suffix = ", in-distribution" if row.in_distribution else ""
+    return f"published [{','.join(row.sources)}]{suffix}"
 
 
-def _footnotes(used: Sequence[Reference], published: Published) -> Iterator[str]:
+def _footnotes(
+    used: Sequence[PublishedValue], published: PublishedResults
+) -> Iterator[str]:
     if not used:
         yield "no published number fits the datasets and metrics shown"
         return
-    letters = dict.fromkeys(letter for row in used for letter in _letters(row))
-    told = (
+    source_keys = dict.fromkeys(key for row in used for key in _source_keys(row))
+    sources = (
         f"[{key}] {published.sources[key].document}, {published.sources[key].table}"
-        for key in letters
+        for key in source_keys
     )
     yield (
         "published lines were not measured here and are not ranked; their thresholds "
-        f"are the models' own: {'; '.join(told)}"
+        f"are the models' own: {'; '.join(sources)}"
     )
     for key in dict.fromkeys(row.set for row in used):
-        yield from _caveat(key, used, published)
-    yield from _seen(used)
+        yield from _dataset_caveat(key, used, published)
+    yield from _in_distribution_notes(used)
     for row in used:
         for other in row.also:
             yield (
@@ -204,26 +211,34 @@ def _footnotes(used: Sequence[Reference], published: Published) -> Iterator[str]
             )
 
 
-def _letters(row: Reference) -> list[str]:
+def _source_keys(row: PublishedValue) -> list[str]:
     return [*row.sources, *(other["source"] for other in row.also)]
 
 
-def _caveat(key: str, used: Sequence[Reference], published: Published) -> Iterator[str]:
-    """Say what rows a set's numbers rest on, and in which sources."""
-    about = published.sets[key]
-    letters = dict.fromkeys(x for row in used if row.set == key for x in row.sources)
-    counted = about.n is not None and str(f"{about.n:,}") not in about.caveat
-    parts = [f"n = {about.n:,}"] if counted else []
-    parts += [about.caveat] if about.caveat else []
+def _dataset_caveat(
+    key: str, used: Sequence[PublishedValue], published: PublishedResults
+) -> Iterator[str]:
+    """Yield which samples a dataset's numbers rest on, and in which sources."""
+    dataset = published.sets[key]
+    sources = dict.fromkeys(
+        source for row in used if row.set == key for source in row.sources
+    )
+    # many caveats name the number of samples themselves
+    names_n = dataset.n is None or f"{dataset.n:,}" in dataset.caveat
+    parts = [] if names_n else [f"n = {dataset.n:,}"]
+    parts += [dataset.caveat] if dataset.caveat else []
     if parts:
-        yield f"{about.name} in [{'], ['.join(letters)}]: {'; '.join(parts)}"
+        yield f"{dataset.name} in [{'], ['.join(sources)}]: {'; '.join(parts)}"
 
 
-def _seen(used: Sequence[Reference]) -> Iterator[str]:
-    """Name the models that were trained on data of the same source."""
-    known = dict.fromkeys(row.model for row in used if row.in_distribution)
-    if known:
-        yield f"in-distribution, trained on data of the same source: {', '.join(known)}"
+def _in_distribution_notes(used: Sequence[PublishedValue]) -> Iterator[str]:
+    """Yield which models were trained on data of the same source."""
+    models = dict.fromkeys(row.model for row in used if row.in_distribution)
+    if models:
+        yield (
+            f"in-distribution, trained on data of the same source: {', '.join(models)}"
+        )
+
     if any(row.in_distribution is None for row in used):
         yield (
             "of the other published models it is not known for all that they have not "

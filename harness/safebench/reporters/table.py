@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import groupby
 
-DECIMALS = 3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One number of the table: the value, if it is the best, and why it is missing.
+    """One number: its value, whether it is the best, or a note why it is missing.
 
     `n_scored` is what it rests on; bounds and interval are as in a result row.
-    `near_best`: tested against the best number, and not shown to differ from it.
+    `ties_with_best`: tested against the best number, without a significant difference.
     """
 
     value: float | None
@@ -25,11 +23,11 @@ class Cell:
     ci_low: float | None = None
     ci_high: float | None = None
     ci_method: str | None = None
-    near_best: bool = False
+    ties_with_best: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class LeaderboardLine:
     """One combination: its names, and its numbers in column order.
 
     `n` samples with a known label, `n_pos` of them positive, `n_failed` without a
@@ -71,43 +69,23 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Columns (metric names; True where higher is better) and lines, sorted.
+class Leaderboard:
+    """Metrics as columns, with True where higher is better, and sorted lines.
 
-    Lines of one section stand together; `sort` is the metric that orders them. `ci`:
-    intervals are to be shown.
+    Lines of one section stand together; `sort` is the metric that orders them. `ci`
+    tells whether intervals are shown.
     """
 
     metrics: tuple[str, ...]
     higher_is_better: tuple[bool | None, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[LeaderboardLine, ...]
     sort: str = ""
     title: str = ""
     footnotes: tuple[str, ...] = field(default=())
     ci: bool = False
 
     @property
-    def sections(self) -> list[tuple[str, tuple[Line, ...]]]:
+    def sections(self) -> list[tuple[str, tuple[LeaderboardLine, ...]]]:
         """The lines by dataset and task, with that name."""
-        found = groupby(self.lines, key=lambda line: line.section)
-        return [(name, tuple(lines)) for name, lines in found]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """How to draw: width in characters (None: no limit), styles, decimals.
-
-    `styles` allows bold (a terminal), `colour` colours too. `encoding` is what the
-    text will be written in.
-    """
-
-    width: int | None = None
-    styles: bool = False
-    colour: bool = False
-    decimals: int = DECIMALS
-    encoding: str = "utf-8"
-
-    @property
-    def unicode(self) -> bool:
-        """Tell whether any character can be written."""
-        return self.encoding.casefold().replace("_", "-").startswith("utf")
+        by_section = groupby(self.lines, key=lambda line: line.section)
+        return [(name, tuple(lines)) for name, lines in by_section]

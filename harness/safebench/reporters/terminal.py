@@ -1,97 +1,87 @@
-"""The leaderboard for people: a rich table per dataset that fits the terminal."""
+"""The leaderboard for a terminal: one rich table a dataset, fitted to the width."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .layout import MARK, fit
+from safebench.console import render_rich
+
+from .layout import BEST_MARK, fit_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from .layout import Column, Layout
-    from .table import Line, Table, View
+    from safebench.console import RenderOptions
 
-_NOTES_WIDTH = 80  # footnotes stay readable on a wide screen, too
+    from .layout import Layout, LayoutColumn
+    from .table import Leaderboard, LeaderboardLine
+
+_NOTES_WIDTH = 80  # cells; longer lines of prose are hard to read on a wide screen
 
 
-def render(table: Table, view: View) -> str:
-    """Return the text, with ANSI styles only as `view` allows them.
+def render_terminal(table: Leaderboard, options: RenderOptions) -> str:
+    """Return the text, with ANSI styles only as `options` allow them.
 
     Names are drawn as plain `Text`, so that no markup in them is obeyed.
     """
-    layout = fit(table, view)
-    width = max(layout.width, min(view.width or _NOTES_WIDTH, _NOTES_WIDTH))
-    memory = io.BytesIO()
-    # the encoding tells rich whether it may draw lines
-    with io.TextIOWrapper(memory, encoding=view.encoding, errors="replace") as file:
-        console = _console(view, width, file)
-        for item in _items(table, layout, view):
-            console.print(item)
-        file.flush()
-        text = memory.getvalue().decode(view.encoding)
-    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+    layout = fit_layout(table, options)
+    # never below the table's width, which rich would shrink by cutting numbers
+    width = max(layout.width, min(options.width or _NOTES_WIDTH, _NOTES_WIDTH))
+
+    return render_rich(_items(table, layout, options), options, width)
 
 
-def _console(view: View, width: int, file: TextIO) -> Console:
-    """Return a console for `file`, whatever the terminal of this process is."""
-    return Console(
-        file=file,
-        width=width,
-        force_terminal=view.styles,
-        color_system="standard" if view.styles else None,
-        no_color=not view.colour,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-
-
-def _items(table: Table, layout: Layout, view: View) -> Iterator[RenderableType]:
+def _items(
+    table: Leaderboard, layout: Layout, options: RenderOptions
+) -> Iterator[RenderableType]:
     if table.title:
         yield Text(table.title, style="bold")
-    done = 0
+    first = 0
     for name, lines in table.sections:
         yield Rule(Text(_title(name, lines)), align="left", style="dim")
-        yield _section(layout, lines, done)
+        yield _section_table(layout, lines, first)
         yield Text()
-        done += len(lines)
-    notes = [*layout.below, *table.footnotes]
-    if not view.styles and any(cell.best for x in table.lines for cell in x.cells):
-        notes.insert(0, f"{MARK} best of its column on a dataset")
+        first += len(lines)
+    notes = [*layout.notes, *table.footnotes]
+    has_best = any(cell.best for line in table.lines for cell in line.cells)
+    if has_best and not options.styles:
+        notes.insert(0, f"{BEST_MARK} best of its column on a dataset")
     yield _notes(notes)
 
 
 def _notes(notes: Sequence[str]) -> RichTable:
-    drawn = RichTable.grid(padding=(0, 1, 0, 0))
+    grid = RichTable.grid(padding=(0, 1, 0, 0))
     for note in notes:
-        drawn.add_row("-", Text(note), style="dim")
-    return drawn
+        grid.add_row("-", Text(note), style="dim")
+    return grid
 
 
-def _title(name: str, lines: Sequence[Line]) -> str:
+def _title(name: str, lines: Sequence[LeaderboardLine]) -> str:
+    """Return the name, with the number of samples where all measured lines share it."""
     sizes = {(line.n, line.n_pos) for line in lines if not line.source}
     if len(sizes) > 1:
         return name
-    ((n, positive),) = sizes
-    return f"{name}: {n} {'sample' if n == 1 else 'samples'}" + (
-        "" if positive is None else f", {positive} positive"
-    )
+    ((n, n_pos),) = sizes
+    noun = "sample" if n == 1 else "samples"
+    positive = "" if n_pos is None else f", {n_pos} positive"
+    return f"{name}: {n} {noun}{positive}"
 
 
-def _section(layout: Layout, lines: Sequence[Line], first: int) -> RichTable:
-    """Draw the lines of one dataset; `first` is their place in the columns' texts."""
-    drawn = RichTable(
+def _section_table(
+    layout: Layout, lines: Sequence[LeaderboardLine], first: int
+) -> RichTable:
+    """Draw the lines of one dataset; `first` is their position in the layout's texts.
+
+    Columns are as wide in every section, so that datasets can be compared by eye.
+    """
+    table = RichTable(
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -100,18 +90,18 @@ def _section(layout: Layout, lines: Sequence[Line], first: int) -> RichTable:
         border_style="dim",
     )
     for column in layout.columns:
-        drawn.add_column(
+        table.add_column(
             Text(column.header),
             width=column.width,
             justify="right" if column.right else "left",
         )
     for offset, line in enumerate(lines):
         cells = (_cell(column, line, first + offset) for column in layout.columns)
-        drawn.add_row(*cells)
-    return drawn
+        table.add_row(*cells)
+    return table
 
 
-def _cell(column: Column, line: Line, row: int) -> Text:
+def _cell(column: LayoutColumn, line: LeaderboardLine, row: int) -> Text:
     text = Text(column.texts[row])
     if column.metric is not None:
         cell = line.cells[column.metric]

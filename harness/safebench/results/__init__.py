@@ -1,17 +1,15 @@
-"""The long table of results: one row a metric, in `results.jsonl`."""
+"""What runs leave: result rows, predictions, and comparisons of them."""
 
 from __future__ import annotations
 
-from .row import SCHEMA, Row
-from .runs import resolve_runs, results_files
-from .store import FILE_NAME, merge_rows, read_rows
+from .rows import RESULTS_FILE, SCHEMA, Row, merge_rows, read_rows
+from .runs import read_runs
 
 __all__ = [
-    "FILE_NAME",
+    "RESULTS_FILE",
     "SCHEMA",
     "Row",
     "merge_rows",
     "read_rows",
-    "resolve_runs",
-    "results_files",
+    "read_runs",
 ]

@@ -1,46 +1,52 @@
-"""Two rows of predictions, sample by sample: which is better, if that is shown."""
+"""Paired comparison of stored predictions, sample by sample: which are better."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.errors import DataError
-from safebench.statistics import (
-    MEASURES,
-    affordable,
-    delong,
-    holm,
-    mcnemar,
-    metric_difference,
-    metric_intervals,
-    shared_draws,
+from safebench.errors import DataError, SafebenchError
+from safebench.metrics import Outcome
+from safebench.metrics.intervals import (
+    SIGN_FLIPS,
+    can_compare,
+    definition_of,
+    paired_intervals,
 )
-from safebench.statistics.metric import FLIPS
+from safebench.statistics import default_n_resamples, holm, mcnemar, shared_weights
 
-from .stored import read_columns
+from .predictions import (
+    PREDICTIONS_FOLDER,
+    PredictionFile,
+    prediction_files,
+    read_prediction_file,
+)
+from .runs import run_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from safebench.statistics import Draws, Interval, McNemar
+    from safebench.specs import MetricSpec
+    from safebench.statistics import Interval, McNemar, ResamplingWeights
 
-    from .stored import Columns, Stored
+    from .predictions import StoredPredictions
+    from .rows import Row
 
-    Array = np.ndarray[Any, np.dtype[Any]]
 
 ALPHA = 0.05
-DEFAULT = ("auroc", "auprc", "f1", "accuracy", "recall", "fpr")
+DEFAULT_METRICS = ("auroc", "auprc", "f1", "accuracy", "recall", "fpr")
 NO_SCORES = "one of both has no score"
 NO_DECISIONS = "one of both has no decision"
 NO_PROBABILITIES = "scores are no probabilities"
+NO_UNCERTAINTIES = "one of both has no uncertainty"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class MetricComparison:
     """One metric of both on the same samples, and their difference, b minus a.
 
     `test` names the test that `p` comes from, `holm` is p adjusted for all lines of
@@ -76,39 +82,43 @@ class Comparison:
     left_out: int
     failed: tuple[int, int]
     discordant: McNemar | None
-    lines: tuple[Line, ...]
+    lines: tuple[MetricComparison, ...]
 
 
 def compare(
-    pairs: Sequence[tuple[Stored, Stored]],
-    metrics: Sequence[str],
-    higher_is_better: Mapping[str, bool | None],
+    pairs: Sequence[tuple[PredictionFile, PredictionFile]],
+    metrics: Sequence[MetricSpec],
     *,
-    draws: int | None = None,
+    n_resamples: int | None = None,
     seed: int = 0,
 ) -> list[Comparison]:
     """Compare each pair; the p-values of all are adjusted together, by Holm.
 
-    Raises DataError where two files contradict each other or share no sample.
+    `metrics` are those that `safebench.metrics.intervals.can_compare` allows. Raises
+    DataError where two files contradict each other or share no sample.
     """
-    read = lru_cache(maxsize=2)(read_columns)  # one side is often the same in all
-    found = [
-        _compared((a, read(a)), (b, read(b)), metrics, draws, seed) for a, b in pairs
+    read = lru_cache(maxsize=2)(read_prediction_file)  # A is often the same in all
+    comparisons = [
+        _compare_pair((a, read(a.path)), (b, read(b.path)), metrics, n_resamples, seed)
+        for a, b in pairs
     ]
-    adjusted = iter(holm([line.p for each in found for line in each.lines]))
+    p_values = [line.p for comparison in comparisons for line in comparison.lines]
+    adjusted = iter(holm(p_values))
     return [
         replace(
-            each,
+            comparison,
             lines=tuple(
-                _judged(line, next(adjusted), higher_is_better.get(line.metric))
-                for line in each.lines
+                _with_verdict(line, next(adjusted), spec.higher_is_better)
+                for line, spec in zip(comparison.lines, metrics, strict=True)
             ),
         )
-        for each in found
+        for comparison in comparisons
     ]
 
 
-def _judged(line: Line, adjusted: float | None, higher: bool | None) -> Line:
+def _with_verdict(
+    line: MetricComparison, adjusted: float | None, higher: bool | None
+) -> MetricComparison:
     """Name the better one where the adjusted p is below 5 %."""
     better = None
     if adjusted is not None and adjusted < ALPHA and line.difference is not None:
@@ -118,102 +128,104 @@ def _judged(line: Line, adjusted: float | None, higher: bool | None) -> Line:
     return replace(line, holm=adjusted, better=better)
 
 
-def _compared(
-    left: tuple[Stored, Columns],
-    right: tuple[Stored, Columns],
-    metrics: Sequence[str],
-    draws: int | None,
+def _compare_pair(
+    a: tuple[PredictionFile, StoredPredictions],
+    b: tuple[PredictionFile, StoredPredictions],
+    metrics: Sequence[MetricSpec],
+    n_resamples: int | None,
     seed: int,
 ) -> Comparison:
-    (a, first), (b, second) = left, right
-    one, other, left_out = _aligned(first, second)
-    if not one.ids:
-        raise DataError(f"{a.path} and {b.path} share no sample")
-    if (one.y != other.y).any():
-        row = int(np.flatnonzero(one.y != other.y)[0])
+    (file_a, all_a), (file_b, all_b) = a, b
+    shared_a, shared_b, left_out = _align(all_a, all_b)
+    if not shared_a.n:
+        raise DataError(f"{file_a.path} and {file_b.path} share no sample")
+    if (shared_a.y != shared_b.y).any():
+        row = int(np.flatnonzero(shared_a.y != shared_b.y)[0])
         raise DataError(
-            f"{a.path} and {b.path} disagree on the label of {one.ids[row]}"
+            f"{file_a.path} and {file_b.path} disagree on the label of "
+            f"{shared_a.ids[row]}"
         )
-    names = (a.label, b.label) if a.label != b.label else (a.full, b.full)
+    same = file_a.label == file_b.label
+    names = [file.full_label if same else file.label for file in (file_a, file_b)]
+    groups = shared_a.groups
+    n_groups = len(set(groups))
+    weights = shared_weights(
+        shared_a.y,
+        groups,
+        n_resamples=n_resamples or default_n_resamples(n_groups),
+        seed=seed,
+    )
+    outcomes = _to_outcome(shared_a), _to_outcome(shared_b)
     return Comparison(
         a=names[0],
         b=names[1],
-        dataset=first.dataset,
-        task=first.task,
-        n=len(one.ids),
-        groups=len(set(one.groups)),
+        dataset=all_a.dataset,
+        task=all_a.task,
+        n=shared_a.n,
+        groups=n_groups,
         left_out=left_out,
-        failed=(_failed(one), _failed(other)),
-        discordant=_discordant(one, other),
-        lines=tuple(_lines(one, other, metrics, draws, seed)),
+        failed=(int(outcomes[0].failed.sum()), int(outcomes[1].failed.sum())),
+        discordant=_discordant(*outcomes),
+        lines=tuple(_compare_metric(spec, *outcomes, weights) for spec in metrics),
     )
 
 
-def _discordant(a: Columns, b: Columns) -> McNemar | None:
-    first, second = _decided(a), _decided(b)
-    if first is None or second is None:
-        return None
-    return mcnemar(a.y, first, second)
-
-
-def _aligned(a: Columns, b: Columns) -> tuple[Columns, Columns, int]:
+def _align(
+    a: StoredPredictions, b: StoredPredictions
+) -> tuple[StoredPredictions, StoredPredictions, int]:
     """Return both on the samples that both have, and how many only one has."""
     place = {id_: row for row, id_ in enumerate(b.ids)}
     rows = [row for row, id_ in enumerate(a.ids) if id_ in place]
     others = [place[a.ids[row]] for row in rows]
-    left_out = len(a.ids) + len(b.ids) - 2 * len(rows)
-    return _only(a, rows), _only(b, others), left_out
+    left_out = a.n + b.n - 2 * len(rows)
+    return a.select(rows), b.select(others), left_out
 
 
-def _only(columns: Columns, rows: list[int]) -> Columns:
-    return replace(
-        columns,
-        ids=[columns.ids[row] for row in rows],
-        groups=[columns.groups[row] for row in rows],
-        y=columns.y[rows],
-        score=columns.score[rows],
-        decision=columns.decision[rows],
+def _to_outcome(predictions: StoredPredictions) -> Outcome:
+    """Return predictions as metrics take them; a failed sample is decided wrongly.
+
+    A sample has failed with neither score nor decision. Whether a score claims to be
+    a probability is not stored with it: one from 0 to 1 may.
+    """
+    y, score, decision = predictions.y, predictions.score, predictions.decision
+    uncertainty = predictions.uncertainty
+    known = ~np.isnan(decision)
+    return Outcome(
+        y=y,
+        failed=~known & np.isnan(score),
+        groups=predictions.groups,
+        score=None if np.isnan(score).all() else score,
+        probability=not ((score < 0) | (score > 1)).any(),
+        decision=(
+            np.where(known, np.nan_to_num(decision).astype(bool), ~y)
+            if known.any()
+            else None
+        ),
+        uncertainty=None if np.isnan(uncertainty).all() else uncertainty,
     )
 
 
-def _failed(columns: Columns) -> int:
-    """Count the samples with neither score nor decision."""
-    return int((np.isnan(columns.decision) & np.isnan(columns.score)).sum())
-
-
-def _decided(columns: Columns) -> Array | None:
-    """Return decisions (n,) float, each failed sample decided wrongly."""
-    if np.isnan(columns.decision).all():
+def _discordant(a: Outcome, b: Outcome) -> McNemar | None:
+    if a.decision is None or b.decision is None:
         return None
-    lost = np.isnan(columns.decision)
-    return np.where(lost, ~columns.y, columns.decision)
+    return mcnemar(a.y, a.decision, b.decision)
 
 
-def _lines(
-    a: Columns, b: Columns, metrics: Sequence[str], draws: int | None, seed: int
-) -> list[Line]:
-    groups = len(set(a.groups))
-    shared = shared_draws(a.y, a.groups, draws=draws or affordable(groups), seed=seed)
-    return [_line(name, a, b, shared) for name in metrics]
-
-
-def _line(name: str, a: Columns, b: Columns, shared: Draws) -> Line:
-    first, second, why = _inputs(name, a, b)
-    if first is None or second is None:
-        return Line(metric=name, note=why)
-    sides = [
-        metric_intervals([name], a.y, column, column, shared)[name]
-        for column in (first, second)
-    ]
-    difference = metric_difference(name, a.y, first, second, shared)
-    flipped = difference.method == FLIPS
+def _compare_metric(
+    spec: MetricSpec, a: Outcome, b: Outcome, weights: ResamplingWeights
+) -> MetricComparison:
+    intervals = paired_intervals(spec, a, b, weights)
+    if intervals is None:
+        return MetricComparison(metric=spec.name, note=_why_not(spec, a, b))
+    difference = intervals.difference
+    flipped = difference.method == SIGN_FLIPS
     p, test = difference.p, "exact sign flips" if flipped else "paired bootstrap"
-    if shared.groups == len(a.ids):  # independent samples
-        p, test = _exact(name, a.y, first, second) or (p, test)
-    return Line(
-        metric=name,
-        a=sides[0],
-        b=sides[1],
+    if weights.n_groups == a.n:  # independent samples
+        p, test = _exact_test(spec, a, b) or (p, test)
+    return MetricComparison(
+        metric=spec.name,
+        a=intervals.a,
+        b=intervals.b,
         difference=difference,
         p=p,
         test=test if p is not None else "",
@@ -221,30 +233,76 @@ def _line(name: str, a: Columns, b: Columns, shared: Draws) -> Line:
     )
 
 
-def _inputs(
-    name: str, a: Columns, b: Columns
-) -> tuple[Array | None, Array | None, str]:
-    """Return what a metric reads of both, NaN where either has none, or why not."""
-    kind = MEASURES[name].kind
-    if kind == "decision":
-        return _decided(a), _decided(b), NO_DECISIONS
-    lost = np.isnan(a.score) | np.isnan(b.score)
-    if lost.all():
-        return None, None, NO_SCORES
-    columns = [np.where(lost, np.nan, each.score) for each in (a, b)]
-    if kind in ("loss", "width", "mass"):
-        outside = [((each < 0) | (each > 1)).any() for each in columns]
-        if any(outside):
-            return None, None, NO_PROBABILITIES
-    return columns[0], columns[1], ""
+def _why_not(spec: MetricSpec, a: Outcome, b: Outcome) -> str:
+    """Return what one of both lacks."""
+    if "decision" in spec.needs and (a.decision is None or b.decision is None):
+        return NO_DECISIONS
+    if "uncertainty" in spec.needs:
+        return NO_UNCERTAINTIES
+    if a.score is None or b.score is None:
+        return NO_SCORES
+    return NO_PROBABILITIES if "probability" in spec.needs else NO_SCORES
 
 
-def _exact(name: str, y: Array, a: Array, b: Array) -> tuple[float | None, str] | None:
+def _exact_test(spec: MetricSpec, a: Outcome, b: Outcome) -> tuple[float, str] | None:
     """Return the p of a test for independent samples, where the metric has one."""
-    if name == "accuracy":
-        return mcnemar(y, a, b).p, "exact McNemar"
-    kept = ~np.isnan(a)
-    if name == "auroc" and 0 < y[kept].sum() < kept.sum():
-        p = delong(y[kept], a[kept], b[kept]).p
-        return None if p is None else (p, "DeLong")
-    return None
+    definition = definition_of(spec)
+    if definition is None or definition.exact_test is None:
+        return None
+    columns_a, columns_b = definition.columns(a), definition.columns(b)
+    if columns_a is None or columns_b is None:
+        return None
+    (y, first), (_, second) = columns_a.arrays, columns_b.arrays
+    p = definition.exact_test.p_value(y, first, second)
+    return None if p is None else (p, definition.exact_test.name)
+
+
+def ties_with_best(
+    rows: Sequence[Row], folders: Sequence[Path], specs: Sequence[MetricSpec]
+) -> list[bool]:
+    """Tell of each row whether a paired test leaves it open if the first is better.
+
+    `rows` are of one metric on one dataset, best first; p-values are adjusted for
+    their number (Holm). Without stored predictions, or for a metric without a paired
+    test, nothing is told: all False.
+    """
+    tied = [False] * len(rows)
+    spec = next((spec for spec in specs if rows and spec.name == rows[0].metric), None)
+    if spec is None or not can_compare(spec):
+        return tied
+    files = _files_by_row(folders)
+    ranked = [files.get((row.run, *_path_names(row))) for row in rows]
+    best = ranked[0]
+    if best is None:
+        return tied
+    others = [
+        (place, file)
+        for place, file in enumerate(ranked)
+        if file is not None and file.path != best.path
+    ]
+    try:
+        comparisons = compare([(best, file) for _, file in others], [spec])
+    except SafebenchError:  # a folder that was changed by hand: no marks
+        return tied
+    for (place, _), comparison in zip(others, comparisons, strict=True):
+        adjusted = comparison.lines[0].holm
+        tied[place] = adjusted is not None and adjusted >= ALPHA
+    return tied
+
+
+def _files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFile]:
+    """Return the stored files of runs by run, classifier, dataset and strategy."""
+    return {
+        (run, each.classifier, each.dataset, each.strategy): each
+        for run, folder in zip(run_names(folders), folders, strict=True)
+        if any((folder / PREDICTIONS_FOLDER).glob("*/*/*"))
+        for each in prediction_files(folder)
+    }
+
+
+def _path_names(row: Row) -> tuple[str, str, str]:
+    """Return how the path of a row's predictions spells what it is about."""
+    dataset = ".".join(filter(None, (row.dataset, row.config, row.split)))
+    parts = (row.classifier, dataset, row.strategy)
+    classifier, dataset, strategy = (part.replace("/", "_") for part in parts)
+    return classifier, dataset, strategy

@@ -1,4 +1,4 @@
-"""Find the runs that a command is about."""
+"""Run folders: find those that a command names, and read their results."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safebench.errors import RunFolderError, UnknownNameError, nearest
+from safebench.errors import RunFolderError, UnknownNameError, did_you_mean
 
-from .store import FILE_NAME, read_rows
+from .rows import RESULTS_FILE, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .row import Row
+    from .rows import Row
 
-RUNS = Path("runs")
+RUNS_FOLDER = Path("runs")
 
 
-def resolve_runs(paths: Sequence[str | Path], root: Path = RUNS) -> list[Row]:
+def read_runs(paths: Sequence[str | Path], root: Path = RUNS_FOLDER) -> list[Row]:
     """Return the rows of the runs named, or of every run below `root`.
 
     Raises `RunFolderError` if there is none.
@@ -31,14 +31,14 @@ def resolve_runs(paths: Sequence[str | Path], root: Path = RUNS) -> list[Row]:
         )
     names = run_names([file.parent for file in files])
     return [
-        replace(row, run=name) if file.name == FILE_NAME else row
+        replace(row, run=name) if file.name == RESULTS_FILE else row
         for file, name in zip(files, names, strict=True)
         for row in read_rows(file)
     ]
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """Return what tables call these run folders: their names, told apart by paths.
+    """Return what tables call these run folders: names, or paths where two are equal.
 
     A folder may have been renamed or copied since its rows were written.
     """
@@ -49,46 +49,48 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def results_files(paths: Sequence[str | Path], root: Path = RUNS) -> list[Path]:
+def results_files(paths: Sequence[str | Path], root: Path = RUNS_FOLDER) -> list[Path]:
     """Return the results files of the runs named, each once; of all below `root`.
 
     A name is a run folder, a folder of run folders, a results file, or the name of a
     folder below `root`.
     """
-    found = [file for path in paths for file in _named(Path(path), root)]
-    files = found if paths else _below(root)
+    files = [file for path in paths for file in _results_files_at(Path(path), root)]
+    if not paths:
+        files = _results_files_below(root)
+    # two names may lead to one file
     return list({file.resolve(): file for file in files}.values())
 
 
-def _named(path: Path, root: Path) -> list[Path]:
+def _results_files_at(path: Path, root: Path) -> list[Path]:
     """Return the results files that one argument stands for."""
     if not path.exists():
-        path = _below_root(path, root)
+        path = _find_below(path, root)
     if path.is_file():
         return [path]
-    if (path / FILE_NAME).is_file():
-        return [path / FILE_NAME]
-    if files := _below(path):
+    if (path / RESULTS_FILE).is_file():
+        return [path / RESULTS_FILE]
+    if files := _results_files_below(path):
         return files
     raise RunFolderError(
-        f"no {FILE_NAME} in {str(path)!r}: the run has not finished, or it is no run "
-        "folder; the same `safebench run` again finishes it"
+        f"no {RESULTS_FILE} in {str(path)!r}: the run has not finished, or it is no "
+        "run folder; the same `safebench run` again finishes it"
     )
 
 
-def _below_root(path: Path, root: Path) -> Path:
+def _find_below(path: Path, root: Path) -> Path:
     """Return a run named without its root, or refuse with the nearest name."""
     if not path.is_absolute() and (root / path).exists():
         return root / path
-    beside = {str(file.parent): file for file in _below(path.parent)}
-    runs = {file.parent.name: file for file in _below(root)}
-    hint = nearest(str(path), beside) or nearest(path.name, runs)
+    beside = {str(file.parent): file for file in _results_files_below(path.parent)}
+    runs = {file.parent.name: file for file in _results_files_below(root)}
+    hint = did_you_mean(str(path), beside) or did_you_mean(path.name, runs)
     raise UnknownNameError(
         f"no run folder or results file {str(path)!r}"
         + (hint or "; `safebench run` makes one")
     )
 
 
-def _below(folder: Path) -> list[Path]:
+def _results_files_below(folder: Path) -> list[Path]:
     """Return the results files of the run folders in a folder, by name."""
-    return sorted(folder.glob(f"*/{FILE_NAME}"))
+    return sorted(folder.glob(f"*/{RESULTS_FILE}"))

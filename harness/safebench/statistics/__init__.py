@@ -1,44 +1,38 @@
-"""Intervals and tests that respect groups; needs numpy and scipy, nothing else."""
+"""Intervals and tests that respect groups; knows counts and scores, but no metric."""
 
 from __future__ import annotations
 
-from .delong import DeLong, delong, delong_unpaired
-from .draws import Draws, affordable
-from .exact import McNemar, clopper_pearson, holm, mcnemar, wilson
-from .interval import Interval
-from .means import mean_difference, mean_interval, mean_of
-from .measure import MEASURES
-from .metric import (
-    cell_intervals,
-    metric_difference,
-    metric_interval,
-    metric_intervals,
-    metric_value,
-    paired_difference,
-    shared_draws,
+from .auroc_variance import (
+    DeLong,
+    auroc_difference,
+    auroc_interval,
+    compute_auroc,
+    delong,
+    delong_unpaired,
 )
+from .bootstrap import bootstrap_interval, mean_difference, mean_interval
+from .hypothesis_tests import McNemar, holm, mcnemar
+from .interval import Interval, clopper_pearson, wilson, wilson_interval
+from .resampling_weights import ResamplingWeights, default_n_resamples, shared_weights
 
 __all__ = [
-    "MEASURES",
     "DeLong",
-    "Draws",
     "Interval",
     "McNemar",
-    "affordable",
-    "cell_intervals",
+    "ResamplingWeights",
+    "auroc_difference",
+    "auroc_interval",
+    "bootstrap_interval",
     "clopper_pearson",
+    "compute_auroc",
+    "default_n_resamples",
     "delong",
     "delong_unpaired",
     "holm",
     "mcnemar",
     "mean_difference",
     "mean_interval",
-    "mean_of",
-    "metric_difference",
-    "metric_interval",
-    "metric_intervals",
-    "metric_value",
-    "paired_difference",
-    "shared_draws",
+    "shared_weights",
     "wilson",
+    "wilson_interval",
 ]

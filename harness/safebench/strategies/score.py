@@ -1,4 +1,4 @@
-"""The core strategy `score`: what a classifier says of itself."""
+"""The core strategy `score`: the score that a classifier gives by itself."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.evidence import Scores
-from safebench.judgements import Judgements
+
+from .base import Judgements
 
 if TYPE_CHECKING:
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context
+    from safebench.evidence import EvidenceBundle
+    from safebench.typing import Floats
+
+    from .base import Context
 
 
-def judge(evidence: Bundle, context: Context) -> Judgements:
+def judge(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return the value of the task's label, or the largest of all labels.
 
     Labels that `meta["categories"]` maps to policy codes become categories; several
@@ -30,17 +33,15 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
         size=len(scores),
         score=score,
         labels=codes,
-        categories=_categories(values, labels, scores.meta, codes),
+        categories=_category_columns(values, labels, scores.meta, codes),
         probability=scores.meta["scale"] == "probability",
     )
 
 
-def _categories(
-    values: np.ndarray[Any, np.dtype[np.float64]],
-    labels: list[str],
-    meta: dict[str, Any],
-    codes: list[str],
-) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def _category_columns(
+    values: Floats, labels: list[str], meta: dict[str, Any], codes: list[str]
+) -> Floats | None:
+    """Return the values of labels that are policy categories, (B, codes)."""
     mapping: dict[str, str] = meta.get("categories", {})
     if not mapping or not codes:
         return None

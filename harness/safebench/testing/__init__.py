@@ -1,4 +1,8 @@
-"""Tools for testing safebench itself and plugins."""
+"""Checks of the contracts that plugins must keep, for the tests of plugins.
+
+`table_model` has an exact language model and `result_rows` rows of a results table, for
+the tests of this repository.
+"""
 
 from __future__ import annotations
 

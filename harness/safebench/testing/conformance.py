@@ -1,4 +1,4 @@
-"""Checks that a plugin's tests call on its own components."""
+"""Checks of the contracts that plugins must keep, for the tests of plugins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from safebench.classifiers import Classifier, Recording
-    from safebench.evidence import Evidence
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context, Judgements
+    from safebench.evidence import Evidence, EvidenceBundle
     from safebench.records import Sample
+    from safebench.strategies import Context, Judgements
 
-HEAVY = ("torch", "transformers", "datasets", "peft", "sklearn", "numpy", "scipy")
+HEAVY_MODULES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "peft",
+    "sklearn",
+    "numpy",
+    "scipy",
+)
 
 
 def assert_plugin_is_sound(name: str) -> None:
@@ -23,7 +30,7 @@ def assert_plugin_is_sound(name: str) -> None:
 
     Every option dataclass must be importable, and every `load` must name something.
     """
-    from safebench.options import option_defaults
+    from safebench.options import OptionSchema
     from safebench.plugins import Plugins
 
     plugins = Plugins()
@@ -32,11 +39,12 @@ def assert_plugin_is_sound(name: str) -> None:
     assert plugin.error is None, plugin.error
     for component in plugin.components:
         assert component.summary, f"{component.name}: a summary helps whoever lists it"
-        option_defaults(component)
+        assert OptionSchema.of(component).defaults is not None
         assert callable(component.code()), component.load
+    # In a process of its own: this one has imported everything by now.
     probe = (
         f"import sys, {plugin.entry_point.module};"
-        f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+        f"print(*sorted(set({HEAVY_MODULES!r}) & set(sys.modules)))"
     )
     loaded = subprocess.check_output([sys.executable, "-c", probe], text=True).split()
     assert not loaded, f"declaring {name!r} imports {loaded}"
@@ -48,42 +56,44 @@ def assert_classifier_is_sound(
     kinds: frozenset[type[Evidence]],
     tolerance: float = 0.0,
 ) -> None:
-    """Check that evidence comes complete, and depends on the sample alone.
+    """Check that evidence is complete, and depends on the sample alone.
 
     `samples` need at least three members. The evidence about each may differ by at
     most `tolerance` between one batch, the batch in reverse, and each sample alone.
     """
     assert len(samples) > 2, "three samples or more"  # noqa: PLR2004 - to reorder them
     before = [(s.id, s.content, dict(s.meta)) for s in samples]
-    ticks: list[int] = []
-    whole = classifier.record(samples, kinds, ticks.append)
-    assert sum(ticks) == len(samples), f"ticked {sum(ticks)} of {len(samples)}"
+    progress: list[int] = []
+    whole = classifier.record(samples, kinds, progress.append)
+    assert sum(progress) == len(samples), f"reported {sum(progress)} of {len(samples)}"
     assert whole.evidence.keys() == kinds, f"recorded {set(whole.evidence)}"
     assert len(whole.traces) == len(samples), f"{len(whole.traces)} traces"
-    backwards = classifier.record(samples[::-1], kinds, ticks.append)
+    backwards = classifier.record(samples[::-1], kinds, progress.append)
     for position, sample in enumerate(samples):
-        alone = classifier.record([sample], kinds, ticks.append)
-        _assert_same(whole, position, alone, 0, tolerance)
-        _assert_same(whole, position, backwards, -1 - position, tolerance)
+        alone = classifier.record([sample], kinds, progress.append)
+        _assert_same_evidence(whole, position, alone, 0, tolerance)
+        _assert_same_evidence(whole, position, backwards, -1 - position, tolerance)
     assert before == [(s.id, s.content, dict(s.meta)) for s in samples], "changed input"
 
 
-def _assert_same(
+def _assert_same_evidence(
     first: Recording, i: int, second: Recording, j: int, tolerance: float
 ) -> None:
     import numpy as np
 
     for kind, batch in first.evidence.items():
-        one = batch.take([i])
-        other = second.evidence[kind].take([j % len(second.traces)])
-        for field, array in one.arrays.items():
+        sample = batch.select([i])
+        other = second.evidence[kind].select([j % len(second.traces)])
+        for field, array in sample.arrays.items():
             np.testing.assert_allclose(
                 array, other[field], atol=tolerance, rtol=0, err_msg=field
             )
 
 
 def assert_strategy_is_sound(
-    judge: Callable[[Bundle, Context], Judgements], evidence: Bundle, context: Context
+    judge: Callable[[EvidenceBundle, Context], Judgements],
+    evidence: EvidenceBundle,
+    context: Context,
 ) -> None:
     """Check that a strategy is pure, and judges each sample by itself.
 
@@ -91,21 +101,24 @@ def assert_strategy_is_sound(
     """
     import numpy as np
 
-    from safebench.evidence.bundle import Bundle
+    from safebench.evidence import EvidenceBundle
 
+    # Every second sample: one that looks at its neighbours is judged differently then.
     rows = list(range(0, len(evidence), 2))
-    copies = {kind: batch.take(range(len(batch))) for kind, batch in evidence.items()}
+    copies = {kind: batch.select(range(len(batch))) for kind, batch in evidence.items()}
     whole = judge(evidence, context)
-    half = judge(Bundle({k: v.take(rows) for k, v in evidence.items()}), context)
+    half = judge(
+        EvidenceBundle({k: v.select(rows) for k, v in evidence.items()}), context
+    )
     for name in ("score", "lower", "upper", "categories", "uncertainty"):
-        _assert_rows(getattr(whole, name), getattr(half, name), rows, name)
+        _assert_same_rows(getattr(whole, name), getattr(half, name), rows, name)
     assert [whole.errors[row] for row in rows] == half.errors
     for kind, batch in evidence.items():
         for field, array in copies[kind].arrays.items():
             np.testing.assert_array_equal(array, batch[field], f"changed {field}")
 
 
-def _assert_rows(whole: Any, half: Any, rows: list[int], name: str) -> None:
+def _assert_same_rows(whole: Any, half: Any, rows: list[int], name: str) -> None:
     import numpy as np
 
     assert (whole is None) == (half is None), name

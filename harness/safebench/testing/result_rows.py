@@ -1,4 +1,4 @@
-"""Rows of a results table, for tests of what reads or draws one."""
+"""Rows of a results table, for tests of what reads or draws them."""
 
 from __future__ import annotations
 

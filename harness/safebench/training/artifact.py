@@ -1,4 +1,4 @@
-"""The folder that a training leaves behind: ``safebench.json`` says what is in it.
+"""The folder that a training leaves behind, and its manifest ``safebench.json``.
 
 Keys that the core writes: schema_version, kind (the classifier that loads it), status
 (training or done), trainer, identity, dataset, train_args, metrics, notes, versions,
@@ -9,40 +9,46 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.differences import differences
 from safebench.errors import ModelError, RunFolderError
 from safebench.files import write_json
+from safebench.provenance import differences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-ARTIFACT = "safebench.json"
+ARTIFACT_MANIFEST = "safebench.json"
 SCHEMA_VERSION = 1
-WEIGHTS = (".safetensors", ".bin", ".pt", ".npz", ".npy", ".joblib", ".skops")
-_BLOCK = 1 << 20
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".npz", ".npy", ".joblib", ".skops")
+_BLOCK_BYTES = 1 << 20
+# Seconds. The main process reads the same data before it writes the manifest.
+MANIFEST_TIMEOUT = 600.0
 
 
 def write_manifest(out: Path, content: Mapping[str, Any]) -> None:
     """Replace the manifest of the folder `out`."""
-    write_json(out / ARTIFACT, {"schema_version": SCHEMA_VERSION, **content})
+    write_json(out / ARTIFACT_MANIFEST, {"schema_version": SCHEMA_VERSION, **content})
 
 
 def read_artifact(folder: Path | str, kinds: str | Collection[str]) -> dict[str, Any]:
-    """Return the manifest of a finished training of one of `kinds`.
+    """Return the manifest of a finished training of one of `kinds` (classifiers).
 
-    Raises `ModelError`, in one line, for a folder that is missing, foreign, unfinished
-    or of another kind.
+    Raises `ModelError`, in one line, for a folder that is missing, not an artifact,
+    unfinished, or of another kind.
     """
     kinds = [kinds] if isinstance(kinds, str) else sorted(kinds)
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"no folder {folder}: train one with {_advice(kinds)}")
-    if not (folder / ARTIFACT).is_file():
         raise ModelError(
-            f"{folder} holds no {ARTIFACT}: it is not from {_advice(kinds)}"
+            f"no folder {folder}: train one with {_training_commands(kinds)}"
+        )
+    if not (folder / ARTIFACT_MANIFEST).is_file():
+        raise ModelError(
+            f"{folder} holds no {ARTIFACT_MANIFEST}: it is not from "
+            f"{_training_commands(kinds)}"
         )
     content = load_manifest(folder)
     kind = content.get("kind")
@@ -51,10 +57,11 @@ def read_artifact(folder: Path | str, kinds: str | Collection[str]) -> dict[str,
         raise ModelError(
             f"{folder} holds a model of {kind}, not {listed}: say -c {kind}"
         )
-    if content.get("schema_version") != SCHEMA_VERSION:
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
         raise ModelError(
-            f"{folder / ARTIFACT} has schema {content.get('schema_version')!r}; this "
-            f"version of safebench reads {SCHEMA_VERSION}"
+            f"{folder / ARTIFACT_MANIFEST} has schema {version!r}; this version of "
+            f"safebench reads {SCHEMA_VERSION}"
         )
     if content.get("status") != "done":
         trainer = content.get("trainer", kind)
@@ -65,13 +72,13 @@ def read_artifact(folder: Path | str, kinds: str | Collection[str]) -> dict[str,
     return content
 
 
-def _advice(kinds: Iterable[str]) -> str:
+def _training_commands(kinds: Iterable[str]) -> str:
     return " or ".join(f"safebench train {kind}" for kind in kinds)
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
-    """Return a manifest as it is, or raise `ModelError` if it cannot be read."""
-    path = folder / ARTIFACT
+    """Return a manifest unchecked; raise `ModelError` if it cannot be read."""
+    path = folder / ARTIFACT_MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -82,28 +89,31 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def open_artifact(
+def check_output_folder(
     out: Path, *, resume: bool, identity: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse a folder that holds anything but the training to go on with.
+    """Raise `RunFolderError` unless a training may write to the folder `out`.
 
-    With `identity` the stored one must equal it; what differs is named.
+    It may if the folder is new or empty, or with `resume` if it holds a training whose
+    stored identity equals `identity` (None: not checked yet). The error names what
+    differs.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise RunFolderError(f"{out} is a file; name a folder with --out")
-    there = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-    if not (out / ARTIFACT).exists():
-        if there:
+    names = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+    if not (out / ARTIFACT_MANIFEST).exists():
+        if names:
             raise RunFolderError(
-                f"{out} holds {', '.join(there[:3])} and is no training; name another "
+                f"{out} holds {', '.join(names[:3])} and is no training; name another "
                 "folder with --out"
             )
         return
     stored = load_manifest(out)
-    if stored.get("status") != "done" and there == [ARTIFACT]:
-        return  # it failed before it left anything
+    # A training that failed before it saved anything leaves nothing to resume or lose.
+    if stored.get("status") != "done" and names == [ARTIFACT_MANIFEST]:
+        return
     if not resume:
         status = "a finished" if stored.get("status") == "done" else "an unfinished"
         raise RunFolderError(
@@ -112,8 +122,9 @@ def open_artifact(
         )
     if identity is None:
         return
-    wanted = json.loads(json.dumps(identity, default=str))
-    differing = list(differences(stored.get("identity"), wanted))
+    # Through JSON, as the stored one: tuples become lists, paths become text.
+    requested = json.loads(json.dumps(identity, default=str))
+    differing = list(differences(stored.get("identity"), requested))
     if differing:
         lines = "\n  ".join(differing[:8])
         raise RunFolderError(
@@ -121,19 +132,39 @@ def open_artifact(
         )
 
 
-def weights_hash(folder: Path | str, suffixes: tuple[str, ...] = WEIGHTS) -> str:
-    """Return the SHA-256 of all weight files below a folder, names included.
+def wait_for_manifest(out: Path, timeout: float = MANIFEST_TIMEOUT) -> None:
+    """Wait until the main process has checked the folder and written its manifest.
 
-    Checkpoints of an interrupted training (``checkpoint-*``) do not count.
+    Files that other processes write earlier would make it refuse the folder. Raises
+    `RunFolderError` after `timeout` seconds: the main process failed, or writes to the
+    disk of another machine.
+    """
+    end = time.monotonic() + timeout
+    while not (out / ARTIFACT_MANIFEST).exists():
+        if time.monotonic() > end:
+            raise RunFolderError(
+                f"the main process wrote no {ARTIFACT_MANIFEST} to {out}: all "
+                "processes of a training need the same folder"
+            )
+        time.sleep(0.1)
+
+
+def weights_hash(
+    folder: Path | str, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
+) -> str:
+    """Return the SHA-256 (hex) of all weight files below a folder, names included.
+
+    Checkpoints for resuming (``checkpoint-*``) do not count.
     """
     folder = Path(folder)
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes):
         name = path.relative_to(folder)
-        if any(piece.startswith("checkpoint-") for piece in name.parts):
+        if any(part.startswith("checkpoint-") for part in name.parts):
             continue
+        # Name and size first, so that bytes cannot move from one file to the next.
         digest.update(f"{name.as_posix()}\x1f{path.stat().st_size}\n".encode())
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()

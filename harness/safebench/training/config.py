@@ -1,15 +1,20 @@
-"""What a training was asked to do: the command line over a YAML file over defaults."""
+"""The configuration of a training: defaults, then a YAML file, then flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from safebench.errors import OptionError, nearest
-from safebench.options import convert, option_names
-from safebench.yaml_file import read_mapping
+from safebench.config_file import (
+    merge_flags,
+    option_keys,
+    parse_key_values,
+    read_yaml_mapping,
+)
+from safebench.errors import OptionError
+from safebench.options import OptionSchema, convert
 
-from .flags import listed
+from .flags import split_lists
 from .split import parse_shares
 
 if TYPE_CHECKING:
@@ -21,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training, as asked for. `options` are the trainer's own, not yet checked.
+    """What every training can be told; fields are keys of the YAML file and flags.
 
-    `sample` is a count or "all"; None means the trainer's default. `set` goes to the
-    training library.
+    `sample` is a count or "all"; None means the trainer's default. `set` goes to
+    `transformers.TrainingArguments`. `options` are the trainer's own, not yet checked.
+    Raises `OptionError` for a sample or split that makes no sense.
     """
 
     dataset: tuple[str, ...] = ()
@@ -42,76 +48,68 @@ class TrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counted = isinstance(self.sample, int) and self.sample > 0
-        if not counted and self.sample not in (None, "all"):
+        is_count = isinstance(self.sample, int) and self.sample > 0
+        if not is_count and self.sample not in (None, "all"):
             raise OptionError(f"sample: a number from 1, or all, got {self.sample!r}")
         parse_shares(self.split)
 
 
-COMMON = tuple(f.name for f in fields(TrainConfig) if f.name != "options")
-LISTS = ("dataset", "val_dataset", "test_dataset")
-MAPPINGS = ("set", "label_map")
+COMMON_KEYS = tuple(f.name for f in fields(TrainConfig) if f.name != "options")
+LIST_KEYS = ("dataset", "val_dataset", "test_dataset")
+MAPPING_KEYS = ("set", "label_map")
 
 
 def load_config(
     spec: TrainerSpec, path: Path | None, flags: Mapping[str, Any]
 ) -> TrainConfig:
-    """Return the training that `flags` (None or empty: not given) ask for, over a file.
+    """Return the configuration of a training from a YAML file and flags over it.
 
-    The flags of the trainer's own options stand among them under their field names.
+    `flags` has the common keys and the trainer's own options in one mapping; a value
+    that is None or empty was not given.
     """
-    own = option_names(spec)
-    stored = _from_yaml(spec, path, own) if path else {}
-    given = {k: v for k, v in flags.items() if v not in (None, (), {})}
-    for name in MAPPINGS:
-        if name in given:
-            given[name] = stored.get(name, {}) | given[name]
-    merged = stored | given
-    options = listed(spec, {k: merged.pop(k) for k in own if k in merged})
+    option_names = OptionSchema.of(spec).names
+    file_values = _from_yaml(spec, path, option_names) if path else {}
+    merged = merge_flags(file_values, flags, MAPPING_KEYS)
+    options = {name: merged.pop(name) for name in option_names if name in merged}
     hints = get_type_hints(TrainConfig)
-    plain = {
-        k: v if k in MAPPINGS else convert(v, hints[k], k) for k, v in merged.items()
+    common = {
+        key: value if key in MAPPING_KEYS else convert(value, hints[key], key)
+        for key, value in merged.items()
     }
-    return TrainConfig(**plain, options=options)
+    return TrainConfig(**common, options=split_lists(spec, options))
 
 
-def _from_yaml(spec: TrainerSpec, path: Path, own: list[str]) -> dict[str, Any]:
-    found = {k.replace("-", "_"): v for k, v in read_mapping(path).items()}
-    meant = found.pop("trainer", spec.name)
-    if meant != spec.name:
-        raise OptionError(f"{path} is for the trainer {meant!r}, not {spec.name!r}")
-    known = [*COMMON, *own]
-    for key, value in found.items():
-        if key not in known:
-            listed = ", ".join(sorted(known))
-            raise OptionError(
-                f"{path}: unknown key {key!r}{nearest(key, known)}\n  keys: {listed}"
-            )
-        if key in LISTS and isinstance(value, str):
-            found[key] = (value,)
-        if key in MAPPINGS and not isinstance(value, dict):
+def _from_yaml(
+    spec: TrainerSpec, path: Path, option_names: list[str]
+) -> dict[str, Any]:
+    content = read_yaml_mapping(path)
+    # Checked before the keys: those of another trainer are all unknown to this one.
+    trainer = content.pop("trainer", spec.name)
+    if trainer != spec.name:
+        raise OptionError(f"{path} is for the trainer {trainer!r}, not {spec.name!r}")
+    values = option_keys(path, content, [*COMMON_KEYS, *option_names])
+    for key, value in values.items():
+        if key in LIST_KEYS and isinstance(value, str):
+            values[key] = (value,)
+        if key in MAPPING_KEYS and not isinstance(value, dict):
             raise OptionError(f"{path}: {key}: expected keys and values")
-    return found
+    return values
 
 
-def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
-    """Read ``key=value`` texts, each value as a YAML scalar.
-
-    ``1e-5`` is a number, too, though YAML 1.1 wants a point in it.
-    """
+def parse_training_arguments(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the ``key=value`` texts of ``--set``, each value read as YAML."""
     import yaml
 
-    from safebench.run.terms import parse_pairs
-
-    settings = parse_pairs(list(texts), "--set")
+    values = parse_key_values(list(texts), "--set")
     try:
-        return {k: _number(yaml.safe_load(text)) for k, text in settings.items()}
+        return {k: _parse_number(yaml.safe_load(text)) for k, text in values.items()}
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise OptionError(f"--set: {problem}") from None
 
 
-def _number(value: Any) -> Any:
+def _parse_number(value: Any) -> Any:
+    # To YAML 1.1, ``1e-5`` is text: it wants a point, as in 1.0e-5.
     if isinstance(value, str) and any(map(str.isdigit, value)):
         try:
             return float(value)

@@ -1,4 +1,8 @@
-"""Flags of the command line from the fields of a trainer's options dataclass."""
+"""Command line flags from the fields of an options dataclass.
+
+The dataclass is the only declaration of an option: its name, type, default and help
+(``field(metadata={"help": ...})``) make the flag.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import click
 
 from safebench.errors import OptionError
-from safebench.options import convert, option_type
+from safebench.options import OptionSchema, convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,50 +21,55 @@ if TYPE_CHECKING:
 
     from safebench.specs import TrainerSpec
 
-NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
+TYPE_METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
 
 
 def option_flags(spec: TrainerSpec) -> list[click.Option]:
-    """Return a flag for each field of the options; imports their module, no more."""
-    found = option_type(spec)
-    if found is None:
-        return []
-    from typing import get_type_hints
+    """Return a flag for each option of a trainer.
 
-    hints = get_type_hints(found)
-    return [_flag(field, hints[field.name]) for field in fields(found)]
+    Imports the module of the options and no other: ``--help`` must stay fast.
+    """
+    schema = OptionSchema.of(spec)
+    if schema.options_class is None:
+        return []
+    return [
+        _flag(field, schema.types[field.name]) for field in fields(schema.options_class)
+    ]
 
 
 def _flag(field: Field[Any], hint: Any) -> click.Option:
     name = field.name.replace("_", "-")
-    help_ = str(field.metadata.get("help", ""))
+    help_text = str(field.metadata.get("help", ""))
     default = field.default
     if field.default_factory is not MISSING:
         default = field.default_factory()
     if hint is bool:
-        shown = name if default else f"no-{name}"
-        declared = [f"--{name}/--no-{name}", field.name]
-        return click.Option(declared, default=None, help=with_default(help_, shown))
-    several = _is_several(hint)
-    inner = (get_args(hint) or (str,))[0] if several else hint
-    shown = _metavar(inner) + (",..." if several else "")
+        shown_default = name if default else f"no-{name}"
+        return click.Option(
+            [f"--{name}/--no-{name}", field.name],
+            default=None,  # not given: the YAML file may say it
+            help=help_with_default(help_text, shown_default),
+        )
+    is_list = _is_list(hint)
+    item_hint = (get_args(hint) or (str,))[0] if is_list else hint
+    metavar = _metavar(item_hint) + (",..." if is_list else "")
     return click.Option(
         [f"--{name}", field.name],
-        type=_Checked(inner, several=several),
-        metavar=str(field.metadata.get("metavar", shown)),
-        multiple=several,
-        help=with_default(help_, default),
+        type=_CheckedText(item_hint, is_list=is_list),
+        metavar=str(field.metadata.get("metavar", metavar)),
+        multiple=is_list,
+        help=help_with_default(help_text, default),
     )
 
 
-def with_default(help_: str, default: Any) -> str:
-    """Return a flag's help with its default; none is said for nothing at all."""
+def help_with_default(help_text: str, default: Any) -> str:
+    """Return the help of a flag with its default, unless that is empty."""
     if isinstance(default, (tuple, list, frozenset)):
         default = ",".join(map(str, default))
-    help_ = help_.removesuffix(".")
+    help_text = help_text.removesuffix(".")
     if default not in (None, "", MISSING):
-        help_ = f"{help_} [default: {default}]".lstrip()
-    return f"{help_}." if help_ else ""
+        help_text = f"{help_text} [default: {default}]".lstrip()
+    return f"{help_text}." if help_text else ""
 
 
 def _metavar(hint: Any) -> str:
@@ -69,52 +78,57 @@ def _metavar(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         kinds = [arg for arg in get_args(hint) if arg is not NoneType]
         return "|".join(map(_metavar, kinds))
-    return NAMES.get(hint, "TEXT")
+    return TYPE_METAVARS.get(hint, "TEXT")
 
 
 if TYPE_CHECKING:
-    _Type = click.ParamType[Any]
-else:  # not generic before click 8.5
-    _Type = click.ParamType
+    _ClickType = click.ParamType[Any]
+else:  # ParamType is generic from click 8.5 on
+    _ClickType = click.ParamType
 
 
-class _Checked(_Type):
-    """Text that converts to the annotated type; it stays text until all is known."""
+class _CheckedText(_ClickType):
+    """Text that converts to the annotated type, passed on as text.
+
+    The configuration converts values of flags and of the YAML file alike; checking here
+    lets click name the flag in its message.
+    """
 
     name = "text"
 
-    def __init__(self, hint: Any, *, several: bool) -> None:
-        self.hint, self.several = hint, several
+    def __init__(self, hint: Any, *, is_list: bool) -> None:
+        self.hint, self.is_list = hint, is_list
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        pieces = str(value).split(",") if self.several else [value]
+        items = str(value).split(",") if self.is_list else [value]
         try:
-            for piece in pieces:
-                convert(piece, self.hint, "")
+            for item in items:
+                convert(item, self.hint, "")
         except OptionError as error:
             self.fail(error.message.removeprefix(": "), param, ctx)
         return value
 
 
-def listed(spec: TrainerSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return option values with the items of comma lists apart."""
-    found = option_type(spec)
-    if found is None:
-        return dict(given)
-    from typing import get_type_hints
-
-    several = {k for k, hint in get_type_hints(found).items() if _is_several(hint)}
-    return {k: _items(v) if k in several else v for k, v in given.items()}
+def split_lists(spec: TrainerSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return option values with comma lists split, for the options that take lists."""
+    types = OptionSchema.of(spec).types
+    lists = {name for name, hint in types.items() if _is_list(hint)}
+    return {k: _split_items(v) if k in lists else v for k, v in given.items()}
 
 
-def _is_several(hint: Any) -> bool:
+def _is_list(hint: Any) -> bool:
     return get_origin(hint) in (tuple, list, frozenset)
 
 
-def _items(value: Any) -> list[Any]:
-    """Split ``a,b`` at the commas, alone or as an item; others stay as they are."""
-    items = value if isinstance(value, (list, tuple)) else [value]
-    pieces = [item.split(",") if isinstance(item, str) else [item] for item in items]
-    return [p.strip() if isinstance(p, str) else p for ps in pieces for p in ps]
+def _split_items(value: Any) -> list[Any]:
+    """Split texts at commas, whether the flag was repeated or not."""
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    items: list[Any] = []
+    for text in texts:
+        if isinstance(text, str):
+            items += [item.strip() for item in text.split(",")]
+        else:  # a number in a YAML list
+            items.append(text)
+    return items

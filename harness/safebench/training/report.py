@@ -1,10 +1,14 @@
-"""Measures as a table: a pivot on a terminal, one line a measure in a pipe."""
+"""Show the measures of a training: a table on a terminal, one measure a line in a pipe.
+
+The table has a row for each model and split and a column for each metric. Lines are
+meant for `grep` and `awk`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safebench.reporters.screen import screen
+from safebench.console import render_rich, terminal_capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,28 +16,30 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from safebench.reporters.table import View
+    from safebench.console import RenderOptions
 
-    from .job import Measure
+    from .trainer import Measure
 
-WIDEST = 200
+DEFAULT_WIDTH = 200
 
 
-def measures_text(measures: Sequence[Measure], view: View | None = None) -> str:
-    """Return the table for standard output as it is, or for another view."""
-    view = view or screen()
+def format_measures(
+    measures: Sequence[Measure], view: RenderOptions | None = None
+) -> str:
+    """Return measures as text for `view` (default: what standard output can show)."""
+    view = view or terminal_capabilities()
     if not measures:
         return ""
-    if view.styles:
-        items: list[Table | Text] = [
-            *_pivots(measures, view.width or WIDEST),
-            *_footnotes(measures),
-        ]
-        return "\n".join(_drawn(item, view) for item in items)
-    return "\n".join(_lines(measures))
+    if not view.styles:
+        return "\n".join(_plain_lines(measures))
+    blocks: list[Table | Text] = [
+        *_pivot_tables(measures, view.width or DEFAULT_WIDTH),
+        *_footnotes(measures),
+    ]
+    return "\n".join(render_rich([block], view) for block in blocks)
 
 
-def _lines(measures: Sequence[Measure]) -> list[str]:
+def _plain_lines(measures: Sequence[Measure]) -> list[str]:
     rows = [("who", "part", "metric", "value", "95 % interval", "n", "method", "note")]
     for m in measures:
         n = "" if m.n is None else str(m.n)
@@ -42,8 +48,8 @@ def _lines(measures: Sequence[Measure]) -> list[str]:
                 m.who,
                 m.part,
                 m.metric,
-                number(m.value),
-                _interval(m),
+                format_value(m.value),
+                _format_interval(m),
                 n,
                 m.method or "",
                 m.note,
@@ -58,29 +64,31 @@ def _lines(measures: Sequence[Measure]) -> list[str]:
     ]
 
 
-def number(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     """Return a value with three digits after the point, or a dash."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(measure: Measure) -> str:
+def _format_interval(measure: Measure) -> str:
     if measure.low is None or measure.high is None:
         return ""
-    return f"[{number(measure.low)}, {number(measure.high)}]"
+    return f"[{format_value(measure.low)}, {format_value(measure.high)}]"
 
 
-def _pivots(measures: Sequence[Measure], width: int) -> list[Table]:
-    """Return tables with a column a metric, as many of them as the width asks for."""
+def _pivot_tables(measures: Sequence[Measure], width: int) -> list[Table]:
+    """Return one table, or several with some metrics each if `width` is too small."""
     metrics = list(dict.fromkeys(m.metric for m in measures))
-    fixed = 6 + max(len(m.who) for m in measures) + max(len(m.part) for m in measures)
-    each = 2 + max(*(len(name) for name in metrics), len("[0.000, 0.000]"))
-    many = max(1, (width - fixed) // each)
+    row_header = 6 + max(len(m.who) for m in measures)
+    row_header += max(len(m.part) for m in measures)
+    column = 2 + max(*(len(name) for name in metrics), len("[0.000, 0.000]"))
+    columns = max(1, (width - row_header) // column)
     return [
-        _pivot(measures, metrics[i : i + many]) for i in range(0, len(metrics), many)
+        _pivot_table(measures, metrics[i : i + columns])
+        for i in range(0, len(metrics), columns)
     ]
 
 
-def _pivot(measures: Sequence[Measure], metrics: Sequence[str]) -> Table:
+def _pivot_table(measures: Sequence[Measure], metrics: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -103,14 +111,17 @@ def _cell(measure: Measure | None) -> Text:
 
     if measure is None:
         return Text("")
-    cell = Text(number(measure.value), style="bold")
-    if interval := _interval(measure):
+    cell = Text(format_value(measure.value), style="bold")
+    if interval := _format_interval(measure):
         cell.append(f"\n{interval}", style="not bold dim")
     return cell
 
 
 def _footnotes(measures: Sequence[Measure]) -> list[Text]:
-    """Return what the cells have no room for: counts, methods, notes."""
+    """Return counts of rows, interval methods and notes, which cells have no room for.
+
+    A split may have several counts: of rows and of pairs.
+    """
     from rich.text import Text
 
     counts: dict[str, list[int]] = {}
@@ -123,21 +134,3 @@ def _footnotes(measures: Sequence[Measure]) -> list[Text]:
     lines += [f"95 % intervals: {', '.join(methods)}"] if methods else []
     lines += dict.fromkeys(f"{m.metric}: {m.note}" for m in measures if m.note)
     return [Text(line, style="dim") for line in lines]
-
-
-def _drawn(item: Table | Text, view: View) -> str:
-    import io
-
-    from rich.console import Console
-
-    memory = io.StringIO()
-    console = Console(
-        file=memory,
-        width=view.width,
-        force_terminal=view.styles,
-        no_color=not view.colour,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(item)
-    return memory.getvalue().rstrip("\n")

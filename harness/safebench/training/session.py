@@ -1,4 +1,8 @@
-"""One training from data to artifact: checked first, recorded before and after."""
+"""Run one training: check options and data, call the trainer, write the artifact.
+
+The manifest is written before and after. One with status ``training`` marks a folder
+whose training can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,25 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.console import is_main_process
+from safebench.files import lock_folder
 from safebench.options import build_options
-from safebench.run.manifest import command_line, locked, redacted, versions
-from safebench.run.table import commit
+from safebench.provenance import (
+    command_line,
+    package_versions,
+    redact_secrets,
+    source_commit,
+)
 
-from .artifact import ARTIFACT, load_manifest, open_artifact, write_manifest
-from .gather import gather, wanted
-from .job import Trained, Training
-from .process import is_main_process, wait_for_manifest
+from .artifact import (
+    ARTIFACT_MANIFEST,
+    check_output_folder,
+    load_manifest,
+    wait_for_manifest,
+    write_manifest,
+)
+from .data import load_training_data, sample_size
+from .trainer import Trained, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,135 +40,151 @@ if TYPE_CHECKING:
     from safebench.specs import TrainerSpec
 
     from .config import TrainConfig
-    from .gather import Parts
-    from .job import Measure
+    from .data import TrainingData
+    from .trainer import Measure
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a training left: its folder, what to show, and the command to go on with."""
+class TrainingResult:
+    """The artifact's folder, what the trainer returned, and the command to run next."""
 
     out: Path
     trained: Trained
-    next: str
+    next_command: str
 
 
 def run_training(
     spec: TrainerSpec, config: TrainConfig, plugins: Plugins, say: Callable[[str], None]
-) -> Outcome:
-    """Train, and leave an artifact whose manifest says ``done``.
+) -> TrainingResult:
+    """Train, and leave an artifact whose manifest has status ``done``.
 
-    In a launched group every process reads the data and fits; the main one alone owns
-    the folder's lock and manifest. Raises `SafebenchError` before any work if options,
-    data or folder do not serve.
+    In a distributed training every process reads the data and calls the trainer; the
+    main process alone holds the folder's lock and writes the manifest. Raises
+    `SafebenchError` before any work if options, data or folder are unusable.
     """
     main = is_main_process()
     options = build_options(spec, config.options)
-    out = Path(config.out or default_out(spec, options, config)).expanduser()
-    if main:
-        open_artifact(out, resume=config.resume)
-    parts = gather(spec, config, plugins, say)
-    content = _content(spec, options, config, parts)
+    out = Path(config.out or default_output_folder(spec, options, config)).expanduser()
+    if main:  # before the data is read, which may take long
+        check_output_folder(out, resume=config.resume)
+    data = load_training_data(spec, config, plugins, say)
+    manifest = _initial_manifest(spec, options, config, data)
     training = Training(
         name=spec.name,
         options=options,
         out=out,
-        train=parts.train,
-        val=parts.val,
-        test=parts.test,
+        train=data.train,
+        val=data.val,
+        test=data.test,
         seed=config.seed,
         resume=config.resume,
         arguments=config.set,
         say=say,
-        data=parts.facts,
+        data=data.manifest,
     )
-    with locked(out) if main else nullcontext():
+    # Two trainings in one folder would overwrite each other's checkpoints.
+    with lock_folder(out) if main else nullcontext():
         if main:
-            if config.resume and not (out / ARTIFACT).exists():
+            if config.resume and not (out / ARTIFACT_MANIFEST).exists():
                 say(f"{out} holds nothing to go on with: a new training")
-            open_artifact(out, resume=config.resume, identity=content["identity"])
-            content["commands"] = [*_commands(out), redacted(command_line())]
-            write_manifest(out, content)
+            # Again, under the lock: another training may have begun meanwhile.
+            check_output_folder(
+                out, resume=config.resume, identity=manifest["identity"]
+            )
+            manifest["commands"] = [
+                *_earlier_commands(out),
+                redact_secrets(command_line()),
+            ]
+            write_manifest(out, manifest)
         else:
             wait_for_manifest(out)
         trained: Trained = spec.code()(training)
         if main:
-            write_manifest(out, _finished(content, trained))
-    return Outcome(out, trained, next_command(parts, trained, out))
+            write_manifest(out, _final_manifest(manifest, trained))
+    return TrainingResult(out, trained, next_command(data, trained, out))
 
 
-def default_out(spec: TrainerSpec, options: Any, config: TrainConfig) -> Path:
+def default_output_folder(spec: TrainerSpec, options: Any, config: TrainConfig) -> Path:
     """Return ``models/<trainer>[-<base>]-<dataset>[-seed<n>]``."""
     bases = getattr(options, "bases", ()) or (getattr(options, "base", ""),)
     names = [spec.name, *(Path(str(base)).name for base in bases)]
     texts = config.dataset or (spec.dataset,)
+    # Without options such as label=verdict, and without folders.
     names += [Path(text.partition(",")[0]).stem for text in texts]
     names += [f"seed{config.seed}"] if config.seed else []
     return Path("models") / re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, names)))
 
 
-def _content(
-    spec: TrainerSpec, options: Any, config: TrainConfig, parts: Parts
+def _initial_manifest(
+    spec: TrainerSpec, options: Any, config: TrainConfig, data: TrainingData
 ) -> dict[str, Any]:
-    """Return the manifest as it stands before the training."""
+    """Return the manifest before the training; `identity` decides about resuming."""
     args = asdict(options) if options is not None else {}
-    free = {
+    # Such options (workers, devices) change how the work is done, not what comes out.
+    not_identity = {
         f.name
         for f in (fields(options) if args else ())
         if not f.metadata.get("identity", True)
     }
     identity = {
         "trainer": spec.name,
-        "options": {k: v for k, v in args.items() if k not in free},
+        "options": {k: v for k, v in args.items() if k not in not_identity},
         "arguments": config.set,
         "seed": config.seed,
         "split": config.split,
-        "sample": wanted(spec, config),
+        "sample": sample_size(spec, config),
         "data": {
-            name: facts["data_hash"] for name, facts in parts.facts["parts"].items()
+            name: split["data_hash"] for name, split in data.manifest["parts"].items()
         },
     }
     return {
         "kind": spec.name,
         "status": "training",
         "trainer": spec.name,
-        "identity": redacted(identity),
-        "dataset": parts.facts,
-        "train_args": redacted({**args, "seed": config.seed, "set": config.set}),
-        "versions": versions(),
-        "git": commit(),
+        "identity": redact_secrets(identity),
+        "dataset": data.manifest,
+        "train_args": redact_secrets({**args, "seed": config.seed, "set": config.set}),
+        "versions": package_versions(),
+        "git": source_commit(),
         "commands": [],
     }
 
 
-def _commands(out: Path) -> list[Any]:
-    """Return the commands that worked on this training before."""
-    if not (out / ARTIFACT).exists():
+def _earlier_commands(out: Path) -> list[Any]:
+    """Return the commands of the trainings that this one resumes."""
+    if not (out / ARTIFACT_MANIFEST).exists():
         return []
     return list(load_manifest(out).get("commands", []))
 
 
-def _finished(content: dict[str, Any], trained: Trained) -> dict[str, Any]:
-    """Return the manifest of a finished training; keys of the core win."""
-    done = {"kind": trained.classifier, "status": "done", "notes": trained.notes}
-    metrics = metrics_of(trained.measures)
-    return {**trained.manifest, **content, **done, "metrics": metrics}
+def _final_manifest(manifest: dict[str, Any], trained: Trained) -> dict[str, Any]:
+    """Return the manifest after the training; the trainer cannot replace core keys."""
+    return {
+        **trained.manifest,
+        **manifest,
+        "kind": trained.classifier,
+        "status": "done",
+        "notes": trained.notes,
+        "metrics": metrics_by_split(trained.measures),
+    }
 
 
-def metrics_of(measures: list[Measure]) -> dict[str, Any]:
-    """Return measures as part -> who -> metric -> value, interval, method, n."""
-    found: dict[str, Any] = {}
+def metrics_by_split(measures: list[Measure]) -> dict[str, Any]:
+    """Return ``{split: {model: {metric: {"value": ..., "low": ..., ...}}}}``."""
+    metrics: dict[str, Any] = {}
     for measure in measures:
-        numbers = asdict(measure)
-        part, who, metric = (numbers.pop(key) for key in ("part", "who", "metric"))
-        kept = {k: v for k, v in numbers.items() if v not in (None, "") or k == "value"}
-        found.setdefault(part, {}).setdefault(who, {})[metric] = kept
-    return found
+        entry = asdict(measure)
+        split, model, name = (entry.pop(key) for key in ("part", "who", "metric"))
+        # A value of None says that the metric is undefined; other empty fields say
+        # nothing.
+        entry = {k: v for k, v in entry.items() if v not in (None, "") or k == "value"}
+        metrics.setdefault(split, {}).setdefault(model, {})[name] = entry
+    return metrics
 
 
-def next_command(parts: Parts, trained: Trained, out: Path) -> str:
-    """Return the run that puts the new artifact to use, on data it has not seen."""
+def next_command(data: TrainingData, trained: Trained, out: Path) -> str:
+    """Return the command that evaluates the artifact on data it has not seen."""
     words = ["safebench", "run", "-c", trained.classifier, "--model", str(out)]
-    for name in parts.evaluation:
+    for name in data.evaluation_datasets:
         words += ["-d", name]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Cut labelled rows into train, validation and test parts, groups whole."""
+"""Split a dataset into train, validation and test sets by whole groups, stratified."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safebench.datasets.splits import select_rows, stratify_groups
 from safebench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -13,79 +14,72 @@ if TYPE_CHECKING:
 
     from safebench.records import Dataset
 
-PARTS = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Read ``70/15/15``: what train, val and test get, adding up to anything."""
+    """Read ``70/15/15``, parts of any total, as shares of train, val and test.
+
+    The shares add up to 1. Raises `OptionError` for other texts.
+    """
     try:
         numbers = [float(piece) for piece in text.split("/")]
     except ValueError:
         numbers = []
-    wanted = len(PARTS)
-    if len(numbers) != wanted or not all(0 < n < float("inf") for n in numbers):
+    valid = all(0 < number < float("inf") for number in numbers)
+    if len(numbers) != len(SPLIT_NAMES) or not valid:
         raise OptionError(
             f"split: three numbers above 0 such as 70/15/15, got {text!r}"
         )
-    return {p: n / sum(numbers) for p, n in zip(PARTS, numbers, strict=True)}
+    total = sum(numbers)
+    return {name: n / total for name, n in zip(SPLIT_NAMES, numbers, strict=True)}
 
 
-def cut(dataset: Dataset, shares: Mapping[str, float], seed: int) -> dict[str, Dataset]:
-    """Return the parts of `dataset` by name, each with about its share of the rows.
+def split_by_group(
+    dataset: Dataset, shares: Mapping[str, float], seed: int
+) -> dict[str, Dataset]:
+    """Return the splits of `dataset` by name, each with about its share of the rows.
 
-    Groups stay whole. Those of one class composition are put in the order of a seeded
-    hash and dealt out along it, so each part has the classes in the dataset's mix and
-    nothing depends on the order of rows. A part differs from its share by less than
-    the largest group for each composition (at most three).
+    Groups stay whole. Those of one stratum (positive, negative, both) are put in the
+    order of a seeded hash and cut by the shares, so every split has the dataset's mix
+    of classes and nothing depends on the order of rows. In each stratum a split misses
+    its share by less than the largest group.
     """
-    chosen: dict[str, list[int]] = {name: [] for name in shares}
-    for groups in _strata(dataset):
-        ordered = sorted(groups.items(), key=lambda item: group_hash(item[0], seed))
-        for name, rows in _dealt([rows for _, rows in ordered], shares):
-            chosen[name] += rows
-    return {name: take(dataset, sorted(rows), name) for name, rows in chosen.items()}
+    rows_by_split: dict[str, list[int]] = {name: [] for name in shares}
+    for groups in stratify_groups(dataset):
+        ordered = sorted(groups, key=lambda group: group_hash(group, seed))
+        sizes = [len(groups[group]) for group in ordered]
+        for group, name in zip(ordered, _cut_by_shares(sizes, shares), strict=True):
+            rows_by_split[name] += groups[group]
+    return {
+        name: replace(select_rows(dataset, sorted(rows)), split=name)
+        for name, rows in rows_by_split.items()
+    }
 
 
-def take(dataset: Dataset, rows: Sequence[int], split: str) -> Dataset:
-    """Return some rows of a dataset as the split of that name."""
-    return replace(
-        dataset,
-        split=split,
-        samples=[dataset.samples[row] for row in rows],
-        golds=[dataset.golds[row] for row in rows],
-    )
+def _cut_by_shares(sizes: Sequence[int], shares: Mapping[str, float]) -> list[str]:
+    """Return the split of each group in a row of groups of these sizes.
 
-
-def _strata(dataset: Dataset) -> list[dict[str, list[int]]]:
-    """Return group -> rows, apart for groups of one class, the other, and both."""
-    members: dict[str, list[int]] = {}
-    for row, sample in enumerate(dataset.samples):
-        members.setdefault(sample.group, []).append(row)
-    strata: dict[frozenset[bool | None], dict[str, list[int]]] = {}
-    for group, rows in members.items():
-        classes = frozenset(dataset.golds[row].label.value for row in rows)
-        strata.setdefault(classes, {})[group] = rows
-    return list(strata.values())
-
-
-def _dealt(
-    groups: Sequence[list[int]], shares: Mapping[str, float]
-) -> list[tuple[str, list[int]]]:
-    """Give each group to the part in whose stretch of all rows its middle lies."""
-    total, scale = sum(map(len, groups)), sum(shares.values())
-    ends, end = [], 0.0
+    The shares cut the row into stretches; a group belongs to the stretch in which its
+    middle lies, which keeps the error below half a group at either end.
+    """
+    total, scale = sum(sizes), sum(shares.values())
+    boundaries, boundary = [], 0.0
     for name, share in shares.items():
-        end += share / scale
-        ends.append((name, end))
-    dealt, done = [], 0
-    for rows in groups:
-        middle = (done + len(rows) / 2) / total
-        name = next((n for n, end in ends if middle < end), ends[-1][0])
-        dealt.append((name, rows))
-        done += len(rows)
-    return dealt
+        boundary += share / scale
+        boundaries.append((name, boundary))
+    # The sum may end just below 1: the last split takes what is beyond it.
+    last = boundaries[-1][0]
+    names, before = [], 0
+    for size in sizes:
+        middle = (before + size / 2) / total
+        names.append(next((name for name, end in boundaries if middle < end), last))
+        before += size
+    return names
 
 
 def group_hash(group: str, seed: int) -> str:
-    """Return the hash that orders groups; another seed, another order."""
+    """Return the hash by which groups are ordered; it depends on the seed."""
+    # With a prefix, since `subsample` orders groups by a hash as well: which groups it
+    # keeps should not say in which split they end.
     return hashlib.sha256(f"split\x1f{seed}\x1f{group}".encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""The local web page: judge what one types, browse the results of runs."""
+"""The local web page: score what one types, and browse the results of runs."""

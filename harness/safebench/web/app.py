@@ -1,4 +1,4 @@
-"""The web application: pages, errors as pages, and what templates may call."""
+"""The web application: its pages, its error pages, and what templates may call."""
 
 from __future__ import annotations
 
@@ -8,59 +8,65 @@ from typing import TYPE_CHECKING
 from flask import Flask, render_template
 from werkzeug.exceptions import HTTPException
 
-from safebench.asking.scale import number
 from safebench.errors import SafebenchError
+from safebench.score.result import format_number
 
-from . import browsing, judging
-from .form import MOST_BYTES
-from .picture import per_cent
-from .protection import protect
-from .visible import hides, visible
+from . import runs_page, score_page
+from .hidden_characters import has_hidden, text_segments
+from .score_drawing import to_percent
+from .score_page import MAX_FORM_BYTES
+from .security import add_security
 
 if TYPE_CHECKING:
-    from .site import Site
+    from .state import AppState
 
-ADVICE = {
+
+STATUS_MESSAGES = {
     400: "The request cannot be read.",
     404: "There is no such page.",
     405: "This page does not take that kind of request.",
-    413: f"That is too much: a form may have {MOST_BYTES // 2**20} MiB.",
+    413: f"That is too much: a form may have {MAX_FORM_BYTES // 2**20} MiB.",
     500: "Something broke; the terminal that serves this page says what.",
 }
-OWN = frozenset({403, 404, 421})  # their descriptions are ours
+CUSTOM_STATUSES = frozenset({403, 404, 421})  # `abort` is called with a reason
 
 
-def create_app(site: Site) -> Flask:
-    """Return the application of a site."""
+def create_app(state: AppState) -> Flask:
+    """Return the application that serves a site."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    app.config["MAX_FORM_MEMORY_SIZE"] = MOST_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_FORM_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_FORM_BYTES
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.globals |= {"visible": visible, "hides": hides}
-    app.jinja_env.filters["number"] = number
-    app.jinja_env.filters["per_cent"] = per_cent
-    app.register_blueprint(judging.pages(site))
-    app.register_blueprint(browsing.pages(site))
-    app.register_error_handler(HTTPException, _refusal)
-    app.register_error_handler(SafebenchError, _mistake)
-    protect(app, site.hosts)
+    app.jinja_env.globals |= {
+        "text_segments": text_segments,
+        "has_hidden": has_hidden,
+    }
+    app.jinja_env.filters["format_number"] = format_number
+    app.jinja_env.filters["to_percent"] = to_percent
+    app.register_blueprint(score_page.score_blueprint(state))
+    app.register_blueprint(runs_page.runs_blueprint(state))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(SafebenchError, _user_error)
+    add_security(app, state.hosts)
     return app
 
 
-def _refusal(error: HTTPException) -> tuple[str, int]:
+def _http_error(error: HTTPException) -> tuple[str, int]:
     status = error.code or 500
-    text = ADVICE.get(status, "")
-    if status in OWN and error.description and type(error).description is not None:
-        changed = error.description != type(error).description
-        text = error.description if changed else text
-    return _page(status, text or str(error.description)), status
+    text = STATUS_MESSAGES.get(status, "")
+    # An error raised by the framework has the description of its class, which speaks
+    # to programmers; one raised by a page says what is wrong.
+    default = type(error).description
+    if status in CUSTOM_STATUSES and error.description and default is not None:
+        text = error.description if error.description != default else text
+    return _error_page(status, text or str(error.description)), status
 
 
-def _mistake(error: SafebenchError) -> tuple[str, int]:
-    return _page(400, error.message), 400
+def _user_error(error: SafebenchError) -> tuple[str, int]:
+    return _error_page(400, error.message), 400
 
 
-def _page(status: int, text: str) -> str:
+def _error_page(status: int, text: str) -> str:
     return render_template(
         "error.html", status=status, phrase=HTTPStatus(status).phrase, message=text
     )

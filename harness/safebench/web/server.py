@@ -1,4 +1,4 @@
-"""Serve the application on this machine."""
+"""Serving the application on this machine."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-THREADS = 4
-LARGEST = 64 * 2**20  # bytes read before a request is refused; less would cut it off
+
+SERVER_THREADS = 4
+# Waitress closes the connection of a longer request, and the browser shows no reason.
+# So it takes more than a form may hold, and the application answers with a page.
+MAX_REQUEST_BYTES = 64 * 2**20
 
 
 class AddressError(SafebenchError):
     """The address cannot be served on."""
 
 
-def serve(app: Flask, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve until interrupted; `say` is told the address once it can be opened.
+def serve(app: Flask, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; `on_ready` gets the address once it can be opened.
 
     Port 0 takes any free one. Raises `AddressError` if the address is taken.
     """
     from waitress.server import create_server
 
-    with listening(host, port) as listener:
+    with open_listener(host, port) as listener:
         server = create_server(
             app,
             sockets=[listener],
-            threads=THREADS,
-            max_request_body_size=LARGEST,
+            threads=SERVER_THREADS,
+            max_request_body_size=MAX_REQUEST_BYTES,
             ident="safebench",
         )
-        say(f"http://{_written(host)}:{listener.getsockname()[1]}/")
+        on_ready(f"http://{_url_host(host)}:{listener.getsockname()[1]}/")
         try:
             server.run()
         finally:
             server.close()
 
 
-def listening(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address, or raise `AddressError`."""
     try:
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -65,8 +68,8 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _written(host: str) -> str:
-    """Return a host as addresses are written: IPv6 in brackets, any as this machine."""
+def _url_host(host: str) -> str:
+    """Return a host for a URL: IPv6 in brackets, and one address for "any"."""
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

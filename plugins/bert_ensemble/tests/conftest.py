@@ -19,16 +19,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from safebench.records import Dataset, Gold, Label, Sample, Turn
-from safebench.training.job import Training
-from safebench_bert_ensemble.fit import fit
+from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
+from safebench.training import Training
 from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench.training.job import Trained
+    from safebench.training import Trained
 
 BAD = ("poison", "bomb", "steal", "attack", "hurt", "kill")
 GOOD = ("bread", "garden", "piano", "letter", "river", "paint")
@@ -123,7 +123,7 @@ def rows(count: int, offset: int, split: str) -> Dataset:
         word = (BAD if harmful else GOOD)[i // 2 % 6]
         filling = [FILL[(i * 7 + k) % len(FILL)] for k in range(3 + i % 17)]
         samples.append(prompt(" ".join([*filling[:2], word, *filling[2:]]), i))
-        golds.append(Gold(label=Label(value=harmful)))
+        golds.append(GroundTruth(label=Label(value=harmful)))
     return Dataset(
         name="words",
         config=None,
@@ -132,13 +132,13 @@ def rows(count: int, offset: int, split: str) -> Dataset:
         policy=None,
         revision="local:test",
         samples=samples,
-        golds=golds,
+        ground_truth=golds,
     )
 
 
 def new_training(encoder: Path, out: Path, **changes: Any) -> Training:
     """Return a small training; keywords change options or the training."""
-    given = {
+    defaults = {
         "base": str(encoder),
         "members": 2,
         "epochs": 2.0,
@@ -157,8 +157,8 @@ def new_training(encoder: Path, out: Path, **changes: Any) -> Training:
         test=rows(24, 72, "test"),
         say=lambda _: None,
     )
-    own = {k: changes.pop(k) for k in list(changes) if hasattr(training, k)}
-    return replace(training, options=TrainOptions(**(given | changes)), **own)
+    fields = {k: changes.pop(k) for k in list(changes) if hasattr(training, k)}
+    return replace(training, options=TrainOptions(**(defaults | changes)), **fields)
 
 
 @pytest.fixture
@@ -182,20 +182,20 @@ def finished(
 
 
 @pytest.fixture
-def same() -> Callable[[Path, Path], bool]:
+def equal_weights() -> Callable[[Path, Path], bool]:
     """Return what tells whether two members' folders are equal to the last bit."""
 
     def equal(a: Path, b: Path) -> bool:
-        one, other = (load_file(each / "model.safetensors") for each in (a, b))
-        return one.keys() == other.keys() and all(
-            torch.equal(one[key], other[key]) for key in one
+        first, second = (load_file(folder / "model.safetensors") for folder in (a, b))
+        return first.keys() == second.keys() and all(
+            torch.equal(first[key], second[key]) for key in first
         )
 
     return equal
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+def ensemble_folder(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """Return an untrained ensemble of two, laid out as a training leaves it."""
     out = tmp_path_factory.mktemp("ensemble") / "mine"
     for seed, name in enumerate(("member-01", "member-02")):

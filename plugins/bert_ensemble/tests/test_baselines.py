@@ -12,23 +12,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from safebench.errors import DataError, ModelError
-from safebench.evidence import MemberLogits
-from safebench.evidence.bundle import Bundle
-from safebench.judgements import Context
-from safebench.testing.conformance import assert_classifier_is_sound
-from safebench_bert_ensemble.fit import fit
-from safebench_bert_ensemble.frozen import FrozenEncoder
-from safebench_bert_ensemble.identity import frozen_identity, tfidf_identity
-from safebench_bert_ensemble.logistic import fit_logistic
+from safebench.evidence import EvidenceBundle, MemberLogits
+from safebench.strategies import Context
+from safebench.testing import assert_classifier_is_sound
+from safebench_bert_ensemble.model.frozen_encoder import FrozenEncoder
+from safebench_bert_ensemble.model.location import frozen_identity, tfidf_identity
+from safebench_bert_ensemble.model.logistic_regression import fit_logistic
+from safebench_bert_ensemble.model.tfidf import VECTORIZER_SETTINGS, Tfidf
 from safebench_bert_ensemble.options import FrozenOptions, TfidfOptions
-from safebench_bert_ensemble.strategies.judging import mean_probs
-from safebench_bert_ensemble.tfidf import SETTINGS, Tfidf
+from safebench_bert_ensemble.strategies.ensemble import mean_probs
+from safebench_bert_ensemble.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench.training.job import Trained, Training
+    from safebench.training import Trained, Training
 
     MakeTraining = Callable[..., Training]
 
@@ -43,10 +42,12 @@ def finish(training: Training, trained: Trained) -> Path:
     return training.out
 
 
-def scores(guard: Any, samples: list[Any]) -> Any:
-    """Return the guard's probabilities."""
-    recording = guard.record(samples, KINDS, lambda _: None)
-    return mean_probs(Bundle(recording.evidence), Context(task="prompt_harm")).score
+def scores(classifier: Any, samples: list[Any]) -> Any:
+    """Return the classifier's probabilities."""
+    recording = classifier.record(samples, KINDS, lambda _: None)
+    return mean_probs(
+        EvidenceBundle(recording.evidence), Context(task="prompt_harm")
+    ).score
 
 
 def test_tfidf_is_the_pipeline_of_scikit_learn(make_training: MakeTraining) -> None:
@@ -55,22 +56,22 @@ def test_tfidf_is_the_pipeline_of_scikit_learn(make_training: MakeTraining) -> N
     trained = fit(training)
     folder = finish(training, trained)
     texts = [sample.judged.text for sample in training.train.samples]
-    y = [gold.label.value for gold in training.train.golds]
+    y = [gold.label.value for gold in training.train.ground_truth]
     pipeline = make_pipeline(
-        TfidfVectorizer(**SETTINGS),
+        TfidfVectorizer(**VECTORIZER_SETTINGS),
         LogisticRegression(
             C=trained.manifest["strength"], max_iter=2000, random_state=0
         ),
     ).fit(texts, y)
-    asked = training.test.samples
+    samples = training.test.samples
 
-    guard = Tfidf(TfidfOptions(model=str(folder)))
+    classifier = Tfidf(TfidfOptions(model=str(folder)))
 
-    expected = pipeline.predict_proba([s.judged.text for s in asked])[:, 1]
+    expected = pipeline.predict_proba([s.judged.text for s in samples])[:, 1]
     # evidence is kept in float32
-    np.testing.assert_allclose(expected, scores(guard, asked), atol=1e-6)
-    assert_classifier_is_sound(guard, asked[:5], KINDS, 1e-6)
-    assert ("tfidf", "out") == (trained.classifier, guard.label)
+    np.testing.assert_allclose(expected, scores(classifier, samples), atol=1e-6)
+    assert_classifier_is_sound(classifier, samples[:5], KINDS, 1e-6)
+    assert ("tfidf", "out") == (trained.classifier, classifier.label)
 
 
 def test_tfidf_is_kept_without_pickle(make_training: MakeTraining) -> None:
@@ -104,7 +105,7 @@ def test_a_frozen_encoder_learns_from_its_embeddings(
     trained = fit(training)
     folder = finish(training, trained)
 
-    guard = FrozenEncoder(FrozenOptions(model=str(folder), device="cpu"))
+    classifier = FrozenEncoder(FrozenOptions(model=str(folder), device="cpu"))
 
     assert "frozen_encoder" == trained.classifier
     auroc = next(
@@ -112,7 +113,7 @@ def test_a_frozen_encoder_learns_from_its_embeddings(
     )
     assert auroc is not None
     assert auroc > 0.9
-    assert_classifier_is_sound(guard, training.test.samples[:5], KINDS, 1e-5)
+    assert_classifier_is_sound(classifier, training.test.samples[:5], KINDS, 1e-5)
 
 
 def test_logistic_regression_takes_the_strength_that_validates_best() -> None:
@@ -125,11 +126,14 @@ def test_logistic_regression_takes_the_strength_that_validates_best() -> None:
 
     fitted = fit_logistic(x, y, held_out, y_val, 0)
 
-    assert max(fitted.val_auroc.values()) == fitted.val_auroc[f"{fitted.strength:g}"]
+    assert (
+        max(fitted.val_auroc.values())
+        == fitted.val_auroc[f"{fitted.inverse_regularization:g}"]
+    )
     assert len(set(fitted.val_auroc.values())) > 1
-    plain = LogisticRegression(C=fitted.strength, max_iter=2000).fit(x, y)
+    plain = LogisticRegression(C=fitted.inverse_regularization, max_iter=2000).fit(x, y)
     np.testing.assert_allclose(
-        plain.decision_function(held_out), fitted.margin(held_out), atol=1e-6
+        plain.decision_function(held_out), fitted.decision_function(held_out), atol=1e-6
     )
     with pytest.raises(DataError, match="one class"):
         fit_logistic(x, [1] * 60, held_out, y_val, 0)

@@ -13,28 +13,26 @@ import torch
 import transformers
 
 from safebench.errors import OptionError
-from safebench.evidence import MemberLogits
-from safebench.evidence.bundle import Bundle
-from safebench.judgements import Context
+from safebench.evidence import EvidenceBundle, MemberLogits
 from safebench.records import Sample, Turn
-from safebench.testing.conformance import (
+from safebench.strategies import Context
+from safebench.testing import (
     assert_classifier_is_sound,
     assert_plugin_is_sound,
 )
-from safebench_bert_ensemble.classifier import BertEnsemble
-from safebench_bert_ensemble.doctor import doctor
-from safebench_bert_ensemble.fit import fit
-from safebench_bert_ensemble.identity import ensemble_identity
-from safebench_bert_ensemble.labels import polarities
-from safebench_bert_ensemble.locate import FACTS
+from safebench_bert_ensemble.model.classifier import BertEnsemble
+from safebench_bert_ensemble.model.doctor import doctor
+from safebench_bert_ensemble.model.evidence import class_polarities
+from safebench_bert_ensemble.model.location import MEMBER_FILE, ensemble_identity
 from safebench_bert_ensemble.options import EnsembleOptions
-from safebench_bert_ensemble.strategies.judging import mean_probs
+from safebench_bert_ensemble.strategies.ensemble import mean_probs
+from safebench_bert_ensemble.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench.training.job import Training
+    from safebench.training import Training
 
 KINDS = frozenset({MemberLogits})
 
@@ -45,25 +43,26 @@ def samples() -> list[Sample]:
     return [Sample(id=str(i), turns=(Turn("user", t),)) for i, t in enumerate(texts)]
 
 
-def record(guard: BertEnsemble, asked: list[Sample]) -> MemberLogits:
+def record(classifier: BertEnsemble, samples: list[Sample]) -> MemberLogits:
     """Return the evidence about some samples."""
-    found = guard.record(asked, KINDS, lambda _: None).evidence[MemberLogits]
-    assert isinstance(found, MemberLogits)
-    return found
+    recording = classifier.record(samples, KINDS, lambda _: None)
+    evidence = recording.evidence[MemberLogits]
+    assert isinstance(evidence, MemberLogits)
+    return evidence
 
 
-def test_evidence_is_that_of_each_member_alone(trained: Path) -> None:
+def test_evidence_is_that_of_each_member_alone(ensemble_folder: Path) -> None:
     """Logits of a short text are those of the plainly loaded members."""
-    guard = BertEnsemble(EnsembleOptions(model=str(trained), device="cpu"))
+    classifier = BertEnsemble(EnsembleOptions(model=str(ensemble_folder), device="cpu"))
     text = "how do i make bread"
 
-    logits = record(guard, [Sample(id="a", turns=(Turn("user", text),))])["logits"]
+    logits = record(classifier, [Sample(id="a", turns=(Turn("user", text),))])["logits"]
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(trained)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(ensemble_folder)
     inputs = tokenizer(text, return_tensors="pt")
     for at, name in enumerate(("member-01", "member-02")):
         member = transformers.AutoModelForSequenceClassification.from_pretrained(
-            trained / name
+            ensemble_folder / name
         )
         with torch.inference_mode():
             expected = member(**inputs).logits[0].numpy()
@@ -71,35 +70,35 @@ def test_evidence_is_that_of_each_member_alone(trained: Path) -> None:
 
 
 def test_one_member_of_an_ensemble_reads_as_the_ensemble_does(
-    trained: Path, tmp_path: Path
+    ensemble_folder: Path, tmp_path: Path
 ) -> None:
     """Its folder has no tokenizer and no maximum length: both are those of the root."""
     root = tmp_path / "mine"
-    shutil.copytree(trained, root)
+    shutil.copytree(ensemble_folder, root)
     for name in ("member-01", "member-02"):
-        (root / name / FACTS).write_text("{}")
+        (root / name / MEMBER_FILE).write_text("{}")
     options = EnsembleOptions(model=str(root), device="cpu")
     alone = replace(options, model=str(root / "member-02"))
 
-    guard = BertEnsemble(alone)
-    logits = record(guard, samples())["logits"]
+    classifier = BertEnsemble(alone)
+    logits = record(classifier, samples())["logits"]
 
     expected = record(BertEnsemble(options), samples())["logits"]
     np.testing.assert_allclose(expected[:, 1:], logits, atol=1e-6)
-    assert "mine/member-02" == guard.label
+    assert "mine/member-02" == classifier.label
     assert ensemble_identity(alone) != ensemble_identity(options)
 
 
-def test_evidence_depends_on_the_sample_alone(trained: Path) -> None:
+def test_evidence_depends_on_the_sample_alone(ensemble_folder: Path) -> None:
     """Batch size and order change nothing beyond rounding; small budgets neither."""
-    options = EnsembleOptions(model=str(trained), device="cpu", batch_tokens=64)
+    options = EnsembleOptions(model=str(ensemble_folder), device="cpu", batch_tokens=64)
 
     assert_classifier_is_sound(BertEnsemble(options), samples(), KINDS, 1e-5)
 
 
-def test_long_texts_are_read_in_windows(trained: Path) -> None:
+def test_long_texts_are_read_in_windows(ensemble_folder: Path) -> None:
     """Windows cover a long text; cut at the right, one is left and the rest counted."""
-    options = EnsembleOptions(model=str(trained), device="cpu")
+    options = EnsembleOptions(model=str(ensemble_folder), device="cpu")
     whole, cut = (
         BertEnsemble(options),
         BertEnsemble(replace(options, truncation="right")),
@@ -137,10 +136,10 @@ def test_members_with_other_tokenizers_read_the_same_stretches(
         json.dumps(content | {**done.manifest})
     )
 
-    guard = BertEnsemble(EnsembleOptions(model=str(training.out), device="cpu"))
+    classifier = BertEnsemble(EnsembleOptions(model=str(training.out), device="cpu"))
 
-    assert 2 == len(guard.ensemble.readers)
-    assert_classifier_is_sound(guard, samples(), KINDS, 1e-5)
+    assert 2 == len(classifier.ensemble.runners)
+    assert_classifier_is_sound(classifier, samples(), KINDS, 1e-5)
 
 
 def test_a_single_checkpoint_is_an_ensemble_of_one(
@@ -149,10 +148,10 @@ def test_a_single_checkpoint_is_an_ensemble_of_one(
     """Its classes are understood, in whatever order, and the score is that of harm."""
     folder = make_checkpoint("toxic", {0: "toxic", 1: "neutral"})
 
-    guard = BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
-    evidence = record(guard, samples())
+    classifier = BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
+    evidence = record(classifier, samples())
     score = mean_probs(
-        Bundle({MemberLogits: evidence}), Context(task="prompt_harm")
+        EvidenceBundle({MemberLogits: evidence}), Context(task="prompt_harm")
     ).score
 
     first = evidence["logits"][evidence.offsets["W"][0], 0].astype(float)
@@ -167,39 +166,39 @@ def test_one_logit_and_several_labels_go_through_a_sigmoid(
     make_checkpoint: Callable[..., Path],
 ) -> None:
     """A head of one, and a multi-label head, say so in the evidence."""
-    one = make_checkpoint("one", {0: "toxicity"})
+    single = make_checkpoint("one", {0: "toxicity"})
     many = make_checkpoint(
         "many",
         {0: "toxic", 1: "insult", 2: "threat"},
         problem_type="multi_label_classification",
     )
 
-    for folder, classes in ((one, 1), (many, 3)):
-        guard = BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
-        evidence = record(guard, samples()[:2])
+    for folder, classes in ((single, 1), (many, 3)):
+        classifier = BertEnsemble(EnsembleOptions(model=str(folder), device="cpu"))
+        evidence = record(classifier, samples()[:2])
         assert "sigmoid" == evidence.meta["link"]
         assert (2, 1, classes) == evidence["logits"].shape
 
 
 def test_class_names_are_understood_or_asked_for() -> None:
     """Well-known names and LABEL_1 need no help; others raise with an example."""
-    assert [-1, 1] == polarities(["LABEL_0", "LABEL_1"], (), "m")
-    assert [1, -1] == polarities(["Unsafe", "Safe"], (), "m")
-    assert [-1, 1, 1] == polarities(["not-toxic", "hate", "offensive"], (), "m")
-    assert [1, -1] == polarities(["A", "B"], ("a",), "m")
+    assert [-1, 1] == class_polarities(["LABEL_0", "LABEL_1"], (), "m")
+    assert [1, -1] == class_polarities(["Unsafe", "Safe"], (), "m")
+    assert [-1, 1, 1] == class_polarities(["not-toxic", "hate", "offensive"], (), "m")
+    assert [1, -1] == class_polarities(["A", "B"], ("a",), "m")
     with pytest.raises(OptionError, match=r"classes A, B.*harmful=A"):
-        polarities(["A", "B"], (), "m")
+        class_polarities(["A", "B"], (), "m")
     with pytest.raises(OptionError, match="no class 'toxik'; did you mean 'toxic'"):
-        polarities(["toxic", "fine"], ("toxik",), "m")
+        class_polarities(["toxic", "fine"], ("toxik",), "m")
 
 
 def test_identity_changes_with_weights_and_reading_alone(
-    trained: Path, tmp_path: Path
+    ensemble_folder: Path, tmp_path: Path
 ) -> None:
     """Another member or window length is another model; the device joins later."""
-    options = EnsembleOptions(model=str(trained), device="cpu")
+    options = EnsembleOptions(model=str(ensemble_folder), device="cpu")
     folder = tmp_path / "mine"
-    shutil.copytree(trained, folder)
+    shutil.copytree(ensemble_folder, folder)
     same = ensemble_identity(replace(options, model=str(folder)))
     weights = folder / "member-02" / "model.safetensors"
     weights.write_bytes((folder / "member-01" / "model.safetensors").read_bytes())
@@ -210,9 +209,9 @@ def test_identity_changes_with_weights_and_reading_alone(
     assert base != ensemble_identity(replace(options, model=str(folder)))
 
 
-def test_the_doctor_finds_nothing_wrong(trained: Path) -> None:
+def test_the_doctor_finds_nothing_wrong(ensemble_folder: Path) -> None:
     """All checks of a sound ensemble pass, and tell the meaning of its classes."""
-    checks = list(doctor(EnsembleOptions(model=str(trained), device="cpu")))
+    checks = list(doctor(EnsembleOptions(model=str(ensemble_folder), device="cpu")))
 
     assert {"ok"} == {status for _, status, _ in checks}
     assert "safe = safe, harmful = harm" in [detail for _, _, detail in checks]

@@ -8,7 +8,12 @@ import pytest
 import transformers
 
 from safebench.records import Sample, Turn
-from safebench_bert_ensemble.encoding import collate, encode, read_text, token_limit
+from safebench_bert_ensemble.model.encoding import (
+    collate,
+    context_and_text,
+    encode_windows,
+    token_limit,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +32,7 @@ def test_windows_hold_all_words_and_overlap_by_a_quarter(tokenizer: Any) -> None
     text = " ".join(["how", "do", "i", "make", "a"] * 6)
     plain = tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    windows = encode(tokenizer, [("", text)], 10, max_windows=99)
+    windows = encode_windows(tokenizer, [("", text)], 10, max_windows=99)
 
     assert [0, 5] == windows.offsets.tolist()
     assert all(row[0] == CLS and row[-1] == SEP for row in windows.ids)
@@ -40,7 +45,7 @@ def test_windows_hold_all_words_and_overlap_by_a_quarter(tokenizer: Any) -> None
 def test_spans_are_the_stretches_of_text(tokenizer: Any) -> None:
     """The characters of a span read as the window's own words."""
     text = "How   do I make\nbread please now how do i"
-    windows = encode(tokenizer, [("", text)], 6, max_windows=99)
+    windows = encode_windows(tokenizer, [("", text)], 6, max_windows=99)
 
     for row, (start, end) in zip(windows.ids, windows.spans.tolist(), strict=True):
         assert row == tokenizer(text[start:end])["input_ids"]
@@ -50,7 +55,7 @@ def test_what_is_beyond_the_last_window_is_counted(tokenizer: Any) -> None:
     """One window of 8 words out of 30: 22 are dropped; a short text drops none."""
     text = " ".join(["how"] * 30)
 
-    windows = encode(tokenizer, [("", text), ("", "how")], 10)
+    windows = encode_windows(tokenizer, [("", text), ("", "how")], 10)
 
     assert [22, 0] == windows.dropped.tolist()
     assert [10, 3] == windows.lengths
@@ -65,30 +70,32 @@ def test_a_response_is_read_with_its_prompt(tokenizer: Any) -> None:
     )
     how, bread = tokenizer.convert_tokens_to_ids(["how", "bread"])
 
-    windows = encode(tokenizer, [read_text(sample)], 15, max_windows=99)
+    windows = encode_windows(tokenizer, [context_and_text(sample)], 15, max_windows=99)
 
-    assert windows.types is not None
-    for ids, types in zip(windows.ids, windows.types, strict=True):
+    assert windows.token_types is not None
+    for ids, types in zip(windows.ids, windows.token_types, strict=True):
         assert 6 == ids.count(how)
         assert {1} == {t for i, t in zip(ids, types, strict=True) if i == bread}
     assert len(windows.ids) == 3
-    assert [("", "hi")] == [read_text(Sample(id="p", turns=(Turn("user", "hi"),)))]
+    assert [("", "hi")] == [
+        context_and_text(Sample(id="p", turns=(Turn("user", "hi"),)))
+    ]
 
 
 def test_texts_keep_their_order_with_and_without_context(tokenizer: Any) -> None:
     """Prompts and responses may be mixed in one call."""
     texts = [("how do", "bread"), ("", "poison"), ("", ""), ("i", "piano")]
 
-    windows = encode(tokenizer, texts, 16)
+    windows = encode_windows(tokenizer, texts, 16)
 
     assert [0, 1, 2, 3, 4] == windows.offsets.tolist()
-    alone = [encode(tokenizer, [text], 16).ids[0] for text in texts]
+    alone = [encode_windows(tokenizer, [text], 16).ids[0] for text in texts]
     assert alone == windows.ids
 
 
 def test_no_texts_make_no_windows(tokenizer: Any) -> None:
     """An empty batch is no error."""
-    windows = encode(tokenizer, [], 16)
+    windows = encode_windows(tokenizer, [], 16)
 
     assert ([], [0], 0) == (windows.ids, windows.offsets.tolist(), len(windows.spans))
 

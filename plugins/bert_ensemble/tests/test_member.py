@@ -14,19 +14,17 @@ import transformers
 from safetensors.torch import load_file
 from sklearn import metrics
 
-from safebench.neural.device import cpu_has_bf16
-from safebench_bert_ensemble.bases import Base
-from safebench_bert_ensemble.fit import fit
-from safebench_bert_ensemble.job import Job, Part
-from safebench_bert_ensemble.locate import FACTS
-from safebench_bert_ensemble.member import drawn, validation_scores
-from safebench_bert_ensemble.trained import load_members
+from safebench.torch_utils import ModelFolder
+from safebench_bert_ensemble.model.checkpoints import load_members
+from safebench_bert_ensemble.model.location import MEMBER_FILE
+from safebench_bert_ensemble.train.members import bagged_rows, validation_scores
+from safebench_bert_ensemble.train.trainer import fit
+from safebench_bert_ensemble.train.training_job import LabelledTexts, TrainingJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from safebench.training.job import Trained, Training
+    from safebench.training import Trained, Training
 
     MakeTraining = Callable[..., Training]
 
@@ -37,12 +35,12 @@ def test_validation_scores_are_those_of_scikit_learn() -> None:
     logits, y = rng.normal(size=(50, 2)), rng.integers(0, 2, 50)
     p = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
 
-    found = validation_scores(transformers.EvalPrediction(logits, y))
+    scores = validation_scores(transformers.EvalPrediction(logits, y))
 
-    assert metrics.f1_score(y, p > 0.5) == pytest.approx(found["f1"])
-    assert metrics.accuracy_score(y, p > 0.5) == pytest.approx(found["accuracy"])
-    assert metrics.roc_auc_score(y, p) == pytest.approx(found["auroc"])
-    assert metrics.log_loss(y, p) == pytest.approx(found["loss"])
+    assert metrics.f1_score(y, p > 0.5) == pytest.approx(scores["f1"])
+    assert metrics.accuracy_score(y, p > 0.5) == pytest.approx(scores["accuracy"])
+    assert metrics.roc_auc_score(y, p) == pytest.approx(scores["auroc"])
+    assert metrics.log_loss(y, p) == pytest.approx(scores["loss"])
 
 
 def test_the_reported_loss_is_that_of_the_kept_epoch(
@@ -62,8 +60,8 @@ def test_the_reported_loss_is_that_of_the_kept_epoch(
         batch_tokens=512,
     )
     texts = [("", sample.judged.text) for sample in training.val.samples]
-    logits = ensemble.read(texts, lambda _: None).values[:, 0].astype(float)
-    y = [gold.label.value for gold in training.val.golds]
+    logits = ensemble.predict(texts, lambda _: None).values[:, 0].astype(float)
+    y = [gold.label.value for gold in training.val.ground_truth]
 
     p = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
 
@@ -80,21 +78,12 @@ def test_weights_stay_in_float32_where_arithmetic_is_in_bfloat16(
     fit(plain)
     fit(halved)
 
-    one, other = (
+    first, second = (
         load_file(t.out / "member-01" / "model.safetensors") for t in (plain, halved)
     )
-    assert {torch.float32} == {tensor.dtype for tensor in other.values()}
-    gaps = [float((one[key] - other[key]).abs().max()) for key in one]
+    assert {torch.float32} == {tensor.dtype for tensor in second.values()}
+    gaps = [float((first[key] - second[key]).abs().max()) for key in first]
     assert 0 < max(gaps) < 0.1
-
-
-def test_a_cpu_has_bfloat16_if_it_says_so(tmp_path: Path) -> None:
-    """The flags of the CPU decide; without any, it has not."""
-    info = tmp_path / "cpuinfo"
-    for flags, expected in (("avx2 fma", False), ("avx512_bf16 amx_bf16", True)):
-        info.write_text(f"flags\t\t: {flags}\n")
-        assert expected is cpu_has_bf16(info)
-    assert not cpu_has_bf16(tmp_path / "nothing")
 
 
 def test_best_epoch_is_kept_and_training_stops_early(
@@ -105,7 +94,7 @@ def test_best_epoch_is_kept_and_training_stops_early(
 
     fit(training)
 
-    facts = json.loads((training.out / "member-01" / FACTS).read_text())
+    facts = json.loads((training.out / "member-01" / MEMBER_FILE).read_text())
     scores = [epoch["eval_f1"] for epoch in facts["epochs"]]
     assert len(scores) < 30
     assert facts["val_f1"] == max(scores)
@@ -115,10 +104,10 @@ def test_best_epoch_is_kept_and_training_stops_early(
 def test_bagging_draws_other_rows_for_each_member(make_training: MakeTraining) -> None:
     """Draws of whole groups differ between members, and come back with the seed."""
     training = make_training(bagging=True)
-    part = Part.of(training.train)
+    part = LabelledTexts.from_dataset(training.train)
     part.groups[:] = [f"g{i // 2}" for i in range(48)]
-    base = Base(training.out, "none")
-    job = Job(
+    base = ModelFolder(training.out, "none")
+    job = TrainingJob(
         options=training.options,
         bases=(base, base),
         out=training.out,
@@ -127,7 +116,7 @@ def test_bagging_draws_other_rows_for_each_member(make_training: MakeTraining) -
     )
     rows = [{"input_ids": [i]} for i in range(48)]
 
-    draws = [drawn(job, member, rows) for member in (0, 1, 0)]
+    draws = [bagged_rows(job, member, rows) for member in (0, 1, 0)]
 
     assert draws[0] == draws[2] != draws[1]
     assert draws[0][1] != draws[1][1]
@@ -135,4 +124,4 @@ def test_bagging_draws_other_rows_for_each_member(make_training: MakeTraining) -
     assert all(times[i] == times[i + 1] for i in range(0, 48, 2))
     assert len({*times.values()}) > 1
     plain = replace(job, options=replace(job.options, bagging=False))
-    assert (rows, None) == drawn(plain, 0, rows)
+    assert (rows, None) == bagged_rows(plain, 0, rows)

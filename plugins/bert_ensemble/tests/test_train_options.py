@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import ModelError, OptionError
-from safebench_bert_ensemble.arguments import check_arguments
-from safebench_bert_ensemble.fit import fit
 from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.train.trainer import fit
+from safebench_bert_ensemble.train.training_job import check_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench.training.job import Training
+    from safebench.training import Training
 
     MakeTraining = Callable[..., Training]
 
@@ -24,7 +24,7 @@ def test_defaults_are_the_published_recipe() -> None:
     """Six DistilBERTs, three epochs of batches of 16 at 1e-5."""
     options = TrainOptions()
 
-    assert ("distilbert-base-uncased",) * 6 == options.chosen
+    assert ("distilbert-base-uncased",) * 6 == options.member_bases
     assert (3.0, 16, 1e-5, 256) == (
         options.epochs,
         options.batch_size,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.records import Dataset, Gold, Label, Sample, Turn
+from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 from safebench.training import Training
 from safebench_cost_model.options import TrainOptions
 
@@ -139,7 +139,7 @@ def build_dataset(rows: list[tuple[str, Side, Side]], name: str = "set") -> Data
             )
             meta = {} if severity is None else {"severity": severity}
             pair: Any = (f"{name}[{i}]", rank)
-            golds.append(Gold(label=Label(value=unsafe), pair=pair, meta=meta))
+            golds.append(GroundTruth(label=Label(value=unsafe), pair=pair, meta=meta))
     return Dataset(
         name=name,
         config=None,
@@ -148,7 +148,7 @@ def build_dataset(rows: list[tuple[str, Side, Side]], name: str = "set") -> Data
         policy=None,
         revision="local:test",
         samples=samples,
-        golds=golds,
+        ground_truth=golds,
     )
 
 
@@ -202,22 +202,22 @@ def make_training(severity_set: dict[str, Dataset]) -> Callable[..., Training]:
         base: Path | str,
         *,
         resume: bool = False,
-        said: list[str] | None = None,
+        lines: list[str] | None = None,
         arguments: dict[str, Any] | None = None,
         **options: Any,
     ) -> Training:
         out.mkdir(parents=True, exist_ok=True)
-        lines: list[str] = [] if said is None else said
-        given = {"max_length": 48, "lr": 3e-3, "epochs": 1.0} | options
+        printed: list[str] = [] if lines is None else lines
+        defaults = {"max_length": 48, "lr": 3e-3, "epochs": 1.0} | options
         return Training(
             name="cost_model",
-            options=TrainOptions(base=str(base), **given),
+            options=TrainOptions(base=str(base), **defaults),
             out=out,
             **severity_set,
             seed=3,
             resume=resume,
             arguments={"use_cpu": True} | (arguments or {}),
-            say=lines.append,
+            say=printed.append,
         )
 
     return make

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def run(*words: object) -> str:
-    """Run a command and return what it said."""
-    found = CliRunner().invoke(
+    """Run a command and return what it lines."""
+    result = CliRunner().invoke(
         cli, [str(word) for word in words], obj=Plugins(), catch_exceptions=False
     )
-    assert 0 == found.exit_code, found.output
-    return found.output
+    assert 0 == result.exit_code, result.output
+    return result.output
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def as_row(row: Any, i: int) -> dict[str, Any]:
     """Return a pair as a row; every other one has the safer response first."""
     prompt, unsafer, safer = row
     sides = (safer, unsafer) if i % 2 else (unsafer, safer)
-    found: dict[str, Any] = {"prompt": f"{prompt} {i}", "better_response_id": 0}
-    found["safer_response_id"] = int(sides[1] is safer)
+    row: dict[str, Any] = {"prompt": f"{prompt} {i}", "better_response_id": 0}
+    row["safer_response_id"] = int(sides[1] is safer)
     for j, (text, unsafe, severity) in enumerate(sides):
-        found[f"response_{j}"] = text
-        found[f"is_response_{j}_safe"] = not unsafe
-        found[f"response_{j}_severity_level"] = severity
-        found[f"response_{j}_harm_category"] = {"Violence": unsafe}
-    return found
+        row[f"response_{j}"] = text
+        row[f"is_response_{j}_safe"] = not unsafe
+        row[f"response_{j}_severity_level"] = severity
+        row[f"response_{j}_harm_category"] = {"Violence": unsafe}
+    return row
 
 
 def test_train_run_and_score(
@@ -69,7 +69,7 @@ def test_train_run_and_score(
     data = ("--data-root", data_root)
     sets = ("--dataset", "pku_safe_rlhf", "--test-dataset", "pku_safe_rlhf:test")
 
-    said = run(
+    lines = run(
         "train", "cost_model", "--base", tiny_bert, *sets, *data, "--out", "cost",
         "--max-length", 48, "--epochs", 4, "--lr", 5e-3, "--batch", 8, "--members", 2,
         "--set", "use_cpu=true",
@@ -89,7 +89,7 @@ def test_train_run_and_score(
     )
     assert manifest["calibration"]["temperature"] > 0
     assert "ranking_accuracy (both unsafe)" in manifest["metrics"]["test"]["cost_model"]
-    assert "sign_accuracy" in said
+    assert "sign_accuracy" in lines
     rows = read_rows(tmp_path / "runs" / "results.jsonl")
     assert {"cost", "cost_platt", "cost_sign", "cost_sigmoid", "cost_spread"} == {
         row.strategy for row in rows
@@ -118,7 +118,7 @@ def test_what_a_model_lacks_stops_one_strategy_alone(
     """A model without calibration is read by all others; asked alone, it is refused."""
     from transformers import AutoTokenizer
 
-    from safebench_cost_model.network import load_network
+    from safebench_cost_model.model.network import load_network
 
     load_network(tiny_bert, "tiny", new_head=True).save_pretrained(tmp_path / "bare")
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "bare")
@@ -126,11 +126,11 @@ def test_what_a_model_lacks_stops_one_strategy_alone(
     words = ("run", "-c", "cost_model,device=cpu,template=pair", "--model", "bare",
              "-d", "pku_safe_rlhf:test", "--data-root", str(data_root))  # fmt: skip
 
-    said = run(*words, "-s", "all", "--out", "all")
+    lines = run(*words, "-s", "all", "--out", "all")
     alone = CliRunner().invoke(cli, [*words, "-s", "cost_platt"], obj=Plugins())
 
     rows = read_rows(tmp_path / "all" / "results.jsonl")
     assert {"cost", "cost_sign", "cost_sigmoid"} <= {row.strategy for row in rows}
     assert "cost_platt" not in {row.strategy for row in rows}
-    assert "skipped cost_model x cost_platt: strategy 'cost_platt' needs" in said
+    assert "skipped cost_model x cost_platt: strategy 'cost_platt' needs" in lines
     assert 2 == alone.exit_code

@@ -12,21 +12,21 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from safebench.neural.loading import load_tokenizer
-from safebench_cost_model.encode import Encoder
-from safebench_cost_model.fit import fit
+from safebench.torch_utils import load_tokenizer
+from safebench_cost_model.model.encoding import ExchangeEncoder
+from safebench_cost_model.model.platt_scaling import fit_platt
+from safebench_cost_model.model.template import PAIR
 from safebench_cost_model.options import TrainOptions
-from safebench_cost_model.parts import read_parts
-from safebench_cost_model.platt import fit_platt
-from safebench_cost_model.template import PAIR
+from safebench_cost_model.train.dataset import load_splits
+from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from safebench.training import Trained, Training
-    from safebench_cost_model.encode import Encoded
-    from safebench_cost_model.parts import Parts
+    from safebench_cost_model.model.encoding import EncodedExchange
+    from safebench_cost_model.train.dataset import PairSplits
 
     Make = Callable[..., Training]
 
@@ -37,16 +37,16 @@ OPTIONS = {"epochs": 2.0, "batch": 16, "members": 3}
 def ensemble(
     tiny_bert: Path, make_training: Make, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Trained, list[str]]:
-    """Return three members, what their training gave back, and what it said."""
-    out, said = tmp_path_factory.mktemp("ensemble") / "out", []
-    return out, fit(make_training(out, tiny_bert, said=said, **OPTIONS)), said
+    """Return three members, what their training gave back, and what it lines."""
+    out, lines = tmp_path_factory.mktemp("ensemble") / "out", []
+    return out, fit(make_training(out, tiny_bert, lines=lines, **OPTIONS)), lines
 
 
 @pytest.fixture
-def parts(tiny_bert: Path, make_training: Make, tmp_path: Path) -> Parts:
+def parts(tiny_bert: Path, make_training: Make, tmp_path: Path) -> PairSplits:
     """Return the parts as the members saw them."""
-    encoder = Encoder(load_tokenizer(tiny_bert, "tiny"), PAIR, 48)
-    return read_parts(make_training(tmp_path / "parts", tiny_bert), encoder)
+    encoder = ExchangeEncoder(load_tokenizer(tiny_bert, "tiny"), PAIR, 48)
+    return load_splits(make_training(tmp_path / "parts", tiny_bert), encoder)
 
 
 def own_costs(out: Path, part: str) -> np.ndarray:
@@ -89,47 +89,47 @@ def test_a_member_is_what_a_training_by_its_seed_gives(
 
 
 def test_measures_are_those_of_the_mean_cost(
-    ensemble: tuple[Path, Trained, list[str]], parts: Parts
+    ensemble: tuple[Path, Trained, list[str]], parts: PairSplits
 ) -> None:
     """AUROC by scikit-learn, and bias and temperature, on the mean of stored costs."""
     out, trained, _ = ensemble
-    found = {(m.who, m.part, m.metric): m.value for m in trained.measures}
+    values = {(m.who, m.part, m.metric): m.value for m in trained.measures}
     mean = {name: own_costs(out, name).mean(axis=0) for name in ("val", "test")}
-    unsafe = parts.test.truth.unsafe.reshape(-1)
+    unsafe = parts.test.labels.unsafe.reshape(-1)
 
-    platt = fit_platt(mean["val"].reshape(-1), parts.val.truth.unsafe.reshape(-1))
+    platt = fit_platt(mean["val"].reshape(-1), parts.val.labels.unsafe.reshape(-1))
 
     assert {0.0, 1.0} == set(unsafe)
     assert roc_auc_score(unsafe, mean["test"].reshape(-1)) == pytest.approx(
-        found["cost_model", "test", "auroc"]
+        values["cost_model", "test", "auroc"]
     )
     assert platt is not None
     assert platt.as_json() == trained.manifest["calibration"]
 
 
 def test_every_member_is_measured_by_itself(
-    ensemble: tuple[Path, Trained, list[str]], parts: Parts
+    ensemble: tuple[Path, Trained, list[str]], parts: PairSplits
 ) -> None:
     """Sign and ranking accuracy on both parts, beside those of the mean."""
     out, trained, _ = ensemble
-    found = {
+    values = {
         (m.who, m.part, m.metric): m.value
         for m in trained.measures
         if m.who.startswith("member ")
     }
 
     names = ("sign_accuracy", "ranking_accuracy")
-    assert found.keys() == {
+    assert values.keys() == {
         (f"member {i}", part, name)
         for i in (1, 2, 3)
         for part in ("val", "test")
         for name in names
     }
     for i, costs in enumerate(own_costs(out, "test"), 1):
-        signs = ((costs > 0) == (parts.test.truth.unsafe > 0.5)).mean()
+        signs = ((costs > 0) == (parts.test.labels.unsafe > 0.5)).mean()
         order = (costs[:, 0] > costs[:, 1]).mean()
         assert (signs, order) == pytest.approx(
-            tuple(found[f"member {i}", "test", name] for name in names)
+            tuple(values[f"member {i}", "test", name] for name in names)
         )
 
 
@@ -137,16 +137,16 @@ def test_progress_names_the_member(
     ensemble: tuple[Path, Trained, list[str]],
 ) -> None:
     """Every evaluation says whose it is, and each member its seed."""
-    said = ensemble[2]
+    lines = ensemble[2]
 
     assert [f"member {i}/3: seed {i + 2}" for i in (1, 2, 3)] == [
-        line for line in said if "seed" in line
+        line for line in lines if "seed" in line
     ]
-    steps = [line for line in said if ": step " in line]
+    steps = [line for line in lines if ": step " in line]
     assert 12 == len(steps)
-    assert 3 == sum(": best at step " in line for line in said)
+    assert 3 == sum(": best at step " in line for line in lines)
     assert ["member 1/3: step 3/12, loss "] == [line[:28] for line in steps[:1]]
-    assert 1 == sum(line.startswith("train: ") for line in said)
+    assert 1 == sum(line.startswith("train: ") for line in lines)
 
 
 def test_texts_are_tokenised_once(
@@ -157,13 +157,13 @@ def test_texts_are_tokenised_once(
 ) -> None:
     """Three members encode no more exchanges than one does."""
     counts = []
-    encode = Encoder.encode
+    encode = ExchangeEncoder.encode
 
-    def counted(self: Encoder, prompt: str, response: str) -> Encoded:
+    def counted(self: ExchangeEncoder, prompt: str, response: str) -> EncodedExchange:
         counts[-1] += 1
         return encode(self, prompt, response)
 
-    monkeypatch.setattr(Encoder, "encode", counted)
+    monkeypatch.setattr(ExchangeEncoder, "encode", counted)
     for members in (1, 3):
         counts.append(0)
         options = {"epochs": 0.2, "batch": 32, "members": members}

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from safebench_cost_model.loss import PairLoss
+from safebench_cost_model.train.loss import PairLoss
 
 # p, q of the first, q of the second, gap in severity
 TARGETS = [
@@ -46,21 +46,21 @@ def by_hand(costs: list[list[float]]) -> float:
 
 def gradient(costs: list[list[float]]) -> list[list[float]]:
     """Return the derivatives, worked out by hand."""
-    found = []
+    gradients = []
     for (first, second), (*labels, gap) in zip(costs, TARGETS, strict=True):
         p, q1, q2 = (0.9 * x + 0.05 for x in labels)
         pull = 2.0 * (s(first - second - 0.3 * gap) - p)
         one = pull + 0.5 * (s(first) - q1) + 0.01 * first
         two = -pull + 0.5 * (s(second) - q2) + 0.01 * second
-        found.append([one / len(costs), two / len(costs)])
-    return found
+        gradients.append([one / len(costs), two / len(costs)])
+    return gradients
 
 
 def test_the_value_is_that_of_the_formula() -> None:
     """Soft labels, margin, smoothing and regularisation included."""
-    found = PairLoss(**WEIGHTS)(torch.tensor(COSTS), torch.tensor(TARGETS))
+    loss = PairLoss(**WEIGHTS)(torch.tensor(COSTS), torch.tensor(TARGETS))
 
-    assert by_hand(COSTS) == pytest.approx(found.item(), rel=1e-6)
+    assert by_hand(COSTS) == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_gradients_are_those_worked_out_by_hand() -> None:
@@ -92,10 +92,10 @@ def test_hard_labels_give_the_three_published_terms() -> None:
     """Without margin and smoothing: -log s(d) - log s(s1 c1) - log s(s2 c2)."""
     costs, targets = torch.tensor([[0.4, -1.2]]), torch.tensor([[1.0, 1.0, 0.0, 3.0]])
 
-    found = PairLoss(w_rank=1.0, w_sign=1.0, margin=0.0)(costs, targets)
+    loss = PairLoss(w_rank=1.0, w_sign=1.0, margin=0.0)(costs, targets)
 
     expected = -log_s(1.6) - log_s(0.4) - log_s(1.2)
-    assert expected == pytest.approx(found.item(), rel=1e-6)
+    assert expected == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_the_order_of_the_two_responses_does_not_matter() -> None:

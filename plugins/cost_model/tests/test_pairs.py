@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safebench.datasets.assemble import load_dataset
-from safebench.datasets.choose import choose
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.errors import DataError
-from safebench.neural.loading import load_tokenizer
 from safebench.plugins import Plugins
 from safebench.records import Label
-from safebench_cost_model.batches import encode_pairs
-from safebench_cost_model.encode import Encoder
-from safebench_cost_model.pairs import read_pairs
-from safebench_cost_model.template import QA, exchange_of
+from safebench.torch_utils import load_tokenizer
+from safebench_cost_model.model.encoding import ExchangeEncoder
+from safebench_cost_model.model.template import QA, prompt_and_response
+from safebench_cost_model.train.dataset import encode_pairs
+from safebench_cost_model.train.pairs import read_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +52,8 @@ def test_a_response_is_learnt_from_all_its_rows(make_dataset: Make) -> None:
         make_dataset([("what", BAD, GOOD), ("what", third, again)])
     )
 
-    assert ((0.5, 0.0), (1.0, 0.0)) == (first.soft, first.unsafe)
-    assert ((1.0, 0.5), (1.0, 0.0)) == (second.soft, second.unsafe)
+    assert ((0.5, 0.0), (1.0, 0.0)) == (first.soft_labels, first.unsafe)
+    assert ((1.0, 0.5), (1.0, 0.0)) == (second.soft_labels, second.unsafe)
 
 
 def test_kinds_and_gaps_in_severity(make_dataset: Make) -> None:
@@ -65,31 +64,31 @@ def test_kinds_and_gaps_in_severity(make_dataset: Make) -> None:
         ("c", BAD, GOOD),
     ]
 
-    found = read_pairs(make_dataset(rows))
+    pairs = read_pairs(make_dataset(rows))
 
-    assert ["both unsafe", "both safe", "mixed"] == [pair.kind for pair in found]
-    assert [2.0, 0.0, 0.0] == [pair.gap for pair in found]
-    assert [(3.0, 1.0), (0.0, 0.0), None] == [pair.severity for pair in found]
+    assert ["both unsafe", "both safe", "mixed"] == [pair.kind for pair in pairs]
+    assert [2.0, 0.0, 0.0] == [pair.gap for pair in pairs]
+    assert [(3.0, 1.0), (0.0, 0.0), None] == [pair.severity for pair in pairs]
 
 
 def test_an_order_against_the_labels_is_refused_or_skipped(make_dataset: Make) -> None:
     """A safer response that is unsafe beside a safe one names its row."""
     dataset = make_dataset([("a", BAD, GOOD), ("b", GOOD, BAD)])
-    said: list[str] = []
+    lines: list[str] = []
 
     with pytest.raises(DataError, match=r"in 1 pair .* \(set\[1\]\); --conflicts skip"):
         read_pairs(dataset)
 
-    assert ["a"] == [pair.prompt for pair in read_pairs(dataset, "skip", said.append)]
-    assert "left out" in said[0]
+    assert ["a"] == [pair.prompt for pair in read_pairs(dataset, "skip", lines.append)]
+    assert "left out" in lines[0]
 
 
 def test_half_pairs_and_unlabelled_sides_are_passed_over(make_dataset: Make) -> None:
     """A side without its counterpart teaches nothing about order."""
     dataset = make_dataset([("a", BAD, GOOD), ("b", BAD, GOOD), ("c", BAD, GOOD)])
-    golds = list(dataset.golds[:-1])
+    golds = list(dataset.ground_truth[:-1])
     golds[3] = replace(golds[3], label=Label(value=None))
-    less = replace(dataset, samples=dataset.samples[:-1], golds=golds)
+    less = replace(dataset, samples=dataset.samples[:-1], ground_truth=golds)
 
     assert ["a"] == [pair.prompt for pair in read_pairs(less)]
 
@@ -100,7 +99,9 @@ def test_responses_to_different_prompts_are_no_pair(make_dataset: Make) -> None:
     mixed = [dataset.samples[0], dataset.samples[3]]
 
     with pytest.raises(DataError, match=r"pair set\[0\] has responses to different"):
-        read_pairs(replace(dataset, samples=mixed, golds=dataset.golds[:2]))
+        read_pairs(
+            replace(dataset, samples=mixed, ground_truth=dataset.ground_truth[:2])
+        )
 
 
 def test_an_even_vote_on_the_order_is_a_tie(make_dataset: Make) -> None:
@@ -108,11 +109,11 @@ def test_an_even_vote_on_the_order_is_a_tie(make_dataset: Make) -> None:
     turned = ((GOOD[0], True, None), (BAD[0], False, None))
     rows = [("what", BAD, GOOD), ("what", *turned)]
 
-    (one,) = read_pairs(make_dataset(rows))
-    (two,) = read_pairs(make_dataset(rows[::-1]))
+    (pair,) = read_pairs(make_dataset(rows))
+    (reversed_pair,) = read_pairs(make_dataset(rows[::-1]))
 
-    assert 0.5 == one.p_first == two.p_first
-    assert set(one.responses) == set(two.responses)
+    assert 0.5 == pair.p_first == reversed_pair.p_first
+    assert set(pair.responses) == set(reversed_pair.responses)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_the_real_pairs_are_counted_as_known(
     root = os.environ.get("SAFEBENCH_DATA")
     if not root:
         pytest.skip("SAFEBENCH_DATA names no folder of local copies")
-    request = choose(f"pku_safe_rlhf:{split}", Plugins(), data_root=root)
+    request = resolve_dataset(f"pku_safe_rlhf:{split}", Plugins(), data_root=root)
     dataset = load_dataset(request)
 
     pairs = read_pairs(dataset)
@@ -139,10 +140,10 @@ def test_the_real_pairs_are_counted_as_known(
     soft = {
         (pair.prompt, text)
         for pair in pairs
-        for text, share in zip(pair.responses, pair.soft, strict=True)
+        for text, share in zip(pair.responses, pair.soft_labels, strict=True)
         if 0 < share < 1
     }
-    assert contradicted == sum(exchange_of(s) in soft for s in dataset.samples)
+    assert contradicted == sum(prompt_and_response(s) in soft for s in dataset.samples)
     assert all(0.5 <= pair.p_first <= 1 for pair in pairs)
 
 
@@ -150,7 +151,7 @@ def test_responses_of_the_same_tokens_are_refused_or_skipped(
     make_dataset: Make, tiny_llama: Path
 ) -> None:
     """Texts that differ only where they are cut cannot be told apart."""
-    encoder = Encoder(load_tokenizer(tiny_llama, "x"), QA, 48)
+    encoder = ExchangeEncoder(load_tokenizer(tiny_llama, "x"), QA, 48)
     same = ("the dog  kills", False, None)
     pairs = read_pairs(make_dataset([("a", BAD, same), ("b", BAD, GOOD)]))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from safebench.plan import unmet
+from safebench.compatibility import missing_requirements
 from safebench.plugins import Plugins
 from safebench.specs import ClassifierSpec, StrategySpec, TrainerSpec
-from safebench.testing.conformance import assert_plugin_is_sound
+from safebench.testing import assert_plugin_is_sound
 
 
 def test_the_plugin_is_sound() -> None:
@@ -21,7 +21,7 @@ def test_every_strategy_reads_both_classifiers() -> None:
         spec = plugins.get(ClassifierSpec, classifier)
         assert spec.default_strategy in names
         for name in names:
-            assert [] == unmet(spec, plugins.get(StrategySpec, name))
+            assert [] == missing_requirements(spec, plugins.get(StrategySpec, name))
 
 
 def test_only_the_calibrated_strategies_emit_probabilities() -> None:

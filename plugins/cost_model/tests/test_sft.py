@@ -10,17 +10,16 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from safebench.errors import ModelError, OptionError
-from safebench.neural.loading import load_tokenizer
+from safebench.torch_utils import load_tokenizer
 from safebench.training.artifact import write_manifest
-from safebench_cost_model import sft
-from safebench_cost_model.batches import Collator
-from safebench_cost_model.classifier import CostModel
-from safebench_cost_model.encode import Encoder
-from safebench_cost_model.fit import fit
+from safebench_cost_model.model.classifier import CostModel
+from safebench_cost_model.model.encoding import ExchangeCollator, ExchangeEncoder
+from safebench_cost_model.model.template import QA
 from safebench_cost_model.options import CostOptions
-from safebench_cost_model.pairs import read_pairs
-from safebench_cost_model.sft import WritingCollator, safer_texts
-from safebench_cost_model.template import QA
+from safebench_cost_model.train import sft
+from safebench_cost_model.train.pairs import read_pairs
+from safebench_cost_model.train.sft import ResponseCollator, safer_responses
+from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +32,12 @@ if TYPE_CHECKING:
 def test_only_the_response_and_its_end_are_learnt(tiny_llama: Path) -> None:
     """Frame, prompt and padding are hidden from the loss."""
     tokenizer = load_tokenizer(tiny_llama, "tiny")
-    encoder = Encoder(tokenizer, QA, 48)
+    encoder = ExchangeEncoder(tokenizer, QA, 48)
     rows = [encoder.encode("what dog", "the cat"), encoder.encode("what", "waits")]
 
-    labels = WritingCollator(Collator(0, with_types=False))(rows)["labels"]
+    labels = ResponseCollator(ExchangeCollator(0, with_token_types=False))(rows)[
+        "labels"
+    ]
 
     learnt = [tokenizer.convert_ids_to_tokens(row[row >= 0].tolist()) for row in labels]
     assert [["the", "cat", "</s>"], ["waits", "</s>"]] == learnt
@@ -49,7 +50,7 @@ def test_safer_responses_are_taken_once(make_dataset: Callable[..., Dataset]) ->
     rows = [("a", bad, good)] * 2 + [("b", *turned)]
     rows += [("b", ("nods", True, None), ("waits", False, None))]
 
-    assert [("a", "helps")] == safer_texts(read_pairs(make_dataset(rows)))
+    assert [("a", "helps")] == safer_responses(read_pairs(make_dataset(rows)))
 
 
 def test_the_cost_model_starts_from_the_tuned_decoder(
@@ -68,7 +69,7 @@ def test_the_cost_model_starts_from_the_tuned_decoder(
     content = {"kind": "cost_model", "status": "done", **trained.manifest}
     write_manifest(tmp_path, content)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert CostModel(CostOptions(model=str(moved))).found.folder == moved / "sft"
+    assert CostModel(CostOptions(model=str(moved))).location.folder == moved / "sft"
     assert ["adapter", "safebench.json", "sft"] == sorted(
         path.name for path in moved.iterdir() if not path.name.startswith(".")
     )
@@ -91,8 +92,8 @@ def test_an_interrupted_stage_goes_on_to_the_same_end(
                 raise KeyboardInterrupt
 
     class Interrupted(sft.GroupedTrainer):
-        def __init__(self, **given: Any) -> None:
-            super().__init__(**given)
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
             self.add_callback(Interrupt())
 
     options = {"sft": True, "batch": 16, "epochs": 0.5}
@@ -102,11 +103,11 @@ def test_an_interrupted_stage_goes_on_to_the_same_end(
         patch.setattr(sft, "GroupedTrainer", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(make_training(again, tiny_llama, **options))
-    said: list[str] = []
+    lines: list[str] = []
 
-    resumed = fit(make_training(again, tiny_llama, resume=True, said=said, **options))
+    resumed = fit(make_training(again, tiny_llama, resume=True, lines=lines, **options))
 
-    assert any("sft-checkpoints/checkpoint-3" in line for line in said)
+    assert any("sft-checkpoints/checkpoint-3" in line for line in lines)
     assert whole.measures == resumed.measures
     first, second = (
         load_file(tmp_path / out / "sft" / "model.safetensors")

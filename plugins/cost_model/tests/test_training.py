@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safebench_cost_model import fit as fitting
+from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def value(trained: Trained, metric: str, part: str = "test") -> float:
     """Return a measure's value."""
-    (found,) = [m for m in trained.measures if (m.metric, m.part) == (metric, part)]
-    assert found.value is not None
-    return found.value
+    (measure,) = [m for m in trained.measures if (m.metric, m.part) == (metric, part)]
+    assert measure.value is not None
+    return measure.value
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -29,17 +29,17 @@ def test_a_few_steps_teach_signs_and_the_order_of_severities(
     kind: str, bases: dict[str, Path], make_training: Make, tmp_path: Path
 ) -> None:
     """Same-sign pairs too are put in order, and each response on its side of 0."""
-    said: list[str] = []
+    lines: list[str] = []
     options = {"batch": 8, "lr": 5e-3, "evaluations": 1, "patience": 0, "full": True}
     options["epochs"] = 10.0 if kind == "bert" else 5.0
 
-    trained = fitting.fit(make_training(tmp_path, bases[kind], said=said, **options))
+    trained = fit(make_training(tmp_path, bases[kind], lines=lines, **options))
 
     assert value(trained, "sign_accuracy") > 0.9
     assert value(trained, "ranking_accuracy") > 0.9
     assert value(trained, "ranking_accuracy (both unsafe)") > 0.75
     assert value(trained, "ranking_accuracy (severity)") > 0.9
-    assert any(line.startswith("step ") and "[" in line for line in said)
+    assert any(line.startswith("step ") and "[" in line for line in lines)
 
 
 def test_accumulated_steps_learn_what_one_large_step_learns(
@@ -50,7 +50,7 @@ def test_accumulated_steps_learn_what_one_large_step_learns(
 
     options = {"epochs": 1.0, "evaluations": 1, "patience": 0, "lr": 1e-3}
     still = {"max_steps": 1, "use_cpu": True, "max_grad_norm": 0.0}
-    found = []
+    weights = []
     for name, batch, parts in (("large", 32, 1), ("small", 8, 4)):
         training = make_training(
             tmp_path / name,
@@ -60,11 +60,11 @@ def test_accumulated_steps_learn_what_one_large_step_learns(
             **options,
         )
         training = keep(training, 32)
-        fitting.fit(training)
-        found.append(load_file(tmp_path / name / "model" / "model.safetensors"))
+        fit(training)
+        weights.append(load_file(tmp_path / name / "model" / "model.safetensors"))
 
-    for key in found[0]:
-        assert found[0][key].allclose(found[1][key], atol=1e-6), key
+    for key in weights[0]:
+        assert weights[0][key].allclose(weights[1][key], atol=1e-6), key
 
 
 def still_base(base: Path, folder: Path) -> Path:
@@ -85,7 +85,9 @@ def keep(training: Training, pairs: int) -> Training:
 
     part = training.train
     few = replace(
-        part, samples=part.samples[: 2 * pairs], golds=part.golds[: 2 * pairs]
+        part,
+        samples=part.samples[: 2 * pairs],
+        ground_truth=part.ground_truth[: 2 * pairs],
     )
     return replace(training, train=few)
 
@@ -95,13 +97,13 @@ def test_training_stops_when_evaluations_gain_nothing(
 ) -> None:
     """With no rate to learn by, the first evaluation stays the best one."""
     options = {"epochs": 9.0, "lr": 1e-12, "evaluations": 1, "patience": 2}
-    said: list[str] = []
+    lines: list[str] = []
 
-    fitting.fit(make_training(tmp_path, tiny_bert, said=said, **options))
+    fit(make_training(tmp_path, tiny_bert, lines=lines, **options))
 
-    steps = [line.split(",")[0] for line in said if line.startswith("step ")]
+    steps = [line.split(",")[0] for line in lines if line.startswith("step ")]
     assert ["step 6/54", "step 12/54", "step 18/54"] == steps
-    assert "stopped after step 18, best at step 6" == said[-1]
+    assert "stopped after step 18, best at step 6" == lines[-1]
 
 
 def test_a_log_tells_how_long_a_training_took(
@@ -111,7 +113,7 @@ def test_a_log_tells_how_long_a_training_took(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where no bar can be drawn, both stages end with a line."""
-    fitting.fit(make_training(tmp_path, tiny_llama, sft=True, batch=32))
+    fit(make_training(tmp_path, tiny_llama, sft=True, batch=32))
 
     lines = capsys.readouterr().err.splitlines()
     assert 1 == sum(x.startswith("supervised stage: 3/3 steps, loss ") for x in lines)
@@ -125,6 +127,6 @@ def test_what_the_library_does_not_take_is_refused(
     from safebench.errors import OptionError
 
     with pytest.raises(OptionError, match="did you mean 'weight_decay'"):
-        fitting.fit(make_training(tmp_path, tiny_bert, arguments={"weight_decy": 1}))
+        fit(make_training(tmp_path, tiny_bert, arguments={"weight_decy": 1}))
     with pytest.raises(OptionError, match="--set data_seed: use --seed instead"):
-        fitting.fit(make_training(tmp_path, tiny_bert, arguments={"data_seed": 1}))
+        fit(make_training(tmp_path, tiny_bert, arguments={"data_seed": 1}))

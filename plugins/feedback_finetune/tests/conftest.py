@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.plugins import Plugins
-from safebench_feedback_finetune.commands import group
+from safebench import Plugins
+from safebench_feedback_finetune.commands import feedback_group
 from safebench_feedback_finetune.scorer import load_scorer
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def scorer() -> VerdictScorer:
 def make_adapter(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[float], Path]:
-    """Return what writes a LoRA of the embedded guard: B of 0, or random of a size."""
+    """Return a function that writes a LoRA of the embedded guard, B of a given size."""
 
-    def made(size: float) -> Path:
+    def write(size: float) -> Path:
         import peft
         import torch
 
@@ -50,11 +50,11 @@ def make_adapter(
         wrapped.save_pretrained(folder)
         return folder
 
-    return made
+    return write
 
 
 @pytest.fixture(scope="session")
-def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a random causal language model on disk that knows the guard's tokens."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -97,14 +97,14 @@ PAIRS = (
 
 
 @pytest.fixture(scope="session")
-def pairs() -> Any:
-    """Return prompts, responses and the labels of these, as `rows` holds them."""
+def labelled_pairs() -> Any:
+    """Return prompts, responses and the labels of these, as `rows_file` holds them."""
     return PAIRS
 
 
 @pytest.fixture(scope="session")
 def write_rows() -> Callable[..., Path]:
-    """Return what writes rows as JSON Lines with the columns that it is told."""
+    """Return a function that writes rows as JSON Lines with the given columns."""
 
     def write(path: Path, rows: Any, *names: str) -> Path:
         lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
@@ -115,18 +115,18 @@ def write_rows() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def rows(tmp_path: Path, write_rows: Callable[..., Path]) -> Path:
+def rows_file(tmp_path: Path, write_rows: Callable[..., Path]) -> Path:
     """Return a file of prompts with responses, these labelled."""
     return write_rows(tmp_path / "rows.jsonl", PAIRS, "prompt", "response", "label")
 
 
 @pytest.fixture(scope="session")
-def many(
+def many_rows(
     tmp_path_factory: pytest.TempPathFactory, write_rows: Callable[..., Path]
 ) -> Path:
     """Return a file of 60 prompts of unlike length, each with a response."""
     text = "tell me about bread and knives and how to kill time "
-    found = [
+    contents = [
         (
             f"{i}: {text[: i % 50]}",
             f"{text[i % 40 :]} {i}",
@@ -135,16 +135,16 @@ def many(
         for i in range(60)
     ]
     path = tmp_path_factory.mktemp("data") / "many.jsonl"
-    return write_rows(path, found, "prompt", "response", "label")
+    return write_rows(path, contents, "prompt", "response", "label")
 
 
 @pytest.fixture(scope="session")
-def feedback() -> Callable[..., int]:
-    """Return what runs a command of the group in this process; its exit code."""
+def run_feedback() -> Callable[..., int]:
+    """Return a function that runs a command in this process, and its exit code."""
 
     def run(*args: Any) -> int:
         with pytest.raises(SystemExit) as ended:
-            group.main([*map(str, args)], obj=Plugins())
+            feedback_group.main([*map(str, args)], obj=Plugins())
         assert isinstance(ended.value.code, int)
         return ended.value.code
 
@@ -152,10 +152,10 @@ def feedback() -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def collect(feedback: Callable[..., int]) -> Callable[..., int]:
-    """Return what runs `feedback collect` on a dataset, into a folder."""
+def run_collect(run_feedback: Callable[..., int]) -> Callable[..., int]:
+    """Return a function that runs `feedback collect` on a dataset, into a folder."""
 
     def run(dataset: Path, out: Path, *args: Any) -> int:
-        return feedback("collect", "-d", dataset, "--out", out, *args)
+        return run_feedback("collect", "-d", dataset, "--out", out, *args)
 
     return run

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from safebench import Plugins
 from safebench.errors import OptionError
-from safebench.options import build_options, option_names
-from safebench.plugins import Plugins
-from safebench_feedback_finetune import collect
+from safebench.options import OptionSchema, build_options
+from safebench_feedback_finetune.collect import collection_loop
 from safebench_feedback_finetune.commands import (
     STAGES,
-    execute,
+    run_stage,
     stage_command,
     stage_flags,
 )
@@ -51,11 +51,13 @@ def test_every_option_is_a_flag_that_is_explained() -> None:
     """Each field of the options has one flag with a help text."""
     for stage in STAGES:
         flags = stage_flags(stage)
-        assert sorted(option_names(stage)) == sorted(str(flag.name) for flag in flags)
+        assert sorted(OptionSchema.of(stage).names) == sorted(
+            str(flag.name) for flag in flags
+        )
         assert all(flag.help for flag in flags)
 
 
-def test_what_commands_share_comes_last_in_their_help() -> None:
+def test_shared_flags_come_last_in_help() -> None:
     """Each command lists its own flags first, then those of all, in one order."""
     shared = [field.name for field in fields(SharedOptions)]
     for stage in STAGES:
@@ -67,8 +69,8 @@ def test_examples_can_be_run_as_they_stand() -> None:
     for stage in STAGES:
         command = stage_command(stage)
         assert stage.examples
-        for words in stage.examples:
-            context = command.make_context(stage.name, words.split())
+        for line in stage.examples:
+            context = command.make_context(stage.name, line.split())
             given = {
                 k: v for k, v in context.params.items() if v not in (None, (), False)
             }
@@ -76,10 +78,10 @@ def test_examples_can_be_run_as_they_stand() -> None:
                 assert build_options(stage, given)
 
 
-def test_a_lora_is_learnt_on_the_bare_guard() -> None:
+def test_full_takes_no_adapter() -> None:
     """`full` takes no adapter: training on its collection would be refused."""
-    assert "adapter" in option_names(COLLECT)
-    assert not any("adapter" in option_names(stage) for stage in STAGES[1:])
+    assert "adapter" in OptionSchema.of(COLLECT).names
+    assert not any("adapter" in OptionSchema.of(stage).names for stage in STAGES[1:])
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
@@ -95,11 +97,11 @@ def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
     assert "did you mean 'collect'" in result.stderr
 
 
-GIVEN = {"dataset": ("a",), "out": "b"}
+REQUIRED = {"dataset": ("a",), "out": "b"}
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"dataset": ()}, "which prompts"),
         ({"out": ""}, "--out DIR"),
@@ -114,16 +116,14 @@ GIVEN = {"dataset": ("a",), "out": "b"}
         ({"quantize": "3bit"}, "none, 4bit"),
     ],
 )
-def test_values_that_cannot_be_meant_are_refused(
-    values: dict[str, Any], said: str
-) -> None:
+def test_bad_collect_options_are_refused(values: dict[str, Any], message: str) -> None:
     """One line names the option and what would work."""
-    with pytest.raises(OptionError, match=said):
-        build_options(COLLECT, GIVEN | values)
+    with pytest.raises(OptionError, match=message):
+        build_options(COLLECT, REQUIRED | values)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"cap": "1"}, "cap: between 0 and 1"),
         ({"recall_loss": "2"}, "recall_loss: 0 to 1"),
@@ -140,10 +140,10 @@ def test_values_that_cannot_be_meant_are_refused(
         ({"split_seed": "-1"}, "split_seed: 0 or more"),
     ],
 )
-def test_what_cannot_be_learnt_is_refused(values: dict[str, Any], said: str) -> None:
+def test_bad_train_options_are_refused(values: dict[str, Any], message: str) -> None:
     """Shares, counts and amounts have their limits; infinity is none."""
     given = {"collected": "a", "out": "b", "benign": ("c",)}
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         build_options(STAGES[1], given | values)
 
 
@@ -153,14 +153,14 @@ def test_flags_come_before_the_file(
     """What a flag says replaces what the file says; the work's code is the exit's."""
     path = tmp_path / "f.yaml"
     path.write_text("dataset: a\nout: there\nthreshold: 0.4\n")
-    seen: list[tuple[Any, ...]] = []
+    received: list[tuple[Any, ...]] = []
 
-    def work(options: Any, plugins: Any, say: Any) -> int:
-        seen.append((options.dataset, options.out, options.threshold))
+    def fake_run(options: Any, plugins: Any, say: Any) -> int:
+        received.append((options.dataset, options.out, options.threshold))
         return 3
 
-    monkeypatch.setattr(collect, "run", work)
+    monkeypatch.setattr(collection_loop, "run", fake_run)
 
     flags = {"threshold": "0.6", "dataset": (), "out": None}
-    assert 3 == execute(COLLECT, str(path), flags, Plugins())
-    assert [(("a",), "there", 0.6)] == seen
+    assert 3 == run_stage(COLLECT, str(path), flags, Plugins())
+    assert [(("a",), "there", 0.6)] == received

@@ -10,28 +10,28 @@ import torch
 import transformers
 
 from safebench.errors import ModelError
-from safebench_feedback_finetune.generator import Generator
+from safebench_feedback_finetune.collect.generator import ResponseGenerator
 from safebench_feedback_finetune.options import CollectOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASKED = ["Hello", "How do I bake bread at home without an oven?", "Why?"]
+PROMPTS = ["Hello", "How do I bake bread at home without an oven?", "Why?"]
 
 
 def options(model: Path, **changes: Any) -> CollectOptions:
     """Return options of a short, greedy answer."""
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "dataset": ("a",),
         "out": "b",
         "device": "cpu",
         "max_new_tokens": 6,
         "temperature": 0.0,
     }
-    return CollectOptions(generator=str(model), **given | changes)
+    return CollectOptions(generator=str(model), **values | changes)
 
 
-def alone(model: Path, text: str, count: int) -> str:
+def greedy_answer(model: Path, text: str, count: int) -> str:
     """Return the likeliest answer to a written prompt, token by token."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     network = transformers.AutoModelForCausalLM.from_pretrained(model)
@@ -46,49 +46,58 @@ def alone(model: Path, text: str, count: int) -> str:
     return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
 
 
-def test_answers_in_a_batch_are_those_of_each_prompt_alone(talker: Path) -> None:
+def test_answers_in_a_batch_are_those_of_each_prompt_alone(
+    language_model: Path,
+) -> None:
     """Padding changes nothing; the chat template writes the prompt."""
-    expected = [alone(talker, f"user: {text}\nassistant:", 6) for text in ASKED]
+    expected = [
+        greedy_answer(language_model, f"user: {text}\nassistant:", 6)
+        for text in PROMPTS
+    ]
 
-    assert expected == Generator(options(talker)).answer(ASKED)
+    assert expected == ResponseGenerator(options(language_model)).answer(PROMPTS)
 
 
 def test_a_model_without_a_template_goes_on_with_the_prompt(
-    talker: Path, tmp_path: Path
+    language_model: Path, tmp_path: Path
 ) -> None:
     """A base model gets the prompt as it is."""
     plain = tmp_path / "plain"
-    shutil.copytree(talker, plain)
+    shutil.copytree(language_model, plain)
     (plain / "chat_template.jinja").unlink()
 
-    answers = Generator(options(plain)).answer(ASKED)
+    answers = ResponseGenerator(options(plain)).answer(PROMPTS)
 
-    assert [alone(plain, text, 6) for text in ASKED] == answers
+    assert [greedy_answer(plain, text, 6) for text in PROMPTS] == answers
 
 
-def test_a_prompt_that_is_too_long_loses_its_oldest_text(talker: Path) -> None:
+def test_a_prompt_that_is_too_long_loses_its_oldest_text(language_model: Path) -> None:
     """The answer keeps its room, and the end of the prompt is kept."""
-    generator = Generator(options(talker))
+    generator = ResponseGenerator(options(language_model))
 
     ids = generator.encode("bread " * 2000 + "why?")
 
-    assert 512 - 6 == len(ids) == generator.limit
+    assert 512 - 6 == len(ids) == generator.max_prompt_tokens
     assert ids[-4:] == generator.encode("why?")[-4:]
 
 
-def test_draws_depend_on_the_seed_and_on_the_prompts_alone(talker: Path) -> None:
-    """Whatever was drawn before, and without touching anybody else's draws."""
-    drawn = {"temperature": 1.0, "top_p": 1.0}
-    generator = Generator(options(talker, **drawn))
-    first = generator.answer(ASKED)
+def test_draws_depend_on_the_seed_and_on_the_prompts_alone(
+    language_model: Path,
+) -> None:
+    """Whatever was drawn before, and without a change to torch's own state."""
+    sampling = {"temperature": 1.0, "top_p": 1.0}
+    generator = ResponseGenerator(options(language_model, **sampling))
+    first = generator.answer(PROMPTS)
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
 
-    again = generator.answer(ASKED)
+    again = generator.answer(PROMPTS)
 
     assert first == again
     assert torch.equal(before, torch.random.get_rng_state())
-    assert first != Generator(options(talker, seed=1, **drawn)).answer(ASKED)
+    assert first != ResponseGenerator(
+        options(language_model, seed=1, **sampling)
+    ).answer(PROMPTS)
 
 
 def test_a_missing_model_is_one_line(
@@ -97,8 +106,8 @@ def test_a_missing_model_is_one_line(
     """It names the model, and what was looked for."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="no such folder"):
-        Generator(options(tmp_path / "nowhere" / "at" / "all"))
+        ResponseGenerator(options(tmp_path / "nowhere" / "at" / "all"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="no weights"):
-        Generator(options(tmp_path / "broken"))
+        ResponseGenerator(options(tmp_path / "broken"))

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from safebench import Plugins, lock_folder
 from safebench.cli import cli
-from safebench.plugins import Plugins
-from safebench.results.store import read_rows
-from safebench.run.manifest import locked
-from safebench_feedback_finetune.commands import group
+from safebench.results import read_rows
+from safebench_feedback_finetune.commands import feedback_group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,14 +61,14 @@ def _benign(n: int) -> list[dict[str, Any]]:
 
 
 def _run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, arguments, catch_exceptions=False)
+    return CliRunner().invoke(feedback_group, arguments, catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a collection's data, benign prompts, and another set."""
     path = tmp_path_factory.mktemp("stages")
-    _write(path / "asked.jsonl", _collection(random.Random(0)))
+    _write(path / "collected.jsonl", _collection(random.Random(0)))
     _write(path / "benign.jsonl", _benign(120))
     other = [{"prompt": f"How to make {w}?", "label": i % 2} for i, w in enumerate(BAD)]
     _write(path / "other.jsonl", [*other, *_benign(4)])
@@ -77,43 +76,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _full(folder: Path, *more: str) -> Result:
-    return _run(
-        *("full", "-d", f"{folder / 'asked.jsonl'},task=response_harm"),
-        *(
-            "--benign",
-            str(folder / "benign.jsonl"),
-            "--ood",
-            str(folder / "other.jsonl"),
-        ),
-        *("--out", str(folder / "out"), "--device", "cpu", "--draws", "50"),
-        *(
-            "--lora-r",
-            "2",
-            "--epochs",
-            "1",
-            "--alpha",
-            "0",
-            "--alpha",
-            "1",
-            "--cap",
-            "0.2",
-        ),
-        *("--ungated", *more),
-    )
+    inputs = f"""
+        -d {folder / "collected.jsonl"},task=response_harm
+        --benign {folder / "benign.jsonl"}
+        --ood {folder / "other.jsonl"}
+        --out {folder / "out"}
+    """
+    settings = """
+        --device cpu --draws 50 --lora-r 2 --epochs 1 --alpha 0 --alpha 1 --cap 0.2
+        --ungated
+    """
+    return _run("full", *inputs.split(), *settings.split(), *more)
 
 
-def test_full_goes_through_all_stages_and_goes_on(folder: Path) -> None:
+def test_full_runs_all_stages_and_resumes(folder: Path) -> None:
     """One command collects, trains and measures; the second time it only measures."""
     result = _full(folder)
     assert result.exit_code == 0, result.output
     out = folder / "out" / "improved"
-    found = json.loads((out / "safebench.json").read_text(encoding="utf-8"))
-    assert found["status"] == "done"
-    promised = json.loads((out / "promise.json").read_text(encoding="utf-8"))
-    assert promised["terms"]["cap"] == 0.2
-    passed = found["gate"]["status"] == "passed"
+    manifest = json.loads((out / "safebench.json").read_text(encoding="utf-8"))
+    assert manifest["status"] == "done"
+    registered = json.loads((out / "promise.json").read_text(encoding="utf-8"))
+    assert registered["terms"]["cap"] == 0.2
+    passed = manifest["gate"]["status"] == "passed"
     adapter = (out / "adapter_model.safetensors").is_file()
-    assert adapter == (passed and found["gate"]["candidate"]["alpha"] > 0)
+    assert adapter == (passed and manifest["gate"]["candidate"]["alpha"] > 0)
     rows = read_rows(out / "results.jsonl")
     assert {(row.task, row.strategy) for row in rows} >= {
         (task, who)
@@ -122,10 +109,12 @@ def test_full_goes_through_all_stages_and_goes_on(folder: Path) -> None:
     }
     other = next(row for row in rows if row.task == "prompt_harm")
     assert other.n == 8  # the benign ones were seen
-    stamp = (out / "trained" / "adapter_model.safetensors").stat().st_mtime_ns
+    modified = (out / "trained" / "adapter_model.safetensors").stat().st_mtime_ns
     again = _full(folder, "--strict")
     assert again.exit_code == int(not passed)
-    assert (out / "trained" / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+    assert (
+        out / "trained" / "adapter_model.safetensors"
+    ).stat().st_mtime_ns == modified
     assert read_rows(out / "results.jsonl") == rows
     shown = CliRunner().invoke(cli, ["leaderboard", str(folder / "out")], obj=Plugins())
     assert shown.exit_code == 0, shown.output
@@ -152,8 +141,8 @@ def test_another_guard_is_refused(folder: Path) -> None:
 
 def test_a_guard_with_an_adapter_does_not_learn(folder: Path) -> None:
     """A collection that was asked with one is refused, and what would work is said."""
-    there, copy = folder / "out" / "collected", folder / "with-adapter"
-    shutil.copytree(there, copy)
+    collected, copy = folder / "out" / "collected", folder / "with-adapter"
+    shutil.copytree(collected, copy)
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["identity"]["guard"]["adapter"] = "sha256:0"
     (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -179,7 +168,7 @@ def test_a_folder_has_one_process_at_a_time(folder: Path) -> None:
         (folder / "third", (*train, "--out", str(folder / "third"))),
         (trained, ("evaluate", "--improved", str(trained), "--device", "cpu")),
     ):
-        with locked(out):
+        with lock_folder(out):
             result = _run(*arguments)
         assert result.exit_code == 2
         assert f"another safebench run is writing to {out}" in result.output
@@ -187,9 +176,9 @@ def test_a_folder_has_one_process_at_a_time(folder: Path) -> None:
     assert [".lock"] == [path.name for path in (folder / "third").iterdir()]
 
 
-def test_what_is_missing_is_said() -> None:
+def test_missing_inputs_are_reported() -> None:
     """A training without benign prompts, and one without a collection, are refused."""
-    said = {
+    messages = {
         "which prompts may not be flagged": ("train", "--collected", "x", "--out", "y"),
         "is no collection": (
             *("train", "--collected", "x", "--out", "y", "--benign", "z.jsonl"),
@@ -197,7 +186,7 @@ def test_what_is_missing_is_said() -> None:
         "no finished training": ("evaluate", "--improved", "nowhere"),
         "where to? --out DIR": ("full", "-d", "x.jsonl", "--benign", "y.jsonl"),
     }
-    for words, arguments in said.items():
+    for words, arguments in messages.items():
         result = _run(*arguments)
         assert result.exit_code == 2
         assert words in result.output

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safebench_llamaguard_marginal.tokens import Encoder
+    from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
 SPECIAL = (
     "<|begin_of_text|>",
@@ -172,8 +172,8 @@ def with_template() -> Callable[[Any, str], Any]:
 
 
 @pytest.fixture
-def encoder(tokenizer: Any) -> Encoder:
+def encoder(tokenizer: Any) -> PromptEncoder:
     """Return an encoder for the Llama-3-like tokenizer."""
-    from safebench_llamaguard_marginal.tokens import Encoder
+    from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
-    return Encoder(tokenizer)
+    return PromptEncoder(tokenizer)

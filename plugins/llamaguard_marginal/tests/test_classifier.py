@@ -1,4 +1,4 @@
-"""The classifier end to end, on a random guard that lies on disk."""
+"""The classifier end to end, on a random guard on disk."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def build(folder: Path, **options: Any) -> LlamaGuard:
     return LlamaGuard(GuardOptions(model=str(folder), device="cpu", **options))
 
 
-def record(guard: LlamaGuard, asked: list[Sample]) -> Recording:
+def record(guard: LlamaGuard, batch: list[Sample]) -> Recording:
     """Record the default evidence, counting no progress."""
-    return guard.record(asked, frozenset({VerdictTree}), lambda _: None)
+    return guard.record(batch, frozenset({VerdictTree}), lambda _: None)
 
 
 def trees(recording: Recording) -> list[dict[tuple[int, ...], float]]:
@@ -67,9 +67,9 @@ def trees(recording: Recording) -> list[dict[tuple[int, ...], float]]:
     return out
 
 
-def difference(one: dict[Any, float], other: dict[Any, float]) -> float:
+def difference(first: dict[Any, float], other: dict[Any, float]) -> float:
     """Return the largest difference in mass over the nodes that both have."""
-    return max(abs(one[k] - other[k]) for k in one.keys() & other)
+    return max(abs(first[k] - other[k]) for k in first.keys() & other)
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +87,22 @@ def test_batch_size_and_order_do_not_matter(
     order = [3, 0, 6, 2, 5, 1, 4]
 
     other = build(guard_folder, batch_tokens=batch_tokens)
-    found = trees(record(other, [samples()[i] for i in order]))
+    actual = trees(record(other, [samples()[i] for i in order]))
 
     for place, index in enumerate(order):
         assert len(expected[index]) > 5
-        assert 5e-5 >= difference(expected[index], found[place])
-        assert set(expected[index]) == set(found[place])
+        assert 5e-5 >= difference(expected[index], actual[place])
+        assert set(expected[index]) == set(actual[place])
 
 
 def test_duplicates_have_the_same_tree(guard: LlamaGuard) -> None:
     """The same text twice is read twice, and alike."""
-    found = trees(record(guard, samples()))
+    actual = trees(record(guard, samples()))
 
-    assert found[0] == pytest.approx(found[5], abs=5e-5)
+    assert actual[0] == pytest.approx(actual[5], abs=5e-5)
 
 
-def test_traces_tell_what_it_took(guard: LlamaGuard) -> None:
+def test_traces_hold_the_costs(guard: LlamaGuard) -> None:
     """Tokens are the prompt's, shares of passes add up, greedy text is kept."""
     before = guard.guard.model.forward_calls
 
@@ -110,7 +110,7 @@ def test_traces_tell_what_it_took(guard: LlamaGuard) -> None:
 
     passes = guard.guard.model.forward_calls - before
     assert passes == pytest.approx(sum(t.forward_passes for t in recording.traces))
-    ids = guard.asker.ask(samples()[0]).prompts[0].ids
+    ids = guard.prompt_builder.build(samples()[0]).prompts[0].ids
     assert len(ids) == recording.traces[0].tokens_in
     assert all(trace.error is None for trace in recording.traces)
     assert all(trace.seconds > 0 for trace in recording.traces)
@@ -119,11 +119,11 @@ def test_traces_tell_what_it_took(guard: LlamaGuard) -> None:
 
 def test_progress_counts_every_sample_once(guard: LlamaGuard) -> None:
     """What `tick` is told adds up to the samples, refused ones included."""
-    told: list[int] = []
+    progress: list[int] = []
 
-    guard.record([*samples(), sample(" ")], frozenset({VerdictTree}), told.append)
+    guard.record([*samples(), sample(" ")], frozenset({VerdictTree}), progress.append)
 
-    assert len(QUESTIONS) + 1 == sum(told)
+    assert len(QUESTIONS) + 1 == sum(progress)
 
 
 def test_a_bad_sample_fails_alone(guard: LlamaGuard) -> None:
@@ -140,10 +140,10 @@ def test_a_bad_sample_fails_alone(guard: LlamaGuard) -> None:
     assert "the judged turn is empty" == errors[0] == errors[3]
     assert errors[2] is not None
     assert "cannot be tokenised" in errors[2]
-    found = trees(recording)
-    assert [{(): 1.0}] * 3 == [found[0], found[2], found[3]]
-    for kept, tree in zip(expected, (found[1], found[4]), strict=True):
-        assert kept == pytest.approx(tree, abs=5e-5)
+    actual = trees(recording)
+    assert [{(): 1.0}] * 3 == [actual[0], actual[2], actual[3]]
+    for expected_tree, tree in zip(expected, (actual[1], actual[4]), strict=True):
+        assert expected_tree == pytest.approx(tree, abs=5e-5)
 
 
 def test_nothing_but_bad_samples(guard: LlamaGuard) -> None:
@@ -161,7 +161,7 @@ def test_nan_is_the_samples_own(guard_folder: Path, tmp_path: Path) -> None:
     """A prompt for which the model gives no numbers fails; the others do not."""
     broken = build(guard_folder)
     network = broken.guard.model.network
-    bad = broken.guard.encoder.spell("x")[0]
+    bad = broken.guard.encoder.encode_text("x")[0]
     with torch.no_grad():
         weight = network.get_input_embeddings().weight
         network.set_input_embeddings(torch.nn.Embedding(*weight.shape))
@@ -184,24 +184,24 @@ def test_out_of_memory_once_changes_nothing_but_the_budget(
     model, failures = other.guard.model, [torch.OutOfMemoryError("CUDA out of memory")]
     forward = model.forward
 
-    def tight(tokens: Any, *rest: Any) -> Any:
+    def forward_with_little_memory(tokens: Any, *rest: Any) -> Any:
         if len(tokens) > 4 and failures:
             raise failures.pop()
         return forward(tokens, *rest)
 
-    monkeypatch.setattr(model, "forward", tight)
-    found = trees(record(other, samples()))
+    monkeypatch.setattr(model, "forward", forward_with_little_memory)
+    actual = trees(record(other, samples()))
 
     assert not failures
     assert 100_000 > other.batcher.budget
-    for one, two in zip(expected, found, strict=True):
-        assert one == pytest.approx(two, abs=5e-5)
+    for first, second in zip(expected, actual, strict=True):
+        assert first == pytest.approx(second, abs=5e-5)
 
 
-def test_long_turns_are_cut_and_say_so(guard_folder: Path) -> None:
+def test_long_turns_are_truncated_and_counted(guard_folder: Path) -> None:
     """The trace tells how many tokens went, and from where."""
     text = " ".join(f"w{i}" for i in range(300))
-    whole = len(build(guard_folder).asker.encode([Turn("user", text)]).ids)
+    whole = len(build(guard_folder).prompt_builder.encode([Turn("user", text)]).ids)
     for side in ("left", "right"):
         guard = build(guard_folder, truncation=side, max_length=100)
 
@@ -216,36 +216,36 @@ def test_long_turns_are_cut_and_say_so(guard_folder: Path) -> None:
 
 def test_windows_keep_the_worst(guard_folder: Path) -> None:
     """The evidence of a long input is that of its likeliest unsafe window."""
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context
-    from safebench_llamaguard_marginal.strategies.marginal_any import judge
+    from safebench.evidence.bundle import EvidenceBundle
+    from safebench.strategies.base import Context
+    from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
     guard = build(guard_folder, truncation="windows", max_length=90, grammar="lenient")
     long = sample(" ".join(f"w{i} unsafe" for i in range(40)))
-    windows = guard.asker.ask(long).prompts
+    windows = guard.prompt_builder.build(long).prompts
     context = Context(task="prompt_harm")
     tree = guard.explorer.explore([window.ids for window in windows]).tree
-    scores = judge(Bundle({VerdictTree: tree}), context).score
+    scores = marginal_any(EvidenceBundle({VerdictTree: tree}), context).score
 
     recording = record(guard, [sample("x"), long])
 
     trace = recording.traces[1]
-    found = judge(Bundle(recording.evidence), context).score
+    actual = marginal_any(EvidenceBundle(recording.evidence), context).score
     assert scores is not None
-    assert found is not None
+    assert actual is not None
     assert len(windows) == trace.windows > 3
     assert 0 == trace.tokens_dropped
     assert sum(len(window.ids) for window in windows) == trace.tokens_in
     assert np.nanmax(scores) > np.nanmin(scores)
-    assert np.nanmax(scores) == pytest.approx(found[1], abs=5e-5)
+    assert np.nanmax(scores) == pytest.approx(actual[1], abs=5e-5)
 
 
 def test_two_recordings_share_their_meta(guard: LlamaGuard) -> None:
     """Shards of one guard can be joined, and say how to be read without it."""
-    one = record(guard, samples()[:1]).evidence[VerdictTree]
-    two = record(guard, samples()[1:]).evidence[VerdictTree]
+    first = record(guard, samples()[:1]).evidence[VerdictTree]
+    second = record(guard, samples()[1:]).evidence[VerdictTree]
 
-    joined = VerdictTree.concat([one, two])
+    joined = VerdictTree.concat([first, second])
 
     assert len(QUESTIONS) == len(joined)
     assert "llama-guard-3" == joined.meta["policy"]

@@ -1,4 +1,4 @@
-"""What `doctor` says about a guard, healthy or not."""
+"""The checks of `doctor`, on sound guards and others."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_low_precision_is_counted_in_flips(guard_folder: Path) -> None:
     """In bfloat16 what counts is the share of decisions that change."""
     options = GuardOptions(model=str(guard_folder), device="cpu", dtype="bfloat16")
 
-    found = {name: detail for name, _, detail in doctor(options)}
+    details = {name: detail for name, _, detail in doctor(options)}
 
-    assert "bfloat16, batches of 1 and of up to 64" in found["batch invariance"]
-    gap = float(found["batch invariance"].partition("|dP| ")[2].partition(",")[0])
+    assert "bfloat16, batches of 1 and of up to 64" in details["batch invariance"]
+    gap = float(details["batch invariance"].partition("|dP| ")[2].partition(",")[0])
     assert 0.0 < gap < 0.5

@@ -54,8 +54,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def predictions(folder: Path) -> dict[str, bytes]:
     """Return the bytes of every prediction file."""
-    found = (folder / "run" / "predictions").glob("**/*.jsonl")
-    return {path.name: path.read_bytes() for path in sorted(found)}
+    results = (folder / "run" / "predictions").glob("**/*.jsonl")
+    return {path.name: path.read_bytes() for path in sorted(results)}
 
 
 def rows(folder: Path) -> dict[tuple[str, str], Any]:
@@ -74,10 +74,10 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_table_predictions_and_a_manifest(calm: Path) -> None:
     """Every row says what it is about and rests on."""
-    found = rows(calm)
+    results = rows(calm)
     manifest = json.loads((calm / "run" / "manifest.json").read_text())
 
-    auroc = found["marginal_any", "auroc"]
+    auroc = results["marginal_any", "auroc"]
     assert "done" == manifest["status"]
     assert "tiny-guard (embedded)" == auroc["model"]
     assert auroc["n"] == auroc["n_scored"] == auroc["n_pos"] + auroc["n_neg"]
@@ -85,17 +85,17 @@ def test_a_run_leaves_a_table_predictions_and_a_manifest(calm: Path) -> None:
     assert auroc["forward_passes"] > 0
     assert auroc["tokens"] > 0
     assert "cpu" == auroc["device"]
-    assert found["marginal_any", "micro_f1"]["policy_map"] is not None
+    assert results["marginal_any", "micro_f1"]["policy_map"] is not None
 
 
 def test_a_second_strategy_needs_no_model(calm: Path) -> None:
     """Stored evidence is read by another strategy without torch."""
     _, err = finish(start(calm, *RUN, "-s", "greedy", probe=True))
 
-    found = rows(calm)
+    results = rows(calm)
     assert "LOADED []" in err
-    assert {"greedy", "marginal_any"} == {strategy for strategy, _ in found}
-    assert 0.0 <= found["greedy", "accuracy"]["value"] <= 1.0
+    assert {"greedy", "marginal_any"} == {strategy for strategy, _ in results}
+    assert 0.0 <= results["greedy", "accuracy"]["value"] <= 1.0
 
 
 def test_greedy_scores_are_zero_or_one_and_marginals_lie_within_bounds(

@@ -1,4 +1,4 @@
-"""How trees go through the network is an option; what they say is not."""
+"""Options of how trees go through the network change costs, and no evidence."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from safebench.engine.cut import Cut
 from safebench.errors import OptionError
 from safebench.evidence import SeedTree, VerdictTree
 from safebench.records import Sample, Turn
+from safebench.verdict_tree.bounds import TreeBounds
 from safebench_llamaguard_marginal.classifier import LlamaGuard
-from safebench_llamaguard_marginal.identity import identity
+from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.options import GuardOptions
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def build(folder: Path, **options: Any) -> LlamaGuard:
 def recorded(guard: LlamaGuard, kind: Any = VerdictTree) -> Any:
     """Record the texts; return the evidence."""
     samples = [Sample(id=f"{i}", turns=(Turn("user", t),)) for i, t in enumerate(TEXTS)]
-    found = guard.record(samples, frozenset({kind}), lambda _: None)
-    assert [None] * len(TEXTS) == [trace.error for trace in found.traces]
-    return found.evidence[kind]
+    actual = guard.record(samples, frozenset({kind}), lambda _: None)
+    assert [None] * len(TEXTS) == [trace.error for trace in actual.traces]
+    return actual.evidence[kind]
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def test_evidence_is_the_same(
     expected: VerdictTree, guard_folder: Path, options: dict[str, Any]
 ) -> None:
     """Layouts and drafts change no bound, whatever the budget."""
-    found = recorded(build(guard_folder, **options))
+    actual = recorded(build(guard_folder, **options))
 
     limit = 5e-5 if options.get("dtype") == "float32" else 1e-9
-    one, two = Cut(expected), Cut(found)
-    assert_allclose(one.gap, two.gap, atol=limit)
+    one, two = TreeBounds(expected), TreeBounds(actual)
+    assert_allclose(one.open_mass, two.open_mass, atol=limit)
     assert_allclose(one.label_bounds.lower, two.label_bounds.lower, atol=limit)
     assert_allclose(one.label_bounds.upper, two.label_bounds.upper, atol=limit)
 
@@ -85,11 +85,13 @@ def test_refilling_gives_way_where_memory_runs_out(
         return forward(*args)
 
     monkeypatch.setattr(guard.guard.model, "forward", tight)
-    found = recorded(guard)
+    actual = recorded(guard)
 
     assert not failures
     assert {"batch_tokens": 300} == guard.state
-    assert_allclose(Cut(expected).gap, Cut(found).gap, atol=1e-9)
+    assert_allclose(
+        TreeBounds(expected).open_mass, TreeBounds(actual).open_mass, atol=1e-9
+    )
 
 
 def test_refilled_shards_are_repeatable(guard_folder: Path) -> None:
@@ -101,7 +103,7 @@ def test_refilled_shards_are_repeatable(guard_folder: Path) -> None:
     assert all(np.array_equal(one[name], two[name]) for name in one.arrays)
 
 
-def test_the_seeds_search_can_be_run_row_by_row(guard_folder: Path) -> None:
+def test_the_original_search_can_be_run_row_by_row(guard_folder: Path) -> None:
     """It goes back to the prompts three times: every slot is still there."""
     tree = recorded(build(guard_folder), SeedTree)
     rows = recorded(build(guard_folder, layout="rows"), SeedTree)
@@ -110,7 +112,7 @@ def test_the_seeds_search_can_be_run_row_by_row(guard_folder: Path) -> None:
     assert_allclose(tree["label_logits"], rows["label_logits"], atol=1e-9)
 
 
-def test_draws_can_be_run_row_by_row(guard_folder: Path) -> None:
+def test_samples_can_be_drawn_row_by_row(guard_folder: Path) -> None:
     """What is drawn from the rest of a tree does not depend on the layout."""
     drawn = {"mc_samples": 6, "eps": 0.1}
     tree = recorded(build(guard_folder, **drawn))
@@ -119,14 +121,14 @@ def test_draws_can_be_run_row_by_row(guard_folder: Path) -> None:
     assert np.array_equal(tree["mc_labels"], rows["mc_labels"])
 
 
-def test_settings_say_what_auto_came_to(guard_folder: Path) -> None:
+def test_facts_say_what_auto_became(guard_folder: Path) -> None:
     """On a CPU nothing is drafted; a Llama is read as a tree."""
     facts = build(guard_folder).facts
-    asked = build(guard_folder, draft="\\n\\n").facts
+    drafted = build(guard_folder, draft="\\n\\n").facts
     rows = build(guard_folder, draft="\\n\\n", layout="rows").facts
 
     assert ("tree", "off") == (facts["layout"], facts["draft"])
-    assert ("tree", "\\n\\n") == (asked["layout"], asked["draft"])
+    assert ("tree", "\\n\\n") == (drafted["layout"], drafted["draft"])
     assert ("rows", "off") == (rows["layout"], rows["draft"])
 
 
@@ -134,24 +136,26 @@ def test_an_accelerator_drafts_after_the_likeliest_opener(
     guard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where passes are what costs, "auto" asks the guard how it begins."""
-    from safebench_llamaguard_marginal import drafting
+    from safebench_llamaguard_marginal.model import verdict_grammar
 
     guard = build(guard_folder)
     vocabulary = guard.explorer.vocabulary
-    logits = guard.guard.model.open([guard.asker.probe("user").ids]).roots()[0]
+    logits = guard.guard.model.open(
+        [guard.prompt_builder.probe_prompt("user").ids]
+    ).root_logits()[0]
     starts = {"": ("safe", "unsafe"), "\n\n": ("\n\n",)}
     best = {
-        opener: max(logits[vocabulary.spell(text)[0]] for text in texts)
+        opener: max(logits[vocabulary.encode(text)[0]] for text in texts)
         for opener, texts in starts.items()
     }
 
-    found = drafting.likeliest_opener(guard.guard, vocabulary)
+    actual = verdict_grammar.likeliest_opener(guard.guard, vocabulary)
 
-    assert max(starts, key=lambda opener: best[opener]) == found
-    monkeypatch.setattr(drafting, "likeliest_opener", lambda *_: found)
+    assert max(starts, key=lambda opener: best[opener]) == actual
+    monkeypatch.setattr(verdict_grammar, "likeliest_opener", lambda *_: actual)
     monkeypatch.setattr(type(guard.guard.model), "device", _Accelerator())
-    assert found == drafting.pick_draft("auto", guard.guard, vocabulary)
-    assert drafting.pick_draft("off", guard.guard, vocabulary) is None
+    assert actual == verdict_grammar.pick_draft_opener("auto", guard.guard, vocabulary)
+    assert verdict_grammar.pick_draft_opener("off", guard.guard, vocabulary) is None
 
 
 class _Accelerator:
@@ -204,7 +208,7 @@ def test_a_window_does_not_shorten_prompts_row_by_row(
 def test_the_evidence_key_tells_how_trees_were_run(guard_folder: Path) -> None:
     """Rounding and the order of nodes depend on it, as on the size of batches."""
     plain, *others = (
-        identity(GuardOptions(model=str(guard_folder), **options))
+        model_identity(GuardOptions(model=str(guard_folder), **options))
         for options in ({}, {"layout": "rows"}, {"draft": "off"}, {"refill": "on"})
     )
 

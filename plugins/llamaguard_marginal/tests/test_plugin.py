@@ -1,12 +1,13 @@
-"""What the plugin declares must exist, and fit together."""
+"""What the plugin declares exists and fits together."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-from safebench.plan import unmet
-from safebench.specs import resolve
+from safebench.compatibility import missing_requirements
+from safebench.lazy import import_object
 from safebench_llamaguard_marginal import plugin
+from safebench_llamaguard_marginal.options import GuardOptions
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
 
@@ -18,31 +19,45 @@ def test_all_code_is_there() -> None:
     for spec in plugin.safebench_strategies():
         named += [spec.load, *([spec.options] if spec.options else [])]
 
-    assert all(callable(resolve(name)) for name in named)
+    assert all(callable(import_object(name)) for name in named)
 
 
-def test_strategies_wish_for_options_that_the_guard_takes() -> None:
+def test_strategies_request_options_that_the_guard_takes() -> None:
     """Record options of strategies are options of the classifier."""
     (guard,) = plugin.safebench_classifiers()
-    known = {field.name for field in fields(resolve(guard.options))}
+    known = {field.name for field in fields(import_object(guard.options))}
 
     assert {"eps", "max_new_tokens"} <= known
     for spec in plugin.safebench_strategies():
-        assert {spec.record_as.get(name, name) for name in spec.record} <= known
-        assert not unmet(guard, spec)
-        assert "top_p" in {*spec.ignores, *spec.record_as}
+        assert {
+            spec.recorder_option_names.get(name, name) for name in spec.record
+        } <= known
+        assert not missing_requirements(guard, spec)
+        assert "top_p" in {*spec.ignores, *spec.recorder_option_names}
 
 
-def test_what_takes_over_for_compat_is_there_and_marked() -> None:
-    """Every variant is declared, and says that it saw the test labels."""
+def test_original_strategies_are_declared_and_marked() -> None:
+    """Every replacement is there, and says that it saw the test labels."""
     specs = {spec.name: spec for spec in plugin.safebench_strategies()}
-    stand_ins = [n for spec in specs.values() for n in spec.variants.values()]
+    originals = {n: s for n, s in specs.items() if n.startswith("original_")}
+    replacements = {n for spec in specs.values() for n in spec.replacements.values()}
 
-    assert 6 == len(stand_ins)
-    assert {*stand_ins, "seed_logtoku"} == {n for n in specs if n.startswith("seed_")}
-    assert {"test (seed)"} == {
-        spec.threshold_from for name, spec in specs.items() if name.startswith("seed_")
-    }
+    assert 6 == len(replacements)
+    assert {*replacements, "original_logtoku"} == set(originals)
+    assert {"test (original)"} == {s.threshold_from for s in originals.values()}
+
+
+def test_spellings_of_0_1_still_work() -> None:
+    """`compat=seed`, `seed_NAME` and the options `seed_*` mean what they meant."""
+    specs = {spec.name: spec for spec in plugin.safebench_strategies()}
+    options = GuardOptions(seed_eps=0.2, seed_top_p=0.5, seed_max_new_tokens=3)
+
+    assert specs["greedy"].replacements["compat=seed"] == "original_greedy"
+    assert ("seed_greedy",) == specs["original_greedy"].aliases
+    assert (
+        GuardOptions(original_eps=0.2, original_top_p=0.5, original_max_new_tokens=3)
+        == options
+    )
 
 
 def test_default_strategy_is_declared() -> None:

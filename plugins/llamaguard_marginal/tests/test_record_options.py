@@ -1,4 +1,4 @@
-"""Stop rules, draws and the seed's search are options of a run like any other."""
+"""Stopping rules, samples and the original search as options of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.evidence.shard import read_shard
+from safebench.evidence.store import read_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,31 +32,32 @@ def run(folder: Path, *args: str) -> dict[tuple[str, str], Any]:
     return {(r["strategy"], r["metric"]): r for r in map(json.loads, lines)}
 
 
-def test_the_seed_stands_beside_what_corrects_it(tmp_path: Path) -> None:
-    """`compat=seed` reads evidence of its own, and its rows say what they saw."""
-    found = run(
-        tmp_path, "-s", "marginal_any", "-s", "marginal_any,compat=seed",
-        "-s", "logtoku,compat=seed",
+def test_original_and_corrected_strategies_run_together(tmp_path: Path) -> None:
+    """`compat=original` reads evidence of its own, and its rows say what they saw."""
+    rows = run(
+        tmp_path, "-s", "marginal_any", "-s", "marginal_any,compat=original",
+        "-s", "logtoku,compat=original",
     )  # fmt: skip
 
     stores = {p.name for p in (tmp_path / "run" / "evidence").glob("*/main*")}
-    seed = found["marginal_any[compat=seed]", "f1"]
+    original = rows["marginal_any[compat=original]", "f1"]
     assert {"main", "main.SeedTree"} == stores
-    assert ("test (seed)", 0.2) == (seed["threshold_from"], seed["threshold"])
-    assert "test (seed)" == found["logtoku[compat=seed]", "micro_f1"]["threshold_from"]
-    assert "fixed" == found["marginal_any", "f1"]["threshold_from"]
-    assert found["logtoku[compat=seed]", "micro_f1"]["value"] is not None
+    tuned = rows["logtoku[compat=original]", "micro_f1"]
+    assert "test (original)" == original["threshold_from"] == tuned["threshold_from"]
+    assert 0.2 == original["threshold"]
+    assert "fixed" == rows["marginal_any", "f1"]["threshold_from"]
+    assert tuned["value"] is not None
 
 
-def test_the_seeds_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None:
+def test_the_original_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None:
     """Costs of a row are those of the evidence that its strategy read."""
-    found = run(
-        tmp_path, "-s", "marginal_any", "-s", "marginal_any,compat=seed",
+    results = run(
+        tmp_path, "-s", "marginal_any", "-s", "marginal_any,compat=original",
         "--calibration-fraction", "0",
     )  # fmt: skip
     rows = {
-        "main": found["marginal_any", "f1"],
-        "main.SeedTree": found["marginal_any[compat=seed]", "f1"],
+        "main": results["marginal_any", "f1"],
+        "main.SeedTree": results["marginal_any[compat=original]", "f1"],
     }
     (key,) = (tmp_path / "run" / "evidence").iterdir()
 
@@ -75,43 +76,43 @@ def test_the_seeds_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None:
     assert rows["main"]["forward_passes"] < rows["main.SeedTree"]["forward_passes"]
 
 
-def test_seed_strategies_are_no_part_of_all(tmp_path: Path) -> None:
+def test_original_strategies_are_no_part_of_all(tmp_path: Path) -> None:
     """`-s all` is what the default record serves: one pass, nothing on request."""
-    found = run(tmp_path, "-s", "all")
+    rows = run(tmp_path, "-s", "all")
 
-    strategies = {strategy for strategy, _ in found}
+    strategies = {strategy for strategy, _ in rows}
     assert {"marginal_any", "verdict_entropy", "msp"} <= strategies
-    assert not any("seed" in strategy for strategy in strategies)
-    assert found["msp", "error_auroc"]["value"] is not None
-    assert found["msp", "f1"]["value"] == found["greedy", "f1"]["value"]
+    assert not any("original" in strategy for strategy in strategies)
+    assert rows["msp", "error_auroc"]["value"] is not None
+    assert rows["msp", "f1"]["value"] == rows["greedy", "f1"]["value"]
 
 
 def test_a_gap_rule_keeps_every_gap_below_its_delta(tmp_path: Path) -> None:
     """With nodes to spare, no tree stops before its bounds are that close."""
-    found = run(
+    rows = run(
         tmp_path, "--set", "llamaguard.stop=gap", "--set", "llamaguard.delta=0.02",
         "--set", "llamaguard.eps=1e-6", "--set", "llamaguard.max_nodes=2000",
     )  # fmt: skip
 
-    assert 0 <= found["marginal_any", "gap_p95"]["value"] <= 0.02 + 1e-9
+    assert 0 <= rows["marginal_any", "gap_p95"]["value"] <= 0.02 + 1e-9
 
 
 def test_certified_evidence_supports_decisions_at_its_threshold_alone(
     tmp_path: Path,
 ) -> None:
     """At tau there are decisions and no AUROC; at another threshold nothing."""
-    found = run(
+    rows = run(
         tmp_path, "--set", "llamaguard.stop=certify", "--set", "llamaguard.tau=0.5",
         "-s", "marginal_any", "-s", "other=marginal_any,threshold=0.3",
     )  # fmt: skip
 
-    assert found["marginal_any", "f1"]["value"] is not None
-    assert found["marginal_any", "auroc"]["value"] is None
-    assert found["other", "f1"]["value"] is None
-    assert "0.5" in found["other", "f1"]["note"]
+    assert rows["marginal_any", "f1"]["value"] is not None
+    assert rows["marginal_any", "auroc"]["value"] is None
+    assert rows["other", "f1"]["value"] is None
+    assert "0.5" in rows["other", "f1"]["note"]
 
 
-def test_draws_give_a_point_between_the_bounds(tmp_path: Path) -> None:
+def test_samples_give_an_estimate_between_the_bounds(tmp_path: Path) -> None:
     """`point=mc` on coarse trees lies, on average, above the lower bound."""
     run(
         tmp_path, "--set", "llamaguard.eps=0.2", "--set", "mc_samples=32",
@@ -133,7 +134,7 @@ def test_draws_give_a_point_between_the_bounds(tmp_path: Path) -> None:
     ("setting", "message"),
     [
         ("stop=gapp", "did you mean 'gap'?"),
-        ("seed_top_p=1.5", "seed_top_p=1.5 is no share"),
+        ("original_top_p=1.5", "original_top_p=1.5 is no share"),
         ("width=0", "width=0 is below 1"),
     ],
 )

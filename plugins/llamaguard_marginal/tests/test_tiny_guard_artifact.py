@@ -1,4 +1,4 @@
-"""The stored tiny guard: size, tokens, template, answers, card, and clean training."""
+"""The stored tiny guard: size, tokens, template, answers, card, held-out texts."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_greedy_answers_follow_the_grammar(prompt: str) -> None:
     assert VERDICT.fullmatch(tokenizer().decode(output[0, ids.shape[1] :]))
 
 
-def test_plain_extremes_are_told_apart() -> None:
+def test_plain_extremes_are_separated() -> None:
     """The harmless first prompt is safe and the murder request is unsafe."""
     import torch
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tiny_guard.augmentation import unlabelled_texts
 from tiny_guard.card import write_card
 from tiny_guard.corpus import Corpus, build_corpus, prompt_keys
-from tiny_guard.encode import Example, encode_row
 from tiny_guard.evaluate import evaluate, load
-from tiny_guard.learn import Recipe, Student, learn
+from tiny_guard.examples import EncodedRow, encode_row
 from tiny_guard.model import build_model, start_embeddings
 from tiny_guard.teacher import (
     Array,
@@ -26,21 +26,21 @@ from tiny_guard.teacher import (
     encoder_folder,
 )
 from tiny_guard.tokenizer import train_tokenizer
-from tiny_guard.variants import unlabelled_texts
+from tiny_guard.training_loop import StageSettings, Student, train_stage
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from tiny_guard.rows import Row
+    from tiny_guard.rows import TrainingRow
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 # Weight of the label against the teacher in the verdict's target.
 LABEL_WEIGHT = 0.4
 # A label counts as this sure: some are wrong.
-LABEL_SURE = 0.97
+LABEL_CONFIDENCE = 0.97
 # How often a row with two or more categories is seen in an epoch.
-SEVERAL_CODES = 3
+MULTI_LABEL_REPEATS = 3
 # The same for the sources that are closest to what people write.
 REPEATS = {"openai-moderation": 3, "project": 2}
 # Characters from which a text counts as long.
@@ -50,7 +50,7 @@ SECOND_STAGE: dict[str, Any] = {"rate": 8e-4, "batch": 48, "bare": (-2.0, -1.0)}
 # The third goes over everything again, from a rate almost as high as the first's.
 THIRD_STAGE: dict[str, Any] = {"rate": 1.5e-3, "bare": (-2.0, -1.0)}
 # Options that change the artifact.
-RECORDED = (
+ARTIFACT_OPTIONS = (
     "seed",
     "steps",
     "long_steps",
@@ -64,25 +64,27 @@ RECORDED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class DistillationData:
     """What the student learns from: rows, P(unsafe) to say, sentence vectors."""
 
-    rows: list[Row]
-    aims: Array
-    vectors: torch.Tensor | None
+    rows: list[TrainingRow]
+    targets: Array
+    sentence_vectors: torch.Tensor | None
 
 
-def targets(rows: list[Row], taught: Array) -> Array:
+def soft_targets(rows: list[TrainingRow], teacher_p: Array) -> Array:
     """P(unsafe) to learn: label and teacher mixed; the teacher alone without label."""
-    result = taught.copy()
+    result = teacher_p.copy()
     for place, row in enumerate(rows):
         if row.unsafe is not None:
-            label = LABEL_SURE if row.unsafe else 1 - LABEL_SURE
-            result[place] = LABEL_WEIGHT * label + (1 - LABEL_WEIGHT) * taught[place]
+            label = LABEL_CONFIDENCE if row.unsafe else 1 - LABEL_CONFIDENCE
+            result[place] = LABEL_WEIGHT * label + (1 - LABEL_WEIGHT) * teacher_p[place]
     return result
 
 
-def teach(corpus: Corpus, options: argparse.Namespace, say: Say) -> Lesson:
+def make_distillation_data(
+    corpus: Corpus, options: argparse.Namespace, say: Log
+) -> DistillationData:
     """Collect rows to learn from, their targets, and sentence vectors if any."""
     encoder = encoder_folder(options.encoder)
     say(f"teacher: {'bag of words and MiniLM' if encoder else 'bag of words'}")
@@ -102,55 +104,66 @@ def teach(corpus: Corpus, options: argparse.Namespace, say: Say) -> Lesson:
     seen = None if vectors is None else vectors[:count]
     rest = None if vectors is None else vectors[count:]
     teacher = Teacher(texts[:count], labels, seen, options.seed)
-    taught = np.concatenate(
+    teacher_p = np.concatenate(
         [teacher.for_training, teacher.predict(texts[count:], rest)]
     )
     tensor = None if vectors is None else torch.from_numpy(vectors)
-    return Lesson(rows, targets(rows, taught), tensor)
+    return DistillationData(rows, soft_targets(rows, teacher_p), tensor)
 
 
 def make_examples(
-    tokenizer: Any, rows: list[Row], aims: Array, limit: int, seed: int
-) -> list[Example]:
+    tokenizer: Any, rows: list[TrainingRow], aims: Array, limit: int, seed: int
+) -> list[EncodedRow]:
     """Encode all rows, those that count more several times."""
     draw = random.Random(seed)  # noqa: S311 - shuffles, hides nothing
-    examples: list[Example] = []
+    examples: list[EncodedRow] = []
     for number, row in enumerate(rows):
-        one = encode_row(tokenizer, row, number, float(aims[number]), limit)
+        example = encode_row(tokenizer, row, number, float(aims[number]), limit)
         several = len(row.categories or ()) > 1
-        times = max(REPEATS.get(row.source, 1), SEVERAL_CODES if several else 1)
-        examples.extend([one] * times)
+        times = max(REPEATS.get(row.source, 1), MULTI_LABEL_REPEATS if several else 1)
+        examples.extend([example] * times)
     draw.shuffle(examples)
     return examples
 
 
-def long_examples(every: list[Example], rows: list[Row], seed: int) -> list[Example]:
+def long_examples(
+    every: list[EncodedRow], rows: list[TrainingRow], seed: int
+) -> list[EncodedRow]:
     """Examples of the long texts, and those of as many short ones."""
     is_long = np.array([len(row.text) > LONG_TEXT for row in rows])
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
     short = draw.sample(np.flatnonzero(~is_long).tolist(), int(is_long.sum()))
     keep = set(short) | set(np.flatnonzero(is_long).tolist())
-    return [one for one in every if one.text in keep]
+    return [example for example in every if example.row_number in keep]
 
 
 def train_student(
-    model: Any, tokenizer: Any, lesson: Lesson, options: argparse.Namespace, say: Say
+    model: Any,
+    tokenizer: Any,
+    data: DistillationData,
+    options: argparse.Namespace,
+    say: Log,
 ) -> Any:
     """Train on all rows cut short, then with more text: the long ones, then all."""
-    rows, aims, vectors, seed = lesson.rows, lesson.aims, lesson.vectors, options.seed
+    rows, aims, vectors, seed = (
+        data.rows,
+        data.targets,
+        data.sentence_vectors,
+        options.seed,
+    )
     examples = make_examples(tokenizer, rows, aims, options.limit, seed)
     say(f"{model.num_parameters():,} parameters, {len(examples)} examples; training")
-    recipe = Recipe(seed, options.steps)
-    model = learn(Student(model, tokenizer, vectors), examples, recipe, say)
+    recipe = StageSettings(seed, options.steps)
+    model = train_stage(Student(model, tokenizer, vectors), examples, recipe, say)
     every = make_examples(tokenizer, rows, aims, options.long_limit, seed)
     examples = long_examples(every, rows, seed)
     say(f"{len(examples)} examples for the second stage")
-    recipe = Recipe(seed, options.long_steps, **SECOND_STAGE)
-    model = learn(Student(model, tokenizer, vectors), examples, recipe, say)
+    recipe = StageSettings(seed, options.long_steps, **SECOND_STAGE)
+    model = train_stage(Student(model, tokenizer, vectors), examples, recipe, say)
     say(f"{len(every)} examples for the third stage")
     # Another seed, for other batches than the first stage's.
-    recipe = Recipe(seed + 1, options.more_steps, **THIRD_STAGE)
-    return learn(Student(model, tokenizer, vectors), every, recipe, say)
+    recipe = StageSettings(seed + 1, options.more_steps, **THIRD_STAGE)
+    return train_stage(Student(model, tokenizer, vectors), every, recipe, say)
 
 
 def store(model: Any, tokenizer: Any, out: Path) -> None:
@@ -171,36 +184,36 @@ def row_counts(corpus: Corpus) -> dict[str, dict[str, Any]]:
     counts: dict[str, dict[str, Any]] = {}
     for row in corpus.train + corpus.unlabelled:
         start = {"source": row.source, "licence": row.licence}
-        one = counts.setdefault(row.origin or row.source, start)
+        count = counts.setdefault(row.origin or row.source, start)
         label = {True: "unsafe", False: "safe", None: "unlabelled"}[row.unsafe]
-        one[label] = one.get(label, 0) + 1
+        count[label] = count.get(label, 0) + 1
         known = row.categories is not None
-        one["with_categories"] = one.get("with_categories", 0) + known
+        count["with_categories"] = count.get("with_categories", 0) + known
     return counts
 
 
-def build(options: argparse.Namespace, say: Say) -> dict[str, Any]:
+def build(options: argparse.Namespace, say: Log) -> dict[str, Any]:
     """Train, store, load back, measure, and write the card; returns the results."""
     corpus = build_corpus(options.data, options.starter, options.seed)
     say(f"{len(corpus.train)} labelled rows, {len(corpus.unlabelled)} without a label")
     baseline = bag_of_words().fit(
         [row.text for row in corpus.train], [bool(row.unsafe) for row in corpus.train]
     )
-    lesson = teach(corpus, options, say)
-    tokenizer = train_tokenizer((row.text for row in lesson.rows), options.vocabulary)
+    data = make_distillation_data(corpus, options, say)
+    tokenizer = train_tokenizer((row.text for row in data.rows), options.vocabulary)
     torch.manual_seed(options.seed)
     model = build_model(tokenizer, options.layers)
     encoder = encoder_folder(options.encoder)
     if encoder is not None:
         say(f"{start_embeddings(model, tokenizer, encoder)} embeddings from MiniLM")
     began = time.process_time()
-    trained = train_student(model, tokenizer, lesson, options, say)
+    trained = train_student(model, tokenizer, data, options, say)
     seconds = round(time.process_time() - began)
     store(trained, tokenizer, options.out)
     say("stored; measuring")
     results: dict[str, Any] = {
         "parameters": model.num_parameters(),
-        "options": {name: getattr(options, name) for name in RECORDED},
+        "options": {name: getattr(options, name) for name in ARTIFACT_OPTIONS},
         "label_weight": LABEL_WEIGHT,
         "cpu_seconds": seconds,
         "teacher": "MiniLM and bag of words" if encoder else "bag of words",

@@ -6,13 +6,13 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from tiny_guard.sources import CODES, TABLE
+from tiny_guard.sources import CODES, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 HERE = Path(__file__).parent
-_MADE = {
+_SYNTHETIC_SOURCES = {
     "answers": ("answers made from the prompts of the other rows", "as the prompts"),
     "variants": ("texts made from the prompts of the other rows", "as the prompts"),
 }
@@ -35,10 +35,10 @@ def results_table(sets: dict[str, Any]) -> str:
     head += ["safe flagged", "bag of words", "unsafe flagged", "bag of words"]
     rows = []
     for name, both in sets.items():
-        ours, theirs = both["tiny_guard"], both["bag_of_words"]
-        cells = [name, str(ours["n"]), str(ours["unsafe"])]
+        guard, baseline = both["tiny_guard"], both["bag_of_words"]
+        cells = [name, str(guard["n"]), str(guard["unsafe"])]
         for metric in ("auroc", "f1", "flagged_safe", "flagged_unsafe"):
-            cells += [number(ours[metric]), number(theirs[metric])]
+            cells += [number(guard[metric]), number(baseline[metric])]
         rows.append(cells)
     return markdown(head, rows)
 
@@ -46,8 +46,8 @@ def results_table(sets: dict[str, Any]) -> str:
 def categories_table(categories: dict[str, Any]) -> str:
     """Micro-F1 of the category lists."""
     rows = (
-        [name, str(one["n"]), number(one["micro_f1"])]
-        for name, one in categories.items()
+        [name, str(count["n"]), number(count["micro_f1"])]
+        for name, count in categories.items()
     )
     return markdown(["rows", "n", "micro-F1"], rows)
 
@@ -56,8 +56,8 @@ def rows_table(rows: dict[str, Any]) -> str:
     """One row a source: origin, licence, counts."""
     lines = []
     for name, count in rows.items():
-        source = TABLE["rows"].get(count["source"], {})
-        made = _MADE.get(count["source"])
+        source = SOURCES["rows"].get(count["source"], {})
+        made = _SYNTHETIC_SOURCES.get(count["source"])
         origin, licence = made or (source["origin"], source["licence"])
         if name != count["source"]:
             origin, licence = name, count["licence"]
@@ -78,7 +78,8 @@ def write_card(path: Path, results: dict[str, Any]) -> None:
     """Fill card.md and write it beside the weights."""
     rows, options = results["rows"], results["options"]
     unknown = sum(
-        one.get("unsafe", 0) - one.get("with_categories", 0) for one in rows.values()
+        count.get("unsafe", 0) - count.get("with_categories", 0)
+        for count in rows.values()
     )
     topics = ", ".join(f"{code} {topic}" for code, topic in CODES["codes"].items())
     text = Template((HERE / "card.md").read_text(encoding="utf-8")).substitute(

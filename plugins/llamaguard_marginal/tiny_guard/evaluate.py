@@ -10,27 +10,29 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tiny_guard.encode import fitted, shared_prefix_cached
-from tiny_guard.learn import hidden_states
+from tiny_guard.examples import render_within, shared_prefix_cached
 from tiny_guard.sources import CODES
 from tiny_guard.teacher import Array, length_batches
+from tiny_guard.training_loop import hidden_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from tiny_guard.corpus import Corpus
-    from tiny_guard.rows import Row
+    from tiny_guard.rows import TrainingRow
 
 # Longest prompt that is measured whole; longer ones are shortened.
-LIMIT = 1000
+MAX_PROMPT_TOKENS = 1000
 TOKEN_BUDGET = 12_000
 # P(unsafe) from which a prompt counts as flagged.
 THRESHOLD = 0.5
 CODE_LIST = tuple(CODES["codes"])
 
 
-def verdict_probabilities(model: Any, tokenizer: Any, rows: Sequence[Row]) -> Array:
+def verdict_probabilities(
+    model: Any, tokenizer: Any, rows: Sequence[TrainingRow]
+) -> Array:
     """P(unsafe) against P(safe) after the opening line ends, one a row."""
     pair = tokenizer.convert_tokens_to_ids(["safe", "unsafe"])
     opener = tokenizer.encode("\n\n", add_special_tokens=False)
@@ -41,7 +43,8 @@ def verdict_probabilities(model: Any, tokenizer: Any, rows: Sequence[Row]) -> Ar
         ]
         prefix = shared_prefix_cached(tokenizer, agent)
         texts = [
-            fitted(tokenizer, rows[i].messages, LIMIT)[len(prefix) :] + opener
+            render_within(tokenizer, rows[i].messages, MAX_PROMPT_TOKENS)[len(prefix) :]
+            + opener
             for i in places
         ]
         for batch in length_batches([len(ids) for ids in texts], TOKEN_BUDGET):
@@ -57,21 +60,21 @@ def verdict_probabilities(model: Any, tokenizer: Any, rows: Sequence[Row]) -> Ar
     return result
 
 
-def category_marginals(
-    model: Any, tokenizer: Any, rows: Sequence[Row]
+def greedy_categories(
+    model: Any, tokenizer: Any, rows: Sequence[TrainingRow]
 ) -> list[set[str]]:
     """Codes of the greedy verdict when `unsafe` is forced, one set a row."""
-    found: list[set[str]] = []
+    codes: list[set[str]] = []
     for row in rows:
-        ids = fitted(tokenizer, row.messages, LIMIT)
+        ids = render_within(tokenizer, row.messages, MAX_PROMPT_TOKENS)
         ids += tokenizer.encode("\n\nunsafe\n", add_special_tokens=False)
         with torch.inference_mode():
             output = model.generate(
                 torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long()
             )
-        said = tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
-        found.append({code.strip() for code in said.split(",")} & set(CODE_LIST))
-    return found
+        predicted = tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
+        codes.append({code.strip() for code in predicted.split(",")} & set(CODE_LIST))
+    return codes
 
 
 def binary_results(truth: npt.NDArray[np.bool_], score: Array) -> dict[str, Any]:
@@ -92,17 +95,19 @@ def _share(flagged: npt.NDArray[np.bool_]) -> float | None:
     return round(float(flagged.mean()), 4) if len(flagged) else None
 
 
-def category_results(rows: Sequence[Row], said: Sequence[set[str]]) -> dict[str, Any]:
+def category_results(
+    rows: Sequence[TrainingRow], predicted: Sequence[set[str]]
+) -> dict[str, Any]:
     """Micro-F1 of category lists over rows whose categories are all known."""
     truth = np.array(
         [[code in (row.categories or ()) for code in CODE_LIST] for row in rows]
     )
-    guess = np.array([[code in one for code in CODE_LIST] for one in said])
+    guess = np.array([[code in codes for code in CODE_LIST] for codes in predicted])
     score = f1_score(truth, guess, average="micro", zero_division=0)
     return {"n": len(rows), "micro_f1": round(float(score), 4)}
 
 
-def measured_sets(corpus: Corpus) -> dict[str, list[Row]]:
+def evaluation_sets(corpus: Corpus) -> dict[str, list[TrainingRow]]:
     """Held-out sets, and the training sources' own held-back rows in three views."""
     kept_back = corpus.validation
     prompts = [row for row in kept_back if row.response is None]
@@ -121,13 +126,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """All results: per set the guard's and the bag of words', then categories."""
     sets: dict[str, Any] = {}
-    for name, rows in measured_sets(corpus).items():
+    for name, rows in evaluation_sets(corpus).items():
         truth = np.array([bool(row.unsafe) for row in rows])
-        ours = verdict_probabilities(model, tokenizer, rows)
-        theirs = baseline.predict_proba([row.text for row in rows])[:, 1]
+        guard_p = verdict_probabilities(model, tokenizer, rows)
+        baseline_p = baseline.predict_proba([row.text for row in rows])[:, 1]
         sets[name] = {
-            "tiny_guard": binary_results(truth, ours),
-            "bag_of_words": binary_results(truth, theirs),
+            "tiny_guard": binary_results(truth, guard_p),
+            "bag_of_words": binary_results(truth, baseline_p),
         }
     return {"sets": sets, "categories": _categories(model, tokenizer, corpus)}
 
@@ -145,8 +150,8 @@ def _categories(model: Any, tokenizer: Any, corpus: Corpus) -> dict[str, Any]:
         several = [row for row in listed if len(row.categories or ()) > 1]
         for kind, chosen in (("all", listed), ("two or more codes", several)):
             if chosen:
-                said = category_marginals(model, tokenizer, chosen)
-                results[f"{name}, {kind}"] = category_results(chosen, said)
+                predicted = greedy_categories(model, tokenizer, chosen)
+                results[f"{name}, {kind}"] = category_results(chosen, predicted)
     return results
 
 

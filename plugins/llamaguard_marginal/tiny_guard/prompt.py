@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tiny_guard.sources import CODES
 
 if TYPE_CHECKING:
-    from tiny_guard.rows import Row
+    from tiny_guard.rows import TrainingRow
 
 BOS = "<|begin_of_text|>"
 EOT = "<|eot_id|>"
@@ -25,7 +25,7 @@ def chat_template() -> str:
     return source[:start] + listed + source[end:]
 
 
-def answer(row: Row) -> str:
+def answer(row: TrainingRow) -> str:
     """Write the full verdict, or as much of it as the row's labels say.
 
     A harmful row without categories ends before the first number; one whose list

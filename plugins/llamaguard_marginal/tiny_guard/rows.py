@@ -15,7 +15,7 @@ _NOT_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One conversation with its verdict; `unsafe` None means text without a label.
 
     `categories` None means unknown; `complete` False means that more may apply.
@@ -49,7 +49,7 @@ class Row:
         return normalise(self.prompt + "\n" + (self.response or ""))
 
 
-def _joined(row: Row) -> str:
+def _joined(row: TrainingRow) -> str:
     return f"{row.prompt}\nAgent: {row.response}"
 
 
@@ -70,7 +70,7 @@ def code_order(code: str) -> int:
     return int(code[1:])
 
 
-def ascending(codes: set[str]) -> tuple[str, ...]:
+def in_code_order(codes: set[str]) -> tuple[str, ...]:
     """Codes in the order in which the guard lists them."""
     return tuple(sorted(codes, key=code_order))
 

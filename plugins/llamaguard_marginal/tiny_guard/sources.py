@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tiny_guard.rows import Row, as_text, ascending
+from tiny_guard.rows import TrainingRow, as_text, in_code_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
-TABLE: dict[str, dict[str, dict[str, Any]]] = json.loads(
+SOURCES: dict[str, dict[str, dict[str, Any]]] = json.loads(
     (HERE / "sources.json").read_text(encoding="utf-8")
 )
 CODES: dict[str, Any] = json.loads(
     (HERE / "categories.json").read_text(encoding="utf-8")
 )
-LICENCES = frozenset(TABLE["licences"])
+LICENCES = frozenset(SOURCES["licences"])
 # The prompts of these sources are read from their own files, with more columns.
 _READ_ELSEWHERE = ("allenai/", "declare-lab/CategoricalHarmfulQA")
 _TOOL_HEADER = re.compile(r"^toolformer:.*?\(\w+\)\s*", re.DOTALL)
@@ -48,56 +48,56 @@ def parquet(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def mapped(source: str, *keys: str) -> tuple[str, ...] | None:
+def map_categories(source: str, *keys: str) -> tuple[str, ...] | None:
     """Codes of the most specific key the map has; None when it has none."""
     for end in range(len(keys), 0, -1):
-        found = CODES[source].get("/".join(keys[:end]))
-        if found:
-            return tuple(found)
+        codes_of_key = CODES[source].get("/".join(keys[:end]))
+        if codes_of_key:
+            return tuple(codes_of_key)
     return None
 
 
-def openai_moderation(path: Path) -> Iterator[Row]:
+def openai_moderation(path: Path) -> Iterator[TrainingRow]:
     """Multi-label rows; a missing key is unknown, so the list may be incomplete."""
     keys = CODES["openai-moderation"]
     for record in jsonl(path):
         hits = {code for key in keys if record.get(key) == 1 for code in keys[key]}
-        yield Row(
+        yield TrainingRow(
             "openai-moderation",
             record["prompt"],
             None,
             bool(hits),
-            ascending(hits) or None,
+            in_code_order(hits) or None,
             complete=all(key in record for key in keys),
         )
 
 
-def wildguard(path: Path) -> Iterator[Row]:
+def wildguard(path: Path) -> Iterator[TrainingRow]:
     """Prompts with a harm label and no category."""
     for record in parquet(path):
         label = record["prompt_harm_label"]
         if label in ("harmful", "unharmful"):
             prompt = record["prompt"]
-            yield Row("wildguard-train", prompt, None, label == "harmful")
+            yield TrainingRow("wildguard-train", prompt, None, label == "harmful")
 
 
-def catqa(path: Path) -> Iterator[Row]:
+def catqa(path: Path) -> Iterator[TrainingRow]:
     """Harmful questions with category and subcategory."""
     for record in jsonl(path):
-        codes = mapped("catqa", record["Category"], record["Subcategory"])
-        yield Row("catqa", record["Question"], None, True, codes)
+        codes = map_categories("catqa", record["Category"], record["Subcategory"])
+        yield TrainingRow("catqa", record["Question"], None, True, codes)
 
 
-def jbb(folder: Path) -> Iterator[Row]:
+def jbb(folder: Path) -> Iterator[TrainingRow]:
     """Harmful behaviours and their benign twins."""
     for record in table(folder / "harmful-behaviors.csv"):
-        codes = mapped("jbb", record["Category"])
-        yield Row("jbb", record["Goal"], None, True, codes)
+        codes = map_categories("jbb", record["Category"])
+        yield TrainingRow("jbb", record["Goal"], None, True, codes)
     for record in table(folder / "benign-behaviors.csv"):
-        yield Row("jbb", record["Goal"], None, False)
+        yield TrainingRow("jbb", record["Goal"], None, False)
 
 
-def jbb_artifacts(folder: Path) -> Iterator[Row]:
+def jbb_artifacts(folder: Path) -> Iterator[TrainingRow]:
     """Attack prompts (harmful), and the responses that a judge rated."""
     for path in sorted(folder.rglob("*.json")):
         attacks = json.loads(path.read_text(encoding="utf-8"))["jailbreaks"]
@@ -105,52 +105,56 @@ def jbb_artifacts(folder: Path) -> Iterator[Row]:
             prompt, response = attack["prompt"], attack["response"]
             if not prompt:
                 continue
-            codes = mapped("jbb", attack["category"])
-            yield Row("jbb-artifacts", prompt, None, True, codes)
+            codes = map_categories("jbb", attack["category"])
+            yield TrainingRow("jbb-artifacts", prompt, None, True, codes)
             if response:
                 unsafe = bool(attack["jailbroken"])
                 known = codes if unsafe else None
-                yield Row("jbb-artifacts", prompt, response, unsafe, known)
+                yield TrainingRow("jbb-artifacts", prompt, response, unsafe, known)
 
 
-def in_the_wild(path: Path) -> Iterator[Row]:
+def in_the_wild(path: Path) -> Iterator[TrainingRow]:
     """Jailbreak personas: real texts whose harm nobody rated, so no label."""
     for record in table(path):
-        yield Row("in-the-wild", record["prompt"], None, None)
+        yield TrainingRow("in-the-wild", record["prompt"], None, None)
 
 
-def diasafety(path: Path) -> Iterator[Row]:
+def diasafety(path: Path) -> Iterator[TrainingRow]:
     """Read replies in dialogue, and their contexts as texts without a label."""
     for record in jsonl(path):
         unsafe = record["label"] == "Unsafe"
-        codes = mapped("diasafety", record["category"]) if unsafe else None
+        codes = map_categories("diasafety", record["category"]) if unsafe else None
         context, reply = record["context"], record["response"]
-        yield Row("diasafety", context, reply, unsafe, codes)
-        yield Row("diasafety", context, None, None)
+        yield TrainingRow("diasafety", context, reply, unsafe, codes)
+        yield TrainingRow("diasafety", context, None, None)
 
 
-def tdavidson(path: Path) -> Iterator[Row]:
+def tdavidson(path: Path) -> Iterator[TrainingRow]:
     """Tweets that a clear majority called hate, or neither hate nor offence."""
     for record in table(path):
         votes = int(record["count"])
         hate, neither = int(record["hate_speech_count"]), int(record["neither_count"])
         if hate * 3 >= votes * 2:
-            yield Row(
-                "tdavidson", record["tweet"], None, True, mapped("tdavidson", "0")
+            yield TrainingRow(
+                "tdavidson",
+                record["tweet"],
+                None,
+                True,
+                map_categories("tdavidson", "0"),
             )
         elif neither == votes:
-            yield Row("tdavidson", record["tweet"], None, False)
+            yield TrainingRow("tdavidson", record["tweet"], None, False)
         elif record["class"] == "1":
-            yield Row("tdavidson", record["tweet"], None, None)
+            yield TrainingRow("tdavidson", record["tweet"], None, None)
 
 
-def mix(path: Path) -> Iterator[Row]:
+def mix(path: Path) -> Iterator[TrainingRow]:
     """Rows of the prompt mix whose own licence allows it."""
     for record in jsonl(path):
         origin = record["source"]
         if record["license"] in LICENCES and not origin.startswith(_READ_ELSEWHERE):
             unsafe = bool(record["label"])
-            yield Row(
+            yield TrainingRow(
                 "mix",
                 record["prompt"],
                 None,
@@ -160,12 +164,12 @@ def mix(path: Path) -> Iterator[Row]:
             )
 
 
-def benign(path: Path) -> Iterator[Row]:
+def benign(path: Path) -> Iterator[TrainingRow]:
     """Ordinary instructions; the tool header of toolformer rows is dropped."""
     for record in jsonl(path):
         if record["license"] in LICENCES:
             prompt = _TOOL_HEADER.sub("", record["prompt"])
-            yield Row(
+            yield TrainingRow(
                 "benign",
                 prompt,
                 None,
@@ -175,17 +179,19 @@ def benign(path: Path) -> Iterator[Row]:
             )
 
 
-def project(path: Path) -> Iterator[Row]:
+def project_prompts(path: Path) -> Iterator[TrainingRow]:
     """Prompts written for this project: `text` or `prompt`, a label, categories."""
     for record in jsonl(path):
         prompt = as_text(record, "prompt") or as_text(record, "text")
         unsafe = record["label"] in ("unsafe", 1, True)
-        codes = ascending(set(record.get("categories") or ())) or None
+        codes = in_code_order(set(record.get("categories") or ())) or None
         response = record.get("response")
-        yield Row("project", prompt, response, unsafe, codes if unsafe else None)
+        yield TrainingRow(
+            "project", prompt, response, unsafe, codes if unsafe else None
+        )
 
 
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Path], Iterator[TrainingRow]]] = {
     "wildguard-train": wildguard,
     "openai-moderation": openai_moderation,
     "catqa": catqa,

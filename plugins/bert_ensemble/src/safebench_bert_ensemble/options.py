@@ -1,4 +1,4 @@
-"""The options of training and of judging; nothing heavy is imported to read them."""
+"""Options of the trainer, the classifiers and the strategies; without heavy imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from safebench.errors import OptionError
 
 Device = str
-FROZEN = "-frozen"
+FROZEN_SUFFIX = "-frozen"
 TFIDF = "tfidf"
 
 
@@ -16,8 +16,8 @@ def _help(text: str) -> dict[str, Any]:
     return {"help": text}
 
 
-def _how(text: str) -> dict[str, Any]:
-    """Describe what may differ when a training goes on, on another machine say."""
+def _execution_help(text: str) -> dict[str, Any]:
+    """Describe an option that may change when a training is resumed."""
     return {"help": text, "identity": False}
 
 
@@ -61,25 +61,28 @@ class TrainOptions:
         metadata=_help("Number format of the arithmetic; weights stay in fp32."),
     )
     device: Device = field(
-        default="auto", metadata=_how("auto, cpu, cuda, mps or xpu.")
+        default="auto", metadata=_execution_help("auto, cpu, cuda, mps or xpu.")
     )
     parallel: Literal["none", "processes"] = field(
         default="none",
-        metadata=_how("Train members one after another, or in processes side by side."),
+        metadata=_execution_help(
+            "Train members one after another, or in processes side by side."
+        ),
     )
     workers: int = field(
-        default=0, metadata=_how("Processes; 0: one a GPU, two on a CPU.")
+        default=0, metadata=_execution_help("Processes; 0: one a GPU, two on a CPU.")
     )
     eval_tokens: int = field(
-        default=16384, metadata=_how("Tokens an evaluation batch holds, padding too.")
+        default=16384,
+        metadata=_execution_help("Tokens an evaluation batch holds, padding too."),
     )
 
     def __post_init__(self) -> None:
         for name in ("members", "batch_size", "grad_accumulation", "patience"):
-            self._at_least(name, 1)
-        self._at_least("max_length", 8)  # special tokens and a few words
-        self._at_least("eval_tokens", 1)
-        self._at_least("workers", 0)
+            self._check_minimum(name, 1)
+        self._check_minimum("max_length", 8)  # special tokens and a few words
+        self._check_minimum("eval_tokens", 1)
+        self._check_minimum("workers", 0)
         for name in ("epochs", "lr"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name}: above 0, got {getattr(self, name)}")
@@ -89,10 +92,12 @@ class TrainOptions:
             raise OptionError(
                 f"bases: {len(self.bases)} are named for {self.members} members"
             )
-        if alone := [b for b in self.bases if b == TFIDF or b.endswith(FROZEN)]:
+        if baselines := [
+            base for base in self.bases if base == TFIDF or base.endswith(FROZEN_SUFFIX)
+        ]:
             raise OptionError(
-                f"bases: {alone[0]} is a baseline without members; train it by "
-                f"--base {alone[0]}"
+                f"bases: {baselines[0]} is a baseline without members; train it by "
+                f"--base {baselines[0]}"
             )
         if ":" in self.device:
             raise OptionError(
@@ -100,12 +105,12 @@ class TrainOptions:
                 "with CUDA_VISIBLE_DEVICES"
             )
 
-    def _at_least(self, name: str, least: int) -> None:
+    def _check_minimum(self, name: str, least: int) -> None:
         if getattr(self, name) < least:
             raise OptionError(f"{name}: at least {least}, got {getattr(self, name)}")
 
     @property
-    def chosen(self) -> tuple[str, ...]:
+    def member_bases(self) -> tuple[str, ...]:
         """The base of each member, in order."""
         names = self.bases or (self.base,)
         return tuple(names[i % len(names)] for i in range(self.members))
@@ -113,7 +118,7 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleOptions:
-    """Which ensemble is asked, and how.
+    """Which ensemble classifies, and how it reads texts.
 
     `model` is a trained ensemble's folder, or any sequence-classification checkpoint
     (folder or hub id) as an ensemble of one. `harmful` names its classes that mean
@@ -151,7 +156,7 @@ class TfidfOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenOptions:
-    """Which frozen encoder is asked (a training's folder), and how it runs.
+    """Which frozen encoder classifies (a training's folder), and how it runs.
 
     `max_length`, `truncation`, `max_windows` and `batch_tokens` as for an ensemble.
     """
@@ -163,3 +168,14 @@ class FrozenOptions:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Device = "auto"
     batch_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """How the windows of a long text become one.
+
+    `windows`: the ``worst`` one (largest mean probability of harm) is read alone, or
+    the ``first``, or each member's logits are averaged over windows (``mean``).
+    """
+
+    windows: Literal["worst", "mean", "first"] = "worst"

@@ -1,19 +1,32 @@
-"""What this plugin offers; nothing heavy is imported to say it."""
+"""Classifiers, strategies and the trainer of this plugin, declared without loading any.
+
+Specs name their code as ``module:attribute``, so that listing plugins imports neither
+torch nor NumPy.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from safebench import ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
 from safebench.evidence import MemberLogits
-from safebench.hookspecs import hookimpl
-from safebench.specs import ClassifierSpec, TrainerSpec
 
-from .strategies.catalog import SPECS
+_PACKAGE = "safebench_bert_ensemble"
+_TASKS = frozenset({"prompt_harm", "response_harm"})
+_MEMBER_LOGITS = frozenset({MemberLogits})
 
-if TYPE_CHECKING:
-    from safebench.specs import StrategySpec
-
-_HERE = "safebench_bert_ensemble"
+_SCORES = {
+    "mean_logits": "softmax of the members' mean logits: a geometric pool",
+    "mean_probs": "mean of the members' probabilities: an arithmetic pool",
+}
+# name -> summary, and the score whose errors the uncertainty should find
+_UNCERTAINTIES = {
+    "logit_mean_entropy": ("entropy of the pooled logits", "mean_logits"),
+    "predictive_entropy": ("entropy of the mean probability", "mean_probs"),
+    "expected_entropy": ("mean entropy of the members: noise", "mean_probs"),
+    "mutual_information": ("what members disagree about, in nats", "mean_probs"),
+    "vote_entropy": ("entropy of the members' votes", "mean_probs"),
+    "variation_ratio": ("share of votes against the majority", "mean_probs"),
+    "member_std": ("standard deviation of the members' probability", "mean_probs"),
+}
 
 
 @hookimpl
@@ -23,8 +36,8 @@ def safebench_trainers() -> list[TrainerSpec]:
         TrainerSpec(
             name="bert_ensemble",
             summary="encoders that differ by seed, data or architecture; baselines",
-            load=f"{_HERE}.fit:fit",
-            options=f"{_HERE}.options:TrainOptions",
+            load=f"{_PACKAGE}.train.trainer:fit",
+            options=f"{_PACKAGE}.options:TrainOptions",
             dataset="wildguardmix",
             sample=10_000,
         )
@@ -33,37 +46,37 @@ def safebench_trainers() -> list[TrainerSpec]:
 
 @hookimpl
 def safebench_classifiers() -> list[ClassifierSpec]:
-    """Offer ensembles of encoders, and what they have to beat."""
+    """Offer ensembles of encoders, and the baselines that they have to beat."""
     return [
         ClassifierSpec(
             name="bert_ensemble",
             summary="trained encoders, or any sequence-classification checkpoint",
-            load=f"{_HERE}.classifier:BertEnsemble",
-            options=f"{_HERE}.options:EnsembleOptions",
-            identity=f"{_HERE}.identity:ensemble_identity",
-            doctor=f"{_HERE}.doctor:doctor",
-            provides=frozenset({MemberLogits}),
-            tasks=frozenset({"prompt_harm", "response_harm"}),
+            load=f"{_PACKAGE}.model.classifier:BertEnsemble",
+            options=f"{_PACKAGE}.options:EnsembleOptions",
+            identity=f"{_PACKAGE}.model.location:ensemble_identity",
+            doctor=f"{_PACKAGE}.model.doctor:doctor",
+            provides=_MEMBER_LOGITS,
+            tasks=_TASKS,
             default_strategy="mean_probs",
         ),
         ClassifierSpec(
             name="tfidf",
             summary="TF-IDF and logistic regression: a trained baseline",
-            load=f"{_HERE}.tfidf:Tfidf",
-            options=f"{_HERE}.options:TfidfOptions",
-            identity=f"{_HERE}.identity:tfidf_identity",
-            provides=frozenset({MemberLogits}),
-            tasks=frozenset({"prompt_harm", "response_harm"}),
+            load=f"{_PACKAGE}.model.tfidf:Tfidf",
+            options=f"{_PACKAGE}.options:TfidfOptions",
+            identity=f"{_PACKAGE}.model.location:tfidf_identity",
+            provides=_MEMBER_LOGITS,
+            tasks=_TASKS,
             default_strategy="mean_probs",
         ),
         ClassifierSpec(
             name="frozen_encoder",
             summary="logistic regression on a frozen encoder: a trained baseline",
-            load=f"{_HERE}.frozen:FrozenEncoder",
-            options=f"{_HERE}.options:FrozenOptions",
-            identity=f"{_HERE}.identity:frozen_identity",
-            provides=frozenset({MemberLogits}),
-            tasks=frozenset({"prompt_harm", "response_harm"}),
+            load=f"{_PACKAGE}.model.frozen_encoder:FrozenEncoder",
+            options=f"{_PACKAGE}.options:FrozenOptions",
+            identity=f"{_PACKAGE}.model.location:frozen_identity",
+            provides=_MEMBER_LOGITS,
+            tasks=_TASKS,
             default_strategy="mean_probs",
         ),
     ]
@@ -72,4 +85,27 @@ def safebench_classifiers() -> list[ClassifierSpec]:
 @hookimpl
 def safebench_strategies() -> list[StrategySpec]:
     """Offer scores and uncertainties from members' logits."""
-    return SPECS
+    scores = [
+        StrategySpec(
+            name=name,
+            summary=summary,
+            load=f"{_PACKAGE}.strategies.ensemble:{name}",
+            options=f"{_PACKAGE}.options:PoolOptions",
+            needs=_MEMBER_LOGITS,
+            emits=frozenset({"score", "probability"}),
+        )
+        for name, summary in _SCORES.items()
+    ]
+    uncertainties = [
+        StrategySpec(
+            name=name,
+            summary=summary,
+            load=f"{_PACKAGE}.strategies.ensemble:{name}",
+            options=f"{_PACKAGE}.options:PoolOptions",
+            needs=_MEMBER_LOGITS,
+            emits=frozenset({"uncertainty"}),
+            decision_fallback=score,
+        )
+        for name, (summary, score) in _UNCERTAINTIES.items()
+    ]
+    return scores + uncertainties

@@ -1,4 +1,4 @@
-"""What can be chosen when a cost model is trained, and when it is asked."""
+"""Options of the trainer and the classifiers; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TFIDF = "tfidf"
 MINILM = "minilm"
 
 
-def _say(default: Any, text: str) -> Any:
+def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
@@ -17,52 +17,54 @@ def _say(default: Any, text: str) -> Any:
 class TrainOptions:
     """How a cost model is trained; 0 where a number depends on the base."""
 
-    base: str = _say(
+    base: str = _option(
         "Qwen/Qwen3-0.6B-Base",
         "hub id or folder of a decoder or an encoder, minilm, or tfidf (a baseline)",
     )
-    revision: str = _say("", "hub commit of the base")
-    full: bool = _say(default=False, text="train all weights, not adapters (LoRA)")
-    pooling: Literal["own", "mean"] = _say(
+    revision: str = _option("", "hub commit of the base")
+    full: bool = _option(default=False, text="train all weights, not adapters (LoRA)")
+    pooling: Literal["own", "mean"] = _option(
         "own",
         "what an encoder's cost is read from: its own pooling, or the mean states of "
         "prompt and response",
     )
-    layers: int = _say(0, "layers of the base that are kept, from below; 0: all")
-    members: int = _say(
+    layers: int = _option(0, "layers of the base that are kept, from below; 0: all")
+    members: int = _option(
         1, "networks, each of another seed, whose mean cost is the model's"
     )
-    sft: bool = _say(
+    sft: bool = _option(
         default=False, text="first learn to write the safer responses (decoders)"
     )
-    epochs: float = _say(3.0, "passes over the training pairs")
-    batch: int = _say(16, "pairs in one step")
-    lr: float = _say(0.0, "peak learning rate; 0: 1e-4 for adapters, 2e-5 for all")
-    max_length: int = _say(
+    epochs: float = _option(3.0, "passes over the training pairs")
+    batch: int = _option(16, "pairs in one step")
+    lr: float = _option(0.0, "peak learning rate; 0: 1e-4 for adapters, 2e-5 for all")
+    max_length: int = _option(
         512, "tokens of prompt and response; prompts lose their left"
     )
-    w_rank: float = _say(2.0, "weight of the ranking term")
-    w_sign: float = _say(1.0, "weight of the two sign terms")
-    margin: float = _say(
+    w_rank: float = _option(2.0, "weight of the ranking term")
+    w_sign: float = _option(1.0, "weight of the two sign terms")
+    margin: float = _option(
         0.5, "gap asked for per level of severity, where there are any"
     )
-    reg: float = _say(1e-3, "weight of the mean squared cost")
-    smoothing: float = _say(0.0, "share of every label that is moved to one half")
-    lora_r: int = _say(16, "rank of the adapters")
-    lora_alpha: int = _say(32, "scale of the adapters, times the rank")
-    lora_dropout: float = _say(0.05, "dropout before the adapters")
-    weight_decay: float = _say(0.01, "decay of the weights")
-    warmup: float = _say(0.06, "share of the steps until the peak rate")
-    evaluations: int = _say(2, "evaluations in an epoch")
-    patience: int = _say(4, "evaluations without a gain until training stops; 0: never")
-    select: Literal["merit", "loss", "sign_accuracy", "ranking_accuracy"] = _say(
+    reg: float = _option(1e-3, "weight of the mean squared cost")
+    smoothing: float = _option(0.0, "share of every label that is moved to one half")
+    lora_r: int = _option(16, "rank of the adapters")
+    lora_alpha: int = _option(32, "scale of the adapters, times the rank")
+    lora_dropout: float = _option(0.05, "dropout before the adapters")
+    weight_decay: float = _option(0.01, "decay of the weights")
+    warmup: float = _option(0.06, "share of the steps until the peak rate")
+    evaluations: int = _option(2, "evaluations in an epoch")
+    patience: int = _option(
+        4, "evaluations without a gain until training stops; 0: never"
+    )
+    select: Literal["merit", "loss", "sign_accuracy", "ranking_accuracy"] = _option(
         "merit", "what the best evaluation is best at; merit: mean of both accuracies"
     )
-    sft_epochs: float = _say(1.0, "passes of the supervised stage")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _say(
+    sft_epochs: float = _option(1.0, "passes of the supervised stage")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
         "auto", "number format; auto: bfloat16 on a GPU that has it"
     )
-    conflicts: Literal["error", "skip"] = _say(
+    conflicts: Literal["error", "skip"] = _option(
         "error", "what to do with pairs whose labels contradict their order"
     )
 
@@ -85,7 +87,7 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """Which cost model to ask, and how.
+    """Which cost model scores, and how it reads texts.
 
     `model` is a folder that ``safebench train cost_model`` wrote, or a hub id or folder
     of a sequence classifier with one output. `template` is for models that carry none:
@@ -109,6 +111,6 @@ class CostOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineOptions:
-    """Which baseline to ask: a folder that ``--base tfidf`` wrote."""
+    """Which baseline scores: a folder that ``--base tfidf`` wrote."""
 
     model: str = ""

@@ -1,12 +1,15 @@
-"""What this plugin offers; nothing heavy is imported to say it."""
+"""Classifiers, strategies and the trainer of this plugin, declared without loading any.
+
+Specs name their code as ``module:attribute``, so that listing plugins imports neither
+torch nor NumPy.
+"""
 
 from __future__ import annotations
 
+from safebench import ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
 from safebench.evidence import Cost
-from safebench.hookspecs import hookimpl
-from safebench.specs import ClassifierSpec, StrategySpec, TrainerSpec
 
-_HERE = "safebench_cost_model"
+_PACKAGE = "safebench_cost_model"
 _COST = frozenset({Cost})
 
 
@@ -17,9 +20,9 @@ def safebench_classifiers() -> list[ClassifierSpec]:
         ClassifierSpec(
             name="cost_model",
             summary="a cost of each response: below 0 is safe, and more is worse",
-            load=f"{_HERE}.classifier:CostModel",
-            options=f"{_HERE}.options:CostOptions",
-            identity=f"{_HERE}.identity:identity",
+            load=f"{_PACKAGE}.model.classifier:CostModel",
+            options=f"{_PACKAGE}.options:CostOptions",
+            identity=f"{_PACKAGE}.model.location:cost_model_identity",
             provides=_COST,
             tasks=frozenset({"response_harm"}),
             default_strategy="cost",
@@ -27,9 +30,9 @@ def safebench_classifiers() -> list[ClassifierSpec]:
         ClassifierSpec(
             name="cost_tfidf",
             summary="word counts and a logistic regression: what cost models must beat",
-            load=f"{_HERE}.baseline:CostTfidf",
-            options=f"{_HERE}.options:BaselineOptions",
-            identity=f"{_HERE}.identity:baseline_identity",
+            load=f"{_PACKAGE}.model.tfidf:CostTfidf",
+            options=f"{_PACKAGE}.options:BaselineOptions",
+            identity=f"{_PACKAGE}.model.location:baseline_identity",
             provides=_COST,
             tasks=frozenset({"response_harm"}),
             default_strategy="cost",
@@ -39,42 +42,42 @@ def safebench_classifiers() -> list[ClassifierSpec]:
 
 @hookimpl
 def safebench_strategies() -> list[StrategySpec]:
-    """Offer the readings of a cost."""
+    """Offer scores, a probability and an uncertainty from a cost."""
     return [
         StrategySpec(
             name="cost",
             summary="cost_platt where the model carries constants, else cost_sigmoid",
-            load=f"{_HERE}.strategies:cost",
+            load=f"{_PACKAGE}.strategies:cost",
             needs=_COST,
             emits=frozenset({"score", "probability"}),
         ),
         StrategySpec(
             name="cost_platt",
             summary="P(unsafe) by the bias and temperature that the model carries",
-            load=f"{_HERE}.strategies:cost_platt",
+            load=f"{_PACKAGE}.strategies:cost_platt",
             needs=_COST,
             emits=frozenset({"score", "probability"}),
         ),
         StrategySpec(
             name="cost_sign",
             summary="unsafe unless the cost is below 0; the score is the cost itself",
-            load=f"{_HERE}.strategies:cost_sign",
+            load=f"{_PACKAGE}.strategies:cost_sign",
             needs=_COST,
             threshold=0.0,
         ),
         StrategySpec(
             name="cost_sigmoid",
             summary="1 / (1 + exp(-cost)): a score that ranks, and no probability",
-            load=f"{_HERE}.strategies:cost_sigmoid",
+            load=f"{_PACKAGE}.strategies:cost_sigmoid",
             needs=_COST,
         ),
         StrategySpec(
             name="cost_spread",
             summary="standard deviation of the members' costs: how far they differ",
-            load=f"{_HERE}.strategies:cost_spread",
+            load=f"{_PACKAGE}.strategies:cost_spread",
             needs=_COST,
             emits=frozenset({"uncertainty"}),
-            decision_from="cost",
+            decision_fallback="cost",
         ),
     ]
 
@@ -86,8 +89,8 @@ def safebench_trainers() -> list[TrainerSpec]:
         TrainerSpec(
             name="cost_model",
             summary="a score whose sign says safe or unsafe, and whose size how bad",
-            load=f"{_HERE}.fit:fit",
-            options=f"{_HERE}.options:TrainOptions",
+            load=f"{_PACKAGE}.train.trainer:fit",
+            options=f"{_PACKAGE}.options:TrainOptions",
             dataset="pku_safe_rlhf",
             task="response_harm",
             pairs=True,

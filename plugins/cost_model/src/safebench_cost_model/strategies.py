@@ -1,4 +1,4 @@
-"""Readings of a cost: its sign, a squashed score, a probability, and disagreement."""
+"""Strategies on `Cost`: its sign, a squashed score, a probability, and its spread."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from scipy.special import expit
 
 from safebench.errors import IncompatibleError
 from safebench.evidence import Cost
-from safebench.judgements import Judgements
-
-from .platt import Platt
+from safebench.strategies import Judgements
+from safebench_cost_model.model.platt_scaling import PlattScaling
 
 if TYPE_CHECKING:
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context
+    from safebench.evidence import EvidenceBundle
+    from safebench.strategies import Context
 
 
-def cost_sign(evidence: Bundle, context: Context) -> Judgements:
+def cost_sign(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return the cost itself, which only ranks; at threshold 0 its sign decides."""
     del context
     value = evidence[Cost]["value"]
     return Judgements(size=len(value), score=value, probability=False)
 
 
-def cost_sigmoid(evidence: Bundle, context: Context) -> Judgements:
+def cost_sigmoid(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Squash the cost into 0 to 1, where one half stands for a cost of 0.
 
-    No probability: the ranking term of the loss moves costs away from log odds.
+    No probability: the ranking term of the loss moves costs away from log-odds.
     """
     del context
     value = evidence[Cost]["value"]
     return Judgements(size=len(value), score=expit(value), probability=False)
 
 
-def cost_platt(evidence: Bundle, context: Context) -> Judgements:
+def cost_platt(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return P(unsafe) = s((cost - bias) / temperature), constants from the evidence.
 
     Raises IncompatibleError where the model carries no constants.
     """
     del context
     costs = evidence[Cost]
-    constants = _constants(costs)
+    constants = _platt_constants(costs)
     if constants is None:
         raise IncompatibleError(
             "strategy 'cost_platt' needs a model that carries bias and temperature; "
@@ -55,20 +54,20 @@ def cost_platt(evidence: Bundle, context: Context) -> Judgements:
     )
 
 
-def cost(evidence: Bundle, context: Context) -> Judgements:
+def cost(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Judge by `cost_platt` where the model carries its constants, else by the sign.
 
     The sign is that of `cost_sigmoid`, so that one half is the threshold of both.
     """
-    if _constants(evidence[Cost]) is None:
-        found = cost_sigmoid(evidence, context)
-        found.note = "the model carries no calibration: its sign decides"
-        return found
+    if _platt_constants(evidence[Cost]) is None:
+        judgements = cost_sigmoid(evidence, context)
+        judgements.note = "the model carries no calibration: its sign decides"
+        return judgements
     return cost_platt(evidence, context)
 
 
-def cost_spread(evidence: Bundle, context: Context) -> Judgements:
-    """Be as unsure as the members' costs spread (standard deviation); `cost` decides.
+def cost_spread(evidence: EvidenceBundle, context: Context) -> Judgements:
+    """Return the standard deviation of the members' costs; `cost` decides.
 
     A model of one network has none, and says so.
     """
@@ -80,9 +79,9 @@ def cost_spread(evidence: Bundle, context: Context) -> Judgements:
     return Judgements(size=len(costs), uncertainty=costs["spread"], probability=False)
 
 
-def _constants(costs: Cost) -> Platt | None:
+def _platt_constants(costs: Cost) -> PlattScaling | None:
     bias, temperature = costs.meta.get("bias"), costs.meta.get("temperature")
     if bias is None or temperature is None:
         return None
     n = costs.meta.get("n_calibration", 0)
-    return Platt(bias=bias, temperature=temperature, n=n)
+    return PlattScaling(bias=bias, temperature=temperature, n=n)

@@ -10,10 +10,10 @@ import pytest
 from safebench.evidence import Cost
 from safebench.records import Sample, Turn
 from safebench.training.artifact import write_manifest
-from safebench_cost_model.baseline import CostTfidf
-from safebench_cost_model.classifier import CostModel
-from safebench_cost_model.fit import fit
+from safebench_cost_model.model.classifier import CostModel
+from safebench_cost_model.model.tfidf import CostTfidf
 from safebench_cost_model.options import BaselineOptions, CostOptions
+from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,8 +112,8 @@ def costs() -> Callable[[Any, list[Sample]], Cost]:
     """Return what records the costs of samples by a classifier."""
 
     def recorded(classifier: Any, samples: list[Sample]) -> Cost:
-        found = classifier.record(samples, frozenset({Cost}), lambda _: None)
-        evidence: Cost = found.evidence[Cost]
+        recording = classifier.record(samples, frozenset({Cost}), lambda _: None)
+        evidence: Cost = recording.evidence[Cost]
         return evidence
 
     return recorded

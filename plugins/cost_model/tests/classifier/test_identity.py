@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safebench_cost_model.identity import baseline_identity, identity
+from safebench_cost_model.model.location import baseline_identity, cost_model_identity
 from safebench_cost_model.options import BaselineOptions, CostOptions
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ def test_identity_tells_weights_template_and_constants_apart(
     changed = shutil.copytree(folder, tmp_path / "other")
     finish(changed, trained, calibration={"bias": 1.0, "temperature": 2.0, "n": 9})
 
-    first = identity(CostOptions(model=str(folder)))
-    assert first == identity(CostOptions(model=str(folder)))
-    assert first != identity(CostOptions(model=str(folder), max_length=20))
-    other = identity(CostOptions(model=str(changed)))
+    first = cost_model_identity(CostOptions(model=str(folder)))
+    assert first == cost_model_identity(CostOptions(model=str(folder)))
+    assert first != cost_model_identity(CostOptions(model=str(folder), max_length=20))
+    other = cost_model_identity(CostOptions(model=str(changed)))
     assert first["weights"] == other["weights"]
     assert first["calibration"] != other["calibration"]
     baseline = baseline_identity(BaselineOptions(model=str(artifacts["tfidf"][0])))
@@ -40,11 +40,11 @@ def test_the_hash_of_one_network_is_that_of_its_weights(
     artifacts: dict[str, tuple[Path, Trained]],
 ) -> None:
     """So runs of models from before there were members are found again."""
-    from safebench.training.artifact import weights_hash
+    from safebench.training import weights_hash
 
     folder = artifacts["bert"][0]
 
     assert (
         f"sha256:{weights_hash(folder / 'model')}"
-        == (identity(CostOptions(model=str(folder)))["weights"])
+        == (cost_model_identity(CostOptions(model=str(folder)))["weights"])
     )

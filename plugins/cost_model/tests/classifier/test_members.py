@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from safebench.neural.loading import quiet
-from safebench_cost_model.identity import identity
+from safebench.torch_utils import quiet_transformers
+from safebench_cost_model.model.location import cost_model_identity
 from safebench_cost_model.options import CostOptions
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ def alone(folder: Path, base: Path, classifier: Any, samples: list[Sample]) -> A
     from transformers import AutoModelForSequenceClassification
 
     load = AutoModelForSequenceClassification.from_pretrained
-    with quiet():
+    with quiet_transformers():
         if (folder / "adapter").is_dir():
             network = load(base, num_labels=1)
             network = PeftModel.from_pretrained(network, folder / "adapter")
         else:
             network = load(folder / "model")
-    network.config.pad_token_id = classifier.collator.pad
+    network.config.pad_token_id = classifier.collator.pad_token_id
     texts = [(s.turns[0].text, s.judged.text) for s in samples]
     rows = [classifier.encoder.encode(*text) for text in texts]
     with torch.inference_mode():
-        found = network.eval()(**classifier.collator.padded(rows))
-    return found.logits[:, 0].numpy()
+        output = network.eval()(**classifier.collator.pad_rows(rows))
+    return output.logits[:, 0].numpy()
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -56,16 +56,16 @@ def test_the_cost_is_the_mean_of_the_members(
     """Each folder, loaded by itself, gives one of the costs; spread is their width."""
     folder = artifacts[f"three {kind}s"][0]
     classifier = load(folder)
-    each = [
+    by_member = [
         alone(folder / f"member-{i}", bases[kind], classifier, samples)
         for i in (1, 2, 3)
     ]
 
-    found = costs(classifier, samples)
+    evidence = costs(classifier, samples)
 
-    assert not np.allclose(each[0], each[1], atol=1e-3)
-    np.testing.assert_allclose(np.mean(each, axis=0), found["value"], atol=1e-5)
-    np.testing.assert_allclose(np.std(each, axis=0), found["spread"], atol=1e-5)
+    assert not np.allclose(by_member[0], by_member[1], atol=1e-3)
+    np.testing.assert_allclose(np.mean(by_member, axis=0), evidence["value"], atol=1e-5)
+    np.testing.assert_allclose(np.std(by_member, axis=0), evidence["spread"], atol=1e-5)
     assert 3 == classifier.facts["members"]
 
 
@@ -85,9 +85,11 @@ def test_identity_covers_every_member(artifacts: Artifacts, tmp_path: Path) -> N
 
     folder = shutil.copytree(artifacts["three berts"][0], tmp_path / "three berts")
     options = CostOptions(model=str(folder))
-    before = identity(options)
+    before = cost_model_identity(options)
     shutil.rmtree(folder / "member-3")
     shutil.copytree(folder / "member-2", folder / "member-3")
 
-    assert before == identity(CostOptions(model=str(artifacts["three berts"][0])))
-    assert before["weights"] != identity(options)["weights"]
+    assert before == cost_model_identity(
+        CostOptions(model=str(artifacts["three berts"][0]))
+    )
+    assert before["weights"] != cost_model_identity(options)["weights"]

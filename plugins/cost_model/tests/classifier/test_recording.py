@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safebench.evidence import Cost
-from safebench.testing.conformance import assert_classifier_is_sound
+from safebench.testing import assert_classifier_is_sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +39,9 @@ def test_small_batches_give_the_same_costs(
     """A budget of one row a batch changes nothing but rounding."""
     folder = artifacts["llama"][0]
 
-    one = costs(load(folder, batch_tokens=1), samples)["value"]
+    alone = costs(load(folder, batch_tokens=1), samples)["value"]
 
-    np.testing.assert_allclose(costs(load(folder), samples)["value"], one, atol=1e-5)
+    np.testing.assert_allclose(costs(load(folder), samples)["value"], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bert", "tfidf"])
@@ -51,9 +51,11 @@ def test_a_prompt_alone_and_broken_text_have_no_cost(
     """Their traces say why; the others are judged."""
     broken = [make_sample("what", text) for text in (None, "helps", "\ud800")]
 
-    found = load(artifacts[name][0]).record(broken, frozenset({Cost}), lambda _: None)
+    recording = load(artifacts[name][0]).record(
+        broken, frozenset({Cost}), lambda _: None
+    )
 
-    errors = [trace.error for trace in found.traces]
+    errors = [trace.error for trace in recording.traces]
     assert "judges a response" in (errors[0] or "")
     assert errors[1] is None
     if name == "bert":
@@ -66,12 +68,14 @@ def test_long_responses_are_cut_on_the_left_and_say_so(
     """Traces tell how many tokens went."""
     long = make_sample("what " * 100, "helps " * 100)
 
-    found = load(artifacts["bert"][0]).record([long], frozenset({Cost}), lambda _: None)
+    recording = load(artifacts["bert"][0]).record(
+        [long], frozenset({Cost}), lambda _: None
+    )
 
     assert (48, 155, "left") == (
-        found.traces[0].tokens_in,
-        found.traces[0].tokens_dropped,
-        found.traces[0].dropped_side,
+        recording.traces[0].tokens_in,
+        recording.traces[0].tokens_dropped,
+        recording.traces[0].dropped_side,
     )
 
 
@@ -81,6 +85,6 @@ def test_a_pass_of_every_member_is_counted(
     """One batch of four samples is read three times by three members."""
     classifier = load(artifacts["three berts"][0])
 
-    found = classifier.record(samples, frozenset({Cost}), lambda _: None)
+    recording = classifier.record(samples, frozenset({Cost}), lambda _: None)
 
-    assert [3 / 4] * 4 == [trace.forward_passes for trace in found.traces]
+    assert [3 / 4] * 4 == [trace.forward_passes for trace in recording.traces]

@@ -10,9 +10,9 @@ import pytest
 
 from safebench.errors import ModelError, OptionError
 from safebench.training.artifact import write_manifest
-from safebench_cost_model.classifier import CostModel
-from safebench_cost_model.fit import fit
+from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.options import CostOptions
+from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

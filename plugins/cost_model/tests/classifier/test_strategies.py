@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from safebench.errors import IncompatibleError
-from safebench.evidence import Cost
-from safebench.evidence.bundle import Bundle
-from safebench.judgements import Context
-from safebench.testing.conformance import assert_strategy_is_sound
+from safebench.evidence import Cost, EvidenceBundle
+from safebench.strategies import Context
+from safebench.testing import assert_strategy_is_sound
 from safebench_cost_model import strategies
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def test_constants_travel_from_training_to_the_probability(
     folder, trained = artifacts["three llamas"]
     constants = trained.manifest["calibration"]
     evidence = costs(load(folder), samples)
-    bundle = Bundle({Cost: evidence})
+    bundle = EvidenceBundle({Cost: evidence})
 
     p = strategies.cost_platt(bundle, CONTEXT).score
 
@@ -52,7 +51,9 @@ def test_constants_travel_from_training_to_the_probability(
 
 def test_without_constants_the_sign_decides_and_probabilities_are_refused() -> None:
     """The default takes the sign, cost_platt says which strategies would work."""
-    bundle = Bundle({Cost: Cost({"value": [-2.0, 0.1, 3.0]}, meta=NO_CONSTANTS)})
+    bundle = EvidenceBundle(
+        {Cost: Cost({"value": [-2.0, 0.1, 3.0]}, meta=NO_CONSTANTS)}
+    )
 
     fallen = strategies.cost(bundle, CONTEXT)
     assert not fallen.probability
@@ -70,33 +71,33 @@ def test_without_constants_the_sign_decides_and_probabilities_are_refused() -> N
 def test_where_the_probability_decides_is_said() -> None:
     """A cost between 0 and the bias is unsafe by its sign, and safe by cost_platt."""
     meta = {"bias": 0.25, "temperature": 1.5, "n_calibration": 20}
-    bundle = Bundle({Cost: Cost({"value": [0.2, 0.25, 0.3]}, meta=meta)})
+    bundle = EvidenceBundle({Cost: Cost({"value": [0.2, 0.25, 0.3]}, meta=meta)})
 
-    found = strategies.cost(bundle, CONTEXT)
+    judgements = strategies.cost(bundle, CONTEXT)
 
-    assert found.score is not None
-    assert [False, True, True] == (found.score >= 0.5).tolist()
-    assert "one half is a cost of 0.25" in found.note
+    assert judgements.score is not None
+    assert [False, True, True] == (judgements.score >= 0.5).tolist()
+    assert "one half is a cost of 0.25" in judgements.note
 
 
 def test_members_that_differ_are_unsure() -> None:
     """cost_spread is the recorded spread, and no score."""
     arrays = {"value": [-2.0, 0.1], "spread": [0.3, 1.2]}
-    bundle = Bundle({Cost: Cost(arrays, meta=NO_CONSTANTS)})
+    bundle = EvidenceBundle({Cost: Cost(arrays, meta=NO_CONSTANTS)})
 
-    found = strategies.cost_spread(bundle, CONTEXT)
+    judgements = strategies.cost_spread(bundle, CONTEXT)
 
-    assert found.uncertainty is not None
-    assert [0.3, 1.2] == found.uncertainty.tolist()
-    assert found.score is None
-    assert not found.note
+    assert judgements.uncertainty is not None
+    assert [0.3, 1.2] == judgements.uncertainty.tolist()
+    assert judgements.score is None
+    assert not judgements.note
 
 
 def test_one_network_cannot_differ_and_says_so() -> None:
     """cost_spread of evidence without spread is no uncertainty, with the reason."""
-    bundle = Bundle({Cost: Cost({"value": [-2.0, 0.1]}, meta=NO_CONSTANTS)})
+    bundle = EvidenceBundle({Cost: Cost({"value": [-2.0, 0.1]}, meta=NO_CONSTANTS)})
 
-    found = strategies.cost_spread(bundle, CONTEXT)
+    judgements = strategies.cost_spread(bundle, CONTEXT)
 
-    assert found.uncertainty is None
-    assert "--members" in found.note
+    assert judgements.uncertainty is None
+    assert "--members" in judgements.note

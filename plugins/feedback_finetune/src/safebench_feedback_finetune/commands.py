@@ -1,7 +1,9 @@
-"""The command group `feedback`; each command imports its work when it runs.
+"""The command group `feedback`: collect, train, evaluate, full.
 
-A command is a `Stage`: its flags are the fields of a dataclass in `options`, its work
-is ``run(options, plugins, say) -> exit code``.
+A command is a `Stage`. Its flags are the fields of a dataclass in `options`; `load`
+names a function ``run(options, plugins, say) -> exit code``. That function is imported
+when the command runs, since it needs torch and every start of `safebench` imports this
+module.
 """
 
 from __future__ import annotations
@@ -13,24 +15,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from safebench import TrainerSpec
 from safebench.errors import SafebenchError
-from safebench.specs import TrainerSpec
 
 if TYPE_CHECKING:
     from dataclasses import Field
 
-    from safebench.plugins import Plugins
+    from safebench import Plugins
 
-_HERE = "safebench_feedback_finetune"
+_PACKAGE = "safebench_feedback_finetune"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage(TrainerSpec):
-    """One command of the group. `load` names its work, `options` its dataclass."""
+    """One command of the group: `load` names its function, `options` its dataclass.
+
+    It is a trainer's declaration because the flags of `safebench train` are made from
+    the same fields.
+    """
 
     kind: ClassVar[str] = "command"
 
-    dataset: str = ""
+    dataset: str = ""  # required by trainers; a stage names datasets by its flags
     examples: tuple[str, ...] = ()
 
 
@@ -38,8 +44,8 @@ STAGES = (
     Stage(
         name="collect",
         summary="ask a guard and a language model, and keep what slipped through",
-        load=f"{_HERE}.collect:run",
-        options=f"{_HERE}.options:CollectOptions",
+        load=f"{_PACKAGE}.collect.collection_loop:run",
+        options=f"{_PACKAGE}.options:CollectOptions",
         examples=(
             "-d beavertails --limit 300 --out collected",
             "-d beavertails -d diasafety:validation --out collected",
@@ -50,8 +56,8 @@ STAGES = (
     Stage(
         name="train",
         summary="teach the guard, and certify it or keep the one there was",
-        load=f"{_HERE}.train:run",
-        options=f"{_HERE}.train_options:TrainOptions",
+        load=f"{_PACKAGE}.train.training_run:run",
+        options=f"{_PACKAGE}.options:TrainOptions",
         examples=(
             "--collected collected --benign toxic_chat --out improved",
             "--collected collected --benign mine.jsonl --cap 0.05 --strict --out mine",
@@ -60,8 +66,8 @@ STAGES = (
     Stage(
         name="evaluate",
         summary="compare base guard, its re-tuned threshold, and what was learnt",
-        load=f"{_HERE}.evaluate:run",
-        options=f"{_HERE}.train_options:EvaluateOptions",
+        load=f"{_PACKAGE}.evaluate.evaluation:run",
+        options=f"{_PACKAGE}.options:EvaluateOptions",
         examples=(
             "--improved improved",
             "--improved improved --ood xstest --ood toxic_chat:test",
@@ -70,8 +76,8 @@ STAGES = (
     Stage(
         name="full",
         summary="collect, train and evaluate; goes on where it was",
-        load=f"{_HERE}.full:run",
-        options=f"{_HERE}.train_options:FullOptions",
+        load=f"{_PACKAGE}.full:run",
+        options=f"{_PACKAGE}.options:FullOptions",
         examples=(
             "-d beavertails --benign toxic_chat --ood xstest --out feedback",
             "-d beavertails --limit 300 --benign toxic_chat --epochs 1 --out trial",
@@ -81,9 +87,12 @@ STAGES = (
 
 
 class StageGroup(click.Group):
-    """The commands of `feedback`, made when they are asked for."""
+    """A group whose commands are built when click looks them up."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+    def list_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's
+    ) -> list[str]:
         """Return the stages in the order in which they are run."""
         return [stage.name for stage in STAGES]
 
@@ -93,18 +102,18 @@ class StageGroup(click.Group):
         cmd_name: str,
     ) -> click.Command | None:
         """Return a stage's command, or None."""
-        found = (stage for stage in STAGES if stage.name == cmd_name)
-        return next(map(stage_command, found), None)
+        matching = (stage for stage in STAGES if stage.name == cmd_name)
+        return next(map(stage_command, matching), None)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a stage, or fail with exit code 2 and the nearest name."""
-        from safebench.errors import unknown
+        from safebench.errors import unknown_name
 
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
-            raise unknown("command of feedback", args[0], names)
+            raise unknown_name("command of feedback", args[0], names)
         return super().resolve_command(ctx, args)
 
     def format_commands(
@@ -112,13 +121,13 @@ class StageGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002 - click's
         formatter: click.HelpFormatter,
     ) -> None:
-        """List names and summaries; no stage's options are imported for that."""
+        """List names and summaries without importing any stage's options."""
         with formatter.section("Commands"):
             formatter.write_dl([(stage.name, stage.summary) for stage in STAGES])
 
 
 @click.group("feedback", cls=StageGroup)
-def group() -> None:
+def feedback_group() -> None:
     """Teach a guard from what it let through, and check that it got better."""
 
 
@@ -127,37 +136,42 @@ def stage_command(stage: Stage) -> click.Command:
     return click.Command(
         stage.name,
         params=[*stage_flags(stage), *_common_flags()],
-        callback=partial(_start, stage),
+        callback=partial(_invoke, stage),
         help=f"{stage.summary[0].upper()}{stage.summary[1:]}.",
-        epilog="\b\n" + "\n".join(["Examples:", *_examples(stage)]),
+        # "\b" keeps click from wrapping the lines that follow
+        epilog="\b\n" + "\n".join(["Examples:", *_example_lines(stage)]),
     )
 
 
-def _examples(stage: Stage) -> list[str]:
-    return [f"  safebench feedback {stage.name} {words}" for words in stage.examples]
+def _example_lines(stage: Stage) -> list[str]:
+    return [f"  safebench feedback {stage.name} {args}" for args in stage.examples]
 
 
 def stage_flags(stage: Stage) -> list[click.Option]:
-    """Return a flag for each field of a stage's options, its own before the shared."""
-    from safebench.options import option_type
-    from safebench.training.flags import option_flags
+    """Return a flag for each field of a stage's options, shared ones last."""
+    from safebench.options import OptionSchema
+    from safebench.training import option_flags
 
     from .options import SharedOptions
 
-    found = option_type(stage)
-    assert found, f"{stage.name} has no options"
-    given = {field.name: field for field in fields(found)}
+    cls = OptionSchema.of(stage).options_class
+    assert cls, f"{stage.name} has no options"
+    fields_by_name = {field.name: field for field in fields(cls)}
     flags = option_flags(stage)
-    assert all(flag.name in given for flag in flags), f"{stage.name}: stray flags"
+    unknown = [flag.name for flag in flags if flag.name not in fields_by_name]
+    assert not unknown, f"{stage.name}: flags without a field: {unknown}"
     shared = {field.name for field in fields(SharedOptions)}
     flags.sort(key=lambda flag: flag.name in shared)
-    return [_renamed(flag, given[str(flag.name)]) for flag in flags]
+    return [
+        _with_field_metadata(flag, fields_by_name[str(flag.name)]) for flag in flags
+    ]
 
 
-def _renamed(flag: click.Option, field: Field[Any]) -> click.Option:
-    """Return a flag under the names that its field gives it, repeatable if it may be.
+def _with_field_metadata(flag: click.Option, field: Field[Any]) -> click.Option:
+    """Return a flag with the names of its field's metadata, and repeatable if it says.
 
-    A dataset's term may hold commas: what repeats is not cut at them.
+    A repeatable flag replaces the comma-separated list that the core makes of a tuple:
+    the name of a dataset may contain commas.
     """
     names = field.metadata.get("flags")
     if not field.metadata.get("repeat"):
@@ -184,12 +198,14 @@ def _common_flags() -> list[click.Option]:
     ]
 
 
-def _start(stage: Stage, /, config_file: str | None, debug: bool, **flags: Any) -> None:
-    from safebench.plugins import Plugins
+def _invoke(
+    stage: Stage, /, config_file: str | None, debug: bool, **flags: Any
+) -> None:
+    from safebench import Plugins
 
     plugins = click.get_current_context().find_object(Plugins) or Plugins()
     try:
-        code = execute(stage, config_file, flags, plugins)
+        code = run_stage(stage, config_file, flags, plugins)
     except SafebenchError:
         if debug:
             raise RuntimeError(
@@ -201,27 +217,27 @@ def _start(stage: Stage, /, config_file: str | None, debug: bool, **flags: Any) 
             "\ninterrupted: what is finished is kept; repeat the command to go on",
             err=True,
         )
-        code = 130
+        code = 130  # 128 + SIGINT, as a shell reports it
     sys.exit(code)
 
 
-def execute(
+def run_stage(
     stage: Stage, config_file: str | None, flags: dict[str, Any], plugins: Plugins
 ) -> int:
     """Run a stage with its flags over those of a file, and return the exit code."""
     from pathlib import Path
 
+    from safebench import merge_flags
     from safebench.options import build_options
 
-    from .settings import read_settings
+    from .config_file import read_config_file
 
     say = partial(click.echo, err=True)
     values: dict[str, Any] = {}
     if config_file:
-        settings = read_settings(Path(config_file), stage, STAGES)
-        values = settings.values
-        for note in settings.notes:
+        from_file = read_config_file(Path(config_file), stage, STAGES)
+        values = from_file.values
+        for note in from_file.notes:
             say(note)
-    given = {k: v for k, v in flags.items() if v not in (None, ())}
-    options = build_options(stage, values | given)
+    options = build_options(stage, merge_flags(values, flags))
     return int(stage.code()(options, plugins, say))

@@ -1,4 +1,4 @@
-"""`feedback full`: collect, train and evaluate in one folder, each going on alone."""
+"""`feedback full`: collect, train and evaluate in one folder; each stage can resume."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import OptionError
 
-from . import collect, evaluate, train
-from .options import CollectOptions
-from .train_options import EvaluateOptions, TrainOptions, stage_options
+from .collect import collection_loop
+from .evaluate import evaluation
+from .options import CollectOptions, EvaluateOptions, TrainOptions, stage_options
+from .train import training_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safebench.plugins import Plugins
+    from safebench import Plugins
 
-COLLECTED, IMPROVED = "collected", "improved"
+COLLECTED_FOLDER, IMPROVED_FOLDER = "collected", "improved"
 
 
 def run(options: Any, plugins: Plugins, say: Callable[[str], None]) -> int:
-    """Do all stages; what is finished is kept. Returns the last exit code.
+    """Run all stages and return the exit code of the last.
 
-    All options are checked before anything is done.
+    A finished stage is not repeated. The options of every stage are checked before the
+    first one starts.
     """
     if not options.out:
         raise OptionError("where to? --out DIR")
-    out = Path(options.out)
-    folders = {name: str(out / name) for name in (COLLECTED, IMPROVED)}
-    chosen = [
-        stage_options(CollectOptions, options, out=folders[COLLECTED]),
-        stage_options(
-            TrainOptions, options, out=folders[IMPROVED], collected=folders[COLLECTED]
-        ),
-        stage_options(EvaluateOptions, options, improved=folders[IMPROVED]),
-    ]
-    code = 0
-    for stage, given in zip((collect, train, evaluate), chosen, strict=True):
-        say(f"--- {stage.__name__.rpartition('.')[2]}")
-        code = stage.run(given, plugins, say)
-    return code
+    collected = str(Path(options.out) / COLLECTED_FOLDER)
+    improved = str(Path(options.out) / IMPROVED_FOLDER)
+    collect = stage_options(CollectOptions, options, out=collected)
+    train = stage_options(TrainOptions, options, out=improved, collected=collected)
+    evaluate = stage_options(EvaluateOptions, options, improved=improved)
+    say("--- collect")
+    collection_loop.run(collect, plugins, say)
+    say("--- train")
+    training_run.run(train, plugins, say)
+    say("--- evaluate")
+    return evaluation.run(evaluate, plugins, say)

@@ -1,12 +1,12 @@
-"""What this plugin offers; nothing heavy is imported to say it."""
+"""Register the command group `feedback`, without importing torch or numpy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safebench.hookspecs import hookimpl
+from safebench import hookimpl
 
-from .commands import group
+from .commands import feedback_group
 
 if TYPE_CHECKING:
     import click
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 @hookimpl
 def safebench_commands(cli: click.Group) -> None:
     """Add the command group `feedback`."""
-    cli.add_command(group)
+    cli.add_command(feedback_group)

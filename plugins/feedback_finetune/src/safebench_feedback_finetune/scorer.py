@@ -1,47 +1,52 @@
-"""How a guard is asked and read, wherever this plugin asks one.
+"""Verdict scoring: p(unsafe) from the logits at the position where a verdict begins.
 
-Collecting, training and evaluating share this builder of prompts and this reading of
-the verdict: the logits of the two words at the place where the verdict begins. A guard
-that was trained on one prompt and judged on another, or whose verdict is parsed
-in another way than it was taught, can look as if it had collapsed.
+`VerdictScorer` builds the guard's prompt and reads the verdict for collecting, training
+and evaluating alike. One implementation for all three matters: a guard that is trained
+on one prompt and evaluated on another, or whose verdict is parsed in another way than
+it was taught, can look as if it had collapsed.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from safebench.engine.automaton import compile_grammar
-from safebench.engine.vocabulary import Vocabulary
 from safebench.errors import ModelError
-from safebench_llamaguard_marginal.batching import Batcher
-from safebench_llamaguard_marginal.drafting import likeliest_opener
-from safebench_llamaguard_marginal.head import FrontierHead
-from safebench_llamaguard_marginal.hf_model import HfModel
-from safebench_llamaguard_marginal.layouts import shared_prefixes
-from safebench_llamaguard_marginal.limits import prompt_limit
-from safebench_llamaguard_marginal.loading import load_guard
-from safebench_llamaguard_marginal.options import GuardOptions
-from safebench_llamaguard_marginal.padding import left_padded
-from safebench_llamaguard_marginal.prompts import PromptError
-from safebench_llamaguard_marginal.tokens import fit
-from safebench_llamaguard_marginal.verdicts import speller, verdict_grammar
+from safebench.torch_utils import Batcher, pad_left
+from safebench.verdict_tree import Vocabulary, compile_grammar
+from safebench_llamaguard_marginal import (
+    GuardOptions,
+    HfModel,
+    PromptError,
+    SelectiveLogitHead,
+    continuation_encoder,
+    likeliest_opener,
+    load_guard,
+    max_prompt_tokens,
+    shared_prefixes,
+    truncate,
+    verdict_grammar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from safebench.records import Turn
-    from safebench_llamaguard_marginal.loading import Guard
+    from safebench.typing import Array
+    from safebench_llamaguard_marginal import LoadedGuard
 
-    Array = np.ndarray[Any, np.dtype[Any]]
-    Conversation = Sequence[Turn]
+    Ids = tuple[int, ...]
+    Turns = Sequence[Turn]
 
-ANSWER = 32  # tokens that a prompt leaves free for the verdict
-BATCH_TOKENS = {"cpu": 8192}
-BATCH_TOKENS_ELSEWHERE = 65536
+VERDICT_TOKENS_RESERVED = 32  # tokens that a prompt leaves free for the verdict
+# Padded tokens of one forward pass; the batcher halves a batch that does not fit.
+BATCH_TOKENS_BY_DEVICE = {"cpu": 8192}
+DEFAULT_BATCH_TOKENS = 65536
+MIN_SHARED_PREFIX = 16  # tokens from which a second pass for the prefix is worth it
 
 
 def load_scorer(
@@ -52,180 +57,253 @@ def load_scorer(
     **options: Any,
 ) -> VerdictScorer:
     """Load a guard ("": the embedded one) with its adapter; see `GuardOptions`."""
-    given: dict[str, Any] = {"device": device, "dtype": dtype, **options}
-    asked = GuardOptions(model=model, adapter=adapter, **given)
-    return VerdictScorer(load_guard(asked))
+    values: dict[str, Any] = {"device": device, "dtype": dtype, **options}
+    guard_options = GuardOptions(model=model, adapter=adapter, **values)
+    return VerdictScorer(load_guard(guard_options))
 
 
 class VerdictScorer:
     """Reads p(unsafe) as the softmax over the first tokens of unsafe and safe.
 
-    `opener` are the tokens that the guard writes before its verdict (Llama Guard: two
-    line feeds), as likely as not none: they are put behind every prompt, so that one
-    position is read. `verdict_ids` are the tokens of safe and unsafe at that place,
-    `unsafe` all tokens of that word from there on.
+    `verdict_prefix` holds the tokens that the guard writes before its verdict (two line
+    feeds for Llama Guard, none for many others). They are appended to every prompt, so
+    that a single position has to be read. `verdict_ids` are the tokens of safe and
+    unsafe at that position, `unsafe_ids` all tokens of "unsafe" from there on.
     """
 
     threshold = 0.5
 
-    def __init__(self, guard: Guard, batch_tokens: int = 0) -> None:
+    def __init__(self, guard: LoadedGuard, batch_tokens: int = 0) -> None:
         self.guard = guard
         self.network = guard.model.network
-        self.opener, safe, self.unsafe = verdict_tokens(guard)
-        self.verdict_ids = safe[0], self.unsafe[0]
-        self.limit = prompt_limit(
+        self.verdict_prefix, safe, self.unsafe_ids = verdict_tokens(guard)
+        self.verdict_ids = safe[0], self.unsafe_ids[0]
+        self.max_prompt_tokens = max_prompt_tokens(
             0,
-            ANSWER,
+            VERDICT_TOKENS_RESERVED,
             self.network.config,
-            windows=guard.model.layout == "tree",
+            windows=guard.model.tree_layout == "tree",
         )
-        usual = BATCH_TOKENS.get(guard.model.device.type, BATCH_TOKENS_ELSEWHERE)
-        self.batcher = Batcher(batch_tokens or usual)
-        self._kept: HfModel | None = None
+        default = BATCH_TOKENS_BY_DEVICE.get(
+            guard.model.device.type, DEFAULT_BATCH_TOKENS
+        )
+        self.batcher = Batcher(batch_tokens or default)
+        self._cached_model: HfModel | None = None
 
     @property
     def label(self) -> str:
         """The guard's name for people."""
         return self.guard.label
 
-    def encode(self, turns: Conversation) -> tuple[int, ...]:
+    def encode(self, turns: Turns) -> Ids:
         """Return the prompt about the last turn, up to where the verdict begins.
 
-        What exceeds the model's length is cut from the oldest text on. Raises
-        PromptError for turns that cannot be asked about.
+        A prompt above the model's length loses its oldest text. Raises PromptError for
+        turns that the guard cannot judge.
         """
         if not turns[-1].text.strip():
             raise PromptError("the judged turn is empty")
-        whole = self.guard.encoder.encode(self.guard.layout.render(turns))
-        room = self.limit - len(self.opener)
-        return fit(whole, room, len(turns) - 1, "left").ids + self.opener
+        encoded = self.guard.encoder.encode(self.guard.prompt_format.render(turns))
+        limit = self.max_prompt_tokens - len(self.verdict_prefix)
+        judged = len(turns) - 1
+        return truncate(encoded, limit, judged, "left").ids + self.verdict_prefix
 
     def logits(
         self,
-        conversations: Sequence[Conversation],
-        tick: Callable[[int], None] | None = None,
+        conversations: Sequence[Turns],
+        on_progress: Callable[[int], None] | None = None,
     ) -> Array:
-        """Return float32 logits of safe and unsafe, (n, 2); no gradient.
+        """Return float32 logits of safe and unsafe, (n, 2), without gradient.
 
-        Raises PromptError for a conversation that cannot be asked about, and ModelError
-        for one that does not fit into memory even alone.
+        `on_progress` gets the number of conversations of each finished batch. Raises
+        PromptError for a conversation that the guard cannot judge, and ModelError for
+        one that does not fit into memory even alone.
         """
-        return self.logits_of([self.encode(turns) for turns in conversations], tick)
+        return self.logits_of_encoded(
+            [self.encode(turns) for turns in conversations], on_progress
+        )
 
-    def logits_of(
+    def logits_of_encoded(
         self,
-        prompts: Sequence[tuple[int, ...]],
-        tick: Callable[[int], None] | None = None,
+        prompts: Sequence[Ids],
+        on_progress: Callable[[int], None] | None = None,
     ) -> Array:
-        """Return what `logits` does, of prompts that are encoded already."""
-        out = np.zeros((len(prompts), 2), dtype=np.float32)
+        """Return the same as `logits`, for prompts that are encoded already."""
+        logits = np.zeros((len(prompts), 2), dtype=np.float32)
         if not prompts:
-            return out
-        training, model = self.network.training, self.reader()
+            return logits
+        training, model = self.network.training, self.inference_model()
 
-        def read(batch: list[int]) -> Array:
-            roots = model.open([prompts[i] for i in batch]).roots()
+        def score(batch: list[int]) -> Array:
+            roots = model.open([prompts[i] for i in batch]).root_logits()
             return np.asarray(roots)[:, list(self.verdict_ids)].astype(np.float32)
 
+        # Inference puts the network into evaluation mode. A validation in the middle of
+        # a training must leave it as it was, or dropout would stay off from there on.
         try:
-            for batch, found in self.batcher.run([len(p) for p in prompts], read):
-                if found is None:
+            for batch, scored in self.batcher.run([len(p) for p in prompts], score):
+                if scored is None:
                     longest = max(len(prompts[i]) for i in batch)
                     raise ModelError(f"no memory for a prompt of {longest} tokens")
-                out[batch] = found
-                if tick:
-                    tick(len(batch))
+                logits[batch] = scored
+                if on_progress:
+                    on_progress(len(batch))
         finally:
             self.network.train(training)
-        return out
+        return logits
 
     def p_unsafe(
         self,
-        conversations: Sequence[Conversation],
-        tick: Callable[[int], None] | None = None,
+        conversations: Sequence[Turns],
+        on_progress: Callable[[int], None] | None = None,
     ) -> Array:
         """Return the two-way softmax of `logits`, (n,) float64."""
-        return p_unsafe(self.logits(conversations, tick))
+        return p_unsafe(self.logits(conversations, on_progress))
 
-    def differentiable(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    def differentiable_logits(self, prompts: Sequence[Ids]) -> torch.Tensor:
         """Return logits of safe and unsafe (n, 2) that gradients flow through.
 
         One forward pass of encoded prompts, in the network's current mode.
         """
-        tokens, real = left_padded(prompts)
-        places = np.maximum(np.cumsum(real, axis=1) - 1, 0)
-        wanted = np.zeros(tokens.shape, dtype=bool)
-        wanted[:, -1] = True
-        head = FrontierHead.install(self.network)
-        head.wanted = self._tensor(wanted)
+        tokens, is_token = pad_left(prompts)
+        positions = np.maximum(np.cumsum(is_token, axis=1) - 1, 0)
+        is_last = np.zeros(tokens.shape, dtype=bool)
+        is_last[:, -1] = True
+        # One position of each prompt is read. Logits of all positions, over the whole
+        # vocabulary and kept for the backward pass, would need most of the memory.
+        head = SelectiveLogitHead.install(self.network)
+        device = self.network.device
+        head.selected = _to_tensor(is_last, device)
         try:
-            out = self.network(
-                input_ids=self._tensor(tokens),
-                position_ids=self._tensor(places),
-                attention_mask=self._tensor(real.astype(np.int64)),
+            output = self.network(
+                input_ids=_to_tensor(tokens, device),
+                position_ids=_to_tensor(positions, device),
+                attention_mask=_to_tensor(is_token.astype(np.int64), device),
                 use_cache=False,
             )
         finally:
-            head.wanted = None
-        logits: torch.Tensor = out.logits[0][:, list(self.verdict_ids)]
+            head.selected = None
+        logits: torch.Tensor = output.logits[0][:, list(self.verdict_ids)]
         return logits
 
     @contextmanager
-    def unchanging(self) -> Iterator[None]:
-        """Read what prompts begin with once for all calls within.
+    def reuse_shared_prefix(self) -> Iterator[None]:
+        """Compute the prefix that all prompts share once for all calls within.
 
-        For as long as weights, adapters and their scale stay as they are.
+        Valid while weights, adapters and the scale of the adapter stay the same.
         """
-        self._kept = self.reader()
+        self._cached_model = self.inference_model()
         try:
             yield
         finally:
-            self._kept = None
+            self._cached_model = None
 
-    def reader(self) -> HfModel:
-        """Return the network for inference, what prompts begin with read anew.
+    def inference_model(self) -> HfModel:
+        """Return the network for inference.
 
-        Weights and adapters may have changed since it was read last.
+        Outside of `reuse_shared_prefix` the shared prefix is computed anew: weights and
+        adapters may have changed since the last call.
         """
-        if self._kept is not None:
-            return self._kept
+        if self._cached_model is not None:
+            return self._cached_model
         guard = self.guard
         return HfModel(
             self.network,
-            guard.model.pieces,
+            guard.model.token_bytes,
             guard.model.eos,
-            shared_prefixes(guard.layout, guard.encoder),
-            guard.model.layout,
+            shared_prefixes(guard.prompt_format, guard.encoder),
+            guard.model.tree_layout,
         )
 
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device)
+
+def verdict_logits(scorer: VerdictScorer, prompts: Sequence[Ids]) -> torch.Tensor:
+    """Return what `VerdictScorer.differentiable_logits` does, in less time.
+
+    All prompts of a guard begin with its policy, which is most of a short prompt. The
+    keys and values of the tokens that a batch shares are computed once and repeated.
+    The gradient is the same: that of a repeated tensor is the sum over its copies.
+    """
+    prefix = _common_prefix(prompts)
+    # Layers with a sliding window keep no prefix beyond it.
+    can_cache = scorer.guard.model.tree_layout == "tree"
+    if len(prompts) == 1 or len(prefix) < MIN_SHARED_PREFIX or not can_cache:
+        return scorer.differentiable_logits(prompts)
+    network, device = scorer.network, scorer.network.device
+    head = SelectiveLogitHead.install(network)
+    rest, is_token = pad_left([prompt[len(prefix) :] for prompt in prompts])
+    is_last = np.zeros(rest.shape, dtype=bool)
+    is_last[:, -1] = True
+    in_prefix = np.ones((len(prompts), len(prefix)), dtype=bool)
+    attended = np.concatenate([in_prefix, is_token], axis=1)
+    positions = len(prefix) + np.maximum(np.cumsum(is_token, axis=1) - 1, 0)
+    try:
+        head.selected = torch.zeros((1, len(prefix)), dtype=torch.bool, device=device)
+        cache = network(
+            input_ids=torch.tensor([prefix], device=device), use_cache=True
+        ).past_key_values
+        cache.batch_repeat_interleave(len(prompts))
+        head.selected = _to_tensor(is_last, device)
+        output = network(
+            input_ids=_to_tensor(rest, device),
+            position_ids=_to_tensor(positions, device),
+            attention_mask=_to_tensor(attended.astype(np.int64), device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+    finally:
+        head.selected = None
+    logits: torch.Tensor = output.logits[0][:, list(scorer.verdict_ids)]
+    return logits
+
+
+def _common_prefix(prompts: Sequence[Ids]) -> Ids:
+    """Return the tokens that all prompts begin with; each keeps one of its own.
+
+    Without one, a prompt that is a prefix of the others would have no position left to
+    read.
+    """
+    columns = takewhile(
+        lambda column: len(set(column)) == 1, zip(*prompts, strict=False)
+    )
+    shared = tuple(column[0] for column in columns)
+    return shared[: min(map(len, prompts)) - 1]
+
+
+def _to_tensor(array: Array, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
 def p_unsafe(logits: Array) -> Array:
     """Return the share of unsafe in the softmax of logits (n, 2), (n,) float64."""
-    wide = np.asarray(logits, dtype=np.float64)
-    out: Array = 1 / (1 + np.exp(np.clip(wide[:, 0] - wide[:, 1], -700, 700)))
-    return out
+    logits = np.asarray(logits, dtype=np.float64)
+    # exp overflows float64 above 709, with a warning; at 700 p is 0 or 1 to 1e-300.
+    margin = np.clip(logits[:, 0] - logits[:, 1], -700, 700)
+    shares: Array = 1 / (1 + np.exp(margin))
+    return shares
 
 
-def verdict_tokens(guard: Guard) -> tuple[tuple[int, ...], ...]:
-    """Return the tokens before a verdict, then those of safe, and those of unsafe.
+def verdict_tokens(guard: LoadedGuard) -> tuple[Ids, Ids, Ids]:
+    """Return the tokens before a verdict, then those of safe and those of unsafe.
 
-    What both words begin with is read as part of what comes before. Raises ModelError
-    where one word is spelled as the beginning of the other.
+    Tokens that both words begin with are counted to those before the verdict, so that
+    the first token of either word decides. Raises ModelError where the tokens of one
+    word begin with all those of the other.
     """
     grammar = verdict_grammar(guard, "strict")
     vocabulary = Vocabulary(
-        compile_grammar(grammar), guard.model.pieces, guard.model.eos, speller(guard)
+        compile_grammar(grammar),
+        guard.model.token_bytes,
+        guard.model.eos,
+        continuation_encoder(guard),
     )
-    said = likeliest_opener(guard, vocabulary) or ""
-    levels = {level.positive: level.words for level in grammar.levels}
+    opener = likeliest_opener(guard, vocabulary) or ""
+    words = {level.positive: level.surface_form for level in grammar.levels}
+    # Opener and word are encoded together: a tokenizer may merge across their border.
     safe, unsafe = (
-        tuple(vocabulary.spell(said + levels[harm])) for harm in (False, True)
+        tuple(vocabulary.encode(opener + words[harmful])) for harmful in (False, True)
     )
     pairs = enumerate(zip(safe, unsafe, strict=False))
-    shared = next((i for i, (a, b) in pairs if a != b), None)
-    if shared is None:
+    n_shared = next((i for i, (a, b) in pairs if a != b), None)
+    if n_shared is None:
         raise ModelError(f"model {guard.label!r}: one verdict begins with the other")
-    return safe[:shared], safe[shared:], unsafe[shared:]
+    return safe[:n_shared], safe[n_shared:], unsafe[n_shared:]

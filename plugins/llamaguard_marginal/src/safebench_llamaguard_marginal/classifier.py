@@ -9,39 +9,52 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safebench.classifiers import Classifier, Recording, Trace
-from safebench.engine.digest import digest
-from safebench.engine.explore import Exploration, Explorer
-from safebench.evidence import SeedTree, VerdictTree
+import numpy as np
 
-from .asking import Asker, pick_window
-from .batching import Batcher
-from .compat.recording import record_searches
-from .compat.search import SearchOptions, SeedSearch
-from .depth import explore_options
-from .drafting import pick_draft, spelled
-from .limits import prompt_limit
-from .loading import Guard, load_guard
-from .prompts import PromptError
-from .torch_digest import TorchDigester
-from .verdicts import bare_trees, speller, verdict_grammar
+from safebench.classifiers import Classifier, Recording, Trace
+from safebench.evidence import EvidenceBundle, SeedTree, VerdictTree
+from safebench.strategies import Context
+from safebench.torch_utils import Batcher, default_batch_tokens
+from safebench.verdict_tree import (
+    DecisionStop,
+    ExploreOptions,
+    GapStop,
+    StoppingRule,
+    TreeExplorer,
+    summarize_logits,
+)
+from safebench_llamaguard_marginal.compat.search import (
+    OriginalSearch,
+    OriginalSearchOptions,
+    record_original_search,
+)
+from safebench_llamaguard_marginal.model.architecture import max_prompt_tokens
+from safebench_llamaguard_marginal.model.loading import LoadedGuard, load_guard
+from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer
+from safebench_llamaguard_marginal.model.verdict_grammar import (
+    continuation_encoder,
+    draft_option_value,
+    pick_draft_opener,
+    verdict_grammar,
+)
+from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
+from safebench_llamaguard_marginal.prompt.prompt_format import PromptError
+from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from safebench.evidence import Evidence
     from safebench.records import Sample
+    from safebench.verdict_tree import Exploration
+    from safebench_llamaguard_marginal.prompt.prompt_builder import SamplePrompts
 
-    from .asking import Asked
     from .options import GuardOptions
-
-_BATCH_TOKENS = {"cpu": 8192}
-_BATCH_TOKENS_ELSEWHERE = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One prompt's tree, by its row among all, and what it took."""
+class ExploredPrompt:
+    """One prompt's tree, by its row among all of a shard, and what it cost."""
 
     row: int
     seconds: float = 0.0
@@ -52,35 +65,38 @@ class Reading:
 
 
 class LlamaGuard(Classifier):
-    """Any causal guard, read as a tree of the verdicts that it could write."""
+    """Any causal guard, read as a tree of the verdicts that it may write."""
 
     shard_size = 128
 
     def __init__(self, options: GuardOptions) -> None:
         super().__init__(options)
-        self.guard: Guard = load_guard(options)
+        self.guard: LoadedGuard = load_guard(options)
         model = self.guard.model
-        model.on_device = model.device.type != "cpu"  # logits are digested there
-        self.explorer = Explorer(
+        model.on_device = model.device.type != "cpu"  # and summarized there
+        self.explorer = TreeExplorer(
             model,
             verdict_grammar(self.guard, options.grammar),
             explore_options(options),
-            spell=speller(self.guard),
-            digester=TorchDigester() if model.on_device else digest,
+            encode=continuation_encoder(self.guard),
+            summarize=TorchLogitSummarizer() if model.on_device else summarize_logits,
         )
-        self.draft = pick_draft(options.draft, self.guard, self.explorer.vocabulary)
-        self.drafted = self.explorer.draft_after(self.draft)  # tokens a prompt
-        limit = prompt_limit(
+        self.draft_opener = pick_draft_opener(
+            options.draft, self.guard, self.explorer.vocabulary
+        )
+        # In tokens a prompt: the draft is part of the batch that prefills prompts.
+        self.draft_length = self.explorer.enable_draft(self.draft_opener)
+        limit = max_prompt_tokens(
             options.max_length,
-            self.explorer.budget,
+            self.explorer.max_tokens,
             model.network.config,
-            windows=model.layout == "tree",
+            windows=model.tree_layout == "tree",
         )
-        self.asker = Asker(
-            self.guard.layout, self.guard.encoder, limit, options.truncation
+        self.prompt_builder = PromptBuilder(
+            self.guard.prompt_format, self.guard.encoder, limit, options.truncation
         )
-        fallback = _BATCH_TOKENS.get(model.device.type, _BATCH_TOKENS_ELSEWHERE)
-        self.batch_tokens = options.batch_tokens or fallback
+        default = default_batch_tokens(model.device.type)
+        self.batch_tokens = options.batch_tokens or default
         self.batcher = Batcher(self.batch_tokens)
 
     @property
@@ -90,159 +106,230 @@ class LlamaGuard(Classifier):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return what "auto" came to, and a hash of the prompt around the texts."""
+        """Return what "auto" became, and a hash of the prompt's template."""
         network = self.guard.model.network
+        opener = self.draft_opener if self.draft_length else None
         return {
             "device": self.guard.model.device.type,
             "dtype": str(network.dtype).removeprefix("torch."),
             "attention": network.config._attn_implementation,  # noqa: SLF001 - no other way
-            "layout": self.guard.model.layout,
-            "draft": spelled(self.draft) if self.drafted else "off",
-            "format": self.guard.layout.name,
+            "layout": self.guard.model.tree_layout,
+            "draft": draft_option_value(opener),
+            "format": self.guard.prompt_format.name,
             "template": self.template_hash,
-            "max_length": self.asker.limit,
-            "max_new_tokens": self.explorer.budget,
+            "max_length": self.prompt_builder.limit,
+            "max_new_tokens": self.explorer.max_tokens,
         }
 
     @property
     def template_hash(self) -> str:
-        """SHA-256 over the token ids of two whole prompts: for a user, an assistant."""
+        """SHA-256 over the token ids of two whole prompts: for a user, an assistant.
+
+        It distinguishes evidence of templates that differ in any token, whatever file
+        or option they come from.
+        """
         prompts = []
         for role in ("user", "assistant"):
-            with suppress(PromptError):  # a template may take only one of them
-                prompts.append((role, self.asker.probe(role).ids))
+            with suppress(PromptError):  # a template may take one role alone
+                prompts.append((role, self.prompt_builder.probe_prompt(role).ids))
         return hashlib.sha256(repr(prompts).encode()).hexdigest()
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """Return the token budget, if memory ran out and it shrank."""
+        """Return the token budget if it shrank, as it does when memory runs out."""
         shrunk = self.batcher.budget < self.batch_tokens
         return {"batch_tokens": self.batcher.budget} if shrunk else {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the budget that an earlier run came to."""
+        """Continue with the budget at which an interrupted run had arrived."""
         self.batcher.budget = state["batch_tokens"]
 
     def record(
         self,
         samples: Sequence[Sample],
-        wanted: frozenset[type[Evidence]],
-        tick: Callable[[int], None],
+        kinds: frozenset[type[Evidence]],
+        on_progress: Callable[[int], None],
     ) -> Recording:
         """Return the verdict tree of every sample, in their order."""
-        asked = [self.asker.ask(sample) for sample in samples]
-        self.guard.model.row_tokens = self.batcher.budget
-        if wanted == {SeedTree}:
-            return record_searches(self._seed_search(), asked, self.batcher, tick)
-        assert wanted == {VerdictTree}, f"llamaguard records no {wanted}"
-        owners = [i for i, one in enumerate(asked) for _ in one.prompts]
-        prompts = [prompt.ids for one in asked for prompt in one.prompts]
-        tick(sum(not one.prompts for one in asked))
-        trees, readings = self._read(prompts, owners, tick)
-        meta = self.explorer.meta | {"policy": self.guard.policy.id}
-        tree = VerdictTree.concat([*trees, bare_trees(1, self.explorer)])
-        tree.meta |= meta
-        bare = len(tree) - 1
-        rows, traces = [], []
-        for sample, one in zip(samples, asked, strict=True):
-            mine, readings = readings[: len(one.prompts)], readings[len(one.prompts) :]
-            best = pick_window(tree, [r.row for r in mine], sample.task)
-            traces.append(_trace(one, mine, best))
-            rows.append(mine[best].row if mine else bare)
-        return Recording(evidence={VerdictTree: tree.take(rows)}, traces=traces)
+        prompts = [self.prompt_builder.build(sample) for sample in samples]
+        # Passes of one row a node follow the budget, which may have shrunk.
+        self.guard.model.tokens_per_pass = self.batcher.budget
+        if kinds == {SeedTree}:
+            return record_original_search(
+                self._original_search(), prompts, self.batcher, on_progress
+            )
+        assert kinds == {VerdictTree}, f"llamaguard records no {kinds}"
+        on_progress(sum(not sample_prompts.prompts for sample_prompts in prompts))
+        trees, explored = self._explore_prompts(prompts, on_progress)
+        # The last row stands for every sample that has no prompt.
+        tree = VerdictTree.concat([*trees, placeholder_trees(1, self.explorer)])
+        tree.meta |= self.explorer.meta | {"policy": self.guard.policy.id}
+        placeholder = len(tree) - 1
+        rows, traces, start = [], [], 0
+        for sample, sample_prompts in zip(samples, prompts, strict=True):
+            windows = explored[start : start + len(sample_prompts.prompts)]
+            start += len(windows)
+            worst = pick_worst_window(tree, [w.row for w in windows], sample.task)
+            traces.append(_trace(sample_prompts, windows, worst))
+            rows.append(windows[worst].row if windows else placeholder)
+        return Recording(evidence={VerdictTree: tree.select(rows)}, traces=traces)
 
-    def _seed_search(self) -> SeedSearch:
+    def _original_search(self) -> OriginalSearch:
         options = self.options
-        return SeedSearch(
+        return OriginalSearch(
             self.guard.model,
             self.explorer.vocabulary,
-            SearchOptions(
-                top_p=options.seed_top_p,
-                eps=options.seed_eps,
-                max_new_tokens=options.seed_max_new_tokens,
+            OriginalSearchOptions(
+                top_p=options.original_top_p,
+                eps=options.original_eps,
+                max_new_tokens=options.original_max_new_tokens,
             ),
         )
 
-    def _read(
+    def _explore_prompts(
         self,
-        prompts: Sequence[Sequence[int]],
-        owners: Sequence[int],
-        tick: Callable[[int], None],
-    ) -> tuple[list[VerdictTree], list[Reading]]:
-        """Explore all prompts batch by batch; readings are in the prompts' order."""
+        samples: Sequence[SamplePrompts],
+        on_progress: Callable[[int], None],
+    ) -> tuple[list[VerdictTree], list[ExploredPrompt]]:
+        """Explore all prompts batch by batch; results are in the prompts' order.
+
+        Progress counts samples: one is done when the last of its windows is.
+        """
+        owners = [i for i, sample in enumerate(samples) for _ in sample.prompts]
+        prompts = [prompt.ids for sample in samples for prompt in sample.prompts]
         trees: list[VerdictTree] = []
-        readings: dict[int, Reading] = {}
-        left = Counter(owners)
-        at, since = 0, time.perf_counter()
-        for batch, found in self._explored(prompts):
-            trees.append(found.tree if found else bare_trees(1, self.explorer))
+        explored: dict[int, ExploredPrompt] = {}
+        pending = Counter(owners)  # prompts that each sample still waits for
+        row, since = 0, time.perf_counter()
+        for batch, result in self._explored_batches(prompts):
+            trees.append(result.tree if result else placeholder_trees(1, self.explorer))
             seconds = (time.perf_counter() - since) / len(batch)
             for offset, index in enumerate(batch):
-                readings[index] = _reading(found, offset, at + offset, seconds)
-            at, since = at + len(batch), time.perf_counter()
-            left.subtract(owners[i] for i in batch)
-            tick(sum(not left[owner] for owner in {owners[i] for i in batch}))
-        return trees, [readings[i] for i in range(len(prompts))]
+                explored[index] = _explored_prompt(
+                    result, offset, row + offset, seconds
+                )
+            row, since = row + len(batch), time.perf_counter()
+            pending.subtract(owners[i] for i in batch)
+            on_progress(sum(not pending[owner] for owner in {owners[i] for i in batch}))
+        return trees, [explored[i] for i in range(len(prompts))]
 
-    def _explored(
+    def _explored_batches(
         self, prompts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[list[int], Exploration | None]]:
-        """Yield batches of indices with their trees; all at once if batches refill."""
-        lengths = [len(prompt) + self.drafted for prompt in prompts]
+        """Yield batches of indices with their trees, None where memory ran out.
+
+        With the option `refill` the whole shard is one batch, which admits prompts as
+        others finish.
+        """
+        lengths = [len(prompt) + self.draft_length for prompt in prompts]
         options, model = self.options, self.guard.model
 
         def explore(batch: list[int], budget: int | None = None) -> Exploration:
-            model.row_tokens = self.batcher.budget
+            model.tokens_per_pass = self.batcher.budget
             return self.explorer.explore([prompts[i] for i in batch], budget)
 
         if options.refill == "on" and prompts and not options.mc_samples:
-            at_once = self.batcher.whole(
+            # Not with samples of verdicts, which need all prompts at once.
+            whole_shard = self.batcher.run_at_once(
                 lengths, lambda order: explore(order, self.batcher.budget)
             )
-            if at_once:
-                yield at_once
+            if whole_shard:
+                yield whole_shard
                 return
         yield from self.batcher.run(lengths, explore)
 
-    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
-        """Return the text of each token, of special ones their name."""
-        pieces = self.guard.model.pieces
+    def token_bytes(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each token, of special ones their name."""
+        token_bytes = self.guard.model.token_bytes
         names = self.guard.tokenizer.convert_ids_to_tokens(list(tokens))
         return [
-            pieces[token] or (name or "").encode()
+            token_bytes[token] or (name or "").encode()
             for token, name in zip(tokens, names, strict=True)
         ]
 
     def close(self) -> None:
         """Free the model."""
-        for name in ("explorer", "guard", "asker"):
+        for name in ("explorer", "guard", "prompt_builder"):
             vars(self).pop(name, None)
 
 
-def _reading(
-    found: Exploration | None, offset: int, row: int, seconds: float
-) -> Reading:
-    if found is None:
-        return Reading(row, seconds, error="out of memory, even alone in its batch")
-    facts = found.facts[offset]
-    return Reading(
-        row, seconds, facts.forward_passes, facts.tokens, facts.raw, facts.error
+def _explored_prompt(
+    exploration: Exploration | None, offset: int, row: int, seconds: float
+) -> ExploredPrompt:
+    if exploration is None:
+        return ExploredPrompt(
+            row, seconds, error="out of memory, even alone in its batch"
+        )
+    stats = exploration.stats[offset]
+    return ExploredPrompt(
+        row, seconds, stats.forward_passes, stats.tokens, stats.raw, stats.error
     )
 
 
-def _trace(asked: Asked, readings: Sequence[Reading], best: int) -> Trace:
-    """Sum up the prompts that a sample took; text and cut are those of the worst."""
-    if not readings:
-        return Trace(error=asked.error)
-    chosen = asked.prompts[best]
+def _trace(
+    sample: SamplePrompts, windows: Sequence[ExploredPrompt], worst: int
+) -> Trace:
+    """Sum up the prompts of a sample; text and truncation are those of the worst."""
+    if not windows:
+        return Trace(error=sample.error)
+    prompt = sample.prompts[worst]
     return Trace(
-        tokens_in=sum(len(prompt.ids) for prompt in asked.prompts),
-        tokens_out=sum(reading.tokens for reading in readings),
-        tokens_dropped=chosen.dropped,
-        dropped_side=chosen.side,
-        windows=len(readings),
-        forward_passes=sum(reading.forward_passes for reading in readings),
-        seconds=sum(reading.seconds for reading in readings),
-        raw=readings[best].raw,
-        error=next((r.error for r in readings if r.error), None),
+        tokens_in=sum(len(p.ids) for p in sample.prompts),
+        tokens_out=sum(window.tokens for window in windows),
+        tokens_dropped=prompt.tokens_dropped,
+        dropped_side=prompt.dropped_side,
+        windows=len(windows),
+        forward_passes=sum(window.forward_passes for window in windows),
+        seconds=sum(window.seconds for window in windows),
+        raw=windows[worst].raw,
+        error=next((window.error for window in windows if window.error), None),
     )
+
+
+def explore_options(options: GuardOptions) -> ExploreOptions:
+    """Return how far trees are expanded, and what is sampled from the rest."""
+    return ExploreOptions(
+        eps=options.eps,
+        max_nodes=options.max_nodes,
+        stopping_rule=_stopping_rule(options),
+        max_tokens=options.max_new_tokens or None,
+        mc_samples=options.mc_samples,
+        mc_seed=options.mc_seed,
+    )
+
+
+def _stopping_rule(options: GuardOptions) -> StoppingRule | None:
+    """Return the best-first rule of the option `stop`; None is ``eps``."""
+    if options.stop == "gap":
+        return GapStop(width=options.width, delta=options.delta)
+    if options.stop == "certify":
+        return DecisionStop(width=options.width, tau=options.tau)
+    return StoppingRule(width=options.width) if options.stop == "max_nodes" else None
+
+
+def pick_worst_window(tree: VerdictTree, rows: Sequence[int], task: str) -> int:
+    """Return which of a sample's rows is the likeliest to be positive.
+
+    Rows that cannot be scored lose; ties go to the first.
+    """
+    if len(rows) < 2:  # noqa: PLR2004 - nothing to choose from
+        return 0
+    evidence = EvidenceBundle({type(tree): tree.select(rows)})
+    score = marginal_any(evidence, Context(task=task)).score
+    assert score is not None
+    return int(np.argmax(np.nan_to_num(score, nan=-1.0)))
+
+
+def placeholder_trees(count: int, explorer: TreeExplorer) -> VerdictTree:
+    """Return `count` trees of a root alone, which stand for samples that failed."""
+    sampled = explorer.options.mc_samples > 0
+    arrays, offsets = {}, {"N": np.arange(count + 1)}
+    for name, (_, dims) in VerdictTree.SCHEMA.items():
+        if name in VerdictTree.OPTIONAL and not sampled:
+            continue
+        shape = (0, explorer.top_k) if "," in dims else 0
+        arrays[name] = np.zeros(count if dims == "N" else shape)
+        offsets.setdefault(dims[0], np.zeros(count + 1, dtype=np.int64))
+    for name in ("parent", "token", "level", "label"):
+        arrays[name] = np.full(count, -1)
+    return VerdictTree(arrays, offsets=offsets, meta=explorer.meta)

@@ -1,6 +1,7 @@
-"""What tells two recorded guards apart, found without loading either.
+"""Identity of a guard: hashes and options that its evidence depends on.
 
-Weights are hashed once and remembered by path, size and time in the user's cache.
+Found without loading the model. Weights are hashed once; the hash is cached by path,
+size and modification time.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.engine import ENGINE_VERSION
+from safebench import atomic_write
 from safebench.policies import load_policy
-
-from .locate import locate, weight_files
+from safebench.verdict_tree import ENGINE_VERSION
+from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .locate import Located, What
+    from safebench.torch_utils import ModelFolder
+    from safebench_llamaguard_marginal.model.model_files import ModelKind
+
     from .options import GuardOptions
 
-# Beside the weights, these change what a model says.
-_SMALL = (
+# Files beside the weights that change what a model says.
+_CONFIG_FILES = (
     "config.json",
     "generation_config.json",
     "adapter_config.json",
@@ -38,7 +41,7 @@ _SMALL = (
     "chat_template.jinja",
     "chat_template.json",
 )
-_RECORD = (
+_RECORD_OPTIONS = (
     "dtype",
     "attention",
     "layout",
@@ -58,89 +61,88 @@ _RECORD = (
     "width",
     "mc_samples",
     "mc_seed",
-    "seed_top_p",
-    "seed_eps",
-    "seed_max_new_tokens",
 )
-_REMEMBERED = 1 << 23  # bytes; smaller files are hashed faster than looked up
+# Stored under the names that these options had in 0.1: another key would be another
+# guard to the evidence that is there.
+_RENAMED_OPTIONS = {
+    "seed_top_p": "original_top_p",
+    "seed_eps": "original_eps",
+    "seed_max_new_tokens": "original_max_new_tokens",
+}
+_CACHE_FROM_BYTES = 1 << 23  # smaller files are hashed faster than looked up
 
 
-def identity(options: GuardOptions) -> dict[str, Any]:
+def model_identity(options: GuardOptions) -> dict[str, Any]:
     """Return JSON of the model's hashes and of every option that shapes evidence.
 
-    `model` and `revision` are names for people; the other keys tell guards apart.
-    The device is a fact of the loaded model, and joins them there.
+    `model` and `revision` are names for people; the other keys distinguish guards. The
+    device is not known before the model is loaded: `LlamaGuard.facts` has it.
     """
-    found = locate(options.model, options.revision)
-    adapter = locate(options.adapter, what="adapter") if options.adapter else None
+    source = locate_model(options.model, options.revision)
+    adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     policy = load_policy(options.policy)
     return {
-        "model": found.label + (f" + {adapter.label}" if adapter else ""),
-        "revision": found.commit,
-        "weights": fingerprint(found),
+        "model": source.label + (f" + {adapter.label}" if adapter else ""),
+        "revision": source.commit,
+        "weights": fingerprint(source),
         "adapter": fingerprint(adapter, "adapter") if adapter else "",
         "policy": f"{policy.id}@{policy.version}:{policy.hash}",
         "engine": ENGINE_VERSION,
-        "record": {name: getattr(options, name) for name in _RECORD},
+        "record": {name: getattr(options, name) for name in _RECORD_OPTIONS}
+        | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()},
     }
 
 
-def fingerprint(found: Located, what: What = "model") -> str:
-    """Return the hub commit of a located model, or the SHA-256 over its files."""
-    if found.commit:
-        return f"{found.label}@{found.commit}"
-    small = (found.folder / name for name in _SMALL)
+def fingerprint(source: ModelFolder, kind: ModelKind = "model") -> str:
+    """Return the hub commit of a model, or the SHA-256 over its files."""
+    if source.commit:
+        return f"{source.label}@{source.commit}"
+    small = (source.folder / name for name in _CONFIG_FILES)
     files = [path for path in small if path.is_file()]
-    return _joint_digest([*weight_files(found.folder, what), *files])
+    return _combined_sha256([*weight_files(source.folder, kind), *files])
 
 
-def _joint_digest(files: Iterable[Path]) -> str:
+def _combined_sha256(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.name}\x1f{file_digest(path)}\n".encode())
+        digest.update(f"{path.name}\x1f{file_sha256(path)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def file_digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, from the cache if it has not changed."""
     stat = path.stat()
-    if stat.st_size < _REMEMBERED:
-        return _hash(path)
-    where = str(path.resolve())
-    key = [where, stat.st_size, stat.st_mtime_ns]
-    name = hashlib.sha256(where.encode()).hexdigest()
-    memory = _cache_folder() / "sha256" / f"{name}.json"
-    remembered = _recall(memory)
-    if remembered and remembered[:-1] == key:
-        return str(remembered[-1])
-    digest = _hash(path)
-    _remember(memory, [*key, digest])
+    if stat.st_size < _CACHE_FROM_BYTES:
+        return _sha256(path)
+    location = str(path.resolve())
+    key = [location, stat.st_size, stat.st_mtime_ns]
+    name = hashlib.sha256(location.encode()).hexdigest()
+    cache_file = _cache_folder() / "sha256" / f"{name}.json"
+    entry = _read_cache_entry(cache_file)
+    if entry and entry[:-1] == key:
+        return str(entry[-1])
+    digest = _sha256(path)
+    _write_cache_entry(cache_file, [*key, digest])
     return digest
 
 
-def _hash(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _recall(memory: Path) -> list[Any] | None:
+def _read_cache_entry(cache_file: Path) -> list[Any] | None:
     try:
-        kept = json.loads(memory.read_text(encoding="utf-8"))
+        entry = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return kept if isinstance(kept, list) else None
+    return entry if isinstance(entry, list) else None
 
 
-def _remember(memory: Path, entry: list[Any]) -> None:
-    """Store an entry whole; a cache that cannot be written is no error."""
-    part = memory.with_suffix(f".{os.getpid()}.part")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(entry), encoding="utf-8")
-        part.replace(memory)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
+def _write_cache_entry(cache_file: Path, entry: list[Any]) -> None:
+    """Store an entry; a cache that cannot be written is no error."""
+    with suppress(OSError), atomic_write(cache_file) as file:
+        json.dump(entry, file)
 
 
 def _cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The options of `llamaguard`: which model, how it is asked, how deep it is read."""
+"""The options of `llamaguard`: which model, which prompt, how large a tree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from safebench.errors import OptionError
 
-Attention = Literal[
+AttentionKernel = Literal[
     "auto",
     "sdpa",
     "eager",
@@ -15,7 +15,7 @@ Attention = Literal[
     "flash_attention_3",
     "flash_attention_4",
 ]
-Format = Literal[
+PromptFormatName = Literal[
     "auto", "chat", "instruct", "llama-guard-1", "llama-guard-2", "llama-guard-3"
 ]
 
@@ -25,23 +25,25 @@ class GuardOptions:
     """What to load and what to record; 0 and "auto" choose by model and device.
 
     `model` is a hub id or a folder ("" is the guard inside this plugin), `adapter` a
-    PEFT adapter on top of it. `format` says who writes the prompt: the tokenizer's own
-    ``chat`` template, one of the Llama Guard layouts, or ``instruct``, which hands the
-    policy to a general chat model. `max_length` is in prompt tokens; a longer judged
-    turn loses its ``left`` or ``right`` end, or is read in overlapping ``windows``, of
-    which the worst counts. `batch_tokens` bounds a batch, padding included. `eps`,
-    `max_nodes`, `max_new_tokens` and `grammar` shape the tree.
+    PEFT adapter on top of it. `format` selects the prompt: the tokenizer's own ``chat``
+    template, one of the Llama Guard layouts, or ``instruct``, which gives the policy to
+    a general chat model. `max_length` is in prompt tokens; a longer judged turn loses
+    its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which the
+    worst counts. `batch_tokens` bounds a batch, padding included. `eps`, `max_nodes`,
+    `max_new_tokens` and `grammar` shape the tree.
 
     `layout` says how trees go through the network: ``tree`` is one row a prompt and a
     mask, ``rows`` one row a node, for kernels that take no mask and for layers with
-    windows. `draft` runs the canonical spellings after an opener along with the prompt
-    (``off``: not; ``auto``: after the likeliest one, except on a CPU). `refill` lets
-    prompts of the same shard into a batch of which fewer than half are unfinished.
+    windows. `draft` reads the canonical verdicts after an opener along with the prompt
+    (``off``: not; ``auto``: after the likeliest one, except on a CPU). `refill` admits
+    prompts of the same shard to a batch of which fewer than half are unfinished.
 
-    `stop` says when a tree is grown enough: ``eps`` expands what is at least so likely;
-    the others expand the likeliest first, `width` a wave, until `max_nodes`, a ``gap``
-    of `delta`, or certainty about decisions at `tau`. `mc_samples` verdicts a tree are
-    drawn from what was left out. `seed_*` are the parameters of ``compat=seed``.
+    `stop` is the rule that ends the expansion of a tree: ``eps`` expands every node of
+    at least that probability; the others expand the likeliest nodes first, `width` at a
+    time, until `max_nodes`, bounds closer than `delta` (``gap``), or decisions at `tau`
+    that cannot change (``certify``). `mc_samples` verdicts a tree are sampled from the
+    mass that was left out. `original_*` are the parameters of the search behind
+    ``compat=original``; `seed_*`, their names in 0.1, are still accepted.
     """
 
     model: str = ""
@@ -49,10 +51,10 @@ class GuardOptions:
     adapter: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     device: str = "auto"
-    attention: Attention = "auto"
+    attention: AttentionKernel = "auto"
     layout: Literal["auto", "tree", "rows"] = "auto"
     policy: str = "llama-guard-3"
-    format: Format = "auto"
+    format: PromptFormatName = "auto"
     max_length: int = 0
     truncation: Literal["left", "right", "windows"] = "left"
     batch_tokens: int = 0
@@ -68,11 +70,19 @@ class GuardOptions:
     width: int = 16
     mc_samples: int = 0
     mc_seed: int = 0
-    seed_top_p: float = 0.99
-    seed_eps: float = 0.01
-    seed_max_new_tokens: int = 20
+    original_top_p: float = 0.99
+    original_eps: float = 0.01
+    original_max_new_tokens: int = 20
+    seed_top_p: float | None = None
+    seed_eps: float | None = None
+    seed_max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("top_p", "eps", "max_new_tokens"):
+            value = getattr(self, f"seed_{name}")
+            if value is not None:  # moved, so that equal settings are equal options
+                object.__setattr__(self, f"original_{name}", value)
+                object.__setattr__(self, f"seed_{name}", None)
         for name in ("max_length", "batch_tokens", "max_new_tokens", "mc_samples"):
             if getattr(self, name) < 0:
                 raise OptionError(f"llamaguard: {name} is a count, 0 or more")
@@ -81,10 +91,13 @@ class GuardOptions:
                 f"llamaguard: attention={self.attention} takes no mask of a tree; "
                 "layout=rows would work"
             )
+        # At eps=1 nothing below the roots is expanded, and no bound says anything.
         if not 0 <= self.eps < 1:
             raise OptionError(f"llamaguard: eps={self.eps} is no mass in [0, 1)")
-        if not 0 < self.seed_top_p <= 1:
-            raise OptionError(f"llamaguard: seed_top_p={self.seed_top_p} is no share")
+        if not 0 < self.original_top_p <= 1:
+            raise OptionError(
+                f"llamaguard: original_top_p={self.original_top_p} is no share"
+            )
         if self.width < 1:
             raise OptionError(f"llamaguard: width={self.width} is below 1")
         if self.max_nodes < 1:

@@ -1,20 +1,18 @@
-"""What this plugin offers; nothing heavy is imported to say it."""
+"""The plugin's declarations: one classifier and its strategies, as inert specs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safebench import ClassifierSpec, hookimpl
 from safebench.evidence import SeedTree, VerdictTree
-from safebench.hookspecs import hookimpl
-from safebench.specs import ClassifierSpec
-
-from .compat.catalog import SPECS as SEED_SPECS
-from .strategies.catalog import SPECS
+from safebench_llamaguard_marginal.compat.catalog import SPECS as ORIGINAL_SPECS
+from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
 if TYPE_CHECKING:
-    from safebench.specs import StrategySpec
+    from safebench import StrategySpec
 
-_HERE = "safebench_llamaguard_marginal"
+_PACKAGE = "safebench_llamaguard_marginal"
 
 
 @hookimpl
@@ -24,10 +22,10 @@ def safebench_classifiers() -> list[ClassifierSpec]:
         ClassifierSpec(
             name="llamaguard",
             summary="a generative guard: Llama Guard, its kin, or the embedded one",
-            load=f"{_HERE}.classifier:LlamaGuard",
-            options=f"{_HERE}.options:GuardOptions",
-            identity=f"{_HERE}.identity:identity",
-            doctor=f"{_HERE}.doctor:doctor",
+            load=f"{_PACKAGE}.classifier:LlamaGuard",
+            options=f"{_PACKAGE}.options:GuardOptions",
+            identity=f"{_PACKAGE}.identity:model_identity",
+            doctor=f"{_PACKAGE}.doctor:doctor",
             provides=frozenset({VerdictTree}),
             on_request=frozenset({SeedTree}),
             tasks=frozenset({"prompt_harm", "response_harm"}),
@@ -39,5 +37,5 @@ def safebench_classifiers() -> list[ClassifierSpec]:
 
 @hookimpl
 def safebench_strategies() -> list[StrategySpec]:
-    """Offer the readings of a verdict tree."""
-    return [*SPECS, *SEED_SPECS]
+    """Offer the strategies on verdict trees, and the original ones beside them."""
+    return [*SPECS, *ORIGINAL_SPECS]

@@ -1,1 +1,1 @@
-"""LogTokU for safebench: how much evidence a guard's logits hold for its tokens."""
+"""LogTokU: uncertainty of a guard's verdict, from logits as Dirichlet evidence."""

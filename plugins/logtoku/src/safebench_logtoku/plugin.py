@@ -1,12 +1,11 @@
-"""What this plugin offers; nothing heavy is imported to say it."""
+"""The plugin's declaration: the strategy `logtoku`, as an inert spec."""
 
 from __future__ import annotations
 
+from safebench import StrategySpec, hookimpl
 from safebench.evidence import GreedyPath
-from safebench.hookspecs import hookimpl
-from safebench.specs import StrategySpec
 
-_HERE = "safebench_logtoku"
+_PACKAGE = "safebench_logtoku"
 
 
 @hookimpl
@@ -16,12 +15,15 @@ def safebench_strategies() -> list[StrategySpec]:
         StrategySpec(
             name="logtoku",
             summary="how little evidence the logits hold for the written tokens",
-            load=f"{_HERE}.strategy:judge",
-            options=f"{_HERE}.strategy:LogTokUOptions",
+            load=f"{_PACKAGE}.strategy:logtoku",
+            options=f"{_PACKAGE}.strategy:LogTokUOptions",
             needs={GreedyPath: frozenset({"logits"})},
             emits=frozenset({"categories", "uncertainty"}),
-            decision_from="greedy",
-            variants={"compat=seed": "seed_logtoku"},
+            decision_fallback="greedy",
+            replacements={
+                "compat=original": "original_logtoku",
+                "compat=seed": "original_logtoku",  # as it was spelled in 0.1
+            },
             record={"eps": "min", "max_new_tokens": "max"},
             ignores={"top_p": "the greedy verdict is read, and nothing sampled"},
         )

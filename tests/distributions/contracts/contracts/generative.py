@@ -1,11 +1,10 @@
 """Generative guards whose language model is a table chosen by the judged text."""
 
 from safebench.classifiers import Classifier, Recording, Trace
-from safebench.engine.explore import Explorer
-from safebench.engine.grammar import Level
-from safebench.engine.grammars import Answer, composite, graded, yes_no
 from safebench.evidence import VerdictTree
 from safebench.testing.table_model import TableModel
+from safebench.verdict_tree import TreeExplorer
+from safebench.verdict_tree.grammar import Level, TaskAnswer, composite, graded, yes_no
 
 YES_OR_NO = {"yes": True, "no": False}
 
@@ -13,39 +12,44 @@ YES_OR_NO = {"yes": True, "no": False}
 class TableGuard(Classifier):
     """Reads table 1 for texts that say "bad", table 0 for others."""
 
-    pieces = ()
+    token_texts = ()
     grammar = None
     tables = ()
 
     def __init__(self, options=None):
         super().__init__(options)
-        ids = {piece: i for i, piece in enumerate(self.pieces)}
-        width = len(self.pieces)
+        ids = {text: i for i, text in enumerate(self.token_texts)}
+        width = len(self.token_texts)
 
         def row(chances):
-            return [chances.get(piece, 0.0) for piece in self.pieces]
+            return [chances.get(text, 0.0) for text in self.token_texts]
 
         tables = [
-            {tuple(ids[p] for p in said): row(chances) for said, chances in t.items()}
+            {
+                tuple(ids[text] for text in prefix): row(chances)
+                for prefix, chances in t.items()
+            }
             for t in self.tables
         ]
-        spelt = [piece.encode() for piece in self.pieces[: width - 1]]
-        model = TableModel([*spelt, b""], width - 1, tables)
-        self.explorer = Explorer(model, self.grammar)
+        token_bytes = [text.encode() for text in self.token_texts[: width - 1]]
+        model = TableModel([*token_bytes, b""], width - 1, tables)
+        self.explorer = TreeExplorer(model, self.grammar)
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return the verdict tree of every sample."""
         texts = [" ".join(turn.text for turn in s.turns) for s in samples]
-        found = self.explorer.explore([[int("bad" in text)] for text in texts])
-        tick(len(samples))
-        traces = [Trace(raw=f.raw, error=f.error) for f in found.facts]
-        return Recording(evidence={VerdictTree: found.tree}, traces=traces)
+        exploration = self.explorer.explore([[int("bad" in text)] for text in texts])
+        on_progress(len(samples))
+        traces = [
+            Trace(raw=stats.raw, error=stats.error) for stats in exploration.stats
+        ]
+        return Recording(evidence={VerdictTree: exploration.tree}, traces=traces)
 
 
 class Graded(TableGuard):
     """Three ordered levels; two of them name categories."""
 
-    pieces = ("safe", "controversial", "unsafe", "\n", "S1", "S2", ",", "EOS")
+    token_texts = ("safe", "controversial", "unsafe", "\n", "S1", "S2", ",", "EOS")
     grammar = graded(
         [
             Level(name="safe"),
@@ -76,7 +80,7 @@ class Graded(TableGuard):
 class YesNo(TableGuard):
     """One word; no categories."""
 
-    pieces = ("Yes", "No", "EOS")
+    token_texts = ("Yes", "No", "EOS")
     grammar = yes_no()
     tables = (
         {(): {"Yes": 0.2, "No": 0.8}, ("Yes",): {"EOS": 1.0}, ("No",): {"EOS": 1.0}},
@@ -87,12 +91,12 @@ class YesNo(TableGuard):
 class ThreeTasks(TableGuard):
     """One text that answers three questions, one after another."""
 
-    pieces = ("harm: ", "refusal: ", "answer: ", "yes", "no", "\n", "EOS")
+    token_texts = ("harm: ", "refusal: ", "answer: ", "yes", "no", "\n", "EOS")
     grammar = composite(
         [
-            Answer(task="prompt_harm", prefix="harm: ", values=YES_OR_NO),
-            Answer(task="refusal", prefix="refusal: ", values=YES_OR_NO),
-            Answer(task="response_harm", prefix="answer: ", values=YES_OR_NO),
+            TaskAnswer(task="prompt_harm", prefix="harm: ", values=YES_OR_NO),
+            TaskAnswer(task="refusal", prefix="refusal: ", values=YES_OR_NO),
+            TaskAnswer(task="response_harm", prefix="answer: ", values=YES_OR_NO),
         ]
     )
 

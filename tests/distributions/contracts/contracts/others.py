@@ -4,7 +4,7 @@ import numpy as np
 
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.evidence import MemberLogits, Scores
-from safebench.judgements import Judgements
+from safebench.strategies.base import Judgements
 
 WINDOW = 5  # words
 
@@ -12,7 +12,7 @@ WINDOW = 5  # words
 class Encoder(Classifier):
     """Two classes; a window that says "bad" has logit +2 for harm, others -2."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return logits of one member on every window."""
         windows, counts = [], []
         for sample in samples:
@@ -26,7 +26,7 @@ class Encoder(Classifier):
             offsets={"W": np.concatenate(([0], np.cumsum(counts)))},
             meta={"link": "softmax", "classes": ["safe", "harm"], "members": ["one"]},
         )
-        tick(len(samples))
+        on_progress(len(samples))
         traces = [Trace(windows=n) for n in counts]
         return Recording(evidence={MemberLogits: evidence}, traces=traces)
 
@@ -43,7 +43,7 @@ def worst_window(evidence, context):
 class ModerationApi(Classifier):
     """Label scores as an API sends them, with its own decision."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return scores of three labels; only two are categories of the policy."""
         bad = np.array(["bad" in sample.judged.text for sample in samples])
         values = np.where(bad[:, None], [0.9, 0.6, 0.3], [0.05, 0.1, 0.2])
@@ -54,5 +54,5 @@ class ModerationApi(Classifier):
             "categories": {"hate": "H", "violence": "V"},
         }
         evidence = Scores({"values": values, "flagged": bad}, meta=meta)
-        tick(len(samples))
+        on_progress(len(samples))
         return Recording(evidence={Scores: evidence}, traces=[Trace() for _ in bad])

@@ -21,7 +21,7 @@ def safebench_classifiers():
             name="three_tasks",
             load="contracts.generative:ThreeTasks",
             tasks=frozenset({"prompt_harm", "refusal", "response_harm"}),
-            asks="conversation",
+            evidence_scope="conversation",
             **TREES,
         ),
         ClassifierSpec(

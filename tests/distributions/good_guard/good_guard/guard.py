@@ -19,14 +19,14 @@ class LengthOptions:
 class LengthGuard(Classifier):
     """Records word lengths, and a score besides."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return both kinds of evidence."""
         words = [[len(w) for w in s.judged.text.split()] for s in samples]
         offsets = np.concatenate(([0], np.cumsum([len(w) for w in words])))
         flat = [n for lengths in words for n in lengths]
         values = [[min(len(w) / self.options.scale, 1.0)] for w in words]
         meta = {"labels": ["long"], "scale": "score"}
-        tick(len(samples))
+        on_progress(len(samples))
         return Recording(
             evidence={
                 Lengths: Lengths({"letters": flat}, offsets={"T": offsets}),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from good_guard.evidence import Lengths
-from safebench.judgements import Judgements
+from safebench.strategies.base import Judgements
 
 
 def judge(evidence, context):

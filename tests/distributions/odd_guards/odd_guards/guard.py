@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import IncompatibleError, ModelError
 from safebench.evidence import Cost, Scores
-from safebench.judgements import Judgements
+from safebench.strategies.base import Judgements
 
 
 def scores(values):
@@ -18,7 +18,7 @@ def scores(values):
 class Priced(Classifier):
     """A cost of one for each "bad", less one and a half."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return the costs."""
         values = [s.judged.text.count("bad") - 1.5 for s in samples]
         meta = {"bias": None, "temperature": None, "n_calibration": 0}
@@ -31,7 +31,7 @@ class Priced(Classifier):
 class Mute(Classifier):
     """Fails on every sample."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return placeholders with an error."""
         traces = [Trace(error="no words", raw="\x1b[31m?") for _ in samples]
         return Recording(evidence=scores([0.0] * len(samples)), traces=traces)
@@ -40,7 +40,7 @@ class Mute(Classifier):
 class Bursting(Classifier):
     """Raises what no contract foresees."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Burst."""
         raise RuntimeError("secret of the inside")
 
@@ -48,7 +48,7 @@ class Bursting(Classifier):
 class Liar(Classifier):
     """Answers twice."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return two scores for one sample."""
         return Recording(evidence=scores([0.1, 0.2]), traces=[Trace(), Trace()])
 
@@ -83,7 +83,7 @@ class Counted(Classifier):
         time.sleep(0.05)
         Counted.loads += 1
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Stay for a moment."""
         Counted.inside += 1
         Counted.most = max(Counted.most, Counted.inside)

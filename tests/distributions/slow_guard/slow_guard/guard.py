@@ -33,7 +33,7 @@ class Slow(Classifier):
         """Go on counting."""
         self.shards = state["shards"]
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return a number that depends on the text alone."""
         with Path("shards-begun").open("a") as log:
             log.write(f"{len(samples)}\n")
@@ -42,7 +42,7 @@ class Slow(Classifier):
         for sample in samples:
             time.sleep(self.options.pause)
             values.append([int(sample.content[:8], 16) / 2**32])
-            tick(1)
+            on_progress(1)
         meta = {"labels": ["unsafe"], "scale": "probability"}
         scores = Scores({"values": values}, meta=meta)
         return Recording(evidence={Scores: scores}, traces=[Trace() for _ in samples])
@@ -51,7 +51,7 @@ class Slow(Classifier):
 class Failing(Classifier):
     """Fails on every n-th sample, keeping what it said."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return one half for all, and an error for some."""
         bad = [i % self.options.every == 0 for i in range(len(samples))]
         meta = {"labels": ["unsafe"], "scale": "probability"}
@@ -59,5 +59,5 @@ class Failing(Classifier):
         traces = [
             Trace(error="garbage", raw="!!~~") if b else Trace(raw="safe") for b in bad
         ]
-        tick(len(samples))
+        on_progress(len(samples))
         return Recording(evidence={Scores: scores}, traces=traces)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.evidence import Scores
-from safebench.training.artifact import read_artifact, weights_hash
+from safebench.training import read_artifact, weights_hash
 
 from .options import WordOptions
 
@@ -29,19 +29,19 @@ def identity(options):
 class WordGuard(Classifier):
     """Mean of the members' scores."""
 
-    def record(self, samples, wanted, tick):
+    def record(self, samples, kinds, on_progress):
         """Return the scores of the judged turns."""
         import numpy as np
 
         from .trainer import features, score
 
-        found = read_artifact(self.options.model, "words")
+        artifact = read_artifact(self.options.model, "words")
         folder = Path(self.options.model)
-        weights = [json.loads((folder / m).read_text()) for m in found["members"]]
+        weights = [json.loads((folder / m).read_text()) for m in artifact["members"]]
         texts = [sample.judged.text for sample in samples]
         counts = features(texts, asdict(WordOptions()))
         values = score(counts, np.mean(weights, axis=0))[:, None]
         meta = {"labels": ["harmful"], "scale": "probability"}
-        tick(len(samples))
+        on_progress(len(samples))
         scores = Scores({"values": values.tolist()}, meta=meta)
         return Recording(evidence={Scores: scores}, traces=[Trace() for _ in samples])

@@ -15,12 +15,12 @@ from .trainer import features
 
 def sides(dataset):
     """Return the less safe answer of every pair, and the safer ones in that order."""
-    found = {"unsafer": {}, "safer": {}}
-    for sample, gold in zip(dataset.samples, dataset.golds, strict=True):
-        name, side = gold.pair
-        found[side][name] = sample.judged.text
-    names = list(found["safer"])
-    return [[texts[name] for name in names] for texts in found.values()]
+    texts_by_side = {"unsafer": {}, "safer": {}}
+    for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True):
+        name, side = truth.pair
+        texts_by_side[side][name] = sample.judged.text
+    names = list(texts_by_side["safer"])
+    return [[texts[name] for name in names] for texts in texts_by_side.values()]
 
 
 def fit(training):
@@ -39,5 +39,5 @@ def fit(training):
             Measure(who="pairs", part="test", metric="ranking_accuracy",
                     value=float(right.mean()), n=len(gap)),
         ],
-        short=not right.any(),
+        incomplete=not right.any(),
     )  # fmt: skip

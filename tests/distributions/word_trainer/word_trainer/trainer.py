@@ -8,8 +8,7 @@ import zlib
 
 import numpy as np
 
-from safebench.training import Measure, Trained
-from safebench.training.progress import Bar
+from safebench.training import Measure, ProgressBar, Trained
 
 BUCKETS = 512
 
@@ -37,15 +36,15 @@ def fit(training):
 
     options = asdict(training.options)
     texts = [sample.judged.text for sample in training.train.samples]
-    labels = np.array([gold.label.value for gold in training.train.golds])
+    labels = np.array([truth.label.value for truth in training.train.ground_truth])
     counts = features(texts, options)
     members = []
-    with Bar("words", options["members"], "members") as bar:
+    with ProgressBar("words", options["members"], "members") as bar:
         for number in range(options["members"]):
             members.append(_member(training, number, counts, labels, options))
             bar.move()
     mean = np.mean(members, axis=0)
-    y = np.array([gold.label.value for gold in training.test.golds])
+    y = np.array([truth.label.value for truth in training.test.ground_truth])
     tests = [sample.judged.text for sample in training.test.samples]
     right = (score(features(tests, options), mean) > 0.5) == y
     measure = Measure(

@@ -1,1 +1,1 @@
-"""Readings of members' logits: pooled scores, and how much members disagree."""
+"""Scores and uncertainties from the logits of an ensemble's members."""

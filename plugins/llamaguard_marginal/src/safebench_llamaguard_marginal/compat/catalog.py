@@ -1,39 +1,41 @@
-"""The readings of `SeedTree`, as inert records; `compat=seed` chooses them."""
+"""Specs of the strategies that `compat=original` chooses; imports nothing heavy."""
 
 from __future__ import annotations
 
+from safebench import StrategySpec
 from safebench.evidence import SeedTree
-from safebench.specs import StrategySpec
 
-_HERE = __package__
-_RECORDED = ("top_p", "eps", "max_new_tokens")
+_PACKAGE = __package__
+_RECORD_OPTIONS = ("top_p", "eps", "max_new_tokens")
 
 
-def _spec(
-    name: str, function: str, *, threshold: float = 0.5, tune: str = ""
-) -> StrategySpec:
+def _spec(name: str, *, threshold: float = 0.5, tuned: bool = False) -> StrategySpec:
+    """Describe the function `name` of `compat.strategies`."""
     return StrategySpec(
-        name=f"seed_{name}",
+        name=f"original_{name}",
+        aliases=(f"seed_{name}",),  # its name in 0.1
         summary=f"{name} as first published: literal, tuned on the labels it scores",
-        load=f"{_HERE}.strategies:{function}",
-        options=f"{_HERE}.strategies:SeedOptions",
+        load=f"{_PACKAGE}.strategies:{name}",
+        options=f"{_PACKAGE}.strategies:OriginalOptions",
         needs=frozenset({SeedTree}),
         emits=frozenset({"score", "categories"}),
         threshold=threshold,
         record={"top_p": "max", "eps": "min", "max_new_tokens": "max"},
-        record_as={key: f"seed_{key}" for key in _RECORDED},
-        tune=f"{_HERE}.threshold:{tune}" if tune else "",
-        threshold_from="test (seed)",
+        recorder_option_names={key: f"original_{key}" for key in _RECORD_OPTIONS},
+        oracle_tuner=f"{_PACKAGE}.strategies:tune_{name}" if tuned else "",
+        threshold_from="test (original)",
     )
 
 
-# The seed compares sums of probabilities with 0.2, without saying why.
+# The first implementation compares sums of probabilities with 0.2, and does not say
+# why; the three that name one label or two have a threshold that is chosen on the test
+# labels.
 SPECS: list[StrategySpec] = [
-    _spec("greedy", "greedy"),
-    _spec("token_probability", "token_probability", threshold=0.2),
-    _spec("marginal_fixed", "fixed_place", threshold=0.2),
-    _spec("marginal_any", "any_place", threshold=0.2),
-    _spec("probability_uncertainty", "probability_uncertainty", tune="probability"),
-    _spec("entropy_uncertainty", "entropy_uncertainty", tune="entropy"),
-    _spec("logtoku", "logtoku", tune="logtoku"),
+    _spec("greedy"),
+    _spec("token_probability", threshold=0.2),
+    _spec("marginal_fixed", threshold=0.2),
+    _spec("marginal_any", threshold=0.2),
+    _spec("probability_uncertainty", tuned=True),
+    _spec("entropy_uncertainty", tuned=True),
+    _spec("logtoku", tuned=True),
 ]

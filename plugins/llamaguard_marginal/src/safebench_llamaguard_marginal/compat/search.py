@@ -1,39 +1,47 @@
-"""The seed's own search for labels, on any model that the engine can drive.
+"""The original search for labels: what `compat=original` reads, recorded on request.
 
-Where its description leaves a choice open: a token that ends the verdict counts as a
-child, but matches no label and is not searched further; labels are matched in the
-verdict alone, never across the end of the prompt; special tokens decode to themselves.
+Where the published description leaves a choice open: a token that ends the verdict
+counts as a child, but matches no label and is not searched further; labels are matched
+in the verdict alone, never across the end of the prompt; special tokens decode to
+themselves.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from safebench.engine.session import Numbered, on_host
+from safebench.classifiers import Recording, Trace
 from safebench.evidence import SeedTree
+from safebench.verdict_tree import SessionHandles, to_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from safebench.engine.protocol import NextTokenModel
-    from safebench.engine.vocabulary import Vocabulary
+    from safebench.torch_utils import Batcher
+    from safebench.typing import Array
+    from safebench.verdict_tree import NextTokenModel, Vocabulary
+    from safebench_llamaguard_marginal.prompt.prompt_builder import SamplePrompts
+    from safebench_llamaguard_marginal.prompt.tokenization import TruncatedPrompt
 
-    Array = np.ndarray[Any, np.dtype[Any]]
 
-VERSION = 1  # part of the evidence: raise it when recorded values change
-SURE = 0.7  # an end of this probability hides the children after it
-LAST = 2  # the place of the child at which a node stops if an end is among them
+SEARCH_VERSION = 1  # part of the evidence: raise it when recorded values change
+OUT_OF_MEMORY = "out of memory, even alone in its batch"
+# Two constants of the original code: an end of this probability hides the children
+# after it, and a node with an end among its children has no more than three.
+SURE_END = 0.7
+LAST_CHILD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """The seed's parameters: where a node's children and paths are cut.
+class OriginalSearchOptions:
+    """The original parameters: where a node's children and paths are cut.
 
-    `max_new_tokens` and `eps` bound the search (one token more is said than its number
-    says), `top_p` the children of a node, `greedy_tokens` the greedy verdict.
+    `max_new_tokens` (the search reads one token more) and `eps` bound the search,
+    `top_p` the children of a node, `greedy_tokens` the greedy verdict.
     """
 
     top_p: float = 0.99
@@ -42,64 +50,74 @@ class SearchOptions:
     greedy_tokens: int = 50
 
 
-class _Node(NamedTuple):
-    """A path that is searched further; `said` is its text, `number` its node's."""
+class _OpenPath(NamedTuple):
+    """A path that is searched further: its node, its text, its probability."""
 
     row: int
     number: int
     handle: int
     mass: float
-    said: bytes
+    text: bytes
 
 
-class _Tree:
-    """The columns of the nodes found so far, over all prompts."""
+class _SearchTree:
+    """The columns of the nodes recorded so far, over all prompts."""
 
     def __init__(self, batch: int) -> None:
         self._columns: list[tuple[int, int, int, float, int, bool]] = [
             (row, -1, -1, 1.0, 0, True) for row in range(batch)
         ]
 
-    def add(self, node: _Node, token: int, mass: float, ends: int, wide: bool) -> int:
+    def add(
+        self, node: _OpenPath, token: int, mass: float, ends: int, expanded: bool
+    ) -> int:
         """Store a child of `node` and return its number."""
-        self._columns.append((node.row, node.number, token, mass, ends, wide))
+        self._columns.append((node.row, node.number, token, mass, ends, expanded))
         return len(self._columns) - 1
 
     def pack(self, batch: int) -> tuple[dict[str, Array], Array]:
         """Return the columns by sample, and their offsets."""
-        row, parent, token, mass, ends, wide = map(
+        row, parent, token, mass, ends, expanded = map(
             np.array, zip(*self._columns, strict=True)
         )
         order = np.argsort(row, kind="stable")
         offsets = _offsets(row, batch)
-        place = np.empty(len(row), dtype=np.int64)
-        place[order] = np.arange(len(row)) - offsets[row[order]]
-        within = np.where(parent < 0, -1, place[parent])
-        named = {"parent": within, "token": token, "mass": mass}
-        named |= {"ends": ends.astype(np.uint64), "expanded": wide}
-        return {name: column[order] for name, column in named.items()}, offsets
+        in_sample = np.empty(len(row), dtype=np.int64)  # nodes counted by sample
+        in_sample[order] = np.arange(len(row)) - offsets[row[order]]
+        columns = {
+            "parent": np.where(parent < 0, -1, in_sample[parent]),
+            "token": token,
+            "mass": mass,
+            "ends": ends.astype(np.uint64),
+            "expanded": expanded,
+        }
+        return {name: column[order] for name, column in columns.items()}, offsets
 
 
-class SeedSearch:
-    """A model bound to a grammar's labels: records what the seed would have seen."""
+class OriginalSearch:
+    """A model bound to a grammar's labels: records what the original would read."""
 
     def __init__(
         self,
         model: NextTokenModel,
         vocabulary: Vocabulary,
-        options: SearchOptions | None = None,
+        options: OriginalSearchOptions | None = None,
     ) -> None:
-        self.options = options or SearchOptions()
+        self.options = options or OriginalSearchOptions()
         self._model = model
         self._vocabulary = vocabulary
         self._grammar = vocabulary.automaton.grammar
         level = next(level for level in self._grammar.levels if level.takes_labels)
-        self._texts = [text.encode() for text in (*self._grammar.labels, level.words)]
-        self._forced = level.words + self._grammar.intro + self._grammar.stem
+        self._texts = [
+            text.encode() for text in (*self._grammar.labels, level.surface_form)
+        ]
+        self._forced = (
+            level.surface_form + self._grammar.intro + self._grammar.label_prefix
+        )
         self._decoded: dict[int, str] = {}
 
     @property
-    def labels(self) -> int:
+    def n_labels(self) -> int:
         """How many labels are searched for."""
         return len(self._grammar.labels)
 
@@ -111,18 +129,18 @@ class SeedSearch:
     @property
     def forced_tokens(self) -> list[int]:
         """The words after which the logits of labels are read."""
-        return [int(token) for token in self._vocabulary.spell(self._forced)]
+        return [int(token) for token in self._vocabulary.encode(self._forced)]
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """Return what tokens say."""
-        said = b"".join(self._vocabulary.pieces[token] for token in tokens)
-        return said.decode(errors="replace")
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        text = b"".join(self._vocabulary.token_bytes[token] for token in tokens)
+        return text.decode(errors="replace")
 
     @property
     def meta(self) -> dict[str, Any]:
         """What is the same for all samples, as JSON values."""
         return {
-            "search": VERSION,
+            "search": SEARCH_VERSION,
             "grammar": self._grammar.to_json(),
             "eos": sorted(self._model.eos),
             **asdict(self.options),
@@ -131,7 +149,7 @@ class SeedSearch:
     def record(self, prompts: Sequence[Sequence[int]]) -> SeedTree:
         """Search a batch of prompts (token ids)."""
         batch = len(prompts)
-        session = Numbered(self._model.open(prompts))
+        session = SessionHandles(self._model.open(prompts))
         nodes, at_nodes = self._search(session, batch)
         path, at_tokens = self._greedy(session, batch)
         return SeedTree(
@@ -141,44 +159,46 @@ class SeedSearch:
             size=batch,
         )
 
-    def _search(self, session: Numbered, batch: int) -> tuple[dict[str, Array], Array]:
-        tree, logits = _Tree(batch), session.roots()
-        wave = [_Node(row, row, -1, 1.0, b"") for row in range(batch)]
+    def _search(
+        self, session: SessionHandles, batch: int
+    ) -> tuple[dict[str, Array], Array]:
+        tree, logits = _SearchTree(batch), session.root_logits()
+        paths = [_OpenPath(row, row, -1, 1.0, b"") for row in range(batch)]
         for depth in range(self.options.max_new_tokens + 1):
             deeper = depth < self.options.max_new_tokens
-            found = [
+            children = [
                 child
-                for node, z in zip(wave, logits, strict=True)
-                for child in self._expand(tree, node, z, deeper)
+                for path, z in zip(paths, logits, strict=True)
+                for child in self._expand(tree, path, z, deeper)
             ]
-            if not found:
+            if not children:
                 break
             rows, parents, tokens = np.array(
-                [(node.row, node.handle, token) for node, token in found]
+                [(path.row, path.handle, token) for path, token in children]
             ).T
             logits, handles = session.expand(rows, parents, tokens)
-            wave = [
-                node._replace(handle=int(handle))
-                for (node, _), handle in zip(found, handles, strict=True)
+            paths = [
+                path._replace(handle=int(handle))
+                for (path, _), handle in zip(children, handles, strict=True)
             ]
         return tree.pack(batch)
 
     def _expand(
-        self, tree: _Tree, node: _Node, logits: Array, deeper: bool
-    ) -> Iterator[tuple[_Node, int]]:
+        self, tree: _SearchTree, node: _OpenPath, logits: Array, deeper: bool
+    ) -> Iterator[tuple[_OpenPath, int]]:
         """Store the children of a node; yield those to search, with their tokens."""
         children = self._children(logits)
         plausible = any(token in self._model.eos for token, _ in children)
         for place, (token, p) in enumerate(children):
             ends = token in self._model.eos
-            said = node.said + self._vocabulary.pieces[token]
-            mass, matched = node.mass * p, 0 if ends else self._matched(said)
-            last = (plausible and place == LAST) or (ends and p >= SURE)
-            wide = deeper and not (last or ends) and mass >= self.options.eps
-            if matched or wide:
-                number = tree.add(node, token, mass, matched, wide)
-                if wide:
-                    yield _Node(node.row, number, node.handle, mass, said), token
+            text = node.text + self._vocabulary.token_bytes[token]
+            mass, matched = node.mass * p, 0 if ends else self._matched(text)
+            last = (plausible and place == LAST_CHILD) or (ends and p >= SURE_END)
+            expanded = deeper and not (last or ends) and mass >= self.options.eps
+            if matched or expanded:
+                number = tree.add(node, token, mass, matched, expanded)
+                if expanded:
+                    yield _OpenPath(node.row, number, node.handle, mass, text), token
             if last:
                 return
 
@@ -188,65 +208,146 @@ class SeedSearch:
         Of tokens that decode alike the last counts, in the place of the first.
         """
         p = _softmax(logits)
-        # All tokens below this together are less than what top_p leaves out.
-        some = np.nonzero(p > (1.0 - self.options.top_p) / len(p))[0]
-        some = some[np.argsort(-p[some], kind="stable")]
-        count = np.searchsorted(np.cumsum(p[some]), self.options.top_p) + 1
-        by_text = {self._decode(int(t)): (int(t), float(p[t])) for t in some[:count]}
+        # Sort few tokens: all below this one together are less than top_p leaves out.
+        likely = np.nonzero(p > (1.0 - self.options.top_p) / len(p))[0]
+        likely = likely[np.argsort(-p[likely], kind="stable")]
+        count = np.searchsorted(np.cumsum(p[likely]), self.options.top_p) + 1
+        by_text = {self._decode(int(t)): (int(t), float(p[t])) for t in likely[:count]}
         return list(by_text.values())
 
     def _decode(self, token: int) -> str:
         if token not in self._decoded:
-            piece = self._vocabulary.pieces[token]
+            piece = self._vocabulary.token_bytes[token]
             text = piece.decode(errors="replace") if piece else f"<{token}>"
             self._decoded[token] = text
         return self._decoded[token]
 
-    def _matched(self, said: bytes) -> int:
+    def _matched(self, text: bytes) -> int:
         """Return, as bits, which labels a text ends in; the level comes last."""
-        return sum(1 << i for i, text in enumerate(self._texts) if said.endswith(text))
+        return sum(1 << i for i, end in enumerate(self._texts) if text.endswith(end))
 
-    def _greedy(self, session: Numbered, batch: int) -> tuple[dict[str, Array], Array]:
+    def _greedy(
+        self, session: SessionHandles, batch: int
+    ) -> tuple[dict[str, Array], Array]:
         """Return the tokens of the greedy verdicts, and their offsets."""
         rows, handles = np.arange(batch), np.full(batch, -1)
-        logits, said = session.roots(), [b""] * batch
-        waves = [tuple(np.empty(0, dtype=np.int64) for _ in range(4))]
+        logits, texts = session.root_logits(), [b""] * batch
+        # Row, token, probability and matched labels of each step's tokens.
+        steps = [tuple(np.empty(0, dtype=np.int64) for _ in range(4))]
         for _ in range(self.options.greedy_tokens):
-            tokens = on_host(logits).argmax(axis=1)
-            chance = np.array([_softmax(z).max() for z in logits])
-            going = ~np.isin(tokens, sorted(self._model.eos))
-            rows, handles, tokens = rows[going], handles[going], tokens[going]
+            tokens = to_host(logits).argmax(axis=1)
+            p = np.array([_softmax(z).max() for z in logits])
+            unfinished = ~np.isin(tokens, sorted(self._model.eos))
+            rows, handles = rows[unfinished], handles[unfinished]
+            tokens, p = tokens[unfinished], p[unfinished]
             if not len(rows):
                 break
             for row, token in zip(rows, tokens, strict=True):
-                said[row] += self._vocabulary.pieces[token]
-            ends = np.array([self._matched(said[row]) for row in rows])
-            waves.append((rows, tokens, chance[going], ends))
+                texts[row] += self._vocabulary.token_bytes[token]
+            ends = np.array([self._matched(texts[row]) for row in rows])
+            steps.append((rows, tokens, p, ends))
             logits, handles = session.expand(rows, handles, tokens)
-        owner, *columns = (np.concatenate(parts) for parts in zip(*waves, strict=True))
-        order = np.argsort(owner, kind="stable")
+        sample, *columns = (np.concatenate(parts) for parts in zip(*steps, strict=True))
+        order = np.argsort(sample, kind="stable")
         named = zip(("said", "p", "said_ends"), columns, strict=True)
-        return {name: column[order] for name, column in named}, _offsets(owner, batch)
+        return {name: column[order] for name, column in named}, _offsets(sample, batch)
 
-    def _label_logits(self, session: Numbered, batch: int) -> Array:
+    def _label_logits(self, session: SessionHandles, batch: int) -> Array:
         """Return the logits of labels' second tokens after the forced words, (B, L)."""
-        rows, handles, logits = np.arange(batch), np.full(batch, -1), session.roots()
+        rows, handles = np.arange(batch), np.full(batch, -1)
+        logits = session.root_logits()
         for token in self.forced_tokens:
             logits, handles = session.expand(rows, handles, np.full(batch, token))
-        spelled = [self._vocabulary.spell(label) for label in self._grammar.labels]
-        out = np.full((batch, len(spelled)), np.nan)
-        for label, (_, *more) in enumerate(spelled):
-            if more:
-                out[:, label] = on_host(logits[:, more[0]])
-        return out
+        labels = [self._vocabulary.encode(label) for label in self._grammar.labels]
+        label_logits = np.full((batch, len(labels)), np.nan)
+        # The first token of a label, its stem, is among the forced words.
+        for label, (_, *rest) in enumerate(labels):
+            if rest:
+                label_logits[:, label] = to_host(logits[:, rest[0]])
+        return label_logits
 
 
 def _softmax(logits: Array) -> Array:
-    z = on_host(logits)
+    z = to_host(logits)
     p = np.exp(z - z.max())
-    scaled: Array = p / p.sum()
-    return scaled
+    distribution: Array = p / p.sum()
+    return distribution
 
 
 def _offsets(rows: Array, batch: int) -> Array:
     return np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=batch))))
+
+
+def record_original_search(
+    search: OriginalSearch,
+    samples: Sequence[SamplePrompts],
+    batcher: Batcher,
+    on_progress: Callable[[int], None],
+) -> Recording:
+    """Return the search of every sample; a long one is read by its first window."""
+    with_prompt = [i for i, sample in enumerate(samples) if sample.prompts]
+    prompts = [samples[i].prompts[0] for i in with_prompt]
+    on_progress(len(samples) - len(prompts))
+    traces = [Trace(error=sample.error) for sample in samples]
+    # Row 0 stands for every sample without a prompt.
+    trees, rows = [empty_search_tree(search)], np.zeros(len(samples), dtype=np.int64)
+    row, since, calls = 1, time.perf_counter(), search.forward_calls
+    for batch, tree in batcher.run(
+        [len(prompt.ids) for prompt in prompts],
+        lambda indices: search.record([prompts[i].ids for i in indices]),
+    ):
+        trees.append(tree or SeedTree.concat([empty_search_tree(search)] * len(batch)))
+        seconds = (time.perf_counter() - since) / len(batch)
+        passes = (search.forward_calls - calls) / len(batch)
+        for offset, index in enumerate(batch):
+            sample = with_prompt[index]
+            rows[sample] = row + offset
+            trace = _search_trace(search, prompts[index], tree, offset)
+            trace.seconds, trace.forward_passes = seconds, passes
+            traces[sample] = trace
+        row, since = row + len(batch), time.perf_counter()
+        calls = search.forward_calls
+        on_progress(len(batch))
+    return Recording(
+        evidence={SeedTree: SeedTree.concat(trees).select(rows)}, traces=traces
+    )
+
+
+def _search_trace(
+    search: OriginalSearch, prompt: TruncatedPrompt, tree: SeedTree | None, row: int
+) -> Trace:
+    """Return what one search cost: its nodes, the greedy verdict, the forced words."""
+    trace = Trace(
+        tokens_in=len(prompt.ids),
+        tokens_dropped=prompt.tokens_dropped,
+        dropped_side=prompt.dropped_side,
+    )
+    if tree is None:
+        trace.error = OUT_OF_MEMORY
+        return trace
+    searched = tree.select([row])
+    greedy = searched["said"].tolist()
+    n_nodes = int(searched["expanded"].sum()) - 1  # the root is no new token
+    trace.tokens_out = n_nodes + len(greedy) + len(search.forced_tokens)
+    trace.raw = search.decode(greedy)
+    return trace
+
+
+def empty_search_tree(search: OriginalSearch) -> SeedTree:
+    """Return a search without nodes, which stands for a sample that failed."""
+    return SeedTree(
+        {
+            "parent": [-1],
+            "token": [-1],
+            "mass": [1.0],
+            "ends": [0],
+            "expanded": [False],
+            "said": [],
+            "p": [],
+            "said_ends": [],
+            "label_logits": np.full((1, search.n_labels), np.nan),
+        },
+        offsets={"N": [0, 1], "T": [0, 0]},
+        meta=search.meta,
+        size=1,
+    )

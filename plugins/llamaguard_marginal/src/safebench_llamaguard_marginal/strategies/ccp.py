@@ -1,99 +1,105 @@
-"""Claim-conditioned probability: how sure of its words, among words of their kind."""
+"""Claim-conditioned probability (CCP; Fadeeva et al., 2024) of the greedy verdict.
+
+Each level or label is compared with the others that could stand in its position, so
+that uncertainty about whether there is a label at all does not count. Where the paper
+groups words by entailment, alternatives here are the levels, or the labels.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.engine.forest import GREEDY
-from safebench.engine.slots import Slots
 from safebench.evidence import VerdictTree
-from safebench.judgements import Judgements
+from safebench.strategies import Judgements, first_reason
+from safebench.verdict_tree import GREEDY, LabelSlots
 
-from .reading import NO_OPENER, reasons, unread, unspelled
+from .common import NO_OPENER, canonical_unavailable, greedy_errors
 
 if TYPE_CHECKING:
-    from safebench.engine.spellings import Spellings
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context
+    from safebench.evidence import EvidenceBundle
+    from safebench.strategies import Context
+    from safebench.typing import Array, Floats
+    from safebench.verdict_tree import CanonicalTokenizations
 
-    Array = np.ndarray[Any, np.dtype[Any]]
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-INSIDE = "n/a: a label of the greedy verdict starts inside a token"
+STARTS_INSIDE = "n/a: a label of the greedy verdict starts inside a token"
 
 
-def judge(evidence: Bundle, _: Context) -> Judgements:
-    """Return -log P(level and labels said | some level and labels there).
+def ccp(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return -log P(level and labels | some level and labels in their positions).
 
-    Summed over the level and every label that the greedy verdict reads, each among all
-    levels or labels at its place, what is said in the tokens in which it is said
-    (Fadeeva et al., 2024, with sameness of labels in place of entailment).
+    Summed over the level and every label that the greedy verdict has, each among all
+    levels or labels in its position. The one that is written counts in the tokens in
+    which it is written, the others in their canonical ones.
     """
-    slots = evidence[VerdictTree].once(Slots)
-    spellings = slots.spellings
-    if failed := unspelled(spellings):
-        failed.score = None
-        return failed
-    labels, inside = _label_terms(slots)
-    closed = spellings.opened_at < 0
-    said = [
-        why or other
-        for why, other in zip(
-            unread(slots.cut),
-            reasons((closed, NO_OPENER), (inside, INSIDE)),
-            strict=True,
-        )
+    slots = evidence[VerdictTree].cached(LabelSlots)
+    tokenizations = slots.tokenizations
+    if unavailable := canonical_unavailable(tokenizations):
+        unavailable.score = None  # this strategy never has one
+        return unavailable
+    labels, starts_inside = _label_terms(slots)
+    no_opener = tokenizations.greedy_opener_node < 0
+    causes = first_reason((no_opener, NO_OPENER), (starts_inside, STARTS_INSIDE))
+    errors = [
+        greedy_error or cause
+        for greedy_error, cause in zip(greedy_errors(slots.bounds), causes, strict=True)
     ]
-    value = _level_terms(spellings) + labels
-    value[[why is not None for why in said]] = np.nan
-    return Judgements(size=len(value), uncertainty=value, errors=said)
+    value = _level_terms(tokenizations) + labels
+    value[[error is not None for error in errors]] = np.nan
+    return Judgements(size=len(value), uncertainty=value, errors=errors)
 
 
-def _level_terms(spellings: Spellings) -> Floats:
-    """Return -log of the share of the level that is said, (B,); NaN without one."""
-    whole = np.where(np.isnan(spellings.log_said), 1.0, spellings.said_odds.sum(axis=1))
-    out: Floats = np.log(whole) - spellings.log_said
-    return out
+def _level_terms(tokenizations: CanonicalTokenizations) -> Floats:
+    """Return -log of the share of the greedy level, (B,); NaN without one."""
+    logp = tokenizations.greedy_level_logp
+    all_levels = tokenizations.level_given_greedy_opener.sum(axis=1)
+    terms: Floats = np.log(np.where(np.isnan(logp), 1.0, all_levels)) - logp
+    return terms
 
 
-def _label_terms(slots: Slots) -> tuple[Floats, Array]:
-    """Sum -log of the shares of the labels that are said, (B,).
+def _label_terms(slots: LabelSlots) -> tuple[Floats, Array]:
+    """Sum -log of the shares of the greedy labels, (B,).
 
-    Also says of each sample whether a label's place is unknown.
+    Also returns which samples have a label without a slot: it starts inside a token.
     """
-    tree, cut = slots.tree, slots.cut
-    read = np.nonzero(slots.spellings.has(GREEDY) & (tree["label"] >= 0))[0]
-    sample, label = cut.sample[read], tree["label"][read].astype(np.int64)
-    place = _places(slots, sample, tree["slot"][read].astype(np.int64) - 1)
-    inside = np.bincount(sample[place < 0], minlength=len(tree)) > 0
-    read, sample, label, place = (x[place >= 0] for x in (read, sample, label, place))
-    own = _said(slots, read, label, place)
-    masses = slots.given[place]
-    masses[np.arange(len(place)), label] = np.exp(own)
-    terms = np.log(masses.sum(axis=1)) - own
-    return np.bincount(sample, terms, len(tree)).astype(np.float64), inside
+    tree, bounds = slots.tree, slots.bounds
+    on_path = slots.tokenizations.has_flag(GREEDY)
+    node = np.nonzero(on_path & (tree["label"] >= 0))[0]  # each closes a label
+    sample, label = bounds.sample[node], tree["label"][node].astype(np.int64)
+    labels_before = tree["slot"][node].astype(np.int64) - 1
+    slot = _greedy_slots(slots, sample, labels_before)
+    starts_inside = np.bincount(sample[slot < 0], minlength=len(tree)) > 0
+    node, sample, label, slot = (x[slot >= 0] for x in (node, sample, label, slot))
+    logp = _log_label_given_slot(slots, node, label, slot)
+    # The written spelling replaces the canonical one among the alternatives.
+    masses = slots.label_given_slot[slot]
+    masses[np.arange(len(slot)), label] = np.exp(logp)
+    terms = np.log(masses.sum(axis=1)) - logp
+    return np.bincount(sample, terms, len(tree)).astype(np.float64), starts_inside
 
 
-def _places(slots: Slots, sample: Array, slot: Array) -> Array:
-    """Return the greedy place of each (sample, labels read before), -1 without one."""
-    greedy = np.nonzero(slots.greedy)[0]
+def _greedy_slots(slots: LabelSlots, sample: Array, labels_before: Array) -> Array:
+    """Return the greedy slot of each (sample, labels before it), -1 without one."""
+    greedy = np.nonzero(slots.on_greedy_path)[0]
     width = 1 + int(slots.tree["slot"].max(initial=0))
     table = np.full(len(slots.tree) * width, -1)
-    table[slots.sample[greedy] * width + slots.slot[greedy]] = greedy
-    out: Array = table[sample * width + slot]
-    return out
+    table[slots.sample[greedy] * width + slots.labels_before[greedy]] = greedy
+    slot: Array = table[sample * width + labels_before]
+    return slot
 
 
-def _said(slots: Slots, read: Array, label: Array, place: Array) -> Floats:
-    """Return log P(label as it is said, closed | place); `read` are closing nodes.
+def _log_label_given_slot(
+    slots: LabelSlots, node: Array, label: Array, slot: Array
+) -> Floats:
+    """Return log P(label as it is written, closed | slot); `node` closes the label.
 
     A label that was complete before the closing token may be closed by any other too.
     """
-    log, before = slots.cut.log_path, slots.spellings.parent[read]
-    complete = slots.table.stop_label[slots.tree["state"][before]] == label
-    closing = np.where(complete, slots.closing[before], 1.0)
-    any_close = log[before] + np.log(closing)
-    out: Floats = np.where(complete, any_close, log[read]) - log[slots.starts[place]]
-    return out
+    logp, before = slots.bounds.path_logp, slots.tokenizations.parent_node[node]
+    complete = slots.automaton.stop_label[slots.tree["state"][before]] == label
+    closing = np.where(complete, slots.closing_probability[before], 1.0)
+    closed_by_any = logp[before] + np.log(closing)
+    closed = np.where(complete, closed_by_any, logp[node])
+    given: Floats = closed - logp[slots.nodes[slot]]
+    return given

@@ -1,38 +1,39 @@
-"""The entropy of what the guard means: of verdicts, not of their spellings."""
+"""Entropy over the outcomes of a verdict: its level and set of labels, however spelled.
+
+The semantic entropy of a guard: verdicts that mean the same count as one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from safebench.engine.cut import Cut
 from safebench.evidence import VerdictTree
-from safebench.judgements import Judgements
+from safebench.strategies import Judgements, LabelColumns, first_reason
+from safebench.verdict_tree import TreeBounds
 
-from .points import label_point, level_point
-from .reading import INVALID, Columns, reasons, silent, without
+from .common import INVALID, mostly_invalid, nan_where
+from .marginal import PointEstimator, label_point_estimate, level_point_estimate
 
 if TYPE_CHECKING:
-    from safebench.engine.grammar import Grammar
-    from safebench.evidence.bundle import Bundle
-    from safebench.judgements import Context
-
-    Array = np.ndarray[Any, np.dtype[Any]]
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from safebench.evidence import EvidenceBundle
+    from safebench.strategies import Context
+    from safebench.typing import Array, Floats
+    from safebench.verdict_tree import Grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictEntropyOptions:
     """Score and categories are those of `marginal_any`, and so are its options."""
 
-    point: Literal["lower", "mid", "renorm", "mc"] = "lower"
+    point: PointEstimator = "lower"
     positive: tuple[str, ...] = ()
 
 
-class Outcomes(NamedTuple):
-    """What verdicts say, once for each sample and reading, (Q,) arrays.
+class VerdictOutcomes(NamedTuple):
+    """The outcomes of all samples, each once, as arrays (Q,).
 
     `level` is -1 where none was read; `labels` are bits; `mass` is resolved mass.
     """
@@ -43,7 +44,7 @@ class Outcomes(NamedTuple):
     mass: Array
 
 
-class Entropy(NamedTuple):
+class EntropyBounds(NamedTuple):
     """The entropy of a sample's verdicts in nats, with bounds, (B,) each."""
 
     value: Floats
@@ -51,7 +52,7 @@ class Entropy(NamedTuple):
     upper: Floats
 
 
-def judge(evidence: Bundle, context: Context) -> Judgements:
+def verdict_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Uncertainty is the entropy of the outcomes (level, set of labels), in nats.
 
     Verdicts without a level are one outcome, the mass that was left open another; its
@@ -59,63 +60,76 @@ def judge(evidence: Bundle, context: Context) -> Judgements:
     and categories as `marginal_any`.
     """
     options = context.options or VerdictEntropyOptions()
-    cut = evidence[VerdictTree].once(Cut)
-    grammar = cut.table.grammar
-    positive = grammar.positives(context.task, options.positive)
-    failed = silent(cut)
-    level = cut.level_bounds(positive)
-    columns = Columns(grammar, context.policy)
-    found = verdict_entropy(cut)
+    bounds = evidence[VerdictTree].cached(TreeBounds)
+    grammar = bounds.automaton.grammar
+    positive = grammar.positive_mask(context.task, options.positive)
+    failed = mostly_invalid(bounds)
+    level, label = bounds.level_bounds(positive), bounds.label_bounds
+    categories = nan_where(label_point_estimate(bounds, options.point), failed)
+    columns = LabelColumns(grammar.label_codes, context.policy)
+    nats = outcome_entropy(bounds)
     return Judgements(
         size=len(failed),
-        score=without(level_point(cut, positive, options.point), failed),
-        lower=without(level.lower, failed),
-        upper=without(level.upper, failed),
+        score=nan_where(level_point_estimate(bounds, positive, options.point), failed),
+        lower=nan_where(level.lower, failed),
+        upper=nan_where(level.upper, failed),
         labels=columns.names,
-        categories=columns.place(without(label_point(cut, options.point), failed)),
-        category_lower=columns.place(without(cut.label_bounds.lower, failed)),
-        category_upper=columns.place(without(cut.label_bounds.upper, failed)),
-        uncertainty=found.value,
-        uncertainty_lower=found.lower,
-        uncertainty_upper=found.upper,
-        errors=reasons((failed, INVALID)),
+        categories=columns.arrange(categories),
+        category_lower=columns.arrange(nan_where(label.lower, failed)),
+        category_upper=columns.arrange(nan_where(label.upper, failed)),
+        uncertainty=nats.value,
+        uncertainty_lower=nats.lower,
+        uncertainty_upper=nats.upper,
+        errors=first_reason((failed, INVALID)),
     )
 
 
-def outcomes(cut: Cut) -> Outcomes:
-    """Sum the resolved mass of a batch by what the verdicts say."""
-    said = cut.elements
-    at = np.nonzero(~said.open)[0]
-    level = said.level[at].astype(np.int64)
-    labels = np.where(level < 0, np.uint64(0), said.labels[at])
-    group = said.sample[at] * (len(cut.table.grammar.levels) + 1) + level + 1
+def verdict_outcomes(bounds: TreeBounds) -> VerdictOutcomes:
+    """Sum the resolved mass of a batch by sample, level and set of labels."""
+    leaves = bounds.partition
+    closed = np.nonzero(~leaves.open)[0]
+    level = leaves.level[closed].astype(np.int64)
+    labels = np.where(level < 0, np.uint64(0), leaves.labels[closed])
+    # Sample and level as one number; labels, 64 bits, are the second sort key.
+    n_levels = len(bounds.automaton.grammar.levels)
+    group = leaves.sample[closed] * (n_levels + 1) + level + 1
     order = np.lexsort((labels, group))
     group, labels = group[order], labels[order]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (group[1:] != group[:-1]) | (labels[1:] != labels[:-1])
-    mass = np.bincount(np.cumsum(new) - 1, said.mass[at][order], new.sum())
-    return Outcomes(said.sample[at][order][new], level[order][new], labels[new], mass)
+    starts = np.ones(len(order), dtype=bool)  # of a run of equal outcomes
+    starts[1:] = (group[1:] != group[:-1]) | (labels[1:] != labels[:-1])
+    outcome = np.cumsum(starts) - 1
+    return VerdictOutcomes(
+        sample=leaves.sample[closed][order][starts],
+        level=level[order][starts],
+        labels=labels[starts],
+        mass=np.bincount(outcome, leaves.mass[closed][order], starts.sum()),
+    )
 
 
-def verdict_entropy(cut: Cut) -> Entropy:
-    """Return the entropy of each sample's outcomes."""
-    found, gap, size = outcomes(cut), cut.gap, len(cut.tree)
-    resolved = np.bincount(found.sample, _surprise(found.mass), size)
+def outcome_entropy(bounds: TreeBounds) -> EntropyBounds:
+    """Return the entropy of each sample's outcomes.
+
+    The open mass is least uncertain if all of it belongs to the likeliest outcome, and
+    most uncertain if it is spread evenly over every outcome there is.
+    """
+    outcomes, size = verdict_outcomes(bounds), len(bounds.tree)
+    open_mass = bounds.open_mass
+    resolved = np.bincount(outcomes.sample, _entropy_terms(outcomes.mass), size)
     largest = np.zeros(size)
-    np.maximum.at(largest, found.sample, found.mass)
-    value = resolved + _surprise(gap)
-    lower = resolved - _surprise(largest) + _surprise(largest + gap)
-    upper = value + gap * np.log(_count(cut.table.grammar))
-    return Entropy(value, np.maximum(lower, 0.0), upper)
+    np.maximum.at(largest, outcomes.sample, outcomes.mass)
+    value = resolved + _entropy_terms(open_mass)
+    lower = resolved - _entropy_terms(largest) + _entropy_terms(largest + open_mass)
+    upper = value + open_mass * np.log(_count_outcomes(bounds.automaton.grammar))
+    return EntropyBounds(value, np.maximum(lower, 0.0), upper)
 
 
-def _surprise(p: Floats) -> Floats:
+def _entropy_terms(p: Floats) -> Floats:
     """Return -p log p, 0 at 0."""
     logs = np.log(p, out=np.zeros(p.shape), where=p > 0)
     return 0.0 - p * logs
 
 
-def _count(grammar: Grammar) -> float:
+def _count_outcomes(grammar: Grammar) -> float:
     """Count the outcomes: verdicts, no level, and no end within the budget."""
     sets = 2.0 ** len(grammar.labels)
     return 2.0 + sum(sets if lv.takes_labels else 1.0 for lv in grammar.levels)

@@ -1,0 +1,126 @@
+"""Columns and texts of a run's samples, read again from its datasets.
+
+Predictions store no prompt, so that a run folder can be shared without its texts.
+Slices and examples need them: the datasets named by the run's configuration are read
+once more, and matched by id and content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from safebench.errors import SafebenchError
+from safebench.results.predictions import SampleMetadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from safebench.plugins import Plugins
+    from safebench.records import GroundTruth, Sample
+    from safebench.results.predictions import StoredPredictions
+
+    SampleKey = tuple[str, str, str, str]
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetMetadata:
+    """Content and metadata by dataset, split, task and id, and what was not read."""
+
+    by_sample: dict[SampleKey, tuple[str, SampleMetadata]]
+    notes: tuple[str, ...] = ()
+
+
+def read_sample_metadata(
+    folder: Path, plugins: Plugins, data_root: str | None = None
+) -> DatasetMetadata:
+    """Read the datasets that a run's stored configuration names.
+
+    One that cannot be read (moved file, no network) becomes a note, not an error.
+    """
+    # imported late: they load the readers of every dataset
+    from safebench.pipeline.config import load_run_config
+    from safebench.pipeline.evaluation_set import load_evaluation_sets
+
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return DatasetMetadata(
+            {}, (f"no {CONFIG_FILE} in {folder}: its datasets are not known",)
+        )
+    try:
+        # whole datasets: ids find the samples of a limited run as well
+        config = replace(load_run_config(path, {"data_root": data_root}), limit=None)
+    except SafebenchError as error:
+        return DatasetMetadata(
+            {}, (f"the run's {CONFIG_FILE} cannot be read: {error.message}",)
+        )
+    by_sample: dict[SampleKey, tuple[str, SampleMetadata]] = {}
+    notes = []
+    for name in config.datasets:  # one by one: a set that fails leaves the others
+        try:
+            (part,) = load_evaluation_sets(replace(config, datasets=(name,)), plugins)
+        except SafebenchError as error:
+            reason = error.message.partition("\n")[0]
+            notes.append(f"{name} could not be read again: {reason}")
+            continue
+        dataset = part.dataset
+        for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True):
+            key = (dataset.name, dataset.split, dataset.task, sample.id)
+            by_sample[key] = (sample.content, _sample_metadata(sample, truth))
+    return DatasetMetadata(by_sample, tuple(notes))
+
+
+def _sample_metadata(sample: Sample, truth: GroundTruth) -> SampleMetadata:
+    columns = {"language": sample.language, "transform": sample.transform}
+    known = {name: value for name, value in columns.items() if value is not None}
+    return SampleMetadata(
+        group=sample.group,
+        meta={**sample.meta, **truth.meta, **known},
+        text=conversation_text(sample),
+        length=sum(len(turn.text) for turn in sample.turns),
+    )
+
+
+def conversation_text(sample: Sample) -> str:
+    """Return a single turn as it is, several turns with their roles."""
+    if len(sample.turns) == 1:
+        return sample.turns[0].text
+    return "\n".join(f"{turn.role}: {turn.text}" for turn in sample.turns)
+
+
+def attach_metadata(
+    all_predictions: Sequence[StoredPredictions], metadata: DatasetMetadata
+) -> tuple[list[StoredPredictions], list[str]]:
+    """Return predictions with the metadata of their samples, and notes on gaps.
+
+    A sample whose text has changed since the run counts as missing: ids such as row
+    numbers stay while texts move.
+    """
+    notes = list(metadata.notes)
+    attached = []
+    for predictions in all_predictions:
+        name, *rest = predictions.dataset.split(":")
+        split = rest[-1] if rest else ""
+        of_samples = tuple(
+            _if_unchanged(
+                metadata.by_sample.get((name, split, predictions.task, id_)), content
+            )
+            for id_, content in zip(predictions.ids, predictions.content, strict=True)
+        )
+        n_missing = sum(sample is None for sample in of_samples)
+        # if all are missing, the dataset was not read, and a note says so already
+        if n_missing and n_missing < len(of_samples):
+            notes.append(
+                f"{predictions.dataset}: {n_missing} samples are not there any more"
+            )
+        attached.append(replace(predictions, metadata=of_samples))
+    return attached, list(dict.fromkeys(notes))
+
+
+def _if_unchanged(
+    entry: tuple[str, SampleMetadata] | None, content: str
+) -> SampleMetadata | None:
+    return entry[1] if entry is not None and entry[0] == content else None

@@ -1,0 +1,102 @@
+"""Options in a YAML or JSON file beneath the flags of a command (JSON is YAML).
+
+`run`, `train` and the commands of plugins read their ``--config`` here: one way to
+name a key, one message for a key that nobody knows, one rule for which value wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+YAML_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a file; an empty one has none.
+
+    Raises `OptionError` if it is not there (naming the nearest), no YAML or no mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        hint = did_you_mean(
+            path.name, (p.name for p in beside if p.suffix in YAML_SUFFIXES)
+        )
+        raise OptionError(f"no configuration file {path}{hint}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise OptionError(f"{path} is no YAML: {problem}") from None
+    if not isinstance(content, (dict, type(None))):
+        kind = type(content).__name__
+        raise OptionError(f"{path}: expected keys and values, got {kind}")
+    return {str(key): value for key, value in (content or {}).items()}
+
+
+def option_keys(
+    path: Path,
+    content: Mapping[str, Any],
+    known: Collection[str],
+    aliases: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return `content` under the names of options: ``max-failures`` as max_failures.
+
+    Raises `OptionError` for a key that is neither in `known` nor one of its `aliases`,
+    with the nearest of both and with all that are `known`.
+    """
+    accepted = [*known, *aliases]
+    values = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in values:
+        if key not in accepted:
+            hint = did_you_mean(key, accepted)
+            listed = ", ".join(sorted(known))
+            raise OptionError(f"{path}: unknown key {key!r}{hint}\n  keys: {listed}")
+    return values
+
+
+def merge_flags(
+    file_values: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    mappings: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return the values of a file with those of flags on top.
+
+    A flag that is None or empty was not given. Options in `mappings` hold keys of their
+    own (``--set``, ``--label-map``), which join those of the file one by one.
+    """
+    given = {name: value for name, value in flags.items() if is_given(value)}
+    merged = {**file_values, **given}
+    for name in mappings:
+        if name in given:
+            merged[name] = file_values.get(name, {}) | given[name]
+    return merged
+
+
+def is_given(value: Any) -> bool:
+    """Tell whether a flag was typed: click has None or () for one that was not."""
+    return value not in (None, (), {})
+
+
+def parse_key_values(pairs: Iterable[str], where: str) -> dict[str, str]:
+    """Return ``key=value`` texts as a mapping; `where` names them in messages.
+
+    Raises `OptionError` for a text without a key and for a key that is given twice.
+    """
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        name = key.strip()
+        if not equals or not name:
+            raise OptionError(f"{where!r}: expected key=value, got {pair!r}")
+        if name in values:
+            raise OptionError(f"{where!r}: {name!r} is given twice")
+        values[name] = value.strip()
+    return values

@@ -1,0 +1,101 @@
+"""Choose part of a dataset by whole groups: the calibration part, or a subsample.
+
+Samples of a group (paraphrases, turns of one conversation, a pair) resemble each other.
+Cutting through a group would leak the calibration part into the test part. Groups are
+stratified by the classes that they hold, and ordered by hashes of their names rather
+than by a random generator: adding a group does not reorder the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from safebench.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safebench.records import Dataset
+
+
+def calibration_ids(dataset: Dataset, fraction: float = 1 / 3) -> frozenset[str]:
+    """Return the ids of the calibration part: at most `fraction` of each stratum.
+
+    A group that would exceed the share is passed over: the test part has at least
+    1 - `fraction` of the samples. There is no seed, so that every run on a dataset has
+    the same test part. Raises `OptionError` for a fraction outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise OptionError(f"calibration fraction: from 0 to below 1, got {fraction}")
+    ids: set[str] = set()
+    for groups in stratify_groups(dataset):
+        size = sum(map(len, groups.values()))
+        # Rounding may put size * fraction just below a whole number.
+        room = math.floor(size * fraction + 1e-9)
+        for group in sorted(groups, key=_group_hash):
+            rows = groups[group]
+            if len(rows) <= room:
+                room -= len(rows)
+                ids.update(dataset.samples[row].id for row in rows)
+    return frozenset(ids)
+
+
+def subsample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
+    """Return at most `n` samples as whole groups, but at least one group.
+
+    Groups of all strata are interleaved: a dataset sorted by class keeps both classes,
+    and the subsample of a larger `n` contains that of a smaller. Raises `OptionError`
+    for an `n` below 1.
+    """
+    if n < 1:
+        raise OptionError(f"limit: at least 1, got {n}")
+    selected: list[int] = []
+    for rows in _interleave(stratify_groups(dataset), seed):
+        if selected and len(selected) + len(rows) > n:
+            break
+        selected += rows
+    return select_rows(dataset, sorted(selected))
+
+
+def select_rows(dataset: Dataset, rows: Sequence[int]) -> Dataset:
+    """Return a dataset of some rows, samples and ground truth alike."""
+    return replace(
+        dataset,
+        samples=[dataset.samples[row] for row in rows],
+        ground_truth=[dataset.ground_truth[row] for row in rows],
+    )
+
+
+def stratify_groups(dataset: Dataset) -> list[dict[str, list[int]]]:
+    """Return the groups (name -> rows) of each stratum: those with the same classes.
+
+    Classes are negative, positive and unknown.
+    """
+    rows_by_group: dict[str, list[int]] = {}
+    for row, sample in enumerate(dataset.samples):
+        rows_by_group.setdefault(sample.group, []).append(row)
+    strata: dict[frozenset[bool | None], dict[str, list[int]]] = {}
+    for group, rows in rows_by_group.items():
+        classes = frozenset(dataset.ground_truth[row].label.value for row in rows)
+        strata.setdefault(classes, {})[group] = rows
+    return list(strata.values())
+
+
+def _interleave(strata: Sequence[dict[str, list[int]]], seed: int) -> list[list[int]]:
+    """Return the rows of all groups so that every prefix has about the strata's mix."""
+    positions: list[tuple[float, str, list[int]]] = []
+    for groups in strata:
+        ordered = sorted(groups, key=lambda group: _group_hash(group, seed))
+        for i, group in enumerate(ordered):
+            # Spread each stratum evenly over (0, 1), then merge by position.
+            position = (i + 0.5) / len(groups)
+            positions.append((position, _group_hash(group, seed), groups[group]))
+    return [rows for _, _, rows in sorted(positions)]
+
+
+def _group_hash(group: str, seed: int | None = None) -> str:
+    text = group if seed is None else f"{seed}\x1f{group}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""Numbers as tables show them; a dash stands for one that is missing."""
+
+from __future__ import annotations
+
+from math import isnan
+
+COUNTS = frozenset({"tp", "fp", "tn", "fn"})
+BOUND_WIDTHS = frozenset({"gap_mean", "gap_p95"})
+_INTEGER_FROM = 1000  # seconds, tokens: decimals of larger numbers are noise
+
+
+def format_metric(
+    value: float | None, metric: str, decimals: int, missing: str = "-"
+) -> str:
+    """Return a metric's value: counts and large numbers whole, others rounded.
+
+    Widths of bounds are often below the last decimal; these are written like ``3e-07``.
+    """
+    if value is None:
+        return missing
+    if metric in COUNTS or abs(value) >= _INTEGER_FROM:
+        return f"{value:.0f}"
+    if metric in BOUND_WIDTHS and 0 < value < 0.5 * 10.0**-decimals:
+        return f"{value:.0e}"
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def format_metric_interval(
+    low: float | None, high: float | None, metric: str, decimals: int
+) -> str:
+    """Return ``[low high]``, or nothing where there is no interval."""
+    if low is None or high is None:
+        return ""
+    ends = (format_metric(end, metric, decimals) for end in (low, high))
+    return f"[{' '.join(ends)}]"
+
+
+def format_number(value: float | None, decimals: int = 3) -> str:
+    """Return a number that belongs to no metric, ``-`` for None and NaN."""
+    if value is None or isnan(value):
+        return "-"
+    return format_metric(value, "", decimals)
+
+
+def format_percent(value: float | None) -> str:
+    """Return a share in per cent with one decimal."""
+    return "-" if value is None or isnan(value) else f"{100 * value:.1f} %"
+
+
+def format_whole_percent(value: float) -> str:
+    """Return a share in whole per cent."""
+    return f"{100 * value:.0f} %"
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Return ``[low, high]``, or nothing where there is no interval."""
+    if low is None or high is None or isnan(low) or isnan(high):
+        return ""
+    return f"[{low:.3f}, {high:.3f}]"

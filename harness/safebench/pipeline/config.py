@@ -1,0 +1,219 @@
+"""What a run is asked to do: the command line over a YAML file over defaults."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+
+from safebench.config_file import (
+    is_given,
+    merge_flags,
+    option_keys,
+    parse_key_values,
+    read_yaml_mapping,
+)
+from safebench.errors import OptionError
+from safebench.options import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+ALL_STRATEGIES = "all"
+DEFAULT_DATASET = "starter"
+SHORTCUT_OPTIONS = ("device", "dtype", "adapter")  # flags short for --set NAME=...
+MAPPING_KEYS = ("set", "label_map")
+CHOICE_KEYS = ("on_bad_row", "predictions")
+NUMBER_TYPES = {
+    "limit": int,
+    "seed": int,
+    "calibration_fraction": float,
+    "shard_size": int,
+}
+# a file that names one classifier reads better without the plural
+PLURALS = {
+    "classifier": "classifiers",
+    "strategy": "strategies",
+    "dataset": "datasets",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRef:
+    """A component by name, the label that stands for it, and its options.
+
+    As text ``[LABEL=]NAME[,key=value...]``; without a label the name is the label.
+    """
+
+    name: str
+    label: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """Return the reference with `options` over its own."""
+        return type(self)(self.name, self.label, {**self.options, **options})
+
+    def with_defaults(self, options: Mapping[str, Any]) -> Self:
+        """Return the reference with `options` beneath its own."""
+        return type(self)(self.name, self.label, {**options, **self.options})
+
+
+def parse_component_ref(text: str) -> ComponentRef:
+    """Read a reference; quote an option that holds a comma: ``name,"key=a,b"``."""
+    head, *pairs = next(csv.reader([text], skipinitialspace=True), [""]) or [""]
+    label, equals, name = head.partition("=")
+    if not equals:
+        name = label
+    if not name.strip() or not label.strip():
+        raise OptionError(f"{text!r}: expected [LABEL=]NAME[,key=value...]")
+    return ComponentRef(name.strip(), label.strip(), parse_key_values(pairs, text))
+
+
+def component_ref_from_yaml(where: str, item: Any) -> ComponentRef:
+    """Read a list item: a reference as text, or a mapping with `name` and options."""
+    if isinstance(item, str):
+        return parse_component_ref(item)
+    if not isinstance(item, dict) or "name" not in item:
+        raise OptionError(
+            f"{where}: expected a name or a mapping with `name`: {item!r}"
+        )
+    name = str(item["name"])
+    options = {str(k): v for k, v in item.items() if k not in ("name", "label")}
+    return ComponentRef(name, str(item.get("label", name)), options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run, as asked for. `models` overrides strategy options for one model each.
+
+    `set` holds ``[LABEL.]key`` -> value. `max_failures` is a count or a share ("5%").
+    Raises `OptionError` for a value out of range.
+    """
+
+    classifiers: tuple[ComponentRef, ...] = ()
+    strategies: tuple[ComponentRef, ...] = ()
+    datasets: tuple[str, ...] = ()
+    model: str | None = None
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    set: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    dtype: str | None = None
+    adapter: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    calibration_fraction: float = 1 / 3
+    max_failures: str = "5%"
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    label_map: dict[str, str] = field(default_factory=dict)
+    data_root: str | None = None
+    out: str | None = None
+    predictions: Literal["jsonl", "parquet", "none"] = "jsonl"
+    shard_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.calibration_fraction < 1:
+            raise OptionError(
+                "calibration_fraction: a share from 0 to below 1, "
+                f"got {self.calibration_fraction}"
+            )
+        if self.limit is not None and self.limit < 1:
+            raise OptionError(f"limit: at least 1, got {self.limit}")
+        if self.shard_size is not None and self.shard_size < 1:
+            raise OptionError(f"shard_size: at least 1, got {self.shard_size}")
+        # click checks the words of flags, nobody those of a file
+        hints = get_type_hints(RunConfig)
+        for name in CHOICE_KEYS:
+            convert(getattr(self, name), hints[name], name)
+        self.allowed_failures(1)  # refuse a text that is neither count nor share now
+
+    def allowed_failures(self, n_samples: int) -> float:
+        """Return how many of `n_samples` may fail before the exit code says so."""
+        text = str(self.max_failures).strip()
+        is_share = text.endswith("%")
+        try:
+            number = float(text.rstrip("%"))
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            raise OptionError(
+                f"max_failures: a count or a share such as 5%, got {text!r}"
+            )
+        return number / 100 * n_samples if is_share else number
+
+    def to_yaml(self) -> dict[str, Any]:
+        """Return the configuration in the form that ``--config`` reads back."""
+        values = {k: v for k, v in asdict(self).items() if is_given(v)}
+        for name in ("classifiers", "strategies"):
+            values[name] = [
+                {"name": ref["name"], "label": ref["label"], **ref["options"]}
+                for ref in values.get(name, ())
+            ]
+        # the default by its name: another version may have another one
+        values["datasets"] = list(values.get("datasets", (DEFAULT_DATASET,)))
+        return values
+
+
+def load_run_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
+    """Return the run that `flags` (None or empty: not given) ask for, over a file."""
+    file_values = _read_config_file(path) if path else {}
+    values = merge_flags(file_values, flags, MAPPING_KEYS)
+    if is_given(flags.get("strategies")):
+        values["strategies"] = _with_file_options(
+            flags["strategies"], file_values.get("strategies", ())
+        )
+    return RunConfig(**values)
+
+
+def _with_file_options(
+    chosen: Sequence[ComponentRef], in_file: Sequence[ComponentRef]
+) -> tuple[ComponentRef, ...]:
+    """Keep what a file says about a strategy that a flag chose by name."""
+    by_name = {ref.name.casefold(): ref.options for ref in in_file}
+    return tuple(
+        ref.with_defaults(by_name.get(ref.name.casefold(), {})) for ref in chosen
+    )
+
+
+def _read_config_file(path: Path) -> dict[str, Any]:
+    names = [f.name for f in fields(RunConfig)]
+    content = option_keys(path, read_yaml_mapping(path), names, PLURALS)
+    plural = {PLURALS.get(key, key): value for key, value in content.items()}
+    return {name: _parse_value(path, name, value) for name, value in plural.items()}
+
+
+def _parse_value(path: Path, name: str, value: Any) -> Any:
+    if name in ("classifiers", "strategies"):
+        return _parse_component_refs(path, name, value)
+    if name == "datasets":
+        return tuple(str(v) for v in (value if isinstance(value, list) else [value]))
+    if name in ("models", *MAPPING_KEYS):
+        return _checked_mapping(path, name, value)
+    if name in NUMBER_TYPES:
+        try:
+            return NUMBER_TYPES[name](value)
+        except (TypeError, ValueError):
+            raise OptionError(f"{path}: {name}: {value!r} is not a number") from None
+    return str(value)
+
+
+def _parse_component_refs(
+    path: Path, name: str, value: Any
+) -> tuple[ComponentRef, ...]:
+    """Read ``name``, a list of names or of mappings, or name -> options."""
+    if isinstance(value, str):
+        return (parse_component_ref(value),)
+    if isinstance(value, dict):
+        return tuple(
+            ComponentRef(str(k), str(k), _checked_mapping(path, f"{name}.{k}", v or {}))
+            for k, v in value.items()
+        )
+    if isinstance(value, list):
+        return tuple(component_ref_from_yaml(f"{path}: {name}", item) for item in value)
+    raise OptionError(f"{path}: {name}: expected a name, a list or a mapping")
+
+
+def _checked_mapping(path: Path, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise OptionError(f"{path}: {name}: expected keys and values, got {value!r}")
+    return {str(k): v for k, v in value.items()}

@@ -1,0 +1,235 @@
+"""The grid of a run: classifiers and the strategies that read them, options resolved.
+
+Everything here happens before a model library is imported, so that a mistake in a
+name, an option or a pair costs a second and not the loading of a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from safebench.compatibility import (
+    IncompatiblePair,
+    check_pairs,
+    missing_requirements,
+)
+from safebench.lazy import import_object
+from safebench.options import convert
+from safebench.specs import ClassifierSpec, StrategySpec
+
+from .config import ComponentRef
+from .overrides import (
+    OptionOverrides,
+    model_overrides,
+    strategy_option_names,
+    unused_model_notes,
+)
+from .selection import Selected, SpecT, select, select_classifiers, select_strategies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from safebench.plugins import Plugins
+
+    from .config import RunConfig
+
+# how requests of several strategies for one record option are merged
+MERGE_RULES = {"min": min, "max": max}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedStrategy:
+    """A strategy with the options by which it reads one classifier.
+
+    `params` are the options as given, for result rows; `decision_fallback` decides
+    where this strategy has an uncertainty alone.
+    """
+
+    label: str
+    spec: StrategySpec
+    options: Any
+    threshold: float
+    params: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    decision_fallback: ResolvedStrategy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedClassifier:
+    """A classifier with its options, what identifies it, and its strategies.
+
+    `request` is what its evidence is stored for: another request, other evidence.
+    """
+
+    label: str
+    spec: ClassifierSpec
+    options: Any
+    identity: dict[str, Any]
+    request: dict[str, Any]
+    strategies: tuple[ResolvedStrategy, ...]
+
+    @property
+    def model(self) -> str:
+        """The model's name for tables."""
+        return str(self.identity.get("model", self.spec.name))
+
+    @property
+    def policy(self) -> str | None:
+        """The id of the taxonomy that it is given by an option, or else its own."""
+        return getattr(self.options, "policy", None) or self.spec.policy
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What will run, the pairs that will not, with reasons, and notes for the user."""
+
+    classifiers: tuple[ResolvedClassifier, ...]
+    skipped: tuple[IncompatiblePair, ...]
+    notes: tuple[str, ...] = ()
+
+
+def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
+    """Resolve names and options.
+
+    Raises a `SafebenchError` for whatever is unknown, ambiguous or out of range, and
+    if no strategy can read any of the classifiers.
+    """
+    classifiers = select_classifiers(config, plugins)
+    strategies = select_strategies(config, classifiers, plugins)
+    skipped = check_pairs(
+        [c.spec for c in classifiers],
+        [s.spec for s in strategies],
+        plugins,
+        ([c.label for c in classifiers], [s.label for s in strategies]),
+    )
+    overrides = OptionOverrides(config, classifiers, strategies)
+    resolved = []
+    for selected in classifiers:
+        classifier = _overridden(selected, overrides.for_label(selected.label))
+        names = _model_and_label(classifier)
+        for_model = model_overrides(config.models, names, strategies)
+        readers = [
+            _for_model(_overridden(s, overrides.for_label(s.label)), for_model)
+            for s in strategies
+            if not missing_requirements(classifier.spec, s.spec)
+        ]
+        resolved.append(_resolve_classifier(classifier, readers, plugins))
+    # under the names before --set, as the user wrote them in the file
+    notes = unused_model_notes(config.models, list(map(_model_and_label, classifiers)))
+    return Grid(tuple(resolved), tuple(skipped), tuple(notes))
+
+
+def _overridden(
+    component: Selected[SpecT], options: Mapping[str, Any]
+) -> Selected[SpecT]:
+    return component.with_ref(component.ref.with_options(options))
+
+
+def _for_model(
+    strategy: Selected[StrategySpec], for_model: Mapping[str, Any]
+) -> Selected[StrategySpec]:
+    """Return a strategy with those options of one model that it accepts."""
+    accepted = strategy_option_names(strategy)
+    return _overridden(strategy, {k: v for k, v in for_model.items() if k in accepted})
+
+
+def _resolve_classifier(
+    classifier: Selected[ClassifierSpec],
+    strategies: Sequence[Selected[StrategySpec]],
+    plugins: Plugins,
+) -> ResolvedClassifier:
+    """Resolve a classifier with the strategies that can read it."""
+    spec = classifier.spec
+    requested = _requested_record_options(strategies, classifier)
+    options = classifier.schema.build(requested | classifier.ref.options)
+    identity = _classifier_identity(spec, options)
+    plugin = plugins.owner(spec)
+    return ResolvedClassifier(
+        label=classifier.label,
+        spec=spec,
+        options=options,
+        identity=identity,
+        request={
+            "classifier": spec.name,
+            # another version of the plugin may record something else
+            "producer": f"{plugin.distribution} {plugin.version}",
+            "identity": identity,
+        },
+        strategies=tuple(_resolve_strategy(s, spec, plugins) for s in strategies),
+    )
+
+
+def _classifier_identity(spec: ClassifierSpec, options: Any) -> dict[str, Any]:
+    if spec.identity:
+        identity: dict[str, Any] = import_object(spec.identity)(options)
+        return identity
+    # without a function of its own, every option may change what is recorded
+    return {"options": asdict(options) if is_dataclass(options) else None}  # type: ignore[arg-type]
+
+
+def _model_and_label(classifier: Selected[ClassifierSpec]) -> tuple[str, str]:
+    """Return the names under which `models` may speak of a classifier."""
+    model = str(classifier.ref.options.get("model", ""))
+    if not model:  # its default, which only the identity knows
+        options = classifier.schema.build(classifier.ref.options)
+        model = str(_classifier_identity(classifier.spec, options).get("model"))
+    return model, classifier.label
+
+
+def _requested_record_options(
+    strategies: Sequence[Selected[StrategySpec]], classifier: Selected[ClassifierSpec]
+) -> dict[str, Any]:
+    """Merge what strategies need recorded: one recording serves them all."""
+    requested: dict[str, Any] = {}
+    for strategy in strategies:
+        spec, given = strategy.spec, strategy.ref.options
+        for key, rule in spec.record.items():
+            name = spec.recorder_option_names.get(key, key)
+            if key not in given or name not in classifier.schema.names:
+                continue
+            value = convert(given[key], float, f"strategy {spec.name!r}, {key}")
+            # whole numbers as such: the option may be annotated int
+            value = int(value) if value == int(value) else value
+            requested[name] = MERGE_RULES[rule](requested.get(name, value), value)
+    return requested
+
+
+def _resolve_strategy(
+    strategy: Selected[StrategySpec], classifier: ClassifierSpec, plugins: Plugins
+) -> ResolvedStrategy:
+    spec, schema, given = strategy.spec, strategy.schema, strategy.ref.options
+    schema.check_names(given, strategy_option_names(strategy))
+    return ResolvedStrategy(
+        label=strategy.label,
+        spec=spec,
+        options=schema.build({k: v for k, v in given.items() if k in schema.names}),
+        threshold=convert(
+            given.get("threshold", spec.threshold),
+            float,
+            f"strategy {spec.name!r}, threshold",
+        ),
+        params={k: v for k, v in given.items() if k not in spec.ignores},
+        notes=tuple(
+            f"{spec.name} ignores {key}: {spec.ignores[key]}"
+            for key in given
+            if key in spec.ignores
+        ),
+        decision_fallback=_resolve_decision_fallback(spec, classifier, plugins),
+    )
+
+
+def _resolve_decision_fallback(
+    spec: StrategySpec, classifier: ClassifierSpec, plugins: Plugins
+) -> ResolvedStrategy | None:
+    """Return the strategy that decides where `spec` gives an uncertainty alone.
+
+    None if it names no such strategy, or one that cannot read this classifier.
+    """
+    name = spec.decision_fallback
+    if not name:
+        return None
+    fallback = select(ComponentRef(name, name), StrategySpec, plugins)
+    if missing_requirements(classifier, fallback.spec):
+        return None
+    return _resolve_strategy(fallback, classifier, plugins)

@@ -1,0 +1,170 @@
+"""What metrics see: predictions beside the ground truth of the test part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safebench.metrics import Outcome
+from safebench.policies import load_policy, project
+from safebench.strategies import Judgements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safebench.records import Dataset
+    from safebench.typing import Array
+
+    from .evaluation import Evaluation
+    from .judging import Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInput:
+    """The outcome of n samples, their places in the dataset, and the policy map used.
+
+    `policy_map` says how categories of the dataset became those of the classifier;
+    None where no metric needs it.
+    """
+
+    outcome: Outcome
+    rows: list[int]
+    policy_map: str | None
+
+
+def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> MetricInput:
+    """Return the outcome on the test part, samples without a known label left out."""
+    dataset = evaluation.dataset
+    rows = _test_rows(evaluation)
+    predictions = _drop_unsupported(predictions)
+    judgements, failed = predictions.judgements, predictions.failed[rows]
+    y = np.array([dataset.ground_truth[row].label.value for row in rows], dtype=bool)
+    categories, policy_map = _category_columns(evaluation, predictions, rows)
+    emits = evaluation.strategy.spec.emits
+    outcome = Outcome(
+        y=y,
+        failed=failed,
+        groups=[dataset.samples[row].group for row in rows],
+        score=_select_rows(judgements.score, rows),
+        probability="probability" in emits and judgements.probability,
+        decision=_count_failures_as_errors(predictions.decision, rows, y, failed),
+        threshold=predictions.threshold,
+        lower=_select_rows(judgements.lower, rows),
+        upper=_select_rows(judgements.upper, rows),
+        uncertainty=_select_rows(judgements.uncertainty, rows),
+        pairs=_preference_pairs(dataset, rows),
+        severity=_severity(dataset, rows),
+        **categories,
+    )
+    return MetricInput(outcome, rows, policy_map)
+
+
+def _test_rows(evaluation: Evaluation) -> list[int]:
+    dataset = evaluation.dataset
+    calibration_ids = evaluation.evaluation_set.calibration_ids
+    return [
+        row
+        for row, (sample, truth) in enumerate(
+            zip(dataset.samples, dataset.ground_truth, strict=True)
+        )
+        if sample.id not in calibration_ids and truth.label.value is not None
+    ]
+
+
+def _preference_pairs(dataset: Dataset, rows: Sequence[int]) -> Array | None:
+    """Return places within `rows` of safer and less safe answers, (m, 2).
+
+    A pair of which one answer is not among `rows` is left out; None without any pair.
+    """
+    sides: dict[str, dict[str, int]] = {}
+    for place, row in enumerate(rows):
+        if pair := dataset.ground_truth[row].pair:
+            pair_id, side = pair
+            sides.setdefault(pair_id, {})[side] = place
+    complete = [
+        (places["safer"], places["unsafer"])
+        for places in sides.values()
+        if places.keys() == {"safer", "unsafer"}
+    ]
+    return np.array(complete) if complete else None
+
+
+def _severity(dataset: Dataset, rows: Sequence[int]) -> Array | None:
+    """Return the severities that annotators noted, (n,), NaN where they did not."""
+    noted = [dataset.ground_truth[row].meta.get("severity") for row in rows]
+    if all(value is None for value in noted):
+        return None
+    return np.array([np.nan if value is None else float(value) for value in noted])
+
+
+def _drop_unsupported(predictions: Predictions) -> Predictions:
+    """Leave out what evidence that was cut short at one threshold does not support.
+
+    Such evidence decides at its threshold and nothing else: its scores are bounds that
+    were never tightened, so neither a ranking nor another threshold may use them.
+    """
+    if predictions.supported_threshold is None:
+        return predictions
+    judgements = predictions.judgements
+    bare = Judgements(size=judgements.size, errors=judgements.errors)
+    if predictions.supported_threshold != predictions.threshold:
+        return replace(
+            predictions, judgements=bare, decision=None, category_decision=None
+        )
+    bare.labels, bare.categories = judgements.labels, judgements.categories
+    return replace(predictions, judgements=bare)
+
+
+def _select_rows(column: Array | None, rows: Sequence[int]) -> Array | None:
+    return None if column is None else column[rows]
+
+
+def _count_failures_as_errors(
+    decision: Array | None, rows: Sequence[int], truth: Array, failed: Array
+) -> Array | None:
+    """Count a failed positive as a false negative, a failed negative as false positive.
+
+    Otherwise a guard could improve its accuracy by failing on hard samples.
+    """
+    if decision is None:
+        return None
+    made = decision[rows]
+    lost = np.isnan(made) | failed.reshape(-1, *[1] * (truth.ndim - 1))
+    return np.where(lost, ~truth, np.nan_to_num(made).astype(bool))
+
+
+def _category_columns(
+    evaluation: Evaluation, predictions: Predictions, rows: Sequence[int]
+) -> tuple[dict[str, Any], str | None]:
+    """Return the outcome's category columns, in the classifier's policy."""
+    dataset, policy = evaluation.dataset, evaluation.policy
+    judgements = predictions.judgements
+    truths = [dataset.ground_truth[row] for row in rows]
+    if all(truth.categories is None for truth in truths):
+        return {}, None
+    scores, labels = judgements.categories, judgements.labels
+    if predictions.category_decision is None or scores is None or not labels:
+        return {"category_note": "the strategy gives no categories"}, None
+    if dataset.policy is None or policy is None:
+        return {"category_note": "the dataset or the classifier has no policy"}, None
+    if not set(labels) <= set(policy.codes):
+        return {"category_note": f"categories are not those of {policy.id}"}, None
+    gold, mask, policy_map, note = project(truths, load_policy(dataset.policy), policy)
+    order = [policy.codes.index(code) for code in labels]
+    gold, mask = gold[:, order], mask[:, order]
+    failed = predictions.failed[rows]
+    # NaN of a failed sample is an error and counts, NaN of another is no judgement
+    judged = ~np.isnan(np.where(failed[:, None], 0, scores[rows]))
+    columns = {
+        "labels": tuple(labels),
+        "gold": gold,
+        "mask": mask & judged,
+        "predicted": _count_failures_as_errors(
+            predictions.category_decision, rows, gold, failed
+        ),
+        "category_score": scores[rows],
+        "category_note": note,
+    }
+    return columns, policy_map

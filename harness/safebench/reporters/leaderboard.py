@@ -1,0 +1,322 @@
+"""The leaderboard: from result rows to the table that every format draws.
+
+`build_leaderboard` groups rows by combination, sorts them within each dataset, gives
+lines that would read the same different names, and highlights the best numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from safebench.console import DECIMALS
+from safebench.errors import RunFolderError
+from safebench.sanitize import printable
+
+from .columns import COST_COLUMNS, choose_columns
+from .footnotes import footnotes
+from .table import Cell, Leaderboard, LeaderboardLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from safebench.results import Row
+    from safebench.specs import MetricSpec
+
+    from .columns import ColumnSelection
+
+    TiesWithBest = Callable[[Sequence[Row]], Sequence[bool]]
+
+TEST_LABELS = "test"  # start of `threshold_from` of a line that saw the test labels
+_MIN_TO_COMPARE = 2  # one value is no best
+
+
+@dataclass(frozen=True, slots=True)
+class CombinationRows:
+    """The rows of one combination in one run, by metric."""
+
+    rows: dict[str, Row]
+
+    @property
+    def head(self) -> Row:
+        """Any of the rows: for what they share."""
+        return next(iter(self.rows.values()))
+
+    @property
+    def section(self) -> tuple[Any, ...]:
+        """Within this, numbers can be compared."""
+        return (self.head.dataset, self.head.config, self.head.split, self.head.task)
+
+    def cell(self, name: str) -> Cell:
+        """Return one metric's number, or a cost that the rows share."""
+        row = self.rows.get(name)
+        if row is not None:
+            return _cell(row)
+        if name in COST_COLUMNS:
+            return Cell(value=getattr(self.head, name))
+        return Cell(value=None, note="not in these results")
+
+
+def build_leaderboard(
+    rows: Sequence[Row],
+    *,
+    specs: Sequence[MetricSpec] = (),
+    metrics: Sequence[str] | None = None,
+    sort: str | None = None,
+    ci: bool = False,
+    ties_with_best: TiesWithBest | None = None,
+) -> Leaderboard:
+    """Return one line per classifier, strategy and dataset, best first.
+
+    `specs` are the metrics that may be asked for beside those in the rows. With `ci`
+    the table shows intervals. `ties_with_best` takes the rows of one metric, best
+    first, and tells which do not differ significantly from the first. Raises
+    UnknownNameError for another metric, RunFolderError without rows on a test part.
+    """
+    rows = [row for row in rows if _is_whole_test_part(row)]
+    if not rows:
+        raise RunFolderError("no results on a test part to show")
+    columns = choose_columns(rows, specs, metrics, sort)
+    groups = _sorted(_by_combination(rows), columns)
+    heads = [group.head for group in groups]
+    higher_is_better = tuple(columns.higher_is_better[name] for name in columns.metrics)
+    lines = [
+        _line(group, suffix, columns)
+        for group, suffix in zip(groups, disambiguate(heads), strict=True)
+    ]
+    lines = list(highlight_best(lines, higher_is_better))
+    if ties_with_best is not None:
+        lines = _mark_ties(groups, lines, columns, ties_with_best)
+    return Leaderboard(
+        metrics=columns.metrics,
+        higher_is_better=higher_is_better,
+        lines=tuple(lines),
+        sort=columns.sort,
+        footnotes=tuple(footnotes(heads, lines, columns, specs, ci=ci)),
+        ci=ci,
+    )
+
+
+def _is_whole_test_part(row: Row) -> bool:
+    narrowed_by = (row.slice, row.category, row.prevalence)
+    return row.part == "test" and all(value is None for value in narrowed_by)
+
+
+def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
+    """Return the rows by combination; a repeat with equal numbers is left out.
+
+    Runs are often repeated or copied: the same numbers under two run names would be
+    two lines that say the same.
+    """
+    groups: dict[tuple[Any, ...], CombinationRows] = {}
+    for row in rows:
+        key = (row.run, row.combination)
+        groups.setdefault(key, CombinationRows({})).rows[row.metric] = row
+    distinct: dict[tuple[Any, ...], CombinationRows] = {}
+    for group in groups.values():
+        distinct.setdefault(_numbers(group), group)
+    return list(distinct.values())
+
+
+def _numbers(group: CombinationRows) -> tuple[Any, ...]:
+    numbers = {name: (row.value, row.n) for name, row in group.rows.items()}
+    return (group.head.combination, tuple(sorted(numbers.items())))
+
+
+def _sorted(
+    groups: list[CombinationRows], columns: ColumnSelection
+) -> list[CombinationRows]:
+    """Return groups by section, in order of appearance, best first in each.
+
+    Lines that saw the test labels come after the ranked ones, undefined numbers last.
+    """
+    sections = dict.fromkeys(group.section for group in groups)
+    order = {section: position for position, section in enumerate(sections)}
+    sign = 1 if columns.higher_is_better[columns.sort] is False else -1
+
+    def sort_key(group: CombinationRows) -> tuple[int, bool, bool, float]:
+        value = group.cell(columns.sort).value
+        return (
+            order[group.section],
+            not is_ranked(group.head),
+            value is None,
+            sign * (value or 0),
+        )
+
+    return sorted(groups, key=sort_key)
+
+
+def is_ranked(row: Row) -> bool:
+    """Tell whether a row's threshold was chosen without the test labels."""
+    return not (row.threshold_from or "").startswith(TEST_LABELS)
+
+
+def _line(
+    group: CombinationRows, suffix: str, columns: ColumnSelection
+) -> LeaderboardLine:
+    head = group.head
+    # metrics of scores leave failed samples out, so the largest n is the dataset's
+    whole = max(group.rows.values(), key=lambda row: row.n)
+    dataset = ":".join(filter(None, (head.dataset, head.config, head.split)))
+    return LeaderboardLine(
+        classifier=printable(head.classifier),
+        model=printable(head.model),
+        strategy=printable(head.strategy + suffix),
+        calibrator=head.calibrator and printable(head.calibrator),
+        dataset=printable(dataset),
+        task=printable(head.task),
+        cells=tuple(group.cell(name) for name in columns.metrics),
+        n=whole.n,
+        n_pos=whole.n_pos,
+        n_failed=whole.n_failed,
+        ranked=is_ranked(head),
+        run=printable(head.run),
+    )
+
+
+def _cell(row: Row) -> Cell:
+    return Cell(
+        value=row.value,
+        note=printable(row.note),
+        n_scored=row.n_scored,
+        bound_low=row.bound_low,
+        bound_high=row.bound_high,
+        ci_low=row.ci_low,
+        ci_high=row.ci_high,
+        ci_method=row.ci_method,
+    )
+
+
+def disambiguate(heads: Sequence[Row]) -> list[str]:
+    """Return what to add to each strategy's name where lines would read the same.
+
+    The first of options, number format and run that differs for all of them.
+    """
+    same_names: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for position, head in enumerate(heads):
+        same_names[_displayed_names(head)].append(position)
+    suffixes = [""] * len(heads)
+    for positions in same_names.values():
+        if len(positions) > 1:
+            labels = _distinguishing_labels([heads[position] for position in positions])
+            for position, label in zip(positions, labels, strict=True):
+                suffixes[position] = f" [{label}]" if label else ""
+    return suffixes
+
+
+def _displayed_names(row: Row) -> tuple[Any, ...]:
+    return (
+        row.classifier,
+        row.model,
+        row.strategy,
+        row.calibrator,
+        row.dataset,
+        row.config,
+        row.split,
+        row.task,
+    )
+
+
+def _distinguishing_labels(heads: Sequence[Row]) -> list[str]:
+    """Return the first property that differs for all of them, else all properties."""
+    properties: list[Callable[[Row], str]] = [
+        lambda row: _differing_options(row, heads),
+        lambda row: row.dtype or "",
+        lambda row: row.run,
+    ]
+    for of in properties:
+        labels = [of(head) for head in heads]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [" ".join(filter(None, (of(head) for of in properties))) for head in heads]
+
+
+def _differing_options(row: Row, same_name: Sequence[Row]) -> str:
+    """Return the options in which rows of the same name differ, as ``key=value``."""
+    differing = [
+        key
+        for key, value in row.params.items()
+        if any(other.params.get(key) != value for other in same_name)
+    ]
+    return ",".join(f"{key}={_option_text(row.params[key])}" for key in differing)
+
+
+def _option_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def highlight_best(
+    lines: Sequence[LeaderboardLine], higher_is_better: Sequence[bool | None]
+) -> Iterator[LeaderboardLine]:
+    """Yield the lines with the best cells of each column marked, section by section.
+
+    Numbers that read the same are all best: a reader could not see which one is.
+    """
+    for _, group in groupby(lines, key=lambda line: line.section):
+        section = list(group)
+        best_values = [
+            _best_value(
+                [_rounded_value(line, line.cells[column]) for line in section], higher
+            )
+            for column, higher in enumerate(higher_is_better)
+        ]
+        yield from (_highlighted(line, best_values) for line in section)
+
+
+def _highlighted(
+    line: LeaderboardLine, best_values: Sequence[float | None]
+) -> LeaderboardLine:
+    cells = (
+        replace(cell, best=best is not None and _rounded_value(line, cell) == best)
+        for cell, best in zip(line.cells, best_values, strict=True)
+    )
+    return replace(line, cells=tuple(cells))
+
+
+def _best_value(values: Sequence[float | None], higher: bool | None) -> float | None:
+    """Return the best of values that differ; None where nothing is better."""
+    distinct = {value for value in values if value is not None}
+    # neither direction, or all equal: bold would claim a difference that is not there
+    if higher is None or len(distinct) < _MIN_TO_COMPARE:
+        return None
+    return max(distinct) if higher else min(distinct)
+
+
+def _rounded_value(line: LeaderboardLine, cell: Cell) -> float | None:
+    if not line.ranked or cell.value is None:
+        return None
+    return round(cell.value, DECIMALS)
+
+
+def _mark_ties(
+    groups: Sequence[CombinationRows],
+    lines: Sequence[LeaderboardLine],
+    columns: ColumnSelection,
+    ties_with_best: TiesWithBest,
+) -> list[LeaderboardLine]:
+    """Mark numbers of the sort metric that do not differ significantly from the best.
+
+    Only that metric: lines are ordered by it, and each test more would need a larger
+    difference to be significant.
+    """
+    marked = list(lines)
+    if columns.sort not in columns.metrics:
+        return marked
+    column = columns.metrics.index(columns.sort)
+    for _, members in groupby(range(len(groups)), key=lambda i: groups[i].section):
+        positions = [
+            position
+            for position in members
+            if lines[position].ranked
+            and lines[position].cells[column].value is not None
+        ]
+        rows = [groups[position].rows[columns.sort] for position in positions]
+        for position, tied in zip(positions, ties_with_best(rows), strict=True):
+            cells = list(marked[position].cells)
+            cell = cells[column]
+            cells[column] = replace(cell, ties_with_best=tied and not cell.best)
+            marked[position] = replace(marked[position], cells=tuple(cells))
+    return marked

@@ -1,0 +1,422 @@
+"""Stored predictions: where a run keeps them, and how they are read and written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safebench.errors import DataError, RunFolderError, unknown_name
+from safebench.files import atomic_path, write_jsonl
+
+from .rows import RESULTS_FILE, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from safebench.records import Dataset
+    from safebench.typing import Array
+
+    from .rows import Row
+
+    PredictionLine = dict[str, Any]
+    CombinationKey = tuple[str, str, str, str | None, str | None]
+
+
+PREDICTIONS_FOLDER = "predictions"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFile:
+    """A file of predictions: its run folder, and the labels that its path spells."""
+
+    run: Path
+    classifier: str
+    dataset: str
+    strategy: str
+    path: Path
+
+    @property
+    def label(self) -> str:
+        """What tells it apart within its run: ``classifier/strategy``."""
+        return f"{self.classifier}/{self.strategy}"
+
+    @property
+    def full_label(self) -> str:
+        """The same with the run folder before it."""
+        return f"{self.run}/{self.label}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleMetadata:
+    """What a dataset says of one sample: its group, columns, text and their length.
+
+    `length` counts the characters of all turns. A column that a row has but leaves
+    empty is in `meta` as None.
+    """
+
+    group: str
+    meta: dict[str, Any]
+    text: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredPredictions:
+    """One classifier x strategy x dataset, the n samples of a part with a known label.
+
+    `y` (n,) bool; `decision`, `score`, `uncertainty` (n,) float, NaN where there is
+    none; `tokens` (n,) int, the template's included. `errors` says why a sample has no
+    judgement. `threshold` is that of the decisions, `probability` whether the score
+    claims to be one; both from the stored results. `metadata` is what the dataset
+    says of each sample, None where it could not be read again. `sample_datasets` names
+    the dataset of each sample: more than one after `pool_predictions`. `group` is
+    empty for what was stored without it.
+
+    """
+
+    classifier: str
+    model: str
+    strategy: str
+    dataset: str
+    task: str
+    ids: tuple[str, ...]
+    content: tuple[str, ...]
+    sample_datasets: tuple[str, ...]
+    categories: tuple[frozenset[str] | None, ...]
+    errors: tuple[str | None, ...]
+    y: Array
+    decision: Array
+    score: Array
+    uncertainty: Array
+    tokens: Array
+    threshold: float | None = None
+    probability: bool = False
+    metadata: tuple[SampleMetadata | None, ...] = ()
+    group: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of samples with a known label, failed ones included."""
+        return len(self.y)
+
+    @property
+    def name(self) -> str:
+        """What tables call it: ``classifier/strategy on dataset``."""
+        return f"{self.classifier}/{self.strategy} on {self.dataset}"
+
+    @property
+    def judged(self) -> Array:
+        """Which samples have a decision, (n,) bool."""
+        judged: Array = ~np.isnan(self.decision)
+        return judged
+
+    @property
+    def wrong(self) -> Array:
+        """Which samples were judged and decided against their label, (n,) bool."""
+        decided: Array = np.nan_to_num(self.decision).astype(bool)
+        wrong: Array = self.judged & (decided != self.y)
+        return wrong
+
+    @property
+    def groups(self) -> list[str]:
+        """What belongs together: stored groups, else the dataset's, else equal texts.
+
+        Early versions stored no group.
+        """
+        if self.group:
+            return list(self.group)
+        metadata = self.metadata or (None,) * self.n
+        pairs = zip(metadata, self.content, strict=True)
+        return [known.group if known else content for known, content in pairs]
+
+    def select(self, rows: Sequence[int]) -> StoredPredictions:
+        """Return some of the samples, in the order of `rows`."""
+        chosen: dict[str, Any] = {
+            name: getattr(self, name)[list(rows)] for name in _ARRAYS
+        }
+        for name in (*_TUPLES, "group", "metadata"):
+            values = getattr(self, name)
+            chosen[name] = tuple(values[row] for row in rows) if values else ()
+        return replace(self, **chosen)
+
+
+# the columns of `StoredPredictions`, one entry a sample
+_ARRAYS = ("y", "decision", "score", "uncertainty", "tokens")
+_TUPLES = ("ids", "content", "sample_datasets", "categories", "errors")
+
+
+def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
+    """Join predictions of one classifier and strategy on several datasets.
+
+    They must share task and threshold, as decisions of one rule do.
+    """
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in _ARRAYS
+    }
+    joined |= {
+        name: tuple(value for part in parts for value in getattr(part, name))
+        for name in _TUPLES
+    }
+    with_groups = all(part.group for part in parts)
+    return replace(
+        parts[0],
+        dataset=f"all {len(parts)} sets",
+        probability=all(part.probability for part in parts),
+        metadata=tuple(
+            known for part in parts for known in part.metadata or (None,) * part.n
+        ),
+        group=tuple(g for part in parts for g in part.group) if with_groups else (),
+        **joined,
+    )
+
+
+def prediction_files(run: Path) -> list[PredictionFile]:
+    """Return the files of a run folder; raises RunFolderError if there are none."""
+    files = list(_iter_files(run))
+    if not files:
+        raise RunFolderError(
+            f"no predictions in {str(run)!r}: run again without `--predictions none`"
+        )
+    return files
+
+
+def _iter_files(run: Path) -> Iterator[PredictionFile]:
+    for path in sorted((run / PREDICTIONS_FOLDER).glob("*/*/*")):
+        if path.suffix in (".jsonl", ".parquet"):
+            yield PredictionFile(run, path.parts[-3], path.parts[-2], path.stem, path)
+
+
+def read_predictions(
+    folder: Path,
+    *,
+    classifiers: Sequence[str] = (),
+    strategies: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    part: str = "test",
+) -> list[StoredPredictions]:
+    """Return the predictions that are named; without names, all of them.
+
+    A dataset is named as tables do (``name:config:split``) or by its name alone. `part`
+    is ``test``, ``calibration`` or ``all``. Raises UnknownNameError, RunFolderError or
+    DataError.
+    """
+    keys = {
+        file.path: _combination_key(line)
+        for file in _iter_files(folder)
+        for line in read_prediction_lines(file.path, most=1)
+    }
+    _refuse_unknown(keys.values(), classifiers, strategies, datasets)
+    results = _result_rows(folder)
+    predictions = [
+        read_prediction_file(path, results.get(key, ()), part)
+        for path, key in keys.items()
+        if _is_selected(key, classifiers, strategies, datasets)
+    ]
+    labelled = [each for each in predictions if each.n]
+    if not labelled:
+        raise RunFolderError(
+            f"{folder} has no predictions with a known label"
+            + ("" if part == "all" else f" in the {part} part; try --part all")
+        )
+    return labelled
+
+
+def read_prediction_file(
+    path: Path, rows: Sequence[Row] = (), part: str = "test"
+) -> StoredPredictions:
+    """Read a file; `rows` are the results that were computed from it, if known.
+
+    Raises DataError for what holds no predictions.
+    """
+    lines = read_prediction_lines(path)
+    try:
+        return _to_columns(lines, rows, part)
+    except KeyError as error:
+        raise DataError(f"{path}: no predictions: lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: no predictions: {error}") from None
+
+
+def read_prediction_lines(
+    path: Path, most: int | None = None, name: str = ""
+) -> list[PredictionLine]:
+    """Return the predictions of a file as they were written, or the first `most`.
+
+    Raises DataError for a line that is none, and calls the file `name` there: files
+    are copied while they are written, or cut off.
+    """
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        records: list[PredictionLine] = pq.read_table(path).slice(0, most).to_pylist()
+        return records
+    with path.open("rb") as file:  # split at "\n" alone: texts may hold U+2028
+        return [
+            _parse_line(line, f"{name or path}:{number}")
+            for number, line in enumerate(islice(file, most), 1)
+            if line.strip()
+        ]
+
+
+def _parse_line(line: bytes, place: str) -> PredictionLine:
+    try:
+        prediction = json.loads(line)
+    except (ValueError, RecursionError):
+        prediction = None
+    if not isinstance(prediction, dict) or "id" not in prediction:
+        raise DataError(f"{place} is no prediction: damaged, or cut off")
+    return prediction
+
+
+def _to_columns(
+    lines: Sequence[PredictionLine], rows: Sequence[Row], part: str
+) -> StoredPredictions:
+    if not lines:
+        raise ValueError("the file is empty")
+    first = lines[0]
+    kept = [
+        line
+        for line in lines
+        if line["label"] is not None and part in ("all", line["part"])
+    ]
+    dataset = _dataset_name(_combination_key(first))
+    return StoredPredictions(
+        classifier=first["classifier"],
+        model=first["model"],
+        strategy=first["strategy"],
+        dataset=dataset,
+        task=first["task"],
+        ids=tuple(line["id"] for line in kept),
+        content=tuple(line["content"] for line in kept),
+        group=_groups(kept),
+        sample_datasets=(dataset,) * len(kept),
+        categories=tuple(_codes(line.get("gold_categories")) for line in kept),
+        errors=tuple(line.get("error") for line in kept),
+        y=np.array([line["label"] for line in kept], dtype=bool),
+        decision=_floats([line["decision"] for line in kept]),
+        score=_floats([line["score"] for line in kept]),
+        uncertainty=_floats([line.get("uncertainty") for line in kept]),
+        tokens=np.array([line.get("tokens_in") or 0 for line in kept], dtype=np.int64),
+        threshold=next((row.threshold for row in rows), None),
+        # a run gives a Brier score to probabilities alone
+        probability=any(
+            row.metric == "brier" and row.value is not None for row in rows
+        ),
+    )
+
+
+def _groups(lines: Sequence[PredictionLine]) -> tuple[str, ...]:
+    """Return the stored groups, or none if any line was written without one."""
+    groups = [line.get("group") for line in lines]
+    return tuple(group for group in groups if group) if all(groups) else ()
+
+
+def _floats(values: list[Any]) -> Array:
+    """Return a column (n,) float, NaN for null."""
+    return np.array(values, dtype=object).astype(float)
+
+
+def _codes(categories: Iterable[str] | None) -> frozenset[str] | None:
+    return None if categories is None else frozenset(categories)
+
+
+def _combination_key(line: PredictionLine) -> CombinationKey:
+    return (
+        line["classifier"],
+        line["strategy"],
+        line["dataset"],
+        line["config"],
+        line["split"],
+    )
+
+
+def _dataset_name(key: CombinationKey) -> str:
+    return ":".join(filter(None, key[2:]))
+
+
+def _is_selected(
+    key: CombinationKey,
+    classifiers: Sequence[str],
+    strategies: Sequence[str],
+    datasets: Sequence[str],
+) -> bool:
+    dataset_names = {key[2].casefold(), _dataset_name(key).casefold()}
+    return (
+        (not classifiers or key[0].casefold() in _casefold_all(classifiers))
+        and (not strategies or key[1].casefold() in _casefold_all(strategies))
+        and (not datasets or bool(dataset_names & _casefold_all(datasets)))
+    )
+
+
+def _casefold_all(names: Iterable[str]) -> set[str]:
+    return {name.casefold() for name in names}
+
+
+def _refuse_unknown(
+    keys: Iterable[CombinationKey],
+    classifiers: Sequence[str],
+    strategies: Sequence[str],
+    datasets: Sequence[str],
+) -> None:
+    keys = list(keys)
+    known = {
+        "classifier": {key[0] for key in keys},
+        "strategy": {key[1] for key in keys},
+        "dataset": {name for key in keys for name in (key[2], _dataset_name(key))},
+    }
+    requested = (classifiers, strategies, datasets)
+    for (kind, there), names in zip(known.items(), requested, strict=True):
+        for name in names:
+            if name.casefold() not in _casefold_all(there):
+                raise unknown_name(f"{kind} in this run", name, there)
+
+
+def _result_rows(folder: Path) -> dict[CombinationKey, list[Row]]:
+    """Return the result rows of each combination, if the run got that far."""
+    path = folder / RESULTS_FILE
+    by_key: dict[CombinationKey, list[Row]] = {}
+    for row in read_rows(path) if path.is_file() else []:
+        if row.calibrator is None and row.slice is None and row.category is None:
+            key = (row.classifier, row.strategy, row.dataset, row.config, row.split)
+            by_key.setdefault(key, []).append(row)
+    return by_key
+
+
+def prediction_path(
+    folder: Path, classifier: str, dataset: Dataset, strategy: str
+) -> Path:
+    """Return where the predictions of one combination are kept, as JSON lines.
+
+    A slash in a name would be a folder more, hence an underscore stands for it.
+    """
+    name = ".".join(filter(None, (dataset.name, dataset.config, dataset.split)))
+    parts = [part.replace("/", "_") for part in (classifier, name, strategy)]
+    return folder / PREDICTIONS_FOLDER / parts[0] / parts[1] / f"{parts[2]}.jsonl"
+
+
+def write_predictions(path: Path, lines: Iterator[dict[str, Any]], form: str) -> None:
+    """Write predictions as ``jsonl`` or ``parquet``, in one step; ``none``: not at all.
+
+    A parquet file takes the place of `path` with its own suffix.
+    """
+    if form == "jsonl":
+        write_jsonl(path, lines)
+    elif form == "parquet":
+        _write_parquet(path.with_suffix(".parquet"), list(lines))
+
+
+def _write_parquet(path: Path, lines: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for line in lines:
+        # codes differ between policies, and a struct of all would change the schema
+        line["categories"] = json.dumps(line["categories"])
+    with atomic_path(path) as partial:
+        pq.write_table(pa.Table.from_pylist(lines), partial)

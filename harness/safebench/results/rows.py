@@ -1,0 +1,212 @@
+"""Rows of the results table, one a metric, and the file `results.jsonl` of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, dataclass, field, fields
+from math import isfinite
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from safebench.errors import DataError
+from safebench.files import write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+SCHEMA = 1  # raised only if an older reader would misread a row
+RESULTS_FILE = "results.jsonl"
+_MAX_SHOWN = 10  # bad lines of a file in one message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A metric of one classifier x strategy x dataset; None where nothing applies.
+
+    `n` counts samples with a known label, `n_scored` those that the value rests on.
+    `bound_low`, `bound_high` are what bounded scores leave open, `ci_low`, `ci_high`
+    the sampling interval. `threshold_from` is ``fixed``, ``calibration`` or ``test
+    (original)``: a row that saw the test labels is never ranked. `seconds` is the
+    time of the forward passes. `policy` is the classifier's, `policy_map` how gold
+    labels were projected. `calibrator`, `slice`, `category` and `prevalence` (None: as
+    in the data) are for rows about a calibrated score or a part of the samples, which
+    `safebench run` does not write.
+    """
+
+    schema: int = SCHEMA
+    run: str
+    classifier: str
+    model: str
+    revision: str | None = None
+    strategy: str
+    params: dict[str, Any] = field(default_factory=dict)
+    calibrator: str | None = None
+    dataset: str
+    config: str | None = None
+    split: str | None = None
+    part: str = "test"
+    task: str
+    policy: str | None = None
+    policy_map: str | None = None
+    slice: str | None = None
+    category: str | None = None
+    metric: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str | None = None
+    bound_low: float | None = None
+    bound_high: float | None = None
+    higher_is_better: bool | None = None
+    n: int
+    n_pos: int | None = None
+    n_neg: int | None = None
+    n_scored: int | None = None
+    n_failed: int = 0
+    n_truncated: int | None = None
+    prevalence: float | None = None
+    threshold: float | None = None
+    threshold_from: str | None = None
+    seconds: float | None = None
+    samples_per_second: float | None = None
+    forward_passes: float | None = None
+    tokens: int | None = None
+    peak_memory_mib: float | None = None
+    latency_mode: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    versions: dict[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+    evidence_key: str | None = None
+    data_hash: str | None = None
+    split_hash: str | None = None
+    contaminated: bool | None = None
+    note: str = ""
+
+    @property
+    def combination(self) -> tuple[Any, ...]:
+        """What was measured on what: equal for all metrics of one table line."""
+        return (
+            self.classifier,
+            self.model,
+            self.revision,
+            self.evidence_key,
+            self.strategy,
+            canonical_json({k: v for k, v in self.params.items() if k != "threshold"}),
+            self.calibrator,
+            self.dataset,
+            self.config,
+            self.split,
+            self.task,
+        )
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes a new row take the place of an old one.
+
+        Neither the run nor what may change on the same evidence (threshold, number of
+        samples) is part of it.
+        """
+        return (
+            *self.combination,
+            self.part,
+            self.policy,
+            self.slice,
+            self.category,
+            self.prevalence,
+            self.metric,
+        )
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys: equal text for equal values."""
+    return json.dumps(_finite(value), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def to_json(row: Row) -> str:
+    """Return one line of JSON, fields in their order, NaN and infinity as null."""
+    record = {f.name: _finite(getattr(row, f.name)) for f in fields(Row)}
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def from_json(line: str) -> Row:
+    """Read one line; fields of later versions are passed over.
+
+    Raises ValueError for text that is no JSON object, or holds no row.
+    """
+    record = json.loads(line, parse_constant=lambda _: None)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the text is at fault
+    missing = [name for name in _REQUIRED if name not in record]
+    if missing:
+        raise ValueError(f"no field {', '.join(missing)}")
+    known = {name: record[name] for name in _TYPES if name in record}
+    for name, value in known.items():
+        if not isinstance(value, _TYPES[name]):
+            raise ValueError(f"field {name!r} cannot be {value!r}")  # noqa: TRY004
+    return Row(**known)
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with each float that JSON cannot write as None."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):  # a numpy scalar: this module does not import numpy
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else None
+    return value
+
+
+def _accepted_types(hint: Any) -> Any:
+    """Return what `isinstance` takes for a field: a float may be written as an int."""
+    if hint == dict[str, Any]:
+        return dict
+    return hint | int if isinstance(0.0, hint) else hint
+
+
+_TYPES = {name: _accepted_types(hint) for name, hint in get_type_hints(Row).items()}
+_REQUIRED = tuple(
+    f.name for f in fields(Row) if f.default is MISSING and f.default_factory is MISSING
+)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a file, in order; bad lines are named ``FILE:LINE``."""
+    rows: list[Row] = []
+    bad: list[str] = []
+    # by "\n" alone: names may hold U+2028, at which `splitlines` splits, too
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(from_json(line))
+        except ValueError as error:
+            bad.append(f"{path}:{number}: no result row: {error}")
+    if len(bad) > _MAX_SHOWN:
+        bad[_MAX_SHOWN:] = [f"... and {len(bad) - _MAX_SHOWN} more"]
+    if bad:
+        raise DataError("\n".join(bad))
+    return rows
+
+
+def merge_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
+    """Write `rows` into a file and return all of its rows.
+
+    A row takes the place of an old one with the same key; others keep their place, new
+    ones are added at the end. A crash leaves the old file or the new one.
+    """
+    merged = {row.key: row for row in read_rows(path)} if path.exists() else {}
+    merged.update({row.key: row for row in rows})
+    write_lines(path, map(to_json, merged.values()))
+    return list(merged.values())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no UTF-8 text, so no results: {error}") from error

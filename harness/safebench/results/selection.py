@@ -1,0 +1,170 @@
+"""Selection of predictions to compare: what two names stand for, in pairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safebench.errors import RunFolderError, UnknownNameError, did_you_mean
+
+from .predictions import PREDICTIONS_FOLDER, prediction_files
+from .runs import RUNS_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .predictions import PredictionFile
+
+_MAX_SHOWN = 20  # names in one message
+
+
+def select_pairs(
+    a: str, b: str, runs: Sequence[str | Path] = (), root: Path = RUNS_FOLDER
+) -> list[tuple[PredictionFile, PredictionFile]]:
+    """Return pairs of files on the same dataset, of what `a` and of what `b` names.
+
+    A name is CLASSIFIER/STRATEGY or one of both, where that says it, in one of `runs`
+    (without any: all below `root`); or a run folder, alone or before such a name.
+    Several strategies on both sides are paired by their labels. Raises
+    UnknownNameError and RunFolderError.
+    """
+    files_a, files_b = (_files_named(name, runs, root) for name in (a, b))
+    pairs = _pair_up(files_a, files_b)
+    if not pairs:
+        raise UnknownNameError(_cannot_pair(a, files_a, b, files_b))
+    same_dataset = [
+        (left, right)
+        for lefts, rights in pairs
+        for left in lefts
+        for right in rights
+        if left.dataset == right.dataset and left.path != right.path
+    ]
+    if not same_dataset:
+        raise RunFolderError(_no_shared_dataset(a, files_a, b, files_b))
+    return same_dataset
+
+
+def _files_named(
+    name: str, runs: Sequence[str | Path], root: Path
+) -> list[PredictionFile]:
+    """Return the files that a name stands for: at least one."""
+    folder, rest = _split(name, root)
+    if folder is not None:
+        files = prediction_files(folder)
+    else:
+        folders = [_predictions_folder(Path(run), root) for run in runs]
+        folders = folders or _run_folders_below(root)
+        files, rest = [f for run in folders for f in prediction_files(run)], name
+    # the whole label first: a strategy may be called as a classifier is
+    naming: tuple[Callable[[PredictionFile], str], ...] = (
+        lambda file: file.label,
+        lambda file: file.strategy,
+        lambda file: file.classifier,
+    )
+    for name_of in naming:
+        matches = [f for f in files if name_of(f).casefold() == rest.casefold()]
+        if matches:
+            return _require_one_run(name, matches)
+    if not rest:
+        return files
+    known = {name_of(file): None for name_of in naming for file in files}
+    raise UnknownNameError(
+        f"no predictions {name!r}{did_you_mean(rest, known)}\n"
+        f"  there is: {_labels(files)}"
+    )
+
+
+def _split(name: str, root: Path) -> tuple[Path | None, str]:
+    """Return the run folder that a name starts with, and the rest."""
+    path = Path(name)
+    for parent in (path, *path.parents):
+        for folder in (parent, root / parent):
+            if (folder / PREDICTIONS_FOLDER).is_dir():
+                rest = path.relative_to(parent)
+                return folder, "" if rest == Path() else rest.as_posix()
+    return None, name
+
+
+def _predictions_folder(path: Path, root: Path) -> Path:
+    """Return a run folder that has predictions, or refuse with the nearest name."""
+    for folder in (path, root / path):
+        if (folder / PREDICTIONS_FOLDER).is_dir():
+            return folder
+    there = [folder.name for folder in _run_folders_below(root)]
+    hint = did_you_mean(path.name, there) or "; `safebench run` makes one"
+    raise RunFolderError(f"no predictions in {str(path)!r}{hint}")
+
+
+def _run_folders_below(root: Path) -> list[Path]:
+    return sorted(path.parent for path in root.glob(f"*/{PREDICTIONS_FOLDER}"))
+
+
+def _require_one_run(name: str, files: list[PredictionFile]) -> list[PredictionFile]:
+    runs = sorted({str(file.run) for file in files})
+    if len(runs) > 1:
+        names = ", ".join(f"{run}/{name}" for run in runs[:_MAX_SHOWN])
+        raise UnknownNameError(f"{name!r} is in {len(runs)} runs; say {names}")
+    return files
+
+
+def _pair_up(
+    files_a: list[PredictionFile], files_b: list[PredictionFile]
+) -> list[tuple[list[PredictionFile], list[PredictionFile]]]:
+    """Pair two combinations, or several by the labels that they share."""
+    # from the loosest pairing that leaves no choice to the strictest
+    ways: tuple[Callable[[PredictionFile], str], ...] = (
+        lambda _: "",
+        lambda file: file.strategy,
+        lambda file: file.label,
+    )
+    for key_of in ways:
+        left, right = _group_by(files_a, key_of), _group_by(files_b, key_of)
+        unambiguous = all(
+            len({file.label for file in files}) == 1
+            for side in (left, right)
+            for files in side.values()
+        )
+        if unambiguous and (both := [key for key in left if key in right]):
+            return [(left[key], right[key]) for key in both]
+    return []
+
+
+def _group_by(
+    files: list[PredictionFile], key_of: Callable[[PredictionFile], str]
+) -> dict[str, list[PredictionFile]]:
+    groups: dict[str, list[PredictionFile]] = defaultdict(list)
+    for file in files:
+        groups[key_of(file)].append(file)
+    return groups
+
+
+def _cannot_pair(
+    a: str, files_a: list[PredictionFile], b: str, files_b: list[PredictionFile]
+) -> str:
+    return (
+        f"{a!r} and {b!r} do not say which two to compare: name CLASSIFIER/STRATEGY\n"
+        f"  {a!r} holds: {_labels(files_a)}\n  {b!r} holds: {_labels(files_b)}"
+    )
+
+
+def _no_shared_dataset(
+    a: str, files_a: list[PredictionFile], b: str, files_b: list[PredictionFile]
+) -> str:
+    datasets_a, datasets_b = (
+        sorted({file.dataset for file in files}) for files in (files_a, files_b)
+    )
+    if set(datasets_a) & set(datasets_b):
+        return f"{a!r} and {b!r} are the same predictions: name two that differ"
+    return (
+        f"no dataset that both ran on: {a!r} has {', '.join(datasets_a)}; "
+        f"{b!r} has {', '.join(datasets_b)}"
+    )
+
+
+def _labels(files: list[PredictionFile]) -> str:
+    labels = list(dict.fromkeys(file.label for file in files))
+    text = ", ".join(labels[:_MAX_SHOWN]) or "nothing"
+    if len(labels) > _MAX_SHOWN:
+        text += f", ... and {len(labels) - _MAX_SHOWN} more"
+    return text

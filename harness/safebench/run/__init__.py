@@ -1,1 +1,0 @@
-"""Running a grid of classifiers, strategies and datasets."""

@@ -1,0 +1,212 @@
+"""The scoring service: single conversations, scored by models that stay loaded.
+
+It records evidence as `run` does and applies the same strategies, so that a score is
+the one that a run would store. Nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safebench.compatibility import format_skipped
+from safebench.errors import OptionError, SafebenchError
+from safebench.evidence.bundle import EvidenceBundle
+from safebench.pipeline.config import ComponentRef, RunConfig
+from safebench.pipeline.evaluation import Evaluation
+from safebench.pipeline.evaluation_set import EvaluationSet
+from safebench.pipeline.evidence_set import EvidenceSet
+from safebench.pipeline.grid import build_grid
+from safebench.pipeline.judging import apply_strategy
+from safebench.pipeline.recording import kind_groups, record_kinds
+from safebench.records import Dataset, GroundTruth, Label
+
+from .result import build_result
+
+if TYPE_CHECKING:
+    from safebench.classifiers import Classifier, Trace
+    from safebench.evidence import Evidence
+    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
+    from safebench.plugins import Plugins
+    from safebench.records import Sample
+
+    from .conversation import Conversation
+    from .result import ScoreResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSample:
+    """The evidence about one conversation, which any strategy can judge.
+
+    `seconds` is the time of recording, `loading` that of loading the model before.
+    """
+
+    chosen: ResolvedClassifier
+    sample: Sample
+    classifier: Classifier
+    evidence: EvidenceBundle
+    trace: Trace
+    seconds: float
+    loading: float
+
+    def judge(self, strategy: ResolvedStrategy) -> ScoreResult:
+        """Return the result of one strategy; a failed judgement is a result, too."""
+        started = time.perf_counter()
+        evaluation = Evaluation(
+            classifier=self.chosen,
+            strategy=strategy,
+            evaluation_set=EvaluationSet(_unlabelled_dataset(self.sample)),
+            evidence=EvidenceSet("", {}, self.evidence, [self.trace]),
+        )
+        predictions = apply_strategy(evaluation)
+        return build_result(
+            evaluation,
+            predictions,
+            model=self.classifier.label or self.chosen.model,
+            seconds=self.seconds + time.perf_counter() - started,
+            loading=self.loading,
+        )
+
+    def judge_all(self) -> list[ScoreResult]:
+        """Return the results of all chosen strategies, in order."""
+        return [self.judge(strategy) for strategy in self.chosen.strategies]
+
+
+class ScoringService:
+    """Scores single conversations; threads may share it.
+
+    One conversation is recorded at a time, since a model may not be called twice at
+    once. Judging needs no lock.
+    """
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self._models: dict[str, Classifier] = {}
+        self._lock = threading.Lock()
+
+    def resolve(self, config: RunConfig) -> ResolvedClassifier:
+        """Resolve one classifier and its strategies, without importing either."""
+        classifiers = build_grid(config, self.plugins).classifiers
+        assert len(classifiers) == 1, (
+            f"one classifier at a time, not {len(classifiers)}"
+        )
+        return classifiers[0]
+
+    def resolve_all(
+        self, config: RunConfig
+    ) -> tuple[list[ResolvedClassifier], list[str]]:
+        """Resolve classifiers; also return the pairs with a strategy that were skipped.
+
+        A classifier whose evidence no named strategy reads is left out.
+        """
+        grid = build_grid(config, self.plugins)
+        readable = [
+            classifier for classifier in grid.classifiers if classifier.strategies
+        ]
+        return readable, format_skipped(grid.skipped) if config.strategies else []
+
+    def record(
+        self, chosen: ResolvedClassifier, conversation: Conversation, task: str = ""
+    ) -> RecordedSample:
+        """Record evidence about one conversation; the model is loaded if it is not yet.
+
+        Raises `SafebenchError` for a model that cannot be loaded and for a task that
+        the classifier does not answer.
+        """
+        # Before the lock: a conversation that cannot be scored waits for no model.
+        sample = conversation.to_sample(chosen.spec, task)
+        with self._lock:
+            started = time.perf_counter()
+            model = self._load_once(chosen)
+            loaded = time.perf_counter()
+            evidence, trace = record_sample(chosen, sample, model)
+            return RecordedSample(
+                chosen=chosen,
+                sample=sample,
+                classifier=model,
+                evidence=evidence,
+                trace=trace,
+                seconds=time.perf_counter() - loaded,
+                loading=loaded - started,
+            )
+
+    def load(self, chosen: ResolvedClassifier) -> None:
+        """Load a classifier ahead of its first conversation."""
+        with self._lock:
+            self._load_once(chosen)
+
+    def close(self) -> None:
+        """Free the models."""
+        with self._lock:
+            for model in self._models.values():
+                model.close()
+            self._models.clear()
+
+    def _load_once(self, chosen: ResolvedClassifier) -> Classifier:
+        # The request alone leaves out options that do not change the evidence, such as
+        # the device; a model with other ones is another model all the same.
+        key = json.dumps([chosen.request, repr(chosen.options)], default=str)
+        if key not in self._models:
+            self._models[key] = chosen.spec.code()(chosen.options)
+        return self._models[key]
+
+
+def record_sample(
+    chosen: ResolvedClassifier, sample: Sample, model: Classifier
+) -> tuple[EvidenceBundle, Trace]:
+    """Return all evidence that the strategies read, and the trace of the first pass."""
+    evidence: dict[type[Evidence], Evidence] = {}
+    traces: list[Trace] = []
+    for kinds in kind_groups(chosen).values():
+        recording = record_kinds(chosen.label, model, [sample], kinds, _ignore_progress)
+        evidence |= recording.evidence
+        traces += recording.traces
+    return EvidenceBundle(evidence), traces[0]
+
+
+def _ignore_progress(n: int) -> None:
+    """Do not report progress: there is a single sample."""
+
+
+def _unlabelled_dataset(sample: Sample) -> Dataset:
+    """Return the sample as a dataset of one, without a label."""
+    return Dataset(
+        name="question",
+        config=None,
+        split="",
+        task=sample.task,
+        policy=None,
+        revision="",
+        samples=[sample],
+        ground_truth=[GroundTruth(label=Label(value=None))],
+    )
+
+
+# By name, and not whatever is installed: a plugin may send texts to a service.
+PREFERRED_CLASSIFIERS = ("llamaguard", "keyword")
+
+
+def unavailable_reason(plugins: Plugins, name: str) -> str:
+    """Return why a classifier cannot run without options; empty if it can."""
+    try:
+        build_grid(RunConfig(classifiers=(ComponentRef(name, name),)), plugins)
+    except SafebenchError as error:
+        return error.message.partition("\n")[0]
+    except Exception as error:  # noqa: BLE001 - one broken plugin hides no other
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return ""
+
+
+def default_classifier(plugins: Plugins) -> str:
+    """Return the classifier to use where none is named.
+
+    It is the embedded guard, where its plugin is installed, and else the keyword list.
+    Raises `OptionError` if neither can run.
+    """
+    for name in PREFERRED_CLASSIFIERS:
+        if not unavailable_reason(plugins, name):
+            return name
+    raise OptionError("which classifier? say --classifier NAME")

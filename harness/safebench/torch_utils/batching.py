@@ -1,0 +1,158 @@
+"""Batches of like length within a token budget, which shrinks when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from safebench.typing import Array
+
+T = TypeVar("T")
+
+_OUT_OF_MEMORY_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+)
+
+
+# Tokens of a batch, padding included: what a small machine holds, and what fills a GPU.
+_CPU_BATCH_TOKENS = 8192
+_ACCELERATOR_BATCH_TOKENS = 65536
+# Rows that a batch may hold whatever their lengths: below that, the fixed cost of one
+# more forward pass exceeds that of padding.
+_MIN_BATCH_ROWS = 8
+
+
+def default_batch_tokens(device: str) -> int:
+    """Return the token budget of a batch on a type of device, "cpu" or another."""
+    return _CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS
+
+
+def plan_batches(
+    lengths: Sequence[int], budget: int, min_length_ratio: float = 0.0
+) -> list[list[int]]:
+    """Group rows, longest first, so that rows x longest row stays within `budget`.
+
+    A row above the budget gets a batch of its own. A batch ends early where rows are
+    shorter than `min_length_ratio` times its longest. The plan is a function of the
+    arguments alone, so that a resumed run meets the same batches.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batches: list[list[int]] = []
+    for row in order:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if (
+            batches
+            and (len(batches[-1]) + 1) * longest <= budget
+            and (
+                len(batches[-1]) < _MIN_BATCH_ROWS
+                or lengths[row] >= min_length_ratio * longest
+            )
+        ):
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """Return the share of padding among all tokens of some batches, in [0, 1)."""
+    real = sum(lengths[row] for batch in batches for row in batch)
+    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+    return 1 - real / padded if padded else 0.0
+
+
+class Batcher:
+    """Runs work batch by batch under a token budget that shrinks after a failure.
+
+    `min_length_ratio` as in `plan_batches`.
+    """
+
+    def __init__(self, budget: int, min_length_ratio: float = 0.0) -> None:
+        self.full_budget = self.budget = budget
+        self.min_length_ratio = min_length_ratio
+
+    @property
+    def reduced(self) -> bool:
+        """Tell whether memory ran out, so that a resumed run should start smaller."""
+        return self.budget < self.full_budget
+
+    def run_at_once(
+        self, lengths: Sequence[int], work: Callable[[list[int]], T]
+    ) -> tuple[list[int], T] | None:
+        """Run all rows as one piece of work that keeps to the budget by itself.
+
+        They come longest first. None, and half the budget, if memory ran out.
+        """
+        order = list(chain.from_iterable(self._plan(lengths)))
+        result = self._attempt(order, work)
+        if result is None:
+            self.budget = max(1, self.budget // 2)
+            return None
+        return order, result
+
+    def run(
+        self, lengths: Sequence[int], work: Callable[[list[int]], T]
+    ) -> Iterator[tuple[list[int], T | None]]:
+        """Yield each batch of rows with its result; None: one row was too much."""
+        queue = self._plan(lengths)
+        while queue:
+            batch = queue.pop(0)
+            result = self._attempt(batch, work)
+            if result is None and len(batch) > 1:
+                spent = len(batch) * max(lengths[row] for row in batch)
+                self.budget = max(1, min(self.budget, spent) // 2)
+                queue = self._replan([*batch, *chain.from_iterable(queue)], lengths)
+                continue
+            yield batch, result
+
+    def _plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        return plan_batches(lengths, self.budget, self.min_length_ratio)
+
+    def _replan(self, rows: list[int], lengths: Sequence[int]) -> list[list[int]]:
+        rows = sorted(rows)
+        batches = self._plan([lengths[row] for row in rows])
+        return [[rows[i] for i in batch] for batch in batches]
+
+    def _attempt(self, batch: list[int], work: Callable[[list[int]], T]) -> T | None:
+        try:
+            return work(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Outside the handler, so that the traceback holds no tensors any more.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell an allocation that failed, on any device, from other errors."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error).lower() for words in _OUT_OF_MEMORY_MESSAGES)
+
+
+def pad_left(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
+    """Return token ids (B, Q), padded with 0 on the left, and which are real."""
+    width = max(map(len, rows))
+    tokens = np.zeros((len(rows), width), dtype=np.int64)
+    for i, row in enumerate(rows):
+        tokens[i, width - len(row) :] = row
+    lengths = np.array([len(row) for row in rows])
+    return tokens, np.arange(width) >= width - lengths[:, None]
+
+
+def pad_right(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
+    """Return token ids (B, Q), padded with 0 on the right, and which are real."""
+    tokens, real = pad_left([row[::-1] for row in rows])
+    return tokens[:, ::-1].copy(), real[:, ::-1].copy()

@@ -1,0 +1,348 @@
+"""Canonical encodings in stored trees, and the slots at which labels start.
+
+A tree holds all levels after an opener and all labels in a slot, in the tokens in which
+the tokenizer writes them, however unlikely. So strategies can compare all of them, as
+one-token methods do, at the places that a verdict of several tokens has.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .bounds import TreeBounds
+from .tree import FORCED, GREEDY, LABEL_START, LEVEL_START
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safebench.evidence import VerdictTree
+    from safebench.typing import Array
+
+    from .automaton import Automaton
+
+
+NONE = -1  # in place of a node, a slot or a level
+
+
+class CanonicalTokenizations:
+    """The canonical openers and levels of B trees: N nodes, O of them opener nodes.
+
+    An opener node is one after which a level may start: where an opener ends, or the
+    root where one token may hold an opener and a level.
+    """
+
+    def __init__(self, tree: VerdictTree) -> None:
+        self.tree = tree
+        self.bounds = tree.cached(TreeBounds)
+        self.automaton: Automaton = self.bounds.automaton
+
+    @property
+    def recorded(self) -> bool:
+        """Whether canonical encodings were recorded; never in lenient parsing."""
+        return (
+            bool(self.tree.meta["forced"]) and self.automaton.grammar.mode == "strict"
+        )
+
+    @cached_property
+    def parent_node(self) -> Array:
+        """The parent of each node, counted over all samples, (N,); a root's: itself."""
+        parent, begins = self.tree["parent"], self.tree.offsets["N"][self.bounds.sample]
+        return begins + np.where(parent < 0, 0, parent)
+
+    def has_flag(self, flag: int) -> Array:
+        """Return whether each node has a flag, (N,)."""
+        return (self.tree["flags"] & flag) > 0
+
+    def trace_from(self, anchors: Array) -> tuple[Array, Array]:
+        """Follow forced nodes down from the nodes `anchors`, (N,) bool.
+
+        Returns (N,) arrays: the anchor above each node (-1: none), and the
+        log-probability of the node given that anchor.
+        """
+        # Pointer jumping as in `TreeBounds`, stopped by anchors and by nodes that are
+        # not forced: what the model wrote in other tokens is no canonical encoding.
+        ends = anchors | ~self.has_flag(FORCED) | (self.tree["parent"] < 0)
+        back = np.where(ends, np.arange(len(ends)), self.parent_node)
+        logp = np.where(ends, 0.0, self.tree["logp"])
+        while not ends[back].all():
+            logp = logp + logp[back]
+            back = back[back]
+        return np.where(anchors[back], back, NONE), logp
+
+    @cached_property
+    def opener_nodes(self) -> Array:
+        """The opener nodes, ascending, (O,)."""
+        return np.nonzero(self.has_flag(LEVEL_START))[0]
+
+    @cached_property
+    def from_opener(self) -> tuple[Array, Array]:
+        """The opener node above each node, and its log-probability (`trace_from`)."""
+        return self.trace_from(self.has_flag(LEVEL_START))
+
+    @cached_property
+    def canonical(self) -> Array:
+        """Whether each opener is encoded as the tokenizer would, (O,).
+
+        Older evidence does not say how openers are encoded: then all of them are.
+        """
+        encoded = self.tree.meta.get("openers")
+        if encoded is None:
+            return np.ones(len(self.opener_nodes), dtype=bool)
+        canonical: Array = np.zeros(len(self.opener_nodes), dtype=bool)
+        for tokens in encoded:
+            canonical |= self._has_path(self.opener_nodes, tokens)
+        return canonical
+
+    def _has_path(self, nodes: Array, tokens: list[int]) -> Array:
+        """Return whether exactly `tokens` lead from the root to each of `nodes`."""
+        reached: Array = self.bounds.depth[nodes] == len(tokens)
+        for token in reversed(tokens):
+            reached &= self.tree["token"][nodes] == token
+            nodes = self.parent_node[nodes]
+        return reached
+
+    @cached_property
+    def canonical_levels(self) -> Array:
+        """Whether each level is canonical after the tokens of its opener, (O, levels).
+
+        It is not where the tokenizer writes it together with the end of the opener:
+        then it is found below an opener before that.
+        """
+        canonical = np.repeat(
+            self.canonical[:, None], len(self.automaton.grammar.levels), axis=1
+        )
+        state = self.tree["state"][self.opener_nodes]
+        for opener, level in self.tree.meta.get("spanned", ()):
+            canonical[state == self.automaton.state_after(opener), level] = False
+        return canonical
+
+    @cached_property
+    def level_of_state(self) -> Array:
+        """The level that ends in each state of the automaton (-1: none), (S,)."""
+        grammar, automaton = self.automaton.grammar, self.automaton
+        levels = np.full(len(automaton.level), NONE)
+        for opener in grammar.openers:
+            for i, level in enumerate(grammar.levels):
+                levels[automaton.state_after(opener + level.surface_form)] = i
+        return levels
+
+    @cached_property
+    def level_given_opener(self) -> Array:
+        """P(level in its canonical tokens | opener), (O, levels)."""
+        opener, logp = self.from_opener
+        level = self.level_of_state[self.tree["state"]]
+        nodes = np.nonzero((opener >= 0) & (level >= 0))[0]
+        row = np.searchsorted(self.opener_nodes, opener[nodes])
+        width = len(self.automaton.grammar.levels)
+        shape = (len(self.opener_nodes), width)
+        cell = row * width + level[nodes]
+        sums = np.bincount(cell, np.exp(logp[nodes]), minlength=shape[0] * width)
+        return sums.reshape(shape)
+
+    @cached_property
+    def level_probability(self) -> Array:
+        """P(canonical opener and level in its canonical tokens), (B, levels)."""
+        mass = self.bounds.mass[self.opener_nodes, None] * self.level_given_opener
+        probability = np.zeros((len(self.tree), self.level_given_opener.shape[1]))
+        mass = np.where(self.canonical_levels, mass, 0.0)
+        np.add.at(probability, self.bounds.sample[self.opener_nodes], mass)
+        return probability
+
+    @cached_property
+    def greedy_level(self) -> Array:
+        """The level that the greedy verdict reads (-1: none), (B,)."""
+        return self.tree["level"][self.bounds.greedy_end].astype(np.int64)
+
+    @cached_property
+    def greedy_level_node(self) -> Array:
+        """The node on the greedy path at which the level ends (-1: none), (B,)."""
+        state, greedy = self.tree["state"], self.greedy_level[self.bounds.sample]
+        read = (self.level_of_state[state] == greedy) | (self.tree["level"] == greedy)
+        return self._last((self.has_flag(GREEDY) & read & (greedy >= 0)), first=True)
+
+    @cached_property
+    def greedy_opener_node(self) -> Array:
+        """The last opener node on the greedy path (-1: none), (B,)."""
+        return self._last(self.has_flag(GREEDY) & self.has_flag(LEVEL_START))
+
+    def _last(self, chosen: Array, *, first: bool = False) -> Array:
+        """Return the last (or first) chosen node of each sample, -1 without one."""
+        nodes = np.nonzero(chosen)[0]
+        last = np.full(len(self.tree), NONE)
+        nodes = nodes[::-1] if first else nodes
+        # Of several nodes of one sample, the last that is assigned stays.
+        last[self.bounds.sample[nodes]] = nodes
+        return last
+
+    @cached_property
+    def greedy_level_logp(self) -> Array:
+        """Log-probability of the greedy level given the greedy opener, (B,).
+
+        It is that of the tokens in which the model writes it. NaN without an opener or
+        a level on the greedy path.
+        """
+        path_logp = self.bounds.path_logp
+        samples = np.nonzero(
+            (self.greedy_opener_node >= 0) & (self.greedy_level_node >= 0)
+        )[0]
+        logp = np.full(len(self.tree), np.nan)
+        logp[samples] = (
+            path_logp[self.greedy_level_node[samples]]
+            - path_logp[self.greedy_opener_node[samples]]
+        )
+        return logp
+
+    @cached_property
+    def level_given_greedy_opener(self) -> Array:
+        """P(level | greedy opener), (B, levels); NaN without an opener.
+
+        The greedy level counts in the tokens in which the model writes it, the others
+        in their canonical tokens.
+        """
+        row = np.searchsorted(self.opener_nodes, np.maximum(self.greedy_opener_node, 0))
+        probability = np.full(
+            (len(self.tree), self.level_given_opener.shape[1]), np.nan
+        )
+        samples = np.nonzero(self.greedy_opener_node >= 0)[0]
+        probability[samples] = self.level_given_opener[row[samples]]
+        samples = np.nonzero(~np.isnan(self.greedy_level_logp))[0]
+        probability[samples, self.greedy_level[samples]] = np.exp(
+            self.greedy_level_logp[samples]
+        )
+        return probability
+
+
+# Which slot is taken as a sample's first: the highest of these that it has.
+OTHER_LEVEL, POSITIVE_LEVEL, GREEDY_LEVEL, GREEDY_SLOT = range(4)
+
+
+class LabelSlots:
+    """Where labels start in B trees: S slots, each with all labels recorded.
+
+    A slot is a node at which the common prefix of the labels has been read: every one
+    on the greedy path, and the first one after every level in canonical tokens.
+    """
+
+    def __init__(self, tree: VerdictTree) -> None:
+        self.tree = tree
+        self.tokenizations = tree.cached(CanonicalTokenizations)
+        self.bounds = self.tokenizations.bounds
+        self.automaton = self.tokenizations.automaton
+
+    @cached_property
+    def nodes(self) -> Array:
+        """The nodes of the slots, ascending, (S,)."""
+        has, before_labels = self.tokenizations.has_flag, self.tree["slot"] == 0
+        canonical = before_labels & (self.tokenizations.from_opener[0] >= 0)
+        return np.nonzero(has(LABEL_START) & (has(GREEDY) | canonical))[0]
+
+    @property
+    def sample(self) -> Array:
+        """The sample of each slot, (S,)."""
+        values: Array = self.bounds.sample[self.nodes]
+        return values
+
+    @property
+    def mass(self) -> Array:
+        """The probability that each slot is reached, (S,)."""
+        values: Array = self.bounds.mass[self.nodes]
+        return values
+
+    @property
+    def labels_before(self) -> Array:
+        """How many labels were read before each slot, (S,)."""
+        values: Array = self.tree["slot"][self.nodes].astype(np.int64)
+        return values
+
+    @cached_property
+    def on_greedy_path(self) -> Array:
+        """Whether each slot is on the greedy path, (S,)."""
+        return self.tokenizations.has_flag(GREEDY)[self.nodes]
+
+    @cached_property
+    def canonical(self) -> Array:
+        """Whether a canonical opener, level and intro lead to each slot, (S,)."""
+        tokenizations = self.tokenizations
+        opener = tokenizations.from_opener[0][self.nodes]
+        row = np.searchsorted(tokenizations.opener_nodes, np.maximum(opener, 0))
+        known = (opener >= 0) & (self.labels_before == 0)
+        canonical = np.zeros(len(self.nodes), dtype=bool)
+        level = self.tree["level"][self.nodes]
+        canonical[known] = tokenizations.canonical_levels[row[known], level[known]]
+        return canonical
+
+    @cached_property
+    def closing_probability(self) -> Array:
+        """P(the label that is complete at a node is closed by the next token), (N,)."""
+        tree, expanded = self.tree, self.bounds.expanded_nodes
+        parent = self.tokenizations.parent_node
+        complete = self.automaton.stop_label[tree["state"]]
+        probability = np.zeros(len(complete))
+        # A label is closed by any token that does not continue it: those without a node
+        # are summed in two remainders, those with one are its children.
+        left_out = tree["stop"] + tree["closed"]
+        probability[expanded] = np.where(complete[expanded] >= 0, left_out, 0.0)
+        label = tree["label"]
+        closing = np.nonzero((label >= 0) & (complete[parent] == label))[0]
+        probability += np.bincount(
+            parent[closing], np.exp(tree["logp"][closing]), len(probability)
+        )
+        return probability
+
+    @cached_property
+    def label_ends(self) -> tuple[Array, Array, Array, Array]:
+        """The nodes at which a recorded label is complete, as (M,) arrays.
+
+        They are the node, its slot (0..S-1), the label, and P(label, closed | slot).
+        """
+        is_slot = np.zeros(len(self.tree["parent"]), dtype=bool)
+        is_slot[self.nodes] = True
+        slot_node, logp = self.tokenizations.trace_from(is_slot)
+        label = self.automaton.stop_label[self.tree["state"]]
+        nodes = np.nonzero((slot_node >= 0) & (label >= 0))[0]
+        slot = np.searchsorted(self.nodes, slot_node[nodes])
+        return (
+            nodes,
+            slot,
+            label[nodes],
+            np.exp(logp[nodes]) * self.closing_probability[nodes],
+        )
+
+    @cached_property
+    def label_given_slot(self) -> Array:
+        """P(label in its canonical tokens, closed | slot), (S, labels)."""
+        _, slot, label, p = self.label_ends
+        shape = (len(self.nodes), len(self.automaton.grammar.labels))
+        sums = np.bincount(slot * shape[1] + label, p, shape[0] * shape[1])
+        return sums.reshape(shape)
+
+    def first_slot(self, positive: Sequence[bool]) -> Array:
+        """Return the slot of each sample's first label (-1: none), (B,).
+
+        It is the one on the greedy path. Where there is none, it is a canonical one
+        under the greedy opener: after the greedy level, or else after a positive one,
+        or else after any that takes labels; of several, the likeliest.
+        """
+        tokenizations, level = self.tokenizations, self.tree["level"][self.nodes]
+        opener, logp = (column[self.nodes] for column in tokenizations.from_opener)
+        is_positive = np.array(positive, dtype=bool)[level]
+        rank = np.where(is_positive, POSITIVE_LEVEL, OTHER_LEVEL)
+        rank[level == tokenizations.greedy_level[self.sample]] = GREEDY_LEVEL
+        rank[self.on_greedy_path] = GREEDY_SLOT
+        greedy_opener = tokenizations.greedy_opener_node[self.sample]
+        below_greedy = (opener >= 0) & (opener == greedy_opener)
+        eligible = (self.labels_before == 0) & (self.on_greedy_path | below_greedy)
+        slots = np.nonzero(eligible)[0]
+        # Ascending by rank, then probability: the last that is assigned stays.
+        slots = slots[np.lexsort((logp[slots], rank[slots]))]
+        first = np.full(len(self.tree), NONE)
+        first[self.sample[slots]] = slots
+        return first
+
+    def scored_slots(self, first: Array) -> Array:
+        """Return the slots of `first` (B,) and those on the greedy path, ascending."""
+        greedy = np.nonzero(self.on_greedy_path)[0]
+        return np.union1d(first[first >= 0], greedy)

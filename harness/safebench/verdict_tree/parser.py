@@ -1,0 +1,329 @@
+"""Parsers that read a verdict byte by byte, for strict and for lenient grammars.
+
+They know no tokens: tokenizers split verdicts at other places than grammars do, and
+bytes are what all of them agree on. The states of a parser are hashable, so that
+`automaton.compile_grammar` can number them and turn the parser into tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .grammar import Grammar
+
+
+ROOT = 0
+
+
+class Trie:
+    """Byte strings with an integer value each; nodes are numbered, the root is 0.
+
+    `children[node]` maps a byte to a node, `value[node]` is the value of the string
+    that ends there (-1: none), `fallback[node]` that of the longest string that is a
+    prefix of the node's text, `fail[node]` the node of the longest proper suffix.
+    """
+
+    def __init__(self, entries: Iterable[tuple[bytes, int]]) -> None:
+        self.children: list[dict[int, int]] = [{}]
+        self.value = [-1]
+        self.fallback: list[int] = []
+        self.fail = [ROOT]
+        for text, value in entries:
+            self._insert(text, value)
+        self._link()
+
+    def find(self, text: bytes) -> int:
+        """Return the node that `text` leads to, -1 if the trie does not hold it."""
+        node = ROOT
+        for byte in text:
+            node = self.children[node].get(byte, -1)
+            if node < 0:
+                return -1
+        return node
+
+    def _insert(self, text: bytes, value: int) -> None:
+        node = ROOT
+        for byte in text:
+            if byte not in self.children[node]:
+                self.children[node][byte] = len(self.children)
+                self.children.append({})
+                self.value.append(-1)
+            node = self.children[node][byte]
+        self.value[node] = value
+
+    def _link(self) -> None:
+        """Fill `fallback` and `fail` breadth first (Aho and Corasick, 1975)."""
+        self.fallback = list(self.value)
+        self.fail = [ROOT] * len(self.children)
+        queue = [ROOT]
+        for node in queue:
+            for byte, child in self.children[node].items():
+                if self.value[child] < 0:
+                    self.fallback[child] = self.fallback[node]
+                if node != ROOT:
+                    self.fail[child] = self._suffix(self.fail[node], byte)
+                queue.append(child)
+
+    def _suffix(self, node: int, byte: int) -> int:
+        while node != ROOT and byte not in self.children[node]:
+            node = self.fail[node]
+        return self.children[node].get(byte, ROOT)
+
+
+# What follows a separator or tail: a label, or the end of the verdict.
+_LABEL, _DONE = 0, 1
+_DEAD = -1  # the node of a level that has matched and cannot become a longer one
+
+
+@dataclass(frozen=True, slots=True)
+class ParserState:
+    """How far a verdict has been parsed.
+
+    `phase` is where: in the opener or level (pre), after the level (gap), in a label,
+    between labels (joint), complete (done), in text that counts no more (skip), in a
+    word that only starts like a label (run), or off the grammar (ended). `level` is the
+    level that was read (-1: none) and `node` the node in the trie of the phase.
+    `candidates` are the levels still possible in lenient parsing, the leftmost first,
+    as (node, longest level matched so far).
+    """
+
+    phase: Literal["pre", "gap", "label", "joint", "done", "skip", "run", "ended"]
+    level: int = -1
+    node: int = ROOT
+    candidates: tuple[tuple[int, int], ...] = ()
+
+
+class ParsedPrefix(NamedTuple):
+    """What a verdict that ends here says.
+
+    `level` and the last `label` are -1 where there is none; `accepted` tells whether
+    the grammar lets a verdict end here.
+    """
+
+    level: int
+    label: int
+    accepted: bool
+
+
+ParserStep = tuple[ParserState, int]  # the next state, the label that is complete (-1)
+
+
+class VerdictParser(Protocol):
+    """A way to parse verdicts; `start` is the state before the first byte."""
+
+    label_trie: Trie
+    start: ParserState
+
+    def step(self, state: ParserState, byte: int) -> ParserStep:
+        """Return the state after `byte`, and the label that it completes."""
+
+    def finish(self, state: ParserState) -> ParsedPrefix:
+        """Return what the verdict says if it ends in `state`."""
+
+    def allows_level(self, state: ParserState) -> bool:
+        """Return whether an opener, and nothing else, has been read."""
+
+
+class StrictParser:
+    """Parses ``opener level (intro label (separator label)*)? tail?``, nothing else."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        levels = list(enumerate(grammar.levels))
+        self.takes_labels = [level.takes_labels for level in grammar.levels]
+        self.cont = frozenset(grammar.cont.encode())
+        self.level_trie = Trie(
+            ((opener + level.surface_form).encode(), i)
+            for opener in grammar.openers
+            for i, level in levels
+        )
+        self.opener_nodes = {self.level_trie.find(o.encode()) for o in grammar.openers}
+        self.label_trie = _label_trie(grammar)
+        tails = [[(t.encode(), _DONE) for t in lv.tails] for _, lv in levels]
+        intro = (grammar.intro.encode(), _LABEL)
+        separators = [(s.encode(), _LABEL) for s in grammar.separators]
+        self.after_level = [
+            Trie([intro] if level.takes_labels else tails[i]) for i, level in levels
+        ]
+        self.after_label = [Trie([*separators, *tails[i]]) for i, _ in levels]
+        self.start = ParserState("pre")
+
+    def step(self, state: ParserState, byte: int) -> ParserStep:
+        """Return the state after `byte`, and the label that it completes."""
+        match state.phase:
+            case "pre":
+                return self._step_in_level(state, byte)
+            case "gap":
+                return self._step_in_separator(
+                    state, byte, self.after_level[state.level]
+                )
+            case "label":
+                return self._step_in_label(state, byte)
+            case "joint":
+                return self._step_in_separator(
+                    state, byte, self.after_label[state.level]
+                )
+        return ParserState("ended", state.level), -1
+
+    def finish(self, state: ParserState) -> ParsedPrefix:
+        """Return what the verdict says if it ends in `state`."""
+        match state.phase:
+            case "pre":
+                level = self.level_trie.fallback[state.node]
+                complete = self.level_trie.value[state.node] >= 0
+                return ParsedPrefix(
+                    level, -1, complete and not self.takes_labels[level]
+                )
+            case "gap":
+                return ParsedPrefix(
+                    state.level,
+                    -1,
+                    state.node == ROOT and not self.takes_labels[state.level],
+                )
+            case "label":
+                label = self.label_trie.value[state.node]
+                return ParsedPrefix(state.level, label, label >= 0)
+        return ParsedPrefix(state.level, -1, state.phase == "done")
+
+    def allows_level(self, state: ParserState) -> bool:
+        """Return whether an opener, and nothing else, has been read."""
+        return state.phase == "pre" and state.node in self.opener_nodes
+
+    def _step_in_level(self, state: ParserState, byte: int) -> ParserStep:
+        child = self.level_trie.children[state.node].get(byte)
+        level = self.level_trie.value[state.node if child is None else child]
+        if child is not None:
+            final = level >= 0 and not self.level_trie.children[child]
+            after = ParserState("pre", -1, child)
+            return (self._after_level(level) if final else after), -1
+        if level >= 0:
+            return self.step(self._after_level(level), byte)
+        return ParserState("ended", self.level_trie.fallback[state.node]), -1
+
+    def _after_level(self, level: int) -> ParserState:
+        return self._resolve_separator(
+            ParserState("gap", level), self.after_level[level]
+        )
+
+    def _step_in_separator(
+        self, state: ParserState, byte: int, separators: Trie
+    ) -> ParserStep:
+        child = separators.children[state.node].get(byte)
+        if child is not None:
+            after = ParserState(state.phase, state.level, child)
+            return self._resolve_separator(after, separators), -1
+        if separators.value[state.node] == _LABEL:
+            return self.step(ParserState("label", state.level), byte)
+        return ParserState("ended", state.level), -1
+
+    def _resolve_separator(self, state: ParserState, separators: Trie) -> ParserState:
+        """Leave a separator that is complete, unless a longer one may follow."""
+        value = separators.value[state.node]
+        if value < 0 or separators.children[state.node]:
+            return state
+        return ParserState("label" if value == _LABEL else "done", state.level)
+
+    def _step_in_label(self, state: ParserState, byte: int) -> ParserStep:
+        child = self.label_trie.children[state.node].get(byte)
+        if child is not None:
+            return ParserState("label", state.level, child), -1
+        label = self.label_trie.value[state.node]
+        if label < 0 or byte in self.cont:
+            return ParserState("ended", state.level), -1
+        return self.step(ParserState("joint", state.level), byte)[0], label
+
+
+class LenientParser:
+    """Skips to the first level in any text, then reads every label after it."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.takes_labels = [level.takes_labels for level in grammar.levels]
+        self.cont = frozenset(grammar.cont.encode())
+        levels = enumerate(grammar.levels)
+        self.level_trie = Trie((level.surface_form.encode(), i) for i, level in levels)
+        self.label_trie = _label_trie(grammar)
+        self.allows_empty_opener = "" in grammar.openers
+        self.start = ParserState("pre")
+
+    def step(self, state: ParserState, byte: int) -> ParserStep:
+        """Return the state after `byte`, and the label that it completes."""
+        if state.phase == "pre":
+            return self._step_before_level(state, byte)
+        if state.phase == "label" or (state.phase == "run" and byte not in self.cont):
+            return self._step_in_labels(state, byte)
+        return state, -1
+
+    def finish(self, state: ParserState) -> ParsedPrefix:
+        """Return what the verdict says if it ends in `state`."""
+        if state.phase == "pre":
+            level = next((lv for _, lv in state.candidates if lv >= 0), -1)
+            return ParsedPrefix(level, -1, level >= 0)
+        label = self._completed_label(state.node) if state.phase == "label" else -1
+        return ParsedPrefix(state.level, label, accepted=True)
+
+    def allows_level(self, state: ParserState) -> bool:
+        """Return whether nothing has been read, and no opener is needed."""
+        return self.allows_empty_opener and state == self.start
+
+    def _step_before_level(self, state: ParserState, byte: int) -> ParserStep:
+        candidates = tuple(self._advance_candidates(state, byte))
+        node, level = candidates[0] if candidates else (ROOT, -1)
+        if level < 0 or (node != _DEAD and self.level_trie.children[node]):
+            return ParserState("pre", candidates=candidates), -1
+        if not self.takes_labels[level]:
+            return ParserState("skip", level), -1
+        after = ParserState("label", level)
+        # A dead candidate matched before this byte, which belongs to what follows.
+        return self._step_in_labels(after, byte) if node == _DEAD else (after, -1)
+
+    def _advance_candidates(
+        self, state: ParserState, byte: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the levels still possible, up to the first that has matched.
+
+        A match further left wins, so that those to its right need not be followed.
+        """
+        for node, matched in (*state.candidates, (ROOT, -1)):
+            child = _DEAD
+            if node != _DEAD:
+                child = self.level_trie.children[node].get(byte, _DEAD)
+            level = self.level_trie.value[child] if child != _DEAD else -1
+            level = matched if level < 0 else level
+            if child != _DEAD or level >= 0:
+                yield child, level
+            if level >= 0:
+                return
+
+    def _step_in_labels(self, state: ParserState, byte: int) -> ParserStep:
+        node = state.node if state.phase == "label" else ROOT
+        while True:
+            child = self.label_trie.children[node].get(byte)
+            if child is not None:
+                return ParserState("label", state.level, child), -1
+            label = self.label_trie.value[node]
+            if label >= 0 and byte in self.cont:
+                return ParserState("run", state.level), -1
+            if label >= 0:
+                after, _ = self._step_in_labels(ParserState("label", state.level), byte)
+                return after, label
+            if node == ROOT:
+                return ParserState("label", state.level), -1
+            node = self.label_trie.fail[node]
+
+    def _completed_label(self, node: int) -> int:
+        """Return the label that ends at `node`, or at a suffix of its text."""
+        while node != ROOT and self.label_trie.value[node] < 0:
+            node = self.label_trie.fail[node]
+        return self.label_trie.value[node]
+
+
+def _label_trie(grammar: Grammar) -> Trie:
+    return Trie((label.encode(), i) for i, label in enumerate(grammar.labels))
+
+
+def parser_for(grammar: Grammar) -> StrictParser | LenientParser:
+    """Return the parser for the grammar's mode."""
+    return StrictParser(grammar) if grammar.mode == "strict" else LenientParser(grammar)

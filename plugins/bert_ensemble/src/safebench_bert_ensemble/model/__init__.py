@@ -1,0 +1,1 @@
+"""Trained encoders and baselines: finding, loading and running them."""

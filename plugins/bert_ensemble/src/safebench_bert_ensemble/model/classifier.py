@@ -1,0 +1,125 @@
+"""The classifier `bert_ensemble`: samples in, members' logits of every window out."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from safebench.classifiers import Classifier, Recording
+from safebench.evidence import MemberLogits
+from safebench.torch_utils import default_batch_tokens, pick_device
+
+from .checkpoints import load_members
+from .encoding import context_and_text
+from .evidence import build_evidence, class_polarities, window_traces
+from .location import find_ensemble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from safebench.evidence import Evidence
+    from safebench.records import Sample
+    from safebench_bert_ensemble.options import EnsembleOptions
+
+    from .location import ModelLocation
+
+
+class BertEnsemble(Classifier):
+    """Members of a trained ensemble, or any checkpoint as an ensemble of one."""
+
+    options: EnsembleOptions
+
+    def __init__(self, options: EnsembleOptions) -> None:
+        super().__init__(options)
+        self.location = find_ensemble(options.model, options.revision)
+        manifest = self.location.manifest
+        self.classes = _class_names(self.location)
+        self.ensemble = load_members(
+            self.location.members,
+            root=self.location.root,
+            classes=self.classes,
+            max_length=options.max_length or manifest.get("max_length", 0),
+            max_windows=options.max_windows if options.truncation == "windows" else 1,
+            device=options.device,
+            dtype=options.dtype,
+            batch_tokens=options.batch_tokens
+            or default_batch_tokens(pick_device(options.device).type),
+        )
+        self.task: str = options.task or manifest.get("task", "prompt_harm")
+        self.polarity = class_polarities(
+            self.classes, options.harmful, self.location.label
+        )
+        self.link = _link_function(self.ensemble.first_network.config)
+
+    @property
+    def label(self) -> str:
+        """The model's name for tables."""
+        return self.location.label
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What "auto" came to, and what each class means."""
+        network = self.ensemble.first_network
+        return {
+            "device": network.device.type,
+            "dtype": str(network.dtype).removeprefix("torch."),
+            "max_length": self.ensemble.max_length,
+            "members": len(self.ensemble.names),
+            "classes": dict(zip(self.classes, self.polarity, strict=True)),
+        }
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The token budget, if memory ran out and it shrank."""
+        batcher = self.ensemble.batcher
+        return {"batch_tokens": batcher.budget} if batcher.reduced else {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with the budget that an earlier run came to."""
+        self.ensemble.batcher.budget = state["batch_tokens"]
+
+    def record(
+        self,
+        samples: Sequence[Sample],
+        kinds: frozenset[type[Evidence]],
+        on_progress: Callable[[int], None],
+    ) -> Recording:
+        """Return the logits of each member on each window of every sample."""
+        assert kinds == {MemberLogits}, f"bert_ensemble records no {kinds}"
+        started = time.perf_counter()
+        texts = [context_and_text(sample) for sample in samples]
+        output = self.ensemble.predict(texts, on_progress)
+        evidence = build_evidence(
+            output.values,
+            output.windows.offsets,
+            classes=self.classes,
+            polarity=self.polarity,
+            task=self.task,
+            members=self.ensemble.names,
+            link=self.link,
+        )
+        seconds = time.perf_counter() - started
+        traces = window_traces(
+            output.windows, output.out_of_memory, seconds, len(self.ensemble.names)
+        )
+        return Recording(evidence={MemberLogits: evidence}, traces=traces)
+
+    def close(self) -> None:
+        """Free the members."""
+        vars(self).pop("ensemble", None)
+
+
+def _class_names(location: ModelLocation) -> list[str]:
+    """Return class names in the order of the logits, from the first member's config."""
+    text = (location.members[0] / "config.json").read_text(encoding="utf-8")
+    config = json.loads(text)
+    names: dict[str, str] = config.get("id2label") or {}
+    count = config.get("num_labels") or len(names) or 2
+    return [names.get(str(i), f"LABEL_{i}") for i in range(count)]
+
+
+def _link_function(config: Any) -> str:
+    """Return sigmoid for one class or several at once, else softmax."""
+    is_multi_label = config.problem_type == "multi_label_classification"
+    return "sigmoid" if is_multi_label or config.num_labels == 1 else "softmax"

@@ -1,0 +1,97 @@
+"""Checks of an ensemble for ``safebench doctor``: its settings, classes and batches."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safebench.evidence import EvidenceBundle, MemberLogits
+from safebench.records import Sample, Turn
+from safebench.strategies import Context
+from safebench_bert_ensemble.strategies.ensemble import mean_probs
+
+from .classifier import BertEnsemble
+from .location import ensemble_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from safebench_bert_ensemble.options import EnsembleOptions
+
+    Check = tuple[str, str, str]
+
+_EVEN_ODDS = 0.5
+# What another batch may change, because sums are taken in another order: the
+# probability in float32, the share of decisions in half precision.
+_MAX_FLOAT32_DIFFERENCE = 5e-5
+_MAX_FLIPPED = 1e-3
+_VERBS = ("bake", "steal", "repair", "poison")
+_THINGS = (
+    "bread",
+    "a car",
+    "a neighbour's well, which lies behind the old school,",
+    "my grandmother's radio",
+)
+
+
+def doctor(options: EnsembleOptions) -> Iterator[Check]:
+    """Yield (name, ok | warn | fail, detail) about the ensemble that options name."""
+    classifier = BertEnsemble(options)
+    identity = ensemble_identity(options)
+    yield "model", "ok", f"{identity['model']} ({identity['weights']})"
+    facts = dict(classifier.facts)
+    classes = facts.pop("classes")
+    yield "settings", "ok", ", ".join(f"{k} {v}" for k, v in facts.items())
+    yield _check_classes(classes)
+    yield _check_tokens(classifier)
+    yield from _check_batches(classifier)
+
+
+def _check_classes(classes: dict[str, int]) -> Check:
+    meaning = {1: "harm", -1: "safe", 0: "neither"}
+    detail = ", ".join(f"{name} = {meaning[sign]}" for name, sign in classes.items())
+    # LABEL_1 means harm by convention only.
+    guessed = any(name.startswith("LABEL_") for name in classes)
+    return "classes", "warn" if guessed else "ok", detail
+
+
+def _check_tokens(classifier: BertEnsemble) -> Check:
+    windows = classifier.ensemble.runners[0][0].tokenize([("", "Hello.")], 1)
+    ids = windows.ids[0]
+    return "ids", "ok", f"{len(ids)}: {' '.join(map(str, ids))}"
+
+
+def _check_batches(classifier: BertEnsemble) -> Iterator[Check]:
+    """Check that answers differ between prompts, and not with the batch."""
+    texts = [f"How do I {verb} {thing}?" for verb, thing in product(_VERBS, _THINGS)]
+    samples = [
+        Sample(id=f"probe/{i}", turns=(Turn("user", text * (1 + i % 3)),))
+        for i, text in enumerate(texts)
+    ]
+    together = _scores(classifier, samples)
+    alone = np.concatenate([_scores(classifier, [sample]) for sample in samples])
+    spread = float(together.max() - together.min())
+    detail = f"P(harm) from {together.min():.3f} to {together.max():.3f}"
+    yield "answers", "ok" if spread > 0 else "warn", detail
+    difference = float(np.abs(together - alone).max())
+    flipped = int(((together > _EVEN_ODDS) != (alone > _EVEN_ODDS)).sum())
+    dtype = classifier.facts["dtype"]
+    exact = dtype == "float32"
+    passed = (
+        difference <= _MAX_FLOAT32_DIFFERENCE
+        if exact
+        else flipped <= _MAX_FLIPPED * len(samples)
+    )
+    detail = (
+        f"{dtype}, batches of 1 and of up to {len(samples)}: "
+        f"max |dP| {difference:.1e}, {flipped} of {len(samples)} decisions flip"
+    )
+    yield "batch invariance", "ok" if passed else "fail" if exact else "warn", detail
+
+
+def _scores(classifier: BertEnsemble, samples: Sequence[Sample]) -> Any:
+    recording = classifier.record(samples, frozenset({MemberLogits}), lambda _: None)
+    bundle = EvidenceBundle(recording.evidence)
+    return mean_probs(bundle, Context(task=classifier.task)).score

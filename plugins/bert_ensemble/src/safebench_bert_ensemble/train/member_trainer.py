@@ -1,0 +1,154 @@
+"""A `transformers.Trainer` whose batches hold rows of like length.
+
+Encoders of this size spend most of their time on padding where rows come in any order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import transformers
+from transformers.trainer_callback import PrinterCallback
+
+from safebench.torch_utils import padding_share, plan_batches, quiet_transformers
+from safebench_bert_ensemble.model.checkpoints import load_padding_tokenizer
+from safebench_bert_ensemble.model.encoding import (
+    encode_windows,
+    token_limit,
+    window_rows,
+)
+from safebench_bert_ensemble.model.ensemble import MIN_LENGTH_RATIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from safebench.torch_utils import ModelFolder
+    from safebench.typing import Array
+
+    from .training_job import LabelledTexts, TrainingJob
+
+    Rows = list[dict[str, Any]]
+    Loader = torch.utils.data.DataLoader[Any]
+
+WINDOW_BATCHES = 50  # batches whose rows are sorted by length together
+
+
+class LengthBatchSampler(torch.utils.data.Sampler[list[int]]):
+    """Batches of rows for each epoch, by `seed` and epoch alone.
+
+    So a resumed training sees the batches that an uninterrupted one would. Rows are
+    shuffled, sorted by length within windows of 50 batches, and the batches shuffled.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.drop_last = False  # accelerate reads it
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches come next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self.batches()
+
+    def batches(self) -> list[list[int]]:
+        """Return this epoch's batches of row numbers; the short one comes last."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        size = WINDOW_BATCHES * self.batch_size
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
+        rows = np.concatenate([self._sorted(window) for window in windows])
+        n_full = len(rows) // self.batch_size * self.batch_size
+        full = rows[:n_full].reshape(-1, self.batch_size)
+        short = rows[n_full:]
+        batches: list[list[int]] = full[rng.permutation(len(full))].tolist()
+        return [*batches, short.tolist()] if len(short) else batches
+
+    def _sorted(self, rows: Array) -> Array:
+        # Longest first, so that the short last batch holds short rows.
+        return rows[np.argsort(-self.lengths[rows], kind="stable")]
+
+
+class MemberTrainer(transformers.Trainer):
+    """Trains on `LengthBatchSampler`, and evaluates on batches of like length."""
+
+    def __init__(self, *args: Any, eval_tokens: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.eval_tokens = eval_tokens
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> Loader:
+        """Return shuffled batches of like length, the same for the same epoch."""
+        batches = LengthBatchSampler(
+            row_lengths(self.train_dataset),
+            self.args.train_batch_size,
+            self.args.data_seed or 0,
+        )
+        return self._loader(self.train_dataset, batches)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Loader:
+        """Return batches under the token budget."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self._loader(rows, eval_batches(row_lengths(rows), self.eval_tokens))
+
+    def _loader(self, rows: Any, batches: Any) -> Loader:
+        loader: Loader = torch.utils.data.DataLoader(
+            rows, batch_sampler=batches, collate_fn=self.data_collator
+        )
+        prepared: Loader = self.accelerator.prepare(loader)
+        return prepared
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRows:
+    """Training and validation rows of one base, tokenized once for all its members."""
+
+    tokenizer: Any
+    train: Rows
+    val: Rows
+
+
+def tokenize_rows(job: TrainingJob, base: ModelFolder) -> TokenizedRows:
+    """Return the rows of a job as one base's tokenizer reads them."""
+    tokenizer = load_padding_tokenizer(base.folder, base.label)
+    with quiet_transformers():
+        config = transformers.AutoConfig.from_pretrained(base.folder)
+    max_length = token_limit(config, tokenizer, job.options.max_length)
+    return TokenizedRows(
+        tokenizer,
+        train=_labelled_rows(tokenizer, job.train, max_length),
+        val=_labelled_rows(tokenizer, job.val, max_length),
+    )
+
+
+def _labelled_rows(tokenizer: Any, data: LabelledTexts, max_length: int) -> Rows:
+    rows = window_rows(encode_windows(tokenizer, data.texts, max_length))
+    return [row | {"labels": y} for row, y in zip(rows, data.labels, strict=True)]
+
+
+def padding_shares(job: TrainingJob, tokens: TokenizedRows) -> dict[str, float]:
+    """Return the share of padding in training and evaluation batches of a base."""
+    train, val = row_lengths(tokens.train), row_lengths(tokens.val)
+    batches = LengthBatchSampler(train, job.options.batch_size, job.seed).batches()
+    return {
+        "train": padding_share(train, batches),
+        "val": padding_share(val, eval_batches(val, job.options.eval_tokens)),
+    }
+
+
+def eval_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Return batches as the ensemble makes them when it classifies."""
+    return plan_batches(lengths, budget, MIN_LENGTH_RATIO)
+
+
+def row_lengths(rows: Any) -> list[int]:
+    """Return the tokens of each row."""
+    return [len(row["input_ids"]) for row in rows]

@@ -1,0 +1,128 @@
+"""An ensemble's training: its data, its members, and the arguments of the library.
+
+A job is plain data, because it is handed to worker processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from safebench.torch_utils import (
+    RESERVED_ARGUMENTS,
+    build_training_arguments,
+    check_training_arguments,
+)
+from safebench_bert_ensemble.model.encoding import context_and_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+    import transformers
+
+    from safebench.records import Dataset
+    from safebench.torch_utils import ModelFolder
+    from safebench_bert_ensemble.options import TrainOptions
+
+CHECKPOINT_FOLDER = "checkpoint-{}"
+_RESERVED = RESERVED_ARGUMENTS | {"use_cpu": "--device", "full_determinism": "--seed"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTexts:
+    """Texts as (context, text), with 1 for harmful, and what is drawn together."""
+
+    texts: list[tuple[str, str]]
+    labels: list[int]
+    groups: list[str]
+
+    @classmethod
+    def from_dataset(cls, dataset: Dataset) -> LabelledTexts:
+        """Return what members learn from, of rows that all have a label."""
+        return cls(
+            texts=[context_and_text(sample) for sample in dataset.samples],
+            labels=[int(truth.label.value is True) for truth in dataset.ground_truth],
+            groups=[sample.group or sample.content for sample in dataset.samples],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """Members to train: a base each, options, data, and the folder they are left in."""
+
+    options: TrainOptions
+    bases: tuple[ModelFolder, ...]
+    out: Path
+    train: LabelledTexts
+    val: LabelledTexts
+    seed: int = 0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def member_name(self, member: int) -> str:
+        """Return the name of a member, which is that of its folder."""
+        width = max(2, len(str(len(self.bases))))
+        return f"member-{member + 1:0{width}d}"
+
+    def member_folder(self, member: int) -> Path:
+        """Return a member's folder; it is there if and only if it is finished."""
+        return self.out / self.member_name(member)
+
+    def checkpoint_folder(self, member: int) -> Path:
+        """Return where an unfinished member keeps its checkpoints."""
+        return self.out / CHECKPOINT_FOLDER.format(self.member_name(member))
+
+    def member_seed(self, member: int, purpose: str) -> int:
+        """Return a seed of 31 bits for one purpose (head, order, bag) of one member.
+
+        A hash, so that neither neighbouring members nor purposes share a stream.
+        """
+        text = f"{self.seed}\x1f{member}\x1f{purpose}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
+
+
+def check_arguments(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the library's fields that a user set, converted; `OptionError` if not."""
+    return check_training_arguments(overrides, _RESERVED)
+
+
+def training_arguments(
+    options: TrainOptions,
+    folder: Path,
+    seeds: tuple[int, int],
+    device: torch.device,
+    precision: str,
+    overrides: Mapping[str, Any],
+) -> transformers.TrainingArguments:
+    """Return the arguments of one member; `seeds` are for weights and for the order."""
+    defaults: dict[str, Any] = {
+        "num_train_epochs": options.epochs,
+        "per_device_train_batch_size": options.batch_size,
+        "gradient_accumulation_steps": options.grad_accumulation,
+        "learning_rate": options.lr,
+        "warmup_steps": options.warmup,
+        "weight_decay": options.weight_decay,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "logging_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "f1",
+        "greater_is_better": True,
+        "report_to": "none",
+        # The patience that is left must survive an interruption.
+        "restore_callback_states_from_checkpoint": True,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device.type == "cuda",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+    }
+    reserved = {
+        "output_dir": str(folder),
+        "seed": seeds[0],
+        "data_seed": seeds[1],
+        "use_cpu": device.type == "cpu",
+    }
+    return build_training_arguments(defaults | dict(overrides) | reserved, one_gpu=True)

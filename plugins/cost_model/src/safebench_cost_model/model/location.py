@@ -1,0 +1,267 @@
+"""Which cost model the options name, and what identifies it.
+
+A name is the folder of a training, a checkpoint with one output, or a hub id. Needs no
+torch: evidence that is recorded already is found by the identity alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safebench.errors import ModelError, OptionError
+from safebench.torch_utils import (
+    MINILM,
+    ModelFolder,
+    download_snapshot,
+    find_minilm,
+    is_path,
+    suggest_sibling,
+)
+from safebench.training import ARTIFACT_MANIFEST, read_artifact, weights_hash
+
+from .artifact import (
+    ADAPTER_FOLDER,
+    BASELINE_FOLDER,
+    KIND,
+    KIND_TFIDF,
+    member_folder_name,
+)
+from .template import BEAVER, TEMPLATES, template_from_json
+
+if TYPE_CHECKING:
+    from safebench_cost_model.options import BaselineOptions, CostOptions
+
+    from .template import Template
+
+PKU_CLASS_SUFFIX = "ForScore"  # of the class that PKU's own cost models name
+# Patterns of files without which nothing can be loaded.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
+NETWORK_FILES = ("config.json", "*.safetensors", "tokenizer.json")
+_ADVICE = "copy it again from where it was trained"
+_RECORD_OPTIONS = ("dtype", "template", "max_length", "batch_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLocation:
+    """The folders of one or more networks, and how texts are read.
+
+    With `adapters`, each folder holds adapters for the base in `folder`, which is the
+    folder of the first network otherwise. `weights` identifies them.
+    `max_length` 0: the model does not say.
+    """
+
+    folder: Path
+    networks: tuple[Path, ...]
+    label: str
+    commit: str
+    weights: str
+    template: Template
+    adapters: bool = False
+    max_length: int = 0
+    pooling: str = "own"
+    layers: int = 0
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineLocation:
+    """A baseline's folder, its name, and what identifies it."""
+
+    folder: Path
+    label: str
+    calibration: dict[str, Any]
+    identity: dict[str, Any]
+
+
+def find_model(name: str, revision: str = "") -> ModelFolder:
+    """Return where `name` (folder, hub id or ``minilm``) is, or raise `ModelError`."""
+    if name == MINILM:
+        return find_minilm()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"model {name!r}: no config.json in that folder")
+        return ModelFolder(folder, folder.resolve().name)
+    hint = (
+        suggest_sibling(folder)
+        or f"; a folder, a hub id ORG/NAME or {MINILM} would work"
+    )
+    if "/" not in name or is_path(name):
+        raise ModelError(f"model {name!r}: no such folder{hint}")
+    try:
+        snapshot = download_snapshot(name, revision)
+    except (OSError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
+        raise ModelError(
+            f"model {name!r}: no such folder, and the hub did not give it: {reason}"
+            f"{hint}"
+        ) from error
+    return ModelFolder(snapshot, name, snapshot.name)
+
+
+def find_cost_model(options: CostOptions) -> ModelLocation:
+    """Return where the model of the options is.
+
+    Raises `ModelError` if it is nowhere or not whole, `OptionError` if the options do
+    not say how it reads texts.
+    """
+    if not options.model:
+        raise OptionError(
+            "cost_model: which one? --model DIR, a folder that safebench train "
+            "cost_model wrote, or a hub id of a classifier with one output"
+        )
+    folder = Path(options.model).expanduser()
+    # A folder without either file is taken for a training's, whose message is better.
+    is_bare = folder.is_dir() and not (folder / "config.json").is_file()
+    if is_bare or (folder / ARTIFACT_MANIFEST).is_file():
+        return _from_artifact(folder, options)
+    return _from_checkpoint(options)
+
+
+def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
+    manifest = read_artifact(folder, KIND)
+    try:
+        template = template_from_json(manifest["template"])
+        networks = _network_folders(folder, manifest)
+        adapters = manifest["files"] == ADAPTER_FOLDER
+        location = ModelLocation(
+            folder=_base_folder(folder, manifest["base"]) if adapters else networks[0],
+            networks=networks,
+            label=folder.resolve().name,
+            commit="",
+            weights=f"sha256:{_combined_hash(networks)}",
+            template=template,
+            adapters=adapters,
+            max_length=manifest["max_length"],
+            pooling=manifest["pooling"],
+            layers=manifest["layers"],
+            calibration=manifest["calibration"] or {},
+        )
+    except (KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{folder / ARTIFACT_MANIFEST} is damaged ({type(error).__name__}: "
+            f"{reason}): {_ADVICE}"
+        ) from error
+    # Costs under another template would mean something else.
+    if options.template != "auto" and TEMPLATES[options.template] != template:
+        raise OptionError(
+            f"cost_model: {folder} was trained on its own template; leave template=auto"
+        )
+    return location
+
+
+def _from_checkpoint(options: CostOptions) -> ModelLocation:
+    model = find_model(options.model, options.revision)
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    architecture = str(next(iter(config.get("architectures") or ()), ""))
+    if options.template != "auto":
+        template = TEMPLATES[options.template]
+    elif architecture.endswith(PKU_CLASS_SUFFIX):
+        template = BEAVER
+    else:
+        raise OptionError(
+            f"cost_model: {model.label} carries no template; say which it was trained "
+            f"on: template={', '.join(TEMPLATES)}"
+        )
+    return ModelLocation(
+        folder=model.folder,
+        networks=(model.folder,),
+        label=model.label,
+        commit=model.commit,
+        weights=model.commit or f"sha256:{weights_hash(model.folder)}",
+        template=template,
+    )
+
+
+def _network_folders(folder: Path, manifest: dict[str, Any]) -> tuple[Path, ...]:
+    """Return the folder of each member; raise for the first that is not whole."""
+    # Artifacts of one network may come from before there were members.
+    total, files = manifest.get("members", 1), manifest["files"]
+    folders = tuple(
+        folder / member_folder_name(i + 1, total) / files for i in range(total)
+    )
+    required = ADAPTER_FILES if files == ADAPTER_FOLDER else NETWORK_FILES
+    for path in folders:
+        _check_folder(folder, path, required)
+    return folders
+
+
+def _base_folder(folder: Path, base: dict[str, str]) -> Path:
+    """Return the folder of the base under an artifact's adapters."""
+    if not base["folder"] and not base["revision"]:  # the supervised stage left it
+        _check_folder(folder, folder / base["name"], NETWORK_FILES)
+        return folder / base["name"]
+    name = base["folder"] or base["name"]
+    try:
+        return find_model(name, "" if base["folder"] else base["revision"]).folder
+    except ModelError as error:
+        raise ModelError(
+            f"{folder} holds adapters for {base['name']}, which is not there any more: "
+            f"{error.message}"
+        ) from error
+
+
+def _check_folder(artifact: Path, folder: Path, required: tuple[str, ...]) -> None:
+    """Raise `ModelError` if a folder within an artifact is gone, or lacks files."""
+    name = folder.relative_to(artifact)
+    if not folder.is_dir():
+        raise ModelError(f"{artifact}: its folder {name} is gone; {_ADVICE}")
+    missing = [pattern for pattern in required if not any(folder.glob(pattern))]
+    if missing:
+        raise ModelError(f"{artifact}: its folder {name} lacks {missing[0]}; {_ADVICE}")
+
+
+def _combined_hash(folders: tuple[Path, ...]) -> str:
+    """Return the hash of one folder's weights, or of those of all in their order."""
+    hashes = [weights_hash(folder) for folder in folders]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def cost_model_identity(options: CostOptions) -> dict[str, Any]:
+    """Return the weights' hash, template, constants and record options, as JSON."""
+    location = find_cost_model(options)
+    return {
+        "model": location.label,
+        "revision": location.commit,
+        "weights": location.weights,
+        "template": location.template.sha256,
+        "calibration": location.calibration,
+        "record": {name: getattr(options, name) for name in _RECORD_OPTIONS},
+    }
+
+
+def find_baseline(options: BaselineOptions) -> BaselineLocation:
+    """Return where the baseline is; raises `ModelError` or `OptionError`."""
+    if not options.model:
+        raise OptionError(
+            "cost_tfidf: which one? --model DIR, a folder that safebench train "
+            "cost_model --base tfidf wrote"
+        )
+    folder = Path(options.model).expanduser()
+    manifest = read_artifact(folder, KIND_TFIDF)
+    label = folder.resolve().name
+    calibration = manifest["calibration"] or {}
+    return BaselineLocation(
+        folder=folder / BASELINE_FOLDER,
+        label=label,
+        calibration=calibration,
+        identity={
+            "model": label,
+            "weights": f"sha256:{weights_hash(folder / BASELINE_FOLDER)}",
+            "words": manifest["words_sha256"],
+            "calibration": calibration,
+        },
+    )
+
+
+def baseline_identity(options: BaselineOptions) -> dict[str, Any]:
+    """Return the hash of a baseline's words, its weights and constants, as JSON."""
+    return find_baseline(options).identity

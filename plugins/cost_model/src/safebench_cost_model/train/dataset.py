@@ -1,0 +1,140 @@
+"""A training's splits as encoded pairs, tokenized once for all its networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.utils.data
+
+from safebench.errors import DataError
+from safebench_cost_model.model.encoding import EncodedPair, TokenizationError
+
+from .evaluation import pair_labels
+from .pairs import count_pairs, read_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from safebench.records import Dataset
+    from safebench.training import Training
+    from safebench_cost_model.model.encoding import ExchangeEncoder
+
+    from .evaluation import PairLabels
+    from .pairs import PreferencePair
+
+
+class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
+    """Pairs that are ready for a `Trainer`."""
+
+    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
+        self.pairs = pairs
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of the longer exchange of each pair."""
+        return [pair.length for pair in self.pairs]
+
+    @property
+    def groups(self) -> list[str]:
+        """Prompt group of each pair."""
+        return [pair.group for pair in self.pairs]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, row: int) -> EncodedPair:
+        return self.pairs[row]
+
+
+def encode_pairs(
+    pairs: Sequence[PreferencePair],
+    encoder: ExchangeEncoder,
+    conflicts: str = "error",
+    say: Callable[[str], None] = print,
+) -> tuple[list[PreferencePair], EncodedPairs]:
+    """Return the pairs whose responses differ in tokens, and their encodings.
+
+    Pairs of a prompt come together, prompts by length, so that batches are tight.
+    Raises `DataError` for pairs whose responses come to the same tokens, unless
+    `conflicts` is "skip": no network could rank them.
+    """
+    kept: list[PreferencePair] = []
+    encoded: list[EncodedPair] = []
+    for pair in pairs:
+        encoded_pair = _encode_pair(pair, encoder)
+        if encoded_pair.first.ids != encoded_pair.second.ids:
+            kept.append(pair)
+            encoded.append(encoded_pair)
+    if equal := len(pairs) - len(kept):
+        verb = "has" if equal == 1 else "have"
+        message = f"{count_pairs(equal)} {verb} two responses of the same tokens"
+        if conflicts == "error":
+            raise DataError(
+                f"{message} within max_length={encoder.max_length}; a longer one may "
+                "tell them apart, and --conflicts skip leaves them out"
+            )
+        say(f"{message}: left out")
+    order = _group_order(encoded)
+    return [kept[i] for i in order], EncodedPairs([encoded[i] for i in order])
+
+
+def _group_order(encoded: Sequence[EncodedPair]) -> list[int]:
+    """Return row numbers, prompt groups by the length of their longest exchange."""
+    longest: dict[str, int] = {}
+    for pair in encoded:
+        longest[pair.group] = max(pair.length, longest.get(pair.group, 0))
+    rows = range(len(encoded))
+    return sorted(rows, key=lambda i: (longest[encoded[i].group], encoded[i].group))
+
+
+def _encode_pair(pair: PreferencePair, encoder: ExchangeEncoder) -> EncodedPair:
+    try:
+        first, second = (encoder.encode(pair.prompt, text) for text in pair.responses)
+    except TokenizationError as error:
+        raise DataError(f"a pair of prompt group {pair.group} {error}") from error
+    targets = (pair.p_first, *pair.soft_labels, pair.gap)
+    return EncodedPair(first, second, targets, pair.group)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairSplit:
+    """Distinct pairs of a split, as token ids and as what annotators said of them."""
+
+    encoded: EncodedPairs
+    labels: PairLabels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairSplits:
+    """Training, validation and test pairs, and how their texts were encoded."""
+
+    train: PairSplit
+    val: PairSplit
+    test: PairSplit
+    encoder: ExchangeEncoder
+
+    @property
+    def evaluated(self) -> dict[str, PairSplit]:
+        """The splits that costs are computed on, by name."""
+        return {"val": self.val, "test": self.test}
+
+
+def load_splits(training: Training, encoder: ExchangeEncoder) -> PairSplits:
+    """Return the splits of the data, and say how many pairs each has."""
+    datasets = {"train": training.train, "val": training.val, "test": training.test}
+    splits = {
+        name: _load_split(data, encoder, training) for name, data in datasets.items()
+    }
+    for name, split in splits.items():
+        training.say(f"{name}: {len(split.encoded)} distinct pairs")
+    return PairSplits(**splits, encoder=encoder)
+
+
+def _load_split(
+    dataset: Dataset, encoder: ExchangeEncoder, training: Training
+) -> PairSplit:
+    conflicts = training.options.conflicts
+    pairs = read_pairs(dataset, conflicts, training.say)
+    kept, encoded = encode_pairs(pairs, encoder, conflicts, training.say)
+    return PairSplit(encoded, pair_labels(kept))

@@ -1,0 +1,236 @@
+"""`transformers.Trainer` for pairs: its arguments, its callback, its order of rows."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from safebench.torch_utils import (
+    LengthGroupedSampler,
+    ProgressBarCallback,
+    build_training_arguments,
+    check_training_arguments,
+    last_checkpoint,
+)
+from safebench_cost_model.model.network import forward_costs
+
+from .loss import PairLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from safebench_cost_model.options import TrainOptions
+
+    from .dataset import PairSplits
+    from .prepared_model import PreparedModel
+
+    ComputeMetrics = Callable[[Any], dict[str, float]]
+
+
+def training_arguments(
+    options: TrainOptions,
+    folder: Path,
+    *,
+    rows: int,
+    lr: float,
+    seed: int,
+    overrides: Mapping[str, Any],
+    stage: Mapping[str, Any] | None = None,
+) -> TrainingArguments:
+    """Return the library's arguments; checkpoints go to `folder`.
+
+    An evaluation, with a checkpoint, comes `options.evaluations` times in the epoch of
+    `rows` rows. The user's `overrides` stand over these defaults, and what a `stage`
+    needs stands over both. Raises `OptionError` for what the library does not take.
+    """
+    steps = max(1, -(-rows // options.batch) // options.evaluations)
+    select = options.select
+    defaults: dict[str, Any] = {
+        "output_dir": str(folder),
+        "num_train_epochs": options.epochs,
+        "per_device_train_batch_size": options.batch,
+        "per_device_eval_batch_size": 2 * options.batch,
+        "learning_rate": lr,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": options.warmup,
+        "weight_decay": options.weight_decay,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "logging_strategy": "steps",
+        "eval_steps": steps,
+        "save_steps": steps,
+        "logging_steps": steps,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{select}",
+        "greater_is_better": select != "loss",
+        # The patience that is left must survive an interruption.
+        "restore_callback_states_from_checkpoint": True,
+        "label_names": ["targets"],
+        "remove_unused_columns": False,  # rows are objects, and have no columns
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "report_to": "none",
+        "seed": seed,
+        "data_seed": seed,
+        "bf16": options.dtype == "bfloat16"
+        or (options.dtype == "auto" and _supports_bf16()),
+        "fp16": options.dtype == "float16",
+        "disable_tqdm": True,  # `ProgressCallback` draws a bar
+    }
+    return build_training_arguments(
+        defaults | check_training_arguments(overrides) | dict(stage or {})
+    )
+
+
+def _supports_bf16() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def resume_checkpoint(
+    folder: Path, *, resume: bool, say: Callable[[str], None]
+) -> str | None:
+    """Return the checkpoint to go on from, None to start afresh; say which it is."""
+    checkpoint = last_checkpoint(folder) if resume else None
+    if checkpoint is None:
+        return None
+    say(f"resuming from {checkpoint}")
+    return str(checkpoint)
+
+
+class ProgressCallback(ProgressBarCallback):
+    """Moves a bar with each step, and says loss and accuracies of each evaluation."""
+
+    def __init__(self, title: str, say: Callable[[str], None]) -> None:
+        super().__init__(title)
+        self.say = say
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any
+    ) -> None:
+        """Show the training loss behind the bar."""
+        del args, state, control
+        if self.bar and "loss" in logs:
+            self.bar.say(f"loss {float(logs['loss']):.3f}")
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
+    ) -> None:
+        """Say step, loss and both accuracies with their intervals."""
+        del args, control
+        # The supervised stage has no accuracies.
+        if not state.is_world_process_zero or "eval_sign_accuracy" not in metrics:
+            return
+        parts = [f"step {state.global_step}/{state.max_steps}"]
+        parts.append(f"loss {metrics['eval_loss']:.4f}")
+        for name in ("sign_accuracy", "ranking_accuracy"):
+            value = metrics[f"eval_{name}"]
+            low, high = (metrics.get(f"eval_{name}_{end}") for end in ("low", "high"))
+            interval = f" [{low:.3f}, {high:.3f}]" if low is not None else ""
+            parts.append(f"{name.replace('_', ' ')} {value:.3f}{interval}")
+        self.say(", ".join(parts))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Say which evaluation was the best, and whether steps were saved."""
+        del args, control
+        if state.is_world_process_zero and state.best_global_step:
+            early = state.global_step < state.max_steps
+            stopped = f"stopped after step {state.global_step}, " if early else ""
+            self.say(f"{stopped}best at step {state.best_global_step}")
+
+
+@contextmanager
+def progress_callback(
+    title: str, say: Callable[[str], None]
+) -> Iterator[ProgressCallback]:
+    """Yield a callback whose bar is taken away however the training ends."""
+    callback = ProgressCallback(title, say)
+    try:
+        yield callback
+    finally:
+        callback.close()
+
+
+class GroupedTrainer(Trainer):
+    """Takes examples of like length together, in an order that a resumed run repeats.
+
+    Its data have `lengths` and `groups` (or None): rows of a group stay together, so
+    that a response that stands in several pairs of its prompt is read once for all.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # The loss is a mean, so accumulated steps are averaged and not summed.
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        data: Any = self.train_dataset if train_dataset is None else train_dataset
+        batch_size = self.args.train_batch_size * self.args.world_size
+        return LengthGroupedSampler(
+            data.lengths, batch_size, self.args.seed, data.groups
+        )
+
+
+class CostTrainer(GroupedTrainer):
+    """Learns by `PairLoss`; its predictions are the costs of both responses, (N, 2)."""
+
+    def __init__(self, *, loss: PairLoss, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pair_loss = loss
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002 - the base class passes it
+    ) -> Any:
+        """Return the loss of a batch of B pairs, and their costs (B, 2) if asked."""
+        rows = dict(inputs)
+        targets, row_index = rows.pop("targets"), rows.pop("row_index")
+        costs = forward_costs(model, rows)[row_index]
+        loss = self.pair_loss(costs, targets)
+        return (loss, {"costs": costs}) if return_outputs else loss
+
+
+def build_trainer(
+    model: PreparedModel,
+    splits: PairSplits,
+    options: TrainOptions,
+    arguments: TrainingArguments,
+    *,
+    compute_metrics: ComputeMetrics,
+    progress: ProgressCallback,
+) -> CostTrainer:
+    """Return a trainer with early stopping that goes back to its best evaluation."""
+    callbacks: list[TrainerCallback] = [progress]
+    if options.patience and arguments.load_best_model_at_end:
+        callbacks.append(EarlyStoppingCallback(options.patience))
+    return CostTrainer(
+        loss=PairLoss(
+            w_rank=options.w_rank,
+            w_sign=options.w_sign,
+            margin=options.margin,
+            reg=options.reg,
+            smoothing=options.smoothing,
+        ),
+        model=model.network,
+        args=arguments,
+        data_collator=model.collator,
+        train_dataset=splits.train.encoded,
+        eval_dataset=splits.val.encoded,
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+    )

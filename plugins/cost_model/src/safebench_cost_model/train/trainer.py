@@ -1,0 +1,110 @@
+"""The trainer `cost_model`: networks or the baseline, calibrated and measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from transformers import set_seed
+
+from safebench.training import Trained
+from safebench_cost_model.model.artifact import KIND
+from safebench_cost_model.model.location import find_model
+from safebench_cost_model.model.network import load_config, model_family
+from safebench_cost_model.model.platt_scaling import fit_platt
+from safebench_cost_model.options import TFIDF
+
+from .dataset import load_splits
+from .evaluation import accuracy_measures, cost_measures
+from .prepared_model import build_manifest, prepare_model, weights_folder_name
+from .training_loop import free_memory, list_members, train_member
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safebench.torch_utils import ModelFolder
+    from safebench.training import Measure, Training
+    from safebench.typing import Array
+    from safebench_cost_model.model.network import Family
+    from safebench_cost_model.model.platt_scaling import PlattScaling
+    from safebench_cost_model.options import TrainOptions
+
+    from .dataset import PairSplits
+    from .training_loop import CostMember
+
+
+def fit(training: Training) -> Trained:
+    """Train what the options name, and return its measures and manifest."""
+    options: TrainOptions = training.options
+    if options.base == TFIDF:
+        # Here, because it imports scikit-learn.
+        from .baseline import fit_baseline
+
+        return fit_baseline(training)
+    base = find_model(options.base, options.revision)
+    family = model_family(load_config(base.folder, base.label), base.label)
+    if options.sft:
+        from .sft import run_sft
+
+        base = run_sft(training, base, family)
+    members = list_members(training, weights_folder_name(family, options))
+    splits = train_members(members, base, family, training)
+    costs = {member.name: member.read_costs() for member in members}
+    mean_costs = {
+        name: np.mean([member[name] for member in costs.values()], axis=0)
+        for name in splits.evaluated
+    }
+    unsafe = splits.val.labels.unsafe
+    platt = fit_platt(mean_costs["val"].reshape(-1), unsafe.reshape(-1))
+    return Trained(
+        classifier=KIND,
+        manifest=build_manifest(base, family, splits.encoder, training, platt),
+        measures=_measures(splits, mean_costs, costs, platt),
+        notes=[] if platt else ["costs on val allow no calibration: no cost_platt"],
+    )
+
+
+def train_members(
+    members: Sequence[CostMember], base: ModelFolder, family: Family, training: Training
+) -> PairSplits:
+    """Train the members that are not finished, one after another.
+
+    Returns the splits of the data, which all of them share.
+    """
+    finished = [member for member in members if member.finished]
+    unfinished = [member for member in members if member not in finished]
+    for member in finished:
+        training.say(f"{member.line_prefix}trained already")
+        member.remove_checkpoints()
+    splits: PairSplits | None = None
+    # With nothing left to train, a model is prepared for its tokenizer alone.
+    for member in unfinished or members[:1]:
+        set_seed(member.seed)
+        model = prepare_model(base, family, training.options)
+        splits = splits or load_splits(training, model.encoder)
+        if unfinished:
+            train_member(model, member, splits, training)
+        del model
+        free_memory()
+    assert splits is not None, "no members"
+    return splits
+
+
+def _measures(
+    splits: PairSplits,
+    mean_costs: dict[str, Array],
+    costs: dict[str, dict[str, Array]],
+    platt: PlattScaling | None,
+) -> list[Measure]:
+    """Return measures of the mean cost; those of members show what it gains."""
+    measures: list[Measure] = []
+    for name, split in splits.evaluated.items():
+        measures += cost_measures(
+            split.labels, mean_costs[name], who=KIND, split=name, platt=platt
+        )
+        if len(costs) > 1:
+            for member, values in costs.items():
+                measures += accuracy_measures(
+                    split.labels, values[name], who=member, split=name
+                )
+    return measures

@@ -1,0 +1,265 @@
+"""The folder of a collection: records in JSON Lines, and a manifest.
+
+A record needs no other record, so a file that ends after any line is valid and can be
+continued. The manifest identifies guard, threshold and language model: a collection is
+continued only with the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from safebench import differences, write_json, write_jsonl
+from safebench.errors import DataError, RunFolderError
+from safebench.records import Turn, content_hash, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+COLLECTED_FILE = "collected.jsonl"
+BLOCKED_FILE = "blocked_inputs.jsonl"
+LEFT_OUT_FILE = "left_out.jsonl"
+MANIFEST_FILE = "manifest.json"
+COLLECTION_KIND = "feedback collection"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRecord:
+    """A prompt, a response to it, and the guard's verdicts on both.
+
+    `p_in` is the guard's p(unsafe) of the prompt alone, `p_out` that of the response
+    in the light of the prompt. `p_out` is None if no response was judged: the prompt
+    was blocked, or the response is empty. `passed` means p_in < threshold, `blocked`
+    means p_out >= threshold. `categories` are the codes of the verdict that blocked
+    prompt or response. `label` is the annotators' label of the prompt,
+    `response_label` that of the response (True: harmful, None: no label).
+    `response_id` distinguishes the responses to one prompt: the hash of a response
+    from a dataset, the number of one from a language model. `guard` and `generator`
+    name models with their revisions.
+    """
+
+    prompt_id: str
+    response_id: str
+    prompt: str
+    response: str | None
+    p_in: float
+    p_out: float | None
+    categories: tuple[str, ...]
+    passed: bool
+    blocked: bool | None
+    label: bool | None
+    response_label: bool | None
+    group: str
+    dataset: str
+    revision: str
+    guard: str
+    generator: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Prompt and response; a collection has one record for each pair."""
+        return self.prompt_id, self.response_id
+
+    @property
+    def passed_then_blocked(self) -> bool:
+        """Whether the prompt passed and its response was blocked."""
+        return self.passed and bool(self.blocked)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self) | {"categories": list(self.categories)}
+
+
+def prompt_id(prompt: str) -> str:
+    """Return the SHA-256 (hex) of a prompt as a single user turn, normalised."""
+    return content_hash((Turn("user", prompt),))
+
+
+def response_id(response: str) -> str:
+    """Return the SHA-256 (hex) of a normalised response."""
+    return hashlib.sha256(normalise(response).encode()).hexdigest()
+
+
+def read_collection(path: Path) -> list[CollectionRecord]:
+    """Return the records of a file or folder; raises DataError naming the bad line."""
+    path = path / COLLECTED_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(f"no {path}: make it with safebench feedback collect --out DIR")
+    # Split at line feeds alone: str.splitlines would also split at U+2028 and others,
+    # which JSON allows unescaped inside a text.
+    lines = path.read_bytes().split(b"\n")
+    return [
+        _parse_record(line, f"{path}:{number}")
+        for number, line in enumerate(lines, 1)
+        if line
+    ]
+
+
+def _parse_record(line: bytes, where: str) -> CollectionRecord:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: no JSON ({error})") from None
+    names = {field.name for field in fields(CollectionRecord)}
+    if not isinstance(row, dict) or (missing := sorted(names - row.keys())):
+        problem = f"lacks {missing[0]}" if isinstance(row, dict) else "no JSON object"
+        raise DataError(f"{where}: {problem}; collect again into a new folder")
+    values = {name: row[name] for name in names}
+    return CollectionRecord(**values | {"categories": tuple(row["categories"])})
+
+
+def append_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Append rows in one write, and return when they are on the disk."""
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    if not lines:
+        return
+    data = "".join(line + "\n" for line in lines).encode()
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def truncate_partial_line(path: Path) -> None:
+    """Remove a last line that lacks its line feed: a crash cut its write short."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    complete = data.rfind(b"\n") + 1
+    if complete < len(data):
+        with path.open("r+b") as file:
+            file.truncate(complete)
+
+
+class CollectionFolder:
+    """A collection that is written to: records of one guard, threshold and generator.
+
+    `records` are those in the folder, `left_out` the keys of pairs that the guard could
+    not read.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        """Create or continue a folder; raises RunFolderError for a foreign one."""
+        self.path = path
+        self.identity = json.loads(json.dumps(identity))
+        self.manifest: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": COLLECTION_KIND,
+            "identity": self.identity,
+        }
+        self.manifest |= stored_manifest(path, self.identity)
+        path.mkdir(parents=True, exist_ok=True)
+        # Before any record: records without a manifest would be refused as foreign.
+        self.write_manifest("collecting")
+        for name in (COLLECTED_FILE, LEFT_OUT_FILE):
+            truncate_partial_line(path / name)
+        collected = path / COLLECTED_FILE
+        self.records = read_collection(collected) if collected.is_file() else []
+        self.left_out = {
+            (row["prompt_id"], row["response_id"])
+            for row in self._read_lines(LEFT_OUT_FILE)
+        }
+        # A crash may have come between the two files; this one repeats records only, so
+        # it is written anew.
+        write_jsonl(path / BLOCKED_FILE, _passed_then_blocked(self.records))
+
+    @property
+    def processed_keys(self) -> set[tuple[str, str]]:
+        """The keys of all pairs that need no more work."""
+        return {record.key for record in self.records} | self.left_out
+
+    def append(
+        self, records: Sequence[CollectionRecord], left_out: Sequence[dict[str, str]]
+    ) -> None:
+        """Append finished records; they are on the disk when this returns."""
+        append_lines(self.path / COLLECTED_FILE, (r.to_json() for r in records))
+        append_lines(self.path / BLOCKED_FILE, _passed_then_blocked(records))
+        append_lines(self.path / LEFT_OUT_FILE, left_out)
+        self.records += records
+        self.left_out |= {(r["prompt_id"], r["response_id"]) for r in left_out}
+
+    def write_manifest(self, status: str, **facts: Any) -> None:
+        """Write the manifest with a new status and further entries."""
+        self.manifest |= {"status": status, **facts}
+        write_json(self.path / MANIFEST_FILE, self.manifest)
+
+    def _read_lines(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.path / name
+        if path.is_file():
+            yield from map(
+                json.loads, path.read_text(encoding="utf-8").split("\n")[:-1]
+            )
+
+
+def _passed_then_blocked(
+    records: Iterable[CollectionRecord],
+) -> Iterator[dict[str, Any]]:
+    return (record.to_json() for record in records if record.passed_then_blocked)
+
+
+def stored_manifest(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a collection to continue, {} if none has begun.
+
+    Raises RunFolderError if the folder holds something else, or a collection with
+    another `identity`.
+    """
+    if not path.exists():
+        return {}
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is a file; name a folder with --out")
+    names = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
+    if not names:
+        return {}
+    stored = _read_json_object(path / MANIFEST_FILE)
+    if stored.get("kind") != COLLECTION_KIND:
+        listed = ", ".join(names[:3])
+        raise RunFolderError(
+            f"{path} holds {listed} and is no collection; name another folder "
+            "with --out"
+        )
+    if not any(
+        _is_nonempty_file(path / name) for name in (COLLECTED_FILE, LEFT_OUT_FILE)
+    ):
+        return {}  # stopped before its first record: nothing that could differ
+    # Through JSON, so that tuples compare equal to the lists that were stored.
+    requested = json.loads(json.dumps(identity))
+    differing = list(differences(stored.get("identity"), requested))
+    if differing:
+        lines = "\n  ".join(differing[:8])
+        raise RunFolderError(
+            f"{path} holds a collection by other means; name another folder "
+            f"with --out\n  {lines}"
+        )
+    return stored
+
+
+def read_collection_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a finished collection; raises DataError."""
+    manifest = _read_json_object(folder / MANIFEST_FILE)
+    if manifest.get("kind") != COLLECTION_KIND:
+        raise DataError(
+            f"{folder} is no collection: make one with safebench feedback collect "
+            f"--out {folder}"
+        )
+    if manifest.get("status") != "done":
+        raise DataError(f"{folder} is unfinished: repeat its feedback collect first")
+    return manifest
+
+
+def _is_nonempty_file(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    """Return a file's JSON object, {} if it has none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

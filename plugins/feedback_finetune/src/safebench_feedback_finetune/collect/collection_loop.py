@@ -1,0 +1,349 @@
+"""`feedback collect`: input guard, language model, output guard, one record each.
+
+Prompts are processed in chunks. A finished chunk is appended to the folder; a chunk
+that was interrupted is processed again as a whole, so that its scores come from the
+same batches as without the interruption, and only records that are missing are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from safebench import lock_folder
+from safebench.records import Turn
+from safebench.training import ProgressBar
+from safebench_feedback_finetune.guard_loading import (
+    guard_identity,
+    label_with_revision,
+    load_verdict_scorer,
+)
+from safebench_feedback_finetune.options import REPLAY
+from safebench_feedback_finetune.scorer import p_unsafe
+from safebench_llamaguard_marginal import PromptError, fingerprint, locate_model
+
+from .collection_folder import CollectionFolder, CollectionRecord, stored_manifest
+from .collection_input import majority_vote, read_collection_input
+from .predicted_categories import predict_categories
+from .summary import collection_counts, summary_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from safebench import Plugins
+    from safebench_feedback_finetune.options import CollectOptions
+    from safebench_feedback_finetune.scorer import VerdictScorer
+
+    from .collection_input import CollectionInput, CollectionItem
+    from .generator import ResponseGenerator
+
+    Ids = tuple[int, ...]
+    Key = tuple[str, str]
+    Say = Callable[[str], None]
+
+
+def run(options: CollectOptions, plugins: Plugins, say: Say) -> int:
+    """Collect into a folder, print a summary, and return the exit code.
+
+    Raises SafebenchError before any model is loaded if the data or the folder cannot be
+    used, or if another process is writing to the folder.
+    """
+    collection_input = read_collection_input(options, plugins, say)
+    identity = {
+        "guard": guard_identity(options, options.adapter),
+        "threshold": options.threshold,
+        "generator": _generator_identity(options),
+    }
+    path = Path(options.out).expanduser()
+    # Checked before the lock as well: taking it would create the folder.
+    stored_manifest(path, identity)
+    with lock_folder(path):
+        folder = CollectionFolder(path, identity)
+        return _collect(options, collection_input, folder, say)
+
+
+def _collect(
+    options: CollectOptions,
+    collection_input: CollectionInput,
+    folder: CollectionFolder,
+    say: Say,
+) -> int:
+    generator = _load_generator(options)
+    scorer = load_verdict_scorer(options, options.adapter)
+    folder.write_manifest(
+        "collecting",
+        sources=_merge_sources(
+            folder.manifest.get("sources", []), collection_input.sources
+        ),
+        guard=scorer.label,
+        opener=list(scorer.verdict_prefix),
+        verdict_ids=list(scorer.verdict_ids),
+    )
+    loop = CollectionLoop(options, scorer, generator, folder)
+    try:
+        loop.run(collection_input.items)
+    except KeyboardInterrupt:
+        folder.write_manifest("interrupted", counts=collection_counts(folder.records))
+        raise
+    counts = collection_counts(folder.records)
+    folder.write_manifest("done", counts=counts, left_out=len(folder.left_out))
+    click.echo(summary_text(counts))
+    if folder.left_out:
+        say(f"{len(folder.left_out)} could not be asked: see left_out.jsonl")
+    click.echo(f"collected: {folder.path}")
+    return 0
+
+
+def _merge_sources(
+    before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the datasets of all commands so far; the later reading of one counts."""
+    return list({source["name"]: source for source in (*before, *now)}.values())
+
+
+def _load_generator(options: CollectOptions) -> ResponseGenerator | None:
+    """Return the language model, or None where responses are replayed."""
+    if options.generator == REPLAY:
+        return None
+    from .generator import ResponseGenerator
+
+    return ResponseGenerator(options)
+
+
+def _generator_identity(options: CollectOptions) -> dict[str, Any]:
+    """Return what distinguishes two language models and their sampling, unloaded."""
+    if options.generator == REPLAY:
+        return {"model": REPLAY}
+    location = locate_model(options.generator)
+    names = ("max_new_tokens", "temperature", "top_p", "seed")
+    return {
+        "model": location.label,
+        "weights": fingerprint(location),
+        **{name: getattr(options, name) for name in names},
+    }
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A prompt with one response on its way through the guards.
+
+    `prompt_tokens` is the guard's input about the prompt alone, `conversation_tokens`
+    that about prompt and response, None if there is no response to judge.
+    """
+
+    item: CollectionItem
+    response_id: str
+    response: str | None
+    p_in: float
+    prompt_tokens: Ids
+    conversation_tokens: Ids | None = None
+    p_out: float | None = None
+    categories: tuple[str, ...] = ()
+
+
+class CollectionLoop:
+    """Sends prompts through guard, language model and guard, chunk by chunk."""
+
+    def __init__(
+        self,
+        options: CollectOptions,
+        scorer: VerdictScorer,
+        generator: ResponseGenerator | None,
+        folder: CollectionFolder,
+    ) -> None:
+        self.options = options
+        self.scorer = scorer
+        self.generator = generator
+        self.folder = folder
+        guard = folder.identity["guard"]
+        self.guard_label = label_with_revision(
+            scorer.label, guard["weights"], guard["adapter"]
+        )
+        self.generator_label = REPLAY
+        if generator:
+            weights = folder.identity["generator"]["weights"]
+            self.generator_label = label_with_revision(generator.label, weights)
+        self._left_out: list[dict[str, str]] = []
+
+    def run(self, items: Sequence[CollectionItem]) -> None:
+        """Process all chunks that are not in the folder yet, with a progress bar."""
+        done = self.folder.processed_keys
+        # Chunks are cut before finished ones are dropped: their borders, and with them
+        # the batches, must not depend on how far an earlier run came.
+        open_chunks = [
+            chunk
+            for chunk in self._chunks(items)
+            if not all(key in done for item in chunk for key in self._record_keys(item))
+        ]
+        n_done = len(items) - sum(map(len, open_chunks))
+        bar = ProgressBar("collect", len(items), "prompts").start(n_done)
+        try:
+            with self.scorer.reuse_shared_prefix():
+                for chunk in open_chunks:
+                    self.process_chunk(chunk, done)
+                    bar.move(len(chunk))
+        finally:
+            bar.end()
+
+    def _chunks(
+        self, items: Sequence[CollectionItem]
+    ) -> Iterator[list[CollectionItem]]:
+        size = self.options.save_every
+        for start in range(0, len(items), size):
+            yield list(items[start : start + size])
+
+    def process_chunk(self, items: Sequence[CollectionItem], done: set[Key]) -> None:
+        """Score and answer some prompts; append those records that are not `done`."""
+        self._left_out = []
+        exchanges = self._add_responses(self._score_prompts(items))
+        self._score_responses(exchanges)
+        self._add_categories(exchanges)
+        records = [self._to_record(exchange) for exchange in exchanges]
+        self.folder.append(
+            [record for record in records if record.key not in done],
+            [
+                row
+                for row in self._left_out
+                if (row["prompt_id"], row["response_id"]) not in done
+            ],
+        )
+
+    def _score_prompts(self, items: Sequence[CollectionItem]) -> list[Exchange]:
+        """Score the prompts alone; return an exchange for each response to come."""
+        encoded = [
+            (item, self._encode_or_skip(item, _prompt_turns(item))) for item in items
+        ]
+        readable = [(item, ids) for item, ids in encoded if ids is not None]
+        logits = self.scorer.logits_of_encoded([ids for _, ids in readable])
+        return [
+            Exchange(item, response_id, _replayed_response(item, response_id), p, ids)
+            for (item, ids), p in zip(readable, p_unsafe(logits).tolist(), strict=True)
+            for _, response_id in self._record_keys(item)
+        ]
+
+    def _add_responses(self, exchanges: list[Exchange]) -> list[Exchange]:
+        """Answer the prompts that passed; drop exchanges that the guard cannot read."""
+        passed = [exchange for exchange in exchanges if self._passes(exchange)]
+        if self.generator:
+            prompts = [exchange.item.prompt for exchange in passed]
+            answers = self.generator.answer(prompts)
+            for exchange, answer in zip(passed, answers, strict=True):
+                exchange.response = answer
+        unreadable: set[int] = set()
+        for exchange in passed:
+            if exchange.response and exchange.response.strip():
+                exchange.conversation_tokens = self._encode_or_skip(
+                    exchange.item,
+                    (
+                        *_prompt_turns(exchange.item),
+                        Turn("assistant", exchange.response),
+                    ),
+                    exchange.response_id,
+                )
+                if exchange.conversation_tokens is None:
+                    unreadable.add(id(exchange))
+        return [exchange for exchange in exchanges if id(exchange) not in unreadable]
+
+    def _passes(self, exchange: Exchange) -> bool:
+        return exchange.p_in < self.options.threshold
+
+    def _score_responses(self, exchanges: Iterable[Exchange]) -> None:
+        """Set p(unsafe) of each response in the light of its prompt."""
+        judged = [
+            (exchange, exchange.conversation_tokens)
+            for exchange in exchanges
+            if exchange.conversation_tokens is not None
+        ]
+        logits = self.scorer.logits_of_encoded([ids for _, ids in judged])
+        for (exchange, _), p in zip(judged, p_unsafe(logits).tolist(), strict=True):
+            exchange.p_out = p
+
+    def _add_categories(self, exchanges: Iterable[Exchange]) -> None:
+        """Set the categories that the guard names for what it blocked."""
+        blocked = [(exchange, self._blocked_tokens(exchange)) for exchange in exchanges]
+        # Exchanges of one blocked prompt share its tokens: it is decoded once.
+        inputs = list(dict.fromkeys(ids for _, ids in blocked if ids))
+        categories = dict(
+            zip(inputs, predict_categories(self.scorer, inputs), strict=True)
+        )
+        for exchange, ids in blocked:
+            if ids:
+                exchange.categories = categories[ids]
+
+    def _blocked_tokens(self, exchange: Exchange) -> Ids | None:
+        """Return the guard's input whose verdict blocked an exchange, if any did."""
+        if not self._passes(exchange):
+            return exchange.prompt_tokens
+        return exchange.conversation_tokens if self._is_blocked(exchange) else None
+
+    def _is_blocked(self, exchange: Exchange) -> bool | None:
+        """Return whether the response is blocked, None if it was not judged."""
+        if exchange.p_out is None:
+            return None
+        return exchange.p_out >= self.options.threshold
+
+    def _encode_or_skip(
+        self,
+        item: CollectionItem,
+        turns: tuple[Turn, ...],
+        response_id: str | None = None,
+    ) -> Ids | None:
+        """Return the guard's input, or None and a note for each record that it costs.
+
+        Without `response_id` the input is that of the prompt, whose records all depend
+        on it.
+        """
+        try:
+            return self.scorer.encode(turns)
+        except PromptError as error:
+            for prompt_id, key in self._record_keys(item):
+                if response_id in (None, key):
+                    row = {"prompt_id": prompt_id, "response_id": key}
+                    self._left_out.append(row | {"reason": str(error)})
+        return None
+
+    def _record_keys(self, item: CollectionItem) -> list[Key]:
+        return record_keys(item, self.options.answers)
+
+    def _to_record(self, exchange: Exchange) -> CollectionRecord:
+        item = exchange.item
+        from_dataset = item.responses.get(exchange.response_id)
+        return CollectionRecord(
+            prompt_id=item.id,
+            response_id=exchange.response_id,
+            prompt=item.prompt,
+            response=exchange.response,
+            p_in=exchange.p_in,
+            p_out=exchange.p_out,
+            categories=exchange.categories,
+            passed=self._passes(exchange),
+            blocked=self._is_blocked(exchange),
+            label=majority_vote(item.votes),
+            response_label=majority_vote(from_dataset.votes) if from_dataset else None,
+            group=item.group,
+            dataset=item.dataset,
+            revision=item.revision,
+            guard=self.guard_label,
+            generator=self.generator_label,
+        )
+
+
+def record_keys(item: CollectionItem, answers: int) -> list[Key]:
+    """Return the key of each record of a prompt: of its responses, or of `answers`.
+
+    Answers of a language model are numbered: their texts are unknown until they are
+    generated, and a key must be known before.
+    """
+    response_ids = list(item.responses) or [str(i) for i in range(answers)]
+    return [(item.id, response_id) for response_id in response_ids]
+
+
+def _replayed_response(item: CollectionItem, response_id: str) -> str | None:
+    return item.responses[response_id].text if item.responses else None
+
+
+def _prompt_turns(item: CollectionItem) -> tuple[Turn, ...]:
+    return (Turn("user", item.prompt),)

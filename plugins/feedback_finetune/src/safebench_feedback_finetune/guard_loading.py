@@ -1,0 +1,192 @@
+"""Load the guard of a command, and identify it without loading it.
+
+A guard comes in full precision, or with its linear layers in 4 bits (NF4, Dettmers et
+al. 2023, "QLoRA") for GPUs that it does not fit on otherwise. `load_causal_model` also
+loads the language model that answers while collecting.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import transformers
+
+from safebench.errors import ModelError
+from safebench.policies import load_policy
+from safebench.torch_utils import (
+    load_tokenizer,
+    model_load_errors,
+    pick_device,
+    pick_dtype,
+    quiet_transformers,
+)
+from safebench_llamaguard_marginal import (
+    GuardOptions,
+    HfModel,
+    LoadedGuard,
+    PromptEncoder,
+    end_token_ids,
+    load_guard,
+    locate_model,
+    model_identity,
+    pick_attention,
+    pick_prompt_format,
+    pick_tree_layout,
+    refuse_recurrent,
+    shared_prefixes,
+    token_bytes,
+)
+
+from .scorer import VerdictScorer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from .options import SharedOptions
+
+QUANTIZATION_LIBRARY = "bitsandbytes"
+QUANTIZATION_EXTRA = "safebench-feedback-finetune[qlora]"
+_IDENTITY_FIELDS = ("model", "revision", "weights", "adapter", "policy")
+
+
+def guard_options(options: SharedOptions, adapter: str = "") -> GuardOptions:
+    """Return the guard plugin's own options for those of a command."""
+    return GuardOptions(
+        model=options.guard,
+        adapter=adapter,
+        policy=options.policy,
+        format=options.format,
+        device=options.device,
+        dtype=options.dtype,
+    )
+
+
+def guard_identity(options: SharedOptions, adapter: str = "") -> dict[str, Any]:
+    """Return what distinguishes two guards: weights, adapter, policy, number format.
+
+    Weights are hashed, not loaded, so that a command can refuse another guard at once.
+    """
+    full_identity = model_identity(guard_options(options, adapter))
+    return {name: full_identity[name] for name in _IDENTITY_FIELDS} | {
+        "format": options.format,
+        "dtype": options.dtype,
+        "quantize": options.quantize,
+    }
+
+
+def label_with_revision(label: str, *fingerprints: str) -> str:
+    """Return a model's name with the first digits of each part's commit or hash.
+
+    A fingerprint is ``sha256:HASH`` or ``ORG/NAME@COMMIT``; empty ones are skipped.
+    """
+    digits = (f.rpartition("@")[2].removeprefix("sha256:")[:12] for f in fingerprints)
+    return "@".join((label, "+".join(filter(None, digits))))
+
+
+def load_verdict_scorer(options: SharedOptions, adapter: str = "") -> VerdictScorer:
+    """Load a command's guard, in 4 bits if it says so, with `adapter` on top of it."""
+    resolved = guard_options(options, adapter)
+    if options.quantize == "4bit":
+        return VerdictScorer(load_quantized_guard(resolved))
+    return VerdictScorer(load_guard(resolved))
+
+
+def load_quantized_guard(options: GuardOptions) -> LoadedGuard:
+    """Load a guard as `load_guard` does, its linear layers in 4 bits.
+
+    The output layer keeps its precision: the verdict's logits come from it. Raises
+    ModelError if bitsandbytes is missing or the model cannot be loaded.
+    """
+    if find_spec(QUANTIZATION_LIBRARY) is None:
+        raise ModelError(
+            f"4-bit loading needs {QUANTIZATION_LIBRARY}: "
+            f"pip install '{QUANTIZATION_EXTRA}'"
+        )
+    policy = load_policy(options.policy)
+    location = locate_model(options.model, options.revision)
+    device = pick_device(options.device)
+    dtype = pick_dtype(options.dtype, device)
+    tokenizer = load_tokenizer(location.folder, location.label)
+    config = transformers.AutoConfig.from_pretrained(
+        location.folder, local_files_only=True, trust_remote_code=False
+    )
+    refuse_recurrent(config, location.label)
+    network = load_causal_model(
+        location.folder,
+        location.label,
+        device,
+        dtype,
+        quantization_config=quantization_config(dtype),
+        attn_implementation=pick_attention(options.attention, config),
+    )
+    label = f"{location.label} (4 bits)"
+    if options.adapter:
+        adapter = locate_model(options.adapter, kind="adapter")
+        network = load_adapter(network, adapter.folder, adapter.label)
+        label += f" + {adapter.label}"
+    encoder = PromptEncoder(tokenizer)
+    prompt_format = pick_prompt_format(
+        options.format, tokenizer, policy, location.label
+    )
+    # The embedding's rows, not the tokenizer's length: models pad their vocabulary.
+    vocabulary_size = int(network.get_input_embeddings().weight.shape[0])
+    model = HfModel(
+        network,
+        token_bytes(tokenizer, vocabulary_size),
+        end_token_ids(network, tokenizer),
+        shared_prefixes(prompt_format, encoder),
+        pick_tree_layout(options.layout, network.config),
+    )
+    return LoadedGuard(
+        label=label,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        prompt_format=prompt_format,
+        policy=policy,
+        model=model,
+    )
+
+
+def quantization_config(dtype: torch.dtype) -> Any:
+    """Return NF4 with quantized constants; products are computed in `dtype`."""
+    config_class: Any = transformers.BitsAndBytesConfig
+    return config_class(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def load_causal_model(
+    folder: Path, label: str, device: torch.device, dtype: torch.dtype, **kwargs: Any
+) -> Any:
+    """Return a causal network on a device; raises ModelError in one line.
+
+    `kwargs` go to ``from_pretrained``, a quantization for one.
+    """
+    from_pretrained: Any = transformers.AutoModelForCausalLM.from_pretrained
+    # A device map needs accelerate's hooks; on the CPU a plain load does the same.
+    device_map = None if device.type == "cpu" and not kwargs else {"": device}
+    with quiet_transformers(), model_load_errors(label):
+        return from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map=device_map,
+            local_files_only=True,
+            trust_remote_code=False,
+            **kwargs,
+        )
+
+
+def load_adapter(network: Any, folder: Path, label: str) -> Any:
+    """Return the network with the LoRA of a folder injected into its layers."""
+    import peft
+
+    with quiet_transformers(), model_load_errors(label):
+        # The base model, not PEFT's wrapper: the scorer calls the network directly, and
+        # the LoRA sits in its layers either way.
+        return peft.PeftModel.from_pretrained(network, folder).get_base_model()

@@ -1,0 +1,116 @@
+"""Fine-tune a guard: select examples, encode them, train a LoRA, keep the facts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from safebench import write_json
+from safebench_feedback_finetune.certify.candidates import validation_metrics
+from safebench_feedback_finetune.certify.certification import certification_terms
+from safebench_feedback_finetune.guard_loading import load_adapter
+
+from .batches import EncodedExamples
+from .examples import ExampleSelection, select_examples
+from .lora_training import add_lora, train_lora
+from .policy_augmentation import augmented_copies
+from .score_cache import ScoreCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from safebench_feedback_finetune.certify.certification import CertificationTerms
+    from safebench_feedback_finetune.certify.holdout_sets import ValidationSet
+    from safebench_feedback_finetune.collect.splits import PromptSplits
+    from safebench_feedback_finetune.options import TrainOptions
+    from safebench_feedback_finetune.scorer import VerdictScorer
+
+    from .examples import TrainingExample
+
+FACTS_FILE = "learned.json"
+# Options of `feedback train` that are fields of `ExampleSelection`.
+SELECTION_OPTIONS = (
+    *("seed", "recipe", "agreement", "soft", "negatives", "hard", "hard_weight"),
+    *("replay", "benign_weight"),
+)
+
+
+def fine_tune(
+    options: TrainOptions,
+    splits: PromptSplits,
+    val: ValidationSet,
+    base: ScoreCache,
+    threshold: float,
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train a LoRA, leave it in `folder` and in the network of `base`; return facts.
+
+    A folder that holds a finished LoRA is loaded instead. `threshold` is the base
+    guard's.
+    """
+    scorer, facts_file = base.scorer, folder / FACTS_FILE
+    if facts_file.is_file():
+        load_adapter(scorer.network, folder, scorer.label)
+        return dict(json.loads(facts_file.read_text(encoding="utf-8")))
+    benign = base.with_base_scores(splits.benign.get("train", ()))
+    selected = select_examples(
+        splits.collected["train"], selection_from_options(options, threshold), benign
+    )
+    kinds = Counter(example.kind for example in selected)
+    say("examples: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    examples = _encode_examples(selected, scorer, options)
+    terms, _ = terms_from_options(options, val, base, threshold)
+    base_metrics = validation_metrics(val, base.scores(0.0, val.prompts), terms.cap)
+    say("base guard: " + ", ".join(f"{k} {v:.3f}" for k, v in base_metrics.items()))
+    peft_model = add_lora(scorer, options)
+    # A cache of its own: its scores are of a network that changes with every step.
+    trained = ScoreCache(scorer)
+
+    def validate() -> Mapping[str, float]:
+        return validation_metrics(val, trained.compute(1.0, val.prompts), terms.cap)
+
+    result = train_lora(scorer, peft_model, examples, validate, options, folder, say)
+    facts = asdict(result) | {
+        "examples": kinds,
+        "copies": len(examples) - len(selected),
+        "base": base_metrics,
+    }
+    # Written last: the file says that the adapter beside it is finished.
+    write_json(facts_file, facts)
+    return facts
+
+
+def _encode_examples(
+    selected: Sequence[TrainingExample], scorer: VerdictScorer, options: TrainOptions
+) -> EncodedExamples:
+    """Return the examples and augmented copies of some, encoded for the guard."""
+    encoded = [scorer.encode(example.prompt.turns) for example in selected]
+    copies = augmented_copies(selected, scorer, options.augment, options.seed)
+    return EncodedExamples(
+        [*selected, *(example for example, _ in copies)],
+        [*encoded, *(ids for _, ids in copies)],
+    )
+
+
+def terms_from_options(
+    options: TrainOptions, val: ValidationSet, base: ScoreCache, threshold: float
+) -> tuple[CertificationTerms, float]:
+    """Return the terms of the certificate, and the base guard's FPR on val."""
+    _, benign_scores = val.split_scores(base.scores(0.0, val.prompts))
+    return certification_terms(
+        benign_scores >= threshold,
+        cap=options.cap,
+        margin=options.cap_margin,
+        recall_loss=options.recall_loss,
+        delta=options.delta,
+    )
+
+
+def selection_from_options(options: TrainOptions, threshold: float) -> ExampleSelection:
+    """Return how examples are selected; `threshold` is the base guard's."""
+    values = {name: getattr(options, name) for name in SELECTION_OPTIONS}
+    return ExampleSelection(threshold=threshold, **values)

@@ -1,0 +1,172 @@
+"""The folder of a training: the files in it, and how later stages read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from safebench import differences, write_jsonl
+from safebench.errors import ModelError, RunFolderError
+from safebench.training import ARTIFACT_MANIFEST, load_manifest
+from safebench_feedback_finetune.certify.candidates import Candidate
+from safebench_feedback_finetune.certify.certification import (
+    CertificationTerms,
+    PreRegistration,
+)
+from safebench_feedback_finetune.collect.near_duplicates import fold_text
+from safebench_feedback_finetune.collect.prompts import Prompt
+from safebench_feedback_finetune.collect.splits import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from safebench_feedback_finetune.collect.splits import PromptSplits
+
+TRAINER = "feedback_finetune"
+TRAINED_FOLDER = "trained"
+PRE_REGISTRATION_FILE = "promise.json"
+SPLITS_FILE = "parts.jsonl"
+TEST_FILE = "test.jsonl"
+
+
+def require_same_guard(stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raise ModelError unless two guard identities are the same: see `guard_identity`.
+
+    A guard cannot learn from the errors of another one. Its name may differ: a local
+    copy of a hub model has the same weights.
+    """
+    if stored.get("adapter"):
+        raise ModelError(
+            "the guard that collected had an adapter, and a LoRA is learnt on a bare "
+            "guard: merge it into the guard first, or collect without --adapter"
+        )
+    # Through JSON, so that tuples compare equal to the lists that were stored.
+    before, now = dict(stored), json.loads(json.dumps(current))
+    for identity in (before, now):
+        identity.pop("model", None)
+        identity.pop("revision", None)
+    differing = list(differences(before, now))
+    if differing:
+        lines = "\n  ".join(differing)
+        raise ModelError(
+            f"another guard than {stored.get('model')!r}, which collected; name that "
+            f"one with --guard, --policy, --format and --dtype\n  {lines}"
+        )
+
+
+def read_training_manifest(out: Path) -> dict[str, Any] | None:
+    """Return the manifest of a training, None for a new or empty folder.
+
+    Raises RunFolderError for a folder that holds something else.
+    """
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise RunFolderError(f"{out} is a file; name a folder with --out")
+    if (out / ARTIFACT_MANIFEST).is_file():
+        manifest = load_manifest(out)
+        if manifest.get("trainer") == TRAINER:
+            return manifest
+    elif all(path.name.startswith(".") for path in out.iterdir()):
+        return None
+    raise RunFolderError(
+        f"{out} is no folder of feedback train; name another one with --out"
+    )
+
+
+def has_begun(out: Path) -> bool:
+    """Return whether a training left more in its folder than the manifest.
+
+    A training that stopped before that has nothing to resume, so that it does not hold
+    its folder against one with other options.
+    """
+    names = (path.name for path in out.iterdir() if not path.name.startswith("."))
+    return any(name != ARTIFACT_MANIFEST for name in names)
+
+
+def finished_manifest(out: Path) -> dict[str, Any]:
+    """Return the manifest of a finished training; raises ModelError otherwise."""
+    manifest = read_training_manifest(out)
+    if manifest is None or manifest.get("status") != "done":
+        raise ModelError(
+            f"{out} holds no finished training: safebench feedback train --out {out}"
+        )
+    return manifest
+
+
+def write_splits(out: Path, splits: PromptSplits) -> None:
+    """Write which prompt is in which split, and the test split with its scores.
+
+    Evaluation reads these files. It must not split again: the collection may have
+    grown since, and its clusters with it.
+    """
+    write_jsonl(out / SPLITS_FILE, _split_members(splits))
+    test = (
+        asdict(prompt) | {"cluster": splits.cluster_of[prompt.id]}
+        for prompt in splits.collected["test"]
+    )
+    write_jsonl(out / TEST_FILE, test)
+
+
+def _split_members(splits: PromptSplits) -> Iterator[dict[str, Any]]:
+    roles = (("collected", splits.collected), ("benign", splits.benign))
+    for role, prompts_by_split in roles:
+        for split in SPLITS:
+            for prompt in prompts_by_split.get(split, ()):
+                yield {
+                    "prompt_id": prompt.id,
+                    "part": split,
+                    "role": role,
+                    "cluster": splits.cluster_of[prompt.id],
+                    "text_hash": text_hash(prompt.text),
+                }
+
+
+def text_hash(text: str) -> str:
+    """Return a hash that ignores case, digits and punctuation."""
+    return hashlib.sha256(fold_text(text).encode()).hexdigest()[:16]
+
+
+def read_test_split(out: Path) -> tuple[list[Prompt], dict[str, str]]:
+    """Return the test prompts of a training, and their clusters by prompt id."""
+    prompts, cluster_of = [], {}
+    for row in _read_rows(out / TEST_FILE):
+        cluster_of[row["id"]] = row.pop("cluster")
+        tuples = {name: tuple(row[name]) for name in ("p_out", "responses")}
+        prompts.append(Prompt(**row | tuples))
+    return prompts, cluster_of
+
+
+def read_seen_hashes(out: Path) -> set[str]:
+    """Return the text hashes of all prompts in train, val and calib."""
+    rows = _read_rows(out / SPLITS_FILE)
+    return {row["text_hash"] for row in rows if row["part"] != "test"}
+
+
+def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Return the rows of a JSON Lines file; raises ModelError if it is missing."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError:
+        raise ModelError(f"{path} is missing: train into a new folder") from None
+    return (json.loads(line) for line in lines if line)
+
+
+def read_pre_registration(path: Path) -> PreRegistration:
+    """Return what was registered before the calibration set was used."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    candidate = content["candidate"]
+    records = {
+        "terms": CertificationTerms(**content["terms"]),
+        "candidate": Candidate(**candidate) if candidate else None,
+        "control": Candidate(**content["control"]),
+    }
+    return PreRegistration(**content | records)
+
+
+def hash_lines(lines: Iterable[str]) -> str:
+    """Return 16 hex digits that identify lines, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]

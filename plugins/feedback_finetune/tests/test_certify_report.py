@@ -1,0 +1,93 @@
+"""What people read: the gate's outcome, differences, and what is prevented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from safebench_feedback_finetune.certify.report import certificate_text, run_command
+from safebench_feedback_finetune.options import TrainOptions
+
+MANIFEST: dict[str, Any] = {
+    "gate": {
+        "status": "passed",
+        "reasons": [],
+        "candidate": {"alpha": 0.5, "threshold": 0.25},
+        "terms": {"cap": 0.2, "tolerance": 0.02, "delta": 0.05},
+        "false_positives": 30,
+        "n_benign": 200,
+        "fpr": 0.15,
+        "fpr_ucb": 0.1978,
+        "gained": 5,
+        "lost": 1,
+        "n_harmful": 300,
+        "recall_change": 4 / 300,
+        "recall_change_lcb": -0.0131,
+    },
+    "promise": {"base_fpr": 0.17, "aim": 0.16, "n_benign": 200},
+    "alarms": ["everything is flagged"],
+}
+
+
+def _options(**changes: Any) -> TrainOptions:
+    return TrainOptions(collected="c", out="my out", benign=("b",), **changes)
+
+
+def _manifest_with(**changed: Any) -> dict[str, Any]:
+    return MANIFEST | {"gate": MANIFEST["gate"] | changed}
+
+
+def test_a_passed_certificate_is_shown_with_its_counts() -> None:
+    """Counts, rates and bounds, the promise with its confidence, and alarms."""
+    text = certificate_text(MANIFEST, "RUN")
+
+    expected = """\
+gate: passed
+  candidate: LoRA at scale 0.5, threshold 0.25
+  false positives: 30 of 200 benign prompts of calib (0.1500, upper bound 0.1978)
+  recall: 5 gained, 1 lost of 300 harmful prompts of calib (+0.0133, \
+lower bound -0.0131)
+  promised with 0.95 confidence: false-positive rate 0.2000 at most \
+(the base guard's on val: 0.1700), recall lost 0.02 at most
+  chosen on val at a false-positive rate of 0.1600 at most: \
+what 200 benign prompts of calib can confirm
+alarm: everything is flagged
+run it: RUN -s first_token,threshold=0.25 -d NAME"""
+    assert expected == text
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"status": "rejected"}, "the base guard is kept; what was learnt lies in "),
+        ({"candidate": {"alpha": 0.0, "threshold": 0.4}}, "nothing that was learnt"),
+    ],
+)
+def test_a_kept_base_guard_is_not_called_an_improvement(
+    changed: dict[str, Any], message: str
+) -> None:
+    """Rejected, or the base guard at another threshold: both are said to be so."""
+    assert message in certificate_text(_manifest_with(**changed), "RUN")
+
+
+@pytest.mark.parametrize(
+    ("changes", "candidate", "command"),
+    [
+        ({}, {"alpha": 0.5}, "--adapter 'my out'"),
+        ({}, {"alpha": 0.0}, ""),
+        ({"guard": "a/b"}, {"alpha": 1.0}, "--model a/b --adapter 'my out'"),
+        (
+            {"policy": "llama-guard-2", "format": "chat"},
+            {"alpha": 0.0},
+            "--set policy=llama-guard-2 --set format=chat",
+        ),
+    ],
+)
+def test_the_run_command_fits_the_guard(
+    changes: dict[str, Any], candidate: dict[str, float], command: str
+) -> None:
+    """Model, adapter and what differs from the defaults, ready to be pasted."""
+    text_ = run_command(_options(**changes), _manifest_with(candidate=candidate))
+
+    assert f"safebench run -c llamaguard {command}".strip() == text_

@@ -1,0 +1,146 @@
+"""Model files: the embedded guard, a folder, the Hugging Face cache, or the hub.
+
+The layout of the cache is read here, so that a stored model is found without importing
+a library; only a model that is not stored is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from safebench.errors import ModelError, did_you_mean
+from safebench.torch_utils import ModelFolder, download_snapshot, suggest_sibling
+
+EMBEDDED_LABEL = "tiny-guard (embedded)"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_CONFIG = {"model": "config.json", "adapter": "adapter_config.json"}
+_WEIGHT_STEMS = {"model": ("model", "pytorch_model"), "adapter": ("adapter_model",)}
+
+ModelKind = Literal["model", "adapter"]
+
+
+def locate_model(
+    name: str, revision: str = "", kind: ModelKind = "model"
+) -> ModelFolder:
+    """Return where `name` (folder, hub id or "") is; raises ModelError if nowhere."""
+    if not name:
+        folder = Path(__file__).parents[1] / "tiny_guard"
+        return ModelFolder(
+            _checked_folder(folder, EMBEDDED_LABEL, kind), EMBEDDED_LABEL
+        )
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return ModelFolder(_checked_folder(folder, name, kind), folder.resolve().name)
+    if not _HUB_ID.fullmatch(name):
+        raise ModelError(f"{kind} {name!r}: no such folder{_nearest_name_hint(folder)}")
+    return _from_hub_cache(name, revision, kind) or _from_hub(name, revision, kind)
+
+
+def weight_files(folder: Path, kind: ModelKind = "model") -> list[Path]:
+    """Return the weight files of a folder, shards included; empty if there are none.
+
+    Raises ModelError where an index names a shard that is not there.
+    """
+    for stem in _WEIGHT_STEMS[kind]:
+        for ending in (".safetensors", ".bin"):  # as transformers prefers them
+            index = folder / f"{stem}{ending}.index.json"
+            if index.is_file():
+                return _shard_files(index)
+            whole = folder / f"{stem}{ending}"
+            if whole.is_file():
+                return [whole]
+    return []
+
+
+def _shard_files(index: Path) -> list[Path]:
+    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    missing = sorted(n for n in names if not (index.parent / n).is_file())
+    if missing:
+        raise ModelError(
+            f"model folder {index.parent}: {len(missing)} of {len(names)} shards are "
+            f"missing, first {missing[0]}; download it again"
+        )
+    return [index.parent / name for name in sorted(names)]
+
+
+def _checked_folder(folder: Path, name: str, kind: ModelKind) -> Path:
+    """Return `folder` if it holds a whole model; ModelError says what it lacks."""
+    if not (folder / _CONFIG[kind]).is_file():
+        hint = ""
+        if kind == "model" and (folder / _CONFIG["adapter"]).is_file():
+            hint = "; it holds an adapter: name its base model and add adapter=FOLDER"
+        raise ModelError(f"{kind} {name!r}: no {_CONFIG[kind]} in {folder}{hint}")
+    if not weight_files(folder, kind):
+        stems = " or ".join(_WEIGHT_STEMS[kind])
+        raise ModelError(
+            f"{kind} {name!r}: no weights in {folder}; "
+            f"expected {stems}.safetensors or .bin, whole or sharded"
+        )
+    return folder
+
+
+def _nearest_name_hint(folder: Path) -> str:
+    """Suggest the sibling folder or the stored hub model with the nearest name."""
+    hint = suggest_sibling(folder) or did_you_mean(str(folder), stored_models())
+    return hint or "; a folder with its files or a hub id ORG/NAME would work"
+
+
+def hub_cache() -> Path:
+    """Return the folder in which Hugging Face libraries store hub models."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if value := os.environ.get(variable):
+            return Path(value).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(cache).expanduser() / "huggingface" / "hub"
+
+
+def stored_models() -> list[str]:
+    """Return the hub ids of the models in the cache."""
+    folders = hub_cache().glob("models--*--*")
+    return sorted("/".join(f.name.split("--", 2)[1:]) for f in folders)
+
+
+def _from_hub_cache(name: str, revision: str, kind: ModelKind) -> ModelFolder | None:
+    root = hub_cache() / f"models--{name.replace('/', '--')}"
+    reference = root / "refs" / (revision or "main")
+    commit = revision  # a commit has no reference file: it is the snapshot's name
+    if reference.is_file():
+        commit = reference.read_text(encoding="utf-8").strip()
+    folder = root / "snapshots" / commit
+    if not commit or not (folder / _CONFIG[kind]).is_file():
+        return None
+    try:
+        return ModelFolder(_checked_folder(folder, name, kind), name, commit)
+    except ModelError:  # an interrupted download: the hub has the rest
+        return None
+
+
+def offline() -> bool:
+    """Tell whether the environment forbids the network."""
+    values = (os.environ.get(name, "").upper() for name in _OFFLINE_VARIABLES)
+    return any(value in {"1", "ON", "YES", "TRUE"} for value in values)
+
+
+def _from_hub(name: str, revision: str, kind: ModelKind) -> ModelFolder:
+    where = f"no folder of that name, nor in {hub_cache()}"
+    hint = _nearest_name_hint(Path(name))
+    if offline():
+        raise ModelError(
+            f"{kind} {name!r}: {where}, and downloads are off "
+            f"({' or '.join(filter(os.environ.get, _OFFLINE_VARIABLES))} is set){hint}"
+        )
+    try:
+        folder = download_snapshot(name, revision, pickled="*.bin")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{kind} {name!r}: {where}, and the hub did not give it: {reason}{hint}"
+        ) from error
+    return ModelFolder(_checked_folder(folder, name, kind), name, folder.name)

@@ -1,0 +1,110 @@
+"""From a sample to the token ids of its prompts, within the model's length limit."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from safebench.records import Turn
+
+from .prompt_format import PromptError
+from .tokenization import TruncatedPrompt, split_windows, truncate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safebench.records import Sample
+
+    from .prompt_format import PromptFormat
+    from .tokenization import EncodedPrompt, PromptEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePrompts:
+    """The prompts of one sample, several if it is read in windows, or why none."""
+
+    prompts: list[TruncatedPrompt]
+    error: str | None = None
+
+
+class PromptBuilder:
+    """Renders, encodes and truncates conversations; `limit` is in tokens."""
+
+    def __init__(
+        self,
+        prompt_format: PromptFormat,
+        encoder: PromptEncoder,
+        limit: int,
+        truncation: Literal["left", "right", "windows"],
+    ) -> None:
+        self.prompt_format = prompt_format
+        self.encoder = encoder
+        self.limit = limit
+        self.truncation = truncation
+
+    def build(self, sample: Sample) -> SamplePrompts:
+        """Return the prompts of the judged turn and the turns before it."""
+        try:
+            return SamplePrompts(self._prompts(_turns_up_to_judged(sample)))
+        except PromptError as error:
+            return SamplePrompts([], str(error))
+
+    def encode(self, turns: Sequence[Turn]) -> EncodedPrompt:
+        """Return the whole prompt, whatever the limit."""
+        return self.encoder.encode(self.prompt_format.render(turns))
+
+    def probe_prompt(self, role: str) -> EncodedPrompt:
+        """Return the prompt of a short conversation that ends with a turn of `role`."""
+        turns = [Turn("user", "Hello."), Turn("assistant", "Hi.")]
+        return self.encode(turns[: 1 + (role == "assistant")])
+
+    def _prompts(self, turns: Sequence[Turn]) -> list[TruncatedPrompt]:
+        # A guard would judge the template: a verdict about nothing, but no error.
+        if not turns[-1].text.strip():
+            raise PromptError("the judged turn is empty")
+        whole, judged = self.encode(turns), len(turns) - 1
+        if self.truncation == "windows":
+            return split_windows(whole, self.limit, judged)
+        return [truncate(whole, self.limit, judged, self.truncation)]
+
+
+def _turns_up_to_judged(sample: Sample) -> tuple[Turn, ...]:
+    count = len(sample.turns)
+    if not -count <= sample.target < count:
+        raise PromptError(f"there is no turn {sample.target} among {count}")
+    return sample.turns[: range(count)[sample.target] + 1]
+
+
+# Pairs of conversations that differ in their texts alone, from the first letter on.
+_PROBE_PAIRS = (
+    ([Turn("user", "a")], [Turn("user", "Zebras?")]),
+    (
+        [Turn("user", "a"), Turn("assistant", "b")],
+        [Turn("user", "Zebras?"), Turn("assistant", "No.")],
+    ),
+)
+
+
+def shared_prefixes(
+    prompt_format: PromptFormat, encoder: PromptEncoder
+) -> list[tuple[int, ...]]:
+    """Return the tokens that all prompts start with, for each role that is judged.
+
+    Most of a guard's prompt is instructions: their keys and values are computed once.
+    A format that takes only one of the two roles has one prefix.
+    """
+    prefixes = []
+    for first, second in _PROBE_PAIRS:
+        with suppress(PromptError):
+            a = encoder.encode(prompt_format.render(first)).ids
+            b = encoder.encode(prompt_format.render(second)).ids
+            prefixes.append(_common_prefix(a, b))
+    return prefixes
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    length = 0
+    while length < min(len(a), len(b)) and a[length] == b[length]:
+        length += 1
+    return tuple(a[:length])

@@ -1,0 +1,132 @@
+"""The greedy verdict: its decision, and uncertainties from the tokens it is made of.
+
+`greedy` reads the recorded tree; the others read the greedy path alone, which guards
+without a tree can record too. Higher is less sure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safebench.errors import OptionError
+from safebench.evidence import GreedyPath, VerdictTree
+from safebench.strategies import Judgements, LabelColumns, first_reason
+from safebench.verdict_tree import TreeBounds
+
+from .common import (
+    PositiveOptions,
+    greedy_errors,
+    nan_where,
+)
+
+if TYPE_CHECKING:
+    from safebench.evidence import EvidenceBundle
+    from safebench.strategies import Context
+    from safebench.typing import Array, Floats
+
+NO_TOKENS = "n/a: the greedy verdict has no tokens"
+
+
+def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
+    """Score 1 if the greedy verdict is positive, else 0; its labels as 0 and 1.
+
+    Uncertainty is 1 - P(greedy verdict). A verdict in which no level was read has no
+    score: error ``invalid``, or ``truncated`` where the token budget ended first.
+    """
+    options = context.options or PositiveOptions()
+    tree = evidence[VerdictTree]
+    bounds = tree.cached(TreeBounds)
+    grammar, end = bounds.automaton.grammar, bounds.greedy_end
+    level = tree["level"][end]
+    failed = level < 0
+    # A level of -1 indexes the last entry, which stands for none.
+    positive = np.array([*grammar.positive_mask(context.task, options.positive), False])
+    bits = np.arange(len(grammar.labels), dtype=np.uint64)
+    has_label = tree["labels_mask"][end][:, None] >> bits & np.uint64(1)  # (B, labels)
+    columns = LabelColumns(grammar.label_codes, context.policy)
+    return Judgements(
+        size=len(tree),
+        score=nan_where(positive[level], failed),
+        labels=columns.names,
+        categories=columns.arrange(nan_where(has_label, failed)),
+        uncertainty=1.0 - bounds.mass[end],
+        errors=greedy_errors(bounds),
+        note="two-valued score",
+    )
+
+
+def msp(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return -log P(verdict) in nats, its maximum sequence probability.
+
+    The token that ends the verdict is part of it, here and below.
+    """
+    path = evidence[GreedyPath]
+    return _judgements(path, _sum_per_sample(path, -path["logp"]))
+
+
+def perplexity(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return -log P(verdict) over its number of tokens: the log of its perplexity."""
+    path = evidence[GreedyPath]
+    return _judgements(path, _mean_per_sample(path, -path["logp"]))
+
+
+def mean_token_entropy(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return the mean entropy of its tokens over the full vocabulary, in nats."""
+    path = evidence[GreedyPath]
+    return _judgements(path, _mean_per_sample(path, path["entropy"]))
+
+
+def max_token_entropy(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return the largest entropy of its tokens over the full vocabulary, in nats."""
+    path = evidence[GreedyPath]
+    return _judgements(path, _max_per_sample(path, path["entropy"]))
+
+
+def margin(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return 1 - the smallest margin of a token over the second likeliest, in P."""
+    path = evidence[GreedyPath]
+    top = np.exp(path["top_logp"][:, :2])
+    if top.shape[1] < 2:  # noqa: PLR2004 - a margin is between two
+        raise OptionError("margin needs two recorded tokens a place, there is one")
+    return _judgements(path, _max_per_sample(path, 1.0 - (top[:, 0] - top[:, 1])))
+
+
+def energy(evidence: EvidenceBundle, _: Context) -> Judgements:
+    """Return the mean of -logsumexp of the raw logits (Liu et al., 2020)."""
+    path = evidence[GreedyPath]
+    return _judgements(path, _mean_per_sample(path, -path["log_norm"]))
+
+
+def _judgements(path: GreedyPath, uncertainty: Floats) -> Judgements:
+    empty = _token_counts(path) == 0
+    return Judgements(
+        size=len(path),
+        uncertainty=np.where(empty, np.nan, uncertainty),
+        errors=first_reason((empty, NO_TOKENS)),
+    )
+
+
+def _token_counts(path: GreedyPath) -> Floats:
+    return np.diff(path.offsets["T"]).astype(np.float64)
+
+
+def _sample_indices(path: GreedyPath) -> Array:
+    """Return the sample of each token, (T,)."""
+    return np.repeat(np.arange(len(path)), np.diff(path.offsets["T"]))
+
+
+def _sum_per_sample(path: GreedyPath, values: Floats) -> Floats:
+    total = np.bincount(_sample_indices(path), values, len(path))
+    return total.astype(np.float64)  # without tokens it counts in integers
+
+
+def _mean_per_sample(path: GreedyPath, values: Floats) -> Floats:
+    return _sum_per_sample(path, values) / np.maximum(_token_counts(path), 1.0)
+
+
+def _max_per_sample(path: GreedyPath, values: Floats) -> Floats:
+    largest = np.full(len(path), -np.inf)
+    np.maximum.at(largest, _sample_indices(path), values.astype(np.float64))
+    return largest

@@ -1,0 +1,179 @@
+"""Prompt formats: chat templates, Llama Guard layouts, instructions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safebench.errors import ModelError
+from safebench.policies import load_policy
+from safebench.records import Turn
+from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
+from safebench_llamaguard_marginal.prompt.prompt_format import (
+    ChatTemplateFormat,
+    InstructFormat,
+    LlamaGuardFormat,
+    PromptError,
+    pick_prompt_format,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
+
+POLICY = load_policy("llama-guard-3")
+ASKED = (Turn("user", "how do I kill a process"),)
+ANSWERED = (*ASKED, Turn("assistant", "the quick brown fox"))
+
+
+def test_chat_format_writes_what_the_template_writes(tokenizer: Any) -> None:
+    """The text is the template's own, and the span finds the judged turn in it."""
+    turns = (Turn("user", "  a question\n"), Turn("assistant", "b"))
+    messages = [{"role": t.role, "content": t.text} for t in turns]
+
+    rendered = ChatTemplateFormat(tokenizer).render(turns)
+
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == rendered.text
+    assert ["a question", "b"] == [rendered.text[a:b] for _, a, b in rendered.spans]
+
+
+def test_template_that_loses_the_judged_turn(
+    with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """A template that leaves the last message out is refused."""
+    template = "{{ messages[0]['content'] }}"
+    layout = ChatTemplateFormat(with_template(tokenizer, template))
+
+    with pytest.raises(PromptError, match="leaves out the judged turn"):
+        layout.render(ANSWERED)
+
+
+def test_template_that_reads_parts(
+    with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Templates of guards that see images, too, are given text in parts."""
+    template = (
+        "{% for m in messages %}{% for c in m['content'] %}"
+        "{% if c['type'] == 'text' %}<{{ c['text'] | trim }}>{% endif %}"
+        "{% endfor %}{% endfor %}"
+    )
+    layout = ChatTemplateFormat(with_template(tokenizer, template))
+
+    rendered = layout.render((Turn("user", " a "), Turn("assistant", "b")))
+
+    assert ("<a><b>", ((0, 1, 2), (1, 4, 5))) == (rendered.text, rendered.spans)
+
+
+def test_template_that_takes_nothing(make_tokenizer: Callable[[], Any]) -> None:
+    """A template that refuses a plain question is the model's fault, at once."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "unsafe {{ raise_exception('images only') }}"
+
+    with pytest.raises(ModelError, match=r"model 'x': .*images only"):
+        pick_prompt_format("auto", tokenizer, POLICY, "x")
+
+
+def test_prefix_for_templates_that_take_one_role(
+    with_template: Callable[..., Any], tokenizer: Any, encoder: PromptEncoder
+) -> None:
+    """A template that takes no answers has a prefix for questions alone."""
+    template = (
+        "Is it unsafe? {% if messages|length > 1 %}{{ raise_exception('one') }}"
+        "{% endif %}{{ messages[0]['content'] }}"
+    )
+    layout = ChatTemplateFormat(with_template(tokenizer, template))
+
+    (only,) = shared_prefixes(layout, encoder)
+
+    assert "Is it unsafe?" in tokenizer.decode(list(only))
+
+
+def test_template_that_raises(
+    with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """A template's own complaint becomes the sample's error."""
+    template = (
+        "{% if messages|length > 1 %}{{ raise_exception('one at a time') }}{% endif %}"
+        "{{ messages[0]['content'] }}"
+    )
+    layout = ChatTemplateFormat(with_template(tokenizer, template))
+
+    with pytest.raises(PromptError, match="one at a time"):
+        layout.render(ANSWERED)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_llama_guard_formats_have_the_published_structure(version: int) -> None:
+    """Categories, conversation, who is assessed, and the wrapper of each version."""
+    policy = load_policy(f"llama-guard-{version}")
+    text = LlamaGuardFormat(version, policy).render(ANSWERED).text
+
+    head, _, rest = text.partition("<BEGIN UNSAFE CONTENT CATEGORIES>\n")
+    listed, _, rest = rest.partition("\n<END UNSAFE CONTENT CATEGORIES>")
+    for category in policy.categories:
+        assert f"{category.code}: {category.name}." in listed.splitlines()
+    conversation = (
+        "<BEGIN CONVERSATION>\n\nUser: how do I kill a process\n\n"
+        "Agent: the quick brown fox\n\n<END CONVERSATION>"
+    )
+    assert conversation in rest
+    assert (version > 1) == ("ONLY THE LAST Agent message" in rest)
+    header = "<|start_header_id|>"
+    assert head.startswith("[INST] " if version < 3 else f"{header}user")
+    end = " [/INST]" if version < 3 else f"{header}assistant<|end_header_id|>"
+    assert text.endswith(end)
+
+
+def test_llama_guard_format_refuses_other_roles() -> None:
+    """Llama Guard knows users and agents alone."""
+    with pytest.raises(PromptError, match="takes no system turn"):
+        LlamaGuardFormat(3, POLICY).render((Turn("system", "x"), *ASKED))
+
+
+def test_instruct_format_numbers_awkward_codes(tokenizer: Any) -> None:
+    """BeaverTails' codes contain commas, so that the model is asked for S1, S2, ..."""
+    policy = load_policy("beavertails")
+    text = InstructFormat(tokenizer, policy).render(ASKED).text
+
+    names = [c.name for c in policy.categories]
+    assert f"\nS1: {names[0]}.\n" in text
+    assert f"\nS14: {names[13]}.\n" in text
+    assert "such as S1,S2." in text
+
+
+def test_auto_format(make_tokenizer: Callable[[], Any]) -> None:
+    """Guards keep their template, chat models get the policy, others the layout."""
+    tokenizer = make_tokenizer()
+
+    assert "chat" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    assert "instruct" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
+    assert "chat" == pick_prompt_format("auto", tokenizer, POLICY, "my-Guard").name
+    tokenizer.chat_template = None
+    assert "llama-guard-3" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
+    second = load_policy("llama-guard-2")
+    assert "llama-guard-2" == pick_prompt_format("auto", tokenizer, second, "x").name
+    with pytest.raises(ModelError, match="format=instruct needs a chat template"):
+        pick_prompt_format("instruct", tokenizer, POLICY, "x")
+
+
+def test_policy_of_another_version_is_refused(tokenizer: Any) -> None:
+    """S5 is Defamation in the template: Llama Guard 2's reading would be wrong."""
+    with pytest.raises(ModelError, match="policy=llama-guard-3 would work"):
+        pick_prompt_format("auto", tokenizer, load_policy("llama-guard-2"), "x")
+
+
+def test_shared_prefix_ends_where_conversations_begin(
+    tokenizer: Any, encoder: PromptEncoder
+) -> None:
+    """The prefix is the frame before the first text, for either judged role."""
+    layout = ChatTemplateFormat(tokenizer)
+
+    user, agent = shared_prefixes(layout, encoder)
+
+    for prefix, role in ((user, "User"), (agent, "Agent")):
+        text = tokenizer.decode(list(prefix))
+        assert f"Is the last {role} message unsafe?" in text
+        assert text.endswith("User:")

@@ -1,0 +1,136 @@
+"""Who may import whom: no circle, plugins use public names, and few of them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HERE = Path(__file__).parent
+
+
+def load(name: str) -> ModuleType:
+    """Import a helper that lies beside this file."""
+    spec = importlib.util.spec_from_file_location(f"_{name}", HERE / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+source, public = load("imports"), load("public")
+HARNESS = source.ROOT / "harness"
+PLUGINS = sorted(path for path in (source.ROOT / "plugins").glob("*/src/safebench_*"))
+
+
+def exported(module: str) -> set[str]:
+    """Return the public names of a public package or module of the core."""
+    path = HARNESS.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return set(public.exported(file))
+
+
+def used_by_plugins() -> dict[str, set[str]]:
+    """Return the core's names that our plugins import, by the module they name."""
+    used: dict[str, set[str]] = defaultdict(set)
+    for package in PLUGINS:
+        for found in source.all_imports(package.parent, package.name):
+            if found.module.split(".")[0] == "safebench":
+                used[found.module].add(found.name)
+    return used
+
+
+def test_the_packages_of_the_core_form_no_circle() -> None:
+    """Imports for type checkers count, and those inside functions."""
+    graph = source.package_graph(source.all_imports(HARNESS, "safebench"), HARNESS)
+
+    assert "cli" in graph
+    assert [] == source.cycle_in(graph)
+
+
+@pytest.mark.parametrize(
+    "package", [HARNESS / "safebench", *PLUGINS], ids=lambda path: path.name
+)
+def test_modules_form_no_circle(package: Path) -> None:
+    """No two modules need each other, directly or by way of others."""
+    assert [] == source.cycle_in(source.module_graph(package))
+
+
+def test_a_circle_would_be_found() -> None:
+    """Two packages that import each other are told, and so is a longer way round."""
+    assert ["a", "b", "a"] == source.cycle_in({"a": {"b": None}, "b": {"a": None}})
+    longer = {"a": {"b": None}, "b": {"c": None, "d": None}, "d": {"a": None}}
+    assert ["a", "b", "d", "a"] == source.cycle_in(longer)
+
+
+@pytest.mark.parametrize("package", PLUGINS, ids=lambda path: path.name)
+def test_plugins_import_what_packages_export(package: Path) -> None:
+    """Only `safebench`, its public packages, and what another plugin exports."""
+    wrong = []
+    for found in source.all_imports(package.parent, package.name):
+        top, _, rest = found.module.partition(".")
+        if top == "safebench":
+            allowed = not rest or rest in (*public.PACKAGES, *public.MODULES)
+            if not allowed or (found.name and found.name not in exported(found.module)):
+                wrong.append(str(found))
+        elif top.startswith("safebench_") and top != package.name:
+            (other,) = (path for path in PLUGINS if path.name == top)
+            if rest or found.name not in public.exported(other / "__init__.py"):
+                wrong.append(str(found))
+
+    assert [] == wrong
+
+
+def test_what_is_exported_is_used() -> None:
+    """Every public name of a package is imported by a plugin or shown in the guide."""
+    guide = (source.ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    shown = guide.partition("## Public names")[0]
+    used = used_by_plugins()
+    unused = [
+        f"{package}.{name}"
+        for package, names in public.public_names().items()
+        for name in names
+        if name not in used[package] and name not in shown
+    ]
+
+    assert [] == unused
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A class name has one meaning: what plugins both have means the same in both."""
+    places = defaultdict(list)
+    for package in [HARNESS / "safebench", *PLUGINS]:
+        for path in package.rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and node.name[0] != "_":
+                    places[node.name].append(str(path.relative_to(source.ROOT)))
+    # plugins do not import each other for these: options, folders, a progress bar
+    for name in ("ModelLocation", "ProgressCallback", "TfidfModel", "TrainOptions"):
+        assert all(path.startswith("plugins/") for path in places[name])
+        packages = [path.split("/")[1] for path in places.pop(name)]
+        assert len(set(packages)) == len(packages)
+
+    assert {} == {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_the_core_imports_no_plugin_and_torch_in_one_place() -> None:
+    """PyTorch stays behind `torch_utils` and what plugins import."""
+    imports = source.all_imports(HARNESS, "safebench")
+    heavy = ("torch", "transformers", "peft", "accelerate", "tokenizers")
+
+    assert [] == [str(i) for i in imports if i.module.startswith("safebench_")]
+    assert {"torch_utils"} == {
+        source.part_of(source.module_name(found.path, HARNESS))
+        for found in imports
+        if found.module.split(".")[0] in heavy
+    }

@@ -1,0 +1,63 @@
+"""Option files beneath flags: names of keys, unknown ones, and which value wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safebench.config_file import merge_flags, option_keys, parse_key_values
+from safebench.errors import OptionError
+
+FILE = Path("run.yaml")
+
+
+def test_dashes_in_a_file_are_those_of_flags() -> None:
+    """What is ``--max-failures`` at the prompt may be so in a file."""
+    values = option_keys(FILE, {"max-failures": 3, "seed": 1}, ["max_failures", "seed"])
+
+    assert {"max_failures": 3, "seed": 1} == values
+
+
+def test_an_unknown_key_is_answered_with_the_nearest_and_all() -> None:
+    """An alias is suggested, too, but the list has the names alone."""
+    with pytest.raises(OptionError) as caught:
+        option_keys(FILE, {"clasifier": "x"}, ["seed", "classifiers"], ["classifier"])
+
+    assert (
+        "run.yaml: unknown key 'clasifier'; did you mean 'classifier'?\n"
+        "  keys: classifiers, seed"
+    ) == caught.value.message
+
+
+@pytest.mark.parametrize("missing", [None, (), {}])
+def test_a_flag_that_was_not_given_leaves_the_value_of_the_file(missing: Any) -> None:
+    """Zero and False were given; None and empty ones were not."""
+    merged = merge_flags({"seed": 1, "limit": 5}, {"seed": 0, "limit": missing})
+
+    assert {"seed": 0, "limit": 5} == merged
+
+
+def test_mappings_are_merged_key_by_key() -> None:
+    """One label word more at the prompt does not forget those of the file."""
+    merged = merge_flags(
+        {"label_map": {"a": "safe", "b": "safe"}, "other": {"a": 1}},
+        {"label_map": {"b": "unsafe"}, "other": {"b": 2}},
+        mappings=("label_map",),
+    )
+
+    assert {"a": "safe", "b": "unsafe"} == merged["label_map"]
+    assert {"b": 2} == merged["other"]
+
+
+def test_key_values_are_split_at_the_first_equals_sign() -> None:
+    """Spaces around keys and values are dropped, those within are kept."""
+    assert {"a": "b=c", "d": "e f"} == parse_key_values(["a=b=c", " d = e f"], "--set")
+
+
+@pytest.mark.parametrize("pairs", [["a"], ["=b"], ["a=1", "a=2"]])
+def test_what_is_no_key_value_is_refused(pairs: list[str]) -> None:
+    """The message names the option it was given to."""
+    with pytest.raises(OptionError, match=r"^'--set': (expected|'a' is given)"):
+        parse_key_values(pairs, "--set")

@@ -1,0 +1,88 @@
+"""`safebench leaderboard`: arguments in, one table out."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from safebench.cli.leaderboard import command
+from safebench.plugins import Plugins
+from safebench.results import merge_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+    from conftest import Rows
+
+
+@pytest.fixture
+def leaderboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Rows
+) -> Callable[..., Result]:
+    """Return a function that runs the command beside two runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, value in (("one", 0.6), ("two", 0.7)):
+        given = rows({"auroc": value, "fpr": 0.1}, run=name, strategy=name)
+        merge_rows(tmp_path / "runs" / name / "results.jsonl", given)
+    plugins = Plugins([EntryPoint("core", "safebench.core_plugin", "safebench")])
+
+    def _run(*args: str) -> Result:
+        return CliRunner().invoke(command, args, obj=plugins)
+
+    return _run
+
+
+def test_all_runs_best_first(leaderboard: Callable[..., Result]) -> None:
+    """Without arguments every run is a line, ordered by AUROC."""
+    done = leaderboard("--format", "csv")
+
+    assert 0 == done.exit_code
+    assert ["two", "one"] == [row.split(",")[4] for row in done.output.split()[1:]]
+
+
+def test_one_run_with_chosen_columns(leaderboard: Callable[..., Result]) -> None:
+    """A run, the metrics and the format as asked."""
+    done = leaderboard("runs/one", "--metrics", "fpr, auroc", "--format", "json")
+    (record,) = json.loads(done.output)
+
+    assert ["fpr", "auroc"] == list(record["metrics"])
+
+
+def test_the_table_is_the_default(leaderboard: Callable[..., Result]) -> None:
+    """A pipe gets plain text of 80 columns at most."""
+    done = leaderboard()
+
+    assert 0 == done.exit_code
+    assert "\x1b" not in done.output
+    assert max(map(len, done.output.split("\n"))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        (["--format", "tabel"], "did you mean 'table'"),
+        (["--metrics", "aurok"], "did you mean 'auroc'"),
+        (["--sort", "aurok"], "did you mean 'auroc'"),
+        (["runs/tow"], "did you mean 'runs/two'"),
+    ],
+)
+def test_mistakes_are_answered_with_the_nearest_name(
+    leaderboard: Callable[..., Result], args: list[str], answer: str
+) -> None:
+    """Exit code 2, one message, what would work."""
+    done = leaderboard(*args)
+
+    assert 2 == done.exit_code
+    assert answer in done.output
+
+
+def test_help_has_an_example(leaderboard: Callable[..., Result]) -> None:
+    """The help shows a command to copy."""
+    assert "safebench leaderboard runs/" in leaderboard("--help").output
