@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         parse_key_values,
         read_yaml_mapping,
     )
+    from .console import echo
     from .files import atomic_write, lock_folder, write_json, write_jsonl
     from .plugins import Plugins
     from .progress import progress_bar
@@ -42,6 +43,7 @@ __all__ = [
     "TrainerSpec",
     "atomic_write",
     "differences",
+    "echo",
     "hookimpl",
     "lazy_exports",
     "lock_folder",
@@ -63,6 +65,7 @@ __getattr__ = lazy_exports(
         "Plugins": "plugins",
         "atomic_write": "files",
         "differences": "provenance",
+        "echo": "console",
         "lock_folder": "files",
         "merge_flags": "config_file",
         "option_keys": "config_file",

@@ -20,7 +20,8 @@ YAML_SUFFIXES = (".yaml", ".yml", ".json")
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
     """Return the keys and values of a file; an empty one has none.
 
-    Raises `OptionError` if it is not there (naming the nearest), no YAML or no mapping.
+    Raises `OptionError` if it is not there (naming the nearest), no YAML or no mapping,
+    and for a key that occurs twice: YAML would take the last one in silence.
     """
     import yaml
 
@@ -31,7 +32,9 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         )
         raise OptionError(f"no configuration file {path}{hint}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_repeated_keys(path, yaml.compose(text, Loader=yaml.SafeLoader))
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise OptionError(f"{path} is no YAML: {problem}") from None
@@ -39,6 +42,30 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         kind = type(content).__name__
         raise OptionError(f"{path}: expected keys and values, got {kind}")
     return {str(key): value for key, value in (content or {}).items()}
+
+
+def _refuse_repeated_keys(path: Path, root: Any) -> None:
+    """Raise `OptionError` for a mapping with two keys of one name; `root` is a node."""
+    import yaml
+
+    nodes, seen = [root], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias of a node above
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            nodes += [value for _, value in node.value]
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            names = [key.value for key in keys]
+            for i, key in enumerate(keys):
+                if names[i] in names[:i]:
+                    line = key.start_mark.line + 1
+                    raise OptionError(
+                        f"{path}:{line}: the key {key.value!r} occurs twice"
+                    )
 
 
 def option_keys(
@@ -54,6 +81,10 @@ def option_keys(
     """
     accepted = [*known, *aliases]
     values = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in content:
+        name = key.replace("-", "_")
+        if name != key and name in content:
+            raise OptionError(f"{path}: {key!r} and {name!r} are one key")
     for key in values:
         if key not in accepted:
             hint = did_you_mean(key, accepted)

@@ -10,10 +10,13 @@ import io
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+
+from .sanitize import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 DECIMALS = 3
 _PIPE_WIDTH = 80  # of output that goes to a file or a pipe
 _MIN_WIDTH = 40
+STANDARD_OUTPUT = "standard output"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +108,56 @@ def render_rich(
 def echo_rendered(render: Callable[[RenderOptions], str]) -> None:
     """Print what `render` returns for this terminal on standard output."""
     options = terminal_capabilities()
-    text = replace_unencodable(render(options), options.encoding)
+    echo_styled(render(options), options)
+
+
+def echo_styled(text: str, options: RenderOptions) -> None:
+    """Print text that was drawn for `options`; sequences other than styles stay out."""
+    text = escape_controls(text, keep_styles=options.styles)
     # None lets click decide: it strips styles where output is no terminal
-    click.echo(text, color=options.styles or None)
+    _write(replace_unencodable(text, options.encoding), color=options.styles or None)
+
+
+def echo(
+    message: str = "", *, err: bool = False, fg: str | None = None, nl: bool = True
+) -> None:
+    """Print lines in the colour `fg`, with `err` on standard error.
+
+    All that people read is printed here: a name or a text of others may be part of it,
+    so characters that steer are spelt out. Notes are lost with a standard error that
+    cannot be written to; the work that they are about goes on.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = replace_unencodable(escape_controls(message), encoding)
+    if fg is not None:
+        text = click.style(text, fg=fg)
+    if not err:
+        _write(text, nl=nl)
+        return
+    with suppress(OSError):
+        click.echo(text, err=True, nl=nl)
+
+
+def _write(text: str, *, color: bool | None = None, nl: bool = True) -> None:
+    """Write on standard output; an OSError names it, as that of a file does."""
+    try:
+        click.echo(text, color=color, nl=nl)
+    except BrokenPipeError:  # its reader has seen enough
+        discard_output()
+        raise click.exceptions.Exit(1) from None
+    except OSError as error:
+        discard_output()
+        raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from None
+
+
+def discard_output() -> None:
+    """Send standard output nowhere: Python flushes it once more when it ends."""
+    # in a test it may be no file
+    with suppress(OSError, ValueError, AttributeError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
 
 
 def replace_unencodable(text: str, encoding: str) -> str:

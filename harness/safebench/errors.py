@@ -60,6 +60,15 @@ class ComponentError(SafebenchError):
     """The code behind a component cannot be imported."""
 
 
+class PluginError(SafebenchError):
+    """The code behind a component failed, or returned what it must not.
+
+    No mistake of the user's: the command line exits with 1.
+    """
+
+    exit_code = 1
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest of `known`, or nothing."""
     by_fold = {k.casefold(): k for k in known}

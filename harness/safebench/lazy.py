@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ComponentError, SafebenchError
 from .forwarding import NAMES
+from .isolation import describe_error, isolated_loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,12 +17,13 @@ def import_object(target: str) -> Any:
     """Import and return ``module:attribute``; raises `ComponentError` if that fails."""
     module, _, attribute = target.partition(":")
     try:
-        return getattr(import_module(module), attribute)
-    except SafebenchError:
+        with isolated_loading():
+            return getattr(import_module(module), attribute)
+    except (KeyboardInterrupt, SafebenchError):
         raise
-    except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ComponentError(f"cannot import {target}: {reason:.300}") from error
+    except BaseException as error:
+        reason = describe_error(error)
+        raise ComponentError(f"cannot import {target}: {reason}") from error
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

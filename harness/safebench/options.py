@@ -16,8 +16,8 @@ from typing import (
     get_type_hints,
 )
 
-from .errors import OptionError, did_you_mean
-from .lazy import import_object
+from .errors import OptionError, PluginError, did_you_mean
+from .isolation import isolated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,13 +40,22 @@ class OptionSchema:
 
     @classmethod
     def of(cls, component: Component) -> Self:
-        """Import the options of a component; raises `ComponentError` if that fails."""
+        """Import the options of a component.
+
+        Raises `ComponentError` if that fails, and `PluginError` for what is no
+        dataclass, or one whose annotations mean nothing.
+        """
         if not component.options:
             return cls(component, None)
-        options_class = import_object(component.options)
-        assert isinstance(options_class, type), f"{component.options} is no class"
-        assert is_dataclass(options_class), f"{component.options} is no dataclass"
-        return cls(component, options_class)
+        options_class = component.import_object(component.options)
+        if not isinstance(options_class, type) or not is_dataclass(options_class):
+            raise PluginError(
+                f"{component.described}: {component.options} is no dataclass"
+            )
+        schema = cls(component, options_class)
+        with isolated(component):
+            _ = schema.types, schema.defaults
+        return schema
 
     @cached_property
     def names(self) -> list[str]:
@@ -99,10 +108,11 @@ class OptionSchema:
             key: convert(value, self.types[key], f"{where}, {key}")
             for key, value in given.items()
         }
-        try:
-            return self.options_class(**values)
-        except ValueError as error:  # how a dataclass says what values it allows
-            raise OptionError(f"{where}: {error}") from error
+        with isolated(self.component):
+            try:
+                return self.options_class(**values)
+            except ValueError as error:  # how a dataclass says what values it allows
+                raise OptionError(f"{where}: {error}") from error
 
 
 def build_options(component: Component, given: Mapping[str, Any]) -> Any:

@@ -11,10 +11,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-import click
-
-from .console import is_main_process
+from .console import echo, is_main_process
 from .forwarding import old_names
+from .sanitize import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +39,8 @@ class ProgressBar:
         show_rate: bool = False,
         seconds_between_lines: float | None = None,
     ) -> None:
-        self.title, self.total, self.unit = title, total, unit
+        # rich draws what it is given, and a title holds names
+        self.title, self.total, self.unit = printable(title), total, unit
         self.show_rate = show_rate
         self.seconds_between_lines = seconds_between_lines
         self.done = self.skipped = 0
@@ -84,9 +84,9 @@ class ProgressBar:
 
     def say(self, status: str) -> None:
         """Show a short text behind the bar: the loss, an epoch's F1."""
-        self.status = status
+        self.status = printable(status)
         if self.display:
-            self.display.update(self.display.task_ids[0], status=status)
+            self.display.update(self.display.task_ids[0], status=self.status)
 
     def end(self) -> None:
         """Take the bar away; in a log, say how long it took."""
@@ -116,7 +116,7 @@ class ProgressBar:
         if is_main_process():
             counted = " ".join(filter(None, (f"{self.done}/{self.total}", self.unit)))
             parts = ", ".join(filter(None, (counted, self.status, rest)))
-            click.echo(f"{self.title}: {parts}", err=True)
+            echo(f"{self.title}: {parts}", err=True)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,13 +1,8 @@
-"""Where a result comes from: versions, commit and command line, and what differs.
-
-Whatever is written beside results passes `redact_secrets` first: a run folder is made
-to be given away.
-"""
+"""Where a result comes from: versions, commit and command line, and what differs."""
 
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 import sys
 from functools import cache
@@ -28,10 +23,6 @@ REPORTED_PACKAGES = (
     "peft",
     "accelerate",
 )
-# whole words at the end of a key: "hf_token" is a secret, "max_new_tokens" is none
-_SECRET_NAMES = r"(?:token|secret|password|api_?key)"  # noqa: S105 - a pattern
-SECRET_KEY = re.compile(rf"(?:^|[_.]){_SECRET_NAMES}$", re.IGNORECASE)
-SECRET_PAIR = re.compile(rf"((?:^|[_.,]|--){_SECRET_NAMES}=)[^,]*", re.IGNORECASE)
 
 
 def package_versions() -> dict[str, str]:
@@ -69,17 +60,6 @@ def source_commit() -> str | None:
 def command_line() -> list[str]:
     """Return the command as typed, the program by its short name."""
     return ["safebench", *sys.argv[1:]]
-
-
-def redact_secrets(value: Any, key: str = "") -> Any:
-    """Return a configuration, or a command's words, without secrets."""
-    if isinstance(value, dict):
-        return {k: redact_secrets(v, str(k)) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redact_secrets(v, key) for v in value]
-    if value and SECRET_KEY.search(key):
-        return "***"
-    return SECRET_PAIR.sub(r"\1***", value) if isinstance(value, str) else value
 
 
 def differences(stored: Any, requested: Any, where: str = "") -> Iterator[str]:

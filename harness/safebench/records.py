@@ -37,7 +37,7 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; `role` is user, assistant or system."""
+    """One message of a conversation; `role` is user, assistant, system or tool."""
 
     role: str
     text: str

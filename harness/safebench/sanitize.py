@@ -1,17 +1,24 @@
 """Text of others made safe to show: on terminals, in tables, on pages.
 
 A prompt may hold escape sequences, or direction marks that swap what one reads. Where
-the text itself matters, `sanitize` spells them out; in names, `printable` drops them.
+the text itself matters, `sanitize` spells them out; in names, `printable` drops them;
+`escape_controls` is for what has lines of its own, and `json_text` for JSON.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
+from typing import Any
 
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 # unassigned and private characters may be drawn: an emoji newer than our tables
 _DROPPED_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_NO_PLAIN_ASCII = re.compile(r"[^ -~\n]")
+# what click and rich write for colours and weights; no other sequence is theirs
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def sanitize(text: str, max_characters: int | None = None) -> str:
@@ -29,9 +36,11 @@ def sanitize(text: str, max_characters: int | None = None) -> str:
 def _escape(char: str) -> str:
     if char in _ESCAPES:
         return _ESCAPES[char]
-    if unicodedata.category(char) in _HIDDEN_CATEGORIES:
-        return f"<U+{ord(char):04X}>"
-    return char
+    return _spelt_out(char, _HIDDEN_CATEGORIES)
+
+
+def _spelt_out(char: str, categories: set[str]) -> str:
+    return f"<U+{ord(char):04X}>" if unicodedata.category(char) in categories else char
 
 
 def printable(text: str) -> str:
@@ -41,3 +50,40 @@ def printable(text: str) -> str:
         for char in text
     )
     return " ".join("".join(characters).split())
+
+
+def escape_controls(text: str, *, keep_styles: bool = False) -> str:
+    """Return text with its lines and tabs, other characters that steer spelt out.
+
+    For messages: they have lines of their own, and may quote anything. With
+    `keep_styles`, colours and weights of a terminal are left as they are.
+    """
+    if keep_styles:
+        pieces = _STYLE.split(text)
+        pieces[::2] = map(escape_controls, pieces[::2])
+        return "".join(pieces)
+    return _NO_PLAIN_ASCII.sub(_escape_control, text)
+
+
+def _escape_control(match: re.Match[str]) -> str:
+    char = match[0]
+    return char if char == "\t" else _spelt_out(char, _DROPPED_CATEGORIES)
+
+
+def json_text(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
+    """Return JSON to print, with escapes for what does not print.
+
+    Any text in it may hold characters that steer a terminal or reorder what one reads,
+    and lone surrogates. Escaped, they are shown as what they are, and every JSON
+    parser reads them back. Encodings that are not Unicode get ASCII.
+    """
+    # ensure_ascii escapes all letters, too: right for ASCII, unreadable elsewhere
+    if not encoding.casefold().startswith("utf"):
+        return json.dumps(value, indent=indent)
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _NO_PLAIN_ASCII.sub(_escape_in_json, text)
+
+
+def _escape_in_json(match: re.Match[str]) -> str:
+    char = match[0]
+    return char if char.isprintable() else json.dumps(char)[1:-1]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from .errors import ComponentError
 from .forwarding import old_fields
 from .lazy import import_object
 
@@ -21,13 +22,25 @@ NEEDS = (*EMITS, "decision", "pairs", "severity", "votes")
 NO_INTERVAL = "none"  # of `MetricSpec.interval`
 
 
+class Origin(Protocol):
+    """The plugin that a component came with."""
+
+    @property
+    def name(self) -> str:
+        """The entry point's name."""
+
+    @property
+    def described(self) -> str:
+        """For messages: name, distribution and version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """A name for the command line and the code behind it.
 
     `load` and `options` are ``module:attribute`` and imported only when used.
     `options` names a dataclass: its fields are the option keys that the component
-    takes, with their defaults and types.
+    takes, with their defaults and types. `origin` is noted when a plugin is loaded.
     """
 
     kind: ClassVar[str]
@@ -37,10 +50,28 @@ class Component:
     summary: str = ""
     options: str = ""
     aliases: tuple[str, ...] = ()
+    origin: Origin | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def described(self) -> str:
+        """What the component is, and which plugin it came with, for messages."""
+        origin = f" of {self.origin.described}" if self.origin else ""
+        return f"{self.kind} {self.name!r}{origin}"
 
     def code(self) -> Any:
         """Import the code behind the name, now and not before."""
-        return import_object(self.load)
+        return self.import_object(self.load)
+
+    def import_object(self, target: str) -> Any:
+        """Import one of the ``module:attribute`` that the component names.
+
+        Raises `ComponentError`, which names the plugin, if that fails.
+        """
+        try:
+            return import_object(target)
+        except ComponentError as error:
+            message = f"{error.message} ({self.described})"
+            raise ComponentError(message) from error.__cause__
 
 
 @old_fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import sys
 from collections import defaultdict
@@ -134,3 +135,27 @@ def test_the_core_imports_no_plugin_and_torch_in_one_place() -> None:
         for found in imports
         if found.module.split(".")[0] in heavy
     }
+
+
+@pytest.mark.parametrize("package", public.public_names())
+def test_every_public_name_can_be_imported(package: str) -> None:
+    """Names that are imported on first use are there under the name that is listed."""
+    module = importlib.import_module(package)
+
+    for name in public.public_names()[package]:
+        assert hasattr(module, name), name
+
+
+def test_all_that_people_read_is_printed_in_one_place() -> None:
+    """`console.echo` spells out what would steer a terminal; nothing goes past it."""
+    printing = []
+    for package in (HARNESS / "safebench", *PLUGINS):
+        for path in sorted(package.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                named = {ast.unparse(part) for part in (node.func, *node.args)}
+                if {"print", "click.echo", "click.secho"} & named:
+                    printing.append(path.relative_to(source.ROOT).as_posix())
+
+    assert {"harness/safebench/console.py"} == set(printing)

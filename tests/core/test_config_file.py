@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from safebench.config_file import merge_flags, option_keys, parse_key_values
+from safebench.config_file import (
+    merge_flags,
+    option_keys,
+    parse_key_values,
+    read_yaml_mapping,
+)
 from safebench.errors import OptionError
 
 FILE = Path("run.yaml")
@@ -61,3 +66,44 @@ def test_what_is_no_key_value_is_refused(pairs: list[str]) -> None:
     """The message names the option it was given to."""
     with pytest.raises(OptionError, match=r"^'--set': (expected|'a' is given)"):
         parse_key_values(pairs, "--set")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "key"),
+    [
+        ("a.yaml", "limit: 1\nlimit: 2\n", 2, "limit"),
+        ("a.yaml", "seed: 1\nset:\n  a: 1\n  b: 2\n  a: 3\n", 5, "a"),
+        ("a.yaml", "list:\n- {name: x, name: y}\n", 2, "name"),
+        ("a.json", '{"limit": 1,\n "seed": 2,\n "limit": 1}', 3, "limit"),
+    ],
+)
+def test_a_key_that_occurs_twice_is_refused(
+    tmp_path: Path, name: str, text: str, line: int, key: str
+) -> None:
+    """At any depth: YAML would take the last one in silence."""
+    path = tmp_path / name
+    path.write_text(text)
+
+    with pytest.raises(OptionError) as caught:
+        read_yaml_mapping(path)
+
+    assert f"{path}:{line}: the key {key!r} occurs twice" == caught.value.message
+
+
+def test_keys_of_different_mappings_may_be_equal(tmp_path: Path) -> None:
+    """Aliases, merged mappings and siblings repeat keys rightly."""
+    path = tmp_path / "a.yaml"
+    path.write_text("a: &x {k: 1}\nb: *x\nc: {<<: *x, k: 2}\nd: [{k: 1}, {k: 2}]\n")
+
+    values = read_yaml_mapping(path)
+
+    expected = {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 2}, "d": [{"k": 1}, {"k": 2}]}
+    assert expected == values
+
+
+def test_two_spellings_of_one_key_are_refused() -> None:
+    """One of their values would be lost."""
+    content = {"max-failures": 1, "max_failures": 2}
+
+    with pytest.raises(OptionError, match="'max-failures' and 'max_failures' are one"):
+        option_keys(FILE, content, ["max_failures"])

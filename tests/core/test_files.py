@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safebench.errors import RunFolderError
 from safebench.files import (
+    SET_ASIDE,
     atomic_path,
     lock_folder,
+    set_aside,
     write_json,
     write_jsonl,
     write_lines,
@@ -71,3 +74,73 @@ def test_a_locked_folder_refuses_a_second_writer(tmp_path: Path) -> None:
         pass
     with lock_folder(folder):
         pass
+
+
+def test_temporary_files_of_dead_processes_go_with_the_next_lock(
+    tmp_path: Path,
+) -> None:
+    """Those of living ones stay, but where only holders of the lock write."""
+    living = os.getppid()
+    kept = [
+        tmp_path / f".page.html.{living}.tmp",
+        tmp_path / "deep" / ".a.json.999999999.tmp",
+        tmp_path / "notes.999999999.tmp",
+        tmp_path / ".notes.tmp",
+    ]
+    removed = [
+        tmp_path / ".a.json.999999999.tmp",
+        tmp_path / f".a.json.{os.getpid()}.tmp",
+        tmp_path / "evidence" / "key" / f".0.npz.{living}.tmp",
+        tmp_path / "evidence" / ".0.npz.999999999.tmp",
+    ]
+    old = tmp_path / f".old.json.{living}.tmp"
+    for path in (*kept, *removed, old):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half a fi", encoding="utf-8")
+    os.utime(old, (0, 0))
+
+    with lock_folder(tmp_path, ["evidence", "missing"]):
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in (*removed, old))
+
+
+def test_a_refused_lock_removes_nothing(tmp_path: Path) -> None:
+    """The temporary file is that of whoever holds the lock."""
+    path = tmp_path / "evidence" / ".0.npz.999999999.tmp"
+    path.parent.mkdir()
+    with lock_folder(tmp_path, ["evidence"]):
+        path.write_text("half a fi", encoding="utf-8")
+        with pytest.raises(RunFolderError), lock_folder(tmp_path, ["evidence"]):
+            pass
+        assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_set_aside_is_kept(tmp_path: Path, kind: str) -> None:
+    """Under a new name, a second time under another."""
+    path = tmp_path / "part"
+    for number in (1, 2, 3):
+        if kind == "file":
+            path.write_text(str(number), encoding="utf-8")
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to("nowhere")
+
+        aside = set_aside(path)
+
+        assert not path.is_symlink()
+        assert not path.exists()
+        assert aside.name.startswith(f"part{SET_ASIDE}")
+    assert 3 == len(list(tmp_path.iterdir()))
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    """And a folder in the way of a file: with what to do."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.json").mkdir()
+
+    with pytest.raises(RunFolderError, match=r"file is in the way.*delete it"):
+        write_json(tmp_path / "file" / "deep" / "value.json", 1)
+    with pytest.raises(RunFolderError, match="folder is in its place"):
+        write_json(tmp_path / "folder.json", 1)

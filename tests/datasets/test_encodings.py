@@ -57,7 +57,7 @@ def test_bytes_that_are_no_utf8_are_named(
     table.write_bytes(b"prompt,label\nx,0\ncaf\xe9,0\n")
 
     assert error_message(str(lines)).startswith(f"{lines}:2: not UTF-8")
-    assert f"{table}:3: not UTF-8" == error_message(str(table))
+    assert f"{table}:3: not UTF-8: save it as UTF-8" == error_message(str(table))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_bytes_that_are_no_utf8_are_named(
         ('{"prompt": "\\ud800", "label": 0}', "not Unicode"),
         ("[" * 100_000, "recursion"),
         ('{"prompt": "x", "label": ' + "1" * 5000 + "}", "integer string"),
-        ('{"prompt": "x", "label": NaN}', "unknown label nan"),
+        ('{"prompt": NaN, "label": 0}', "empty prompt"),
     ],
 )
 def test_json_that_python_cannot_represent_is_a_bad_row(

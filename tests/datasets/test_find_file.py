@@ -63,14 +63,18 @@ def test_a_missing_folder_is_named(error_message: ErrorMessage, tmp_path: Path) 
 
 def test_a_folder_is_no_dataset(error_message: ErrorMessage, tmp_path: Path) -> None:
     """A folder is refused with what to name instead."""
-    assert "ends in .jsonl or .csv" in error_message(str(tmp_path))
+    assert "ends in .jsonl, .json, .csv, .tsv or .parquet" in error_message(
+        str(tmp_path)
+    )
 
 
 def test_another_suffix_is_refused(
     error_message: ErrorMessage, write_file: WriteFile
 ) -> None:
     """A text file that exists is no dataset."""
-    assert "ends in .jsonl or .csv" in error_message(write_file("x", name="set.txt"))
+    assert "ends in .jsonl, .json, .csv, .tsv or .parquet" in error_message(
+        write_file("x", name="set.txt")
+    )
 
 
 def test_a_mistyped_suffix_is_answered_with_the_file(
@@ -85,7 +89,7 @@ def test_a_mistyped_suffix_is_answered_with_the_file(
 
     message = error_message("prompts.jsnl")
 
-    assert message.endswith("ends in .jsonl or .csv; did you mean 'prompts.jsonl'?")
+    assert message.endswith("(perhaps with .gz); did you mean 'prompts.jsonl'?")
     assert 1 == len(message.splitlines())
 
 

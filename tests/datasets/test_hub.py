@@ -48,12 +48,12 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_local_copy_is_read_with_a_fingerprint(root: Path) -> None:
     """Rows are the file's; the fingerprint depends on the rows alone."""
-    rows, revision = load_split("org/set", "one", "test", "main", root)
+    split = load_split("org/set", "one", "test", "main", root)
     again = load_split("org/set", "two", "test", None, root)
 
-    assert rows == ROWS
-    assert revision.startswith("local:")
-    assert (rows, revision) == again
+    assert split.rows == ROWS
+    assert split.revision.startswith("local:")
+    assert split == again
 
 
 def test_local_copies_do_not_fill_the_cache(root: Path) -> None:
@@ -104,6 +104,30 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         load_split("no-org/no-set", None, "test", None, None)
     message = caught.value.format_message()
     assert "SAFEBENCH_DATA" in message
+    assert 1 == len(message.splitlines())
+
+
+@pytest.mark.parametrize(
+    "variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"]
+)
+@pytest.mark.parametrize(("value", "is_said"), [("1", True), ("TRUE", True), ("0", 0)])
+def test_a_variable_that_keeps_the_hub_away_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, is_said: bool
+) -> None:
+    """Whoever has set it long ago would look for the fault in the network."""
+    from huggingface_hub import constants
+
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(DataError, match="cannot reach no-org/no-set") as caught:
+        load_split("no-org/no-set", None, "test", None, None)
+
+    message = caught.value.format_message()
+    assert bool(is_said) is (f"{variable} is set" in message)
+    assert bool(is_said) is (f"unset {variable}" in message)
     assert 1 == len(message.splitlines())
 
 

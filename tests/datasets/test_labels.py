@@ -34,7 +34,16 @@ GOOD = '{"prompt": "hello", "label": "safe"}'
         ("true", True),
         ("false", False),
         ('"TRUE"', True),
+        ('"1.0"', True),
+        ('"0.0"', False),
+        ('" 1.00 "', True),
+        ('"+1"', True),
+        ('"0,0"', False),
+        ("-0.0", False),
         ("null", None),
+        ("NaN", None),
+        ('""', None),
+        ('" "', None),
     ],
 )
 def test_common_label_words_are_understood(
@@ -84,3 +93,122 @@ def test_refusal_words_belong_to_the_refusal_task(
 
     assert "unknown label 'refusal'" in error_message(path)
     assert load(f"{path},task=refusal").ground_truth[0].label.value is True
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.tsv", "set.jsonl"])
+@pytest.mark.parametrize("cell", ["", " ", "\u00a0"])
+def test_an_empty_cell_is_an_unknown_label(
+    load: Load, write_file: WriteFile, name: str, cell: str
+) -> None:
+    """It is counted, and the other rows keep their labels."""
+    if name.endswith("jsonl"):
+        rows = [f'{{"prompt": "x", "label": "{cell}"}}', GOOD]
+    else:
+        tab = "," if name.endswith("csv") else "\t"
+        rows = [f"prompt{tab}label", f"x{tab}{cell}", f"hello{tab}0"]
+
+    dataset = load(write_file(*rows, name=name))
+
+    assert [None, False] == [truth.label.value for truth in dataset.ground_truth]
+    assert {"unknown_labels": 1} == dataset.counts
+
+
+@pytest.mark.parametrize("word", ["-1", "-1.0", "-99", "n/a", "?", "None", "unlabeled"])
+def test_a_sign_for_no_label_is_asked_about(
+    error_message: ErrorMessage, load: Load, write_file: WriteFile, word: str
+) -> None:
+    """No class is suggested: -1 is near 1 in writing alone."""
+    path = write_file(f'{{"prompt": "x", "label": "{word}"}}', GOOD)
+
+    message = error_message(path)
+
+    assert "did you mean" not in message
+    key = "-1" if word == "-1.0" else word.casefold()
+    assert f"--label-map {key}=unknown, safe or unsafe" in message
+    unknown = load(path, label_map={word: "unknown"})
+    assert [None, False] == [truth.label.value for truth in unknown.ground_truth]
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        *(("unsaf", "unsafe"), ("harmfull", "harmful"), ("bening", "benign")),
+        *((word, None) for word in ("hate", "2", "10", "unharmless", "insafe", "01")),
+        *((word, None) for word in ("not safe", "untoxic", "untrue", "11", "nonsafe")),
+    ],
+)
+def test_a_hint_never_names_the_opposite(
+    error_message: ErrorMessage, write_file: WriteFile, word: str, near: str | None
+) -> None:
+    """Typos have a hint; numbers, negations and other words have none."""
+    message = error_message(write_file(f'{{"prompt": "x", "label": "{word}"}}'))
+
+    assert ("did you mean" in message) is bool(near)
+    if near:
+        assert f"did you mean {near!r}" in message
+    else:
+        assert "--label-map" in message
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("is_safe", "safety", "benign", "isHarmless", "is_ok", "not_toxic"),
+        *("is_not_harmful", "Acceptable", "clean", "prompt_safe", "non-toxic"),
+        *("isCivil", "nontoxic"),
+    ],
+)
+@pytest.mark.parametrize("value", ["1", "true", "0.0"])
+def test_numbers_in_a_column_named_after_the_safe_class_are_asked_about(
+    error_message: ErrorMessage,
+    load: Load,
+    write_file: WriteFile,
+    column: str,
+    value: str,
+) -> None:
+    """There, 1 would mean the opposite; words are clear in any column."""
+    path = write_file(f'{{"prompt": "x", "{column}": "{value}"}}')
+    word = value.removesuffix(".0")
+
+    assert f"--label-map {word}=safe or" in error_message(f"{path},label={column}")
+    path = write_file(f'{{"prompt": "x", "{column}": "unsafe"}}')
+    clear = load(f"{path},label={column}")
+    assert clear.ground_truth[0].label.value is True
+
+
+@pytest.mark.parametrize(
+    ("task", "column"),
+    [("refusal", "complied"), ("refusal", "compliance"), ("groundedness", "grounded")],
+)
+def test_columns_named_after_the_negative_class_of_a_task_are_asked_about(
+    error_message: ErrorMessage, write_file: WriteFile, task: str, column: str
+) -> None:
+    """1 in `complied` is no refusal."""
+    path = write_file(f'{{"prompt": "x", "response": "y", "{column}": 1}}')
+
+    message = error_message(f"{path},task={task},label={column}")
+
+    assert f"is '1' in column {column!r}" in message
+
+
+@pytest.mark.parametrize(
+    "column", ["label", "unsafe", "is_unsafe", "harmful", "toxicity", "isToxic", "flag"]
+)
+def test_numbers_in_other_columns_are_understood(
+    load: Load, write_file: WriteFile, column: str
+) -> None:
+    """1 is what the task looks for."""
+    path = write_file(f'{{"prompt": "x", "{column}": 1}}')
+
+    dataset = load(f"{path},label={column}")
+
+    assert dataset.ground_truth[0].label.value is True
+
+
+def test_two_meanings_of_one_word_are_refused(
+    error_message: ErrorMessage, write_file: WriteFile
+) -> None:
+    """1 and 1.0 are one word."""
+    message = error_message(write_file(GOOD), label_map={"1": "safe", "1.0": "unsafe"})
+
+    assert "'1' is given two meanings" in message

@@ -304,3 +304,145 @@ def test_dices_labels_are_the_plurality_of_ratings(
     write_copy("google/dices_dataset", item, config="990", split="train")
     counted = load("dices", data_root=tmp_path)
     assert Label(value=False, votes=(1, 7)) == counted.ground_truth[0].label
+
+
+# name -> hub id, config, split, and a row without what the test changes
+COPIES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "toxic_chat": (
+        "lmsys/toxic-chat",
+        "toxicchat0124",
+        "test",
+        {"user_input": "x", "jailbreaking": 0},
+    ),
+    "xstest": (
+        "walledai/XSTest",
+        "default",
+        "test",
+        {"prompt": "x", "type": "t", "focus": ""},
+    ),
+    "diasafety": (
+        "thu-coai/diasafety",
+        "default",
+        "validation",
+        {"context": "x", "response": "y", "category": "c"},
+    ),
+    "beavertails": (
+        "PKU-Alignment/BeaverTails",
+        "default",
+        "30k_test",
+        {
+            "prompt": "x",
+            "response": "y",
+            "is_safe": False,
+            "category": {"drug_abuse": True},
+        },
+    ),
+    "pku_safe_rlhf": (
+        "PKU-Alignment/PKU-SafeRLHF",
+        "default",
+        "test",
+        {
+            "prompt": "x",
+            "response_0": "a",
+            "response_1": "b",
+            "is_response_0_safe": True,
+            "is_response_1_safe": False,
+            "safer_response_id": 0,
+        },
+    ),
+    "dices": (
+        "google/dices_dataset",
+        "990",
+        "train",
+        {"context": "x", "response": "y", "item_id": 1},
+    ),
+    "in_the_wild_jailbreak": (
+        "TrustAIRLab/in-the-wild-jailbreak-prompts",
+        "jailbreak_2023_12_25",
+        "train",
+        {"prompt": "x", "platform": "p"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("toxic_chat", "toxicity", "maybe"),
+        ("toxic_chat", "toxicity", 2),
+        ("toxic_chat", "toxicity", -1),
+        ("xstest", "label", "contrast"),
+        ("diasafety", "label", "Agree"),
+        ("beavertails", "is_safe", "maybe"),
+        ("beavertails", "category", {"drug_abuse": "maybe"}),
+        ("pku_safe_rlhf", "safer_response_id", 2),
+        ("pku_safe_rlhf", "is_response_0_safe", 3),
+        ("dices", "Q_overall", "agree"),
+        ("in_the_wild_jailbreak", "jailbreak", "regular"),
+    ],
+)
+def test_a_label_that_a_reader_does_not_know_is_refused(
+    load: Load,
+    write_copy: WriteCopy,
+    tmp_path: Path,
+    name: str,
+    column: str,
+    value: object,
+) -> None:
+    """It is not the negative class: a copy may write its labels otherwise."""
+    hub_id, config, split, row = COPIES[name]
+    write_copy(hub_id, {**row, column: value}, config=config, split=split)
+
+    with pytest.raises(DataError) as caught:
+        load(f"{name}:{split}", data_root=tmp_path)
+
+    message = caught.value.format_message()
+    label = value["drug_abuse"] if isinstance(value, dict) else value
+    assert message.startswith(f"{hub_id}:{split}[0]: ")
+    assert f"is {label!r}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "expected"),
+    [
+        ("toxic_chat", "toxicity", "0", [False]),
+        ("toxic_chat", "toxicity", 1.0, [True]),
+        ("toxic_chat", "toxicity", "Toxic", [True]),
+        ("toxic_chat", "toxicity", None, [None]),
+        ("xstest", "label", "Unsafe", [True]),
+        ("diasafety", "label", "safe", [False]),
+        ("beavertails", "is_safe", 1, [False]),
+        ("beavertails", "is_safe", "0", [True]),
+        ("pku_safe_rlhf", "is_response_0_safe", "0.0", [True, True]),
+        ("in_the_wild_jailbreak", "jailbreak", "True", [True]),
+        ("in_the_wild_jailbreak", "jailbreak", "False", [False]),
+    ],
+)
+def test_labels_in_other_types_mean_the_same(
+    load: Load,
+    write_copy: WriteCopy,
+    tmp_path: Path,
+    name: str,
+    column: str,
+    value: object,
+    expected: list[bool | None],
+) -> None:
+    """Text in place of numbers, as copies by way of CSV have it."""
+    hub_id, config, split, row = COPIES[name]
+    write_copy(hub_id, {**row, column: value}, config=config, split=split)
+
+    assert expected == values(load(f"{name}:{split}", data_root=tmp_path))
+
+
+def test_a_copy_without_a_column_is_one_line(
+    load: Load, write_copy: WriteCopy, tmp_path: Path
+) -> None:
+    """Versions of a set differ: what is missed is named with what there is."""
+    write_copy("walledai/XSTest", {"prompts": "x", "label": "safe", "type": "t"})
+
+    with pytest.raises(DataError) as caught:
+        load("xstest", data_root=tmp_path)
+
+    message = caught.value.format_message()
+    assert "no column 'prompt'; did you mean 'prompts'?" in message
+    assert "(columns: prompts, label, type)" in message

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -103,3 +105,23 @@ def test_a_repeated_id_names_both_lines(
     message = error_message(path)
 
     assert message.startswith(f"{path}:3: id 'a' repeats {path}:1")
+
+
+@pytest.mark.parametrize(("form", "place"), [("[{}]", "[{}]"), ("{}", ":{}")])
+def test_bad_rows_are_listed_in_the_order_of_the_file(
+    error_message: ErrorMessage, write_file: WriteFile, form: str, place: str
+) -> None:
+    """By number, not by letters, whether parsing or the content failed."""
+    rows = ['{"prompt": "x", "label": 0}'] * 12
+    rows[2] = rows[9] = '{"prompt": "x", "label": "maybe"}'
+    rows[10] = rows[0] = "3"
+    separator = ", " if form == "[{}]" else "\n"
+    path = write_file(form.replace("{}", separator.join(rows)), name="set.json")
+
+    lines = error_message(path).splitlines()[1:]
+
+    numbers = [0, 2, 9, 10] if form == "[{}]" else [1, 3, 10, 11]
+    places = [f"  {path}{place.format(number)}: " for number in numbers]
+    assert [True] * 4 == [
+        line.startswith(where) for line, where in zip(lines, places, strict=True)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safebench.datasets.splits import calibration_ids, subsample
+from safebench.datasets.splits import (
+    calibration_ids,
+    describe_lost_classes,
+    subsample,
+)
 from safebench.errors import OptionError
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 
@@ -119,6 +124,51 @@ def test_a_subsample_has_both_classes_of_a_sorted_set(seed: int) -> None:
         truth.label.value for truth in subsample(whole, 100, seed).ground_truth
     )
     assert {True: 40, False: 60} == shares
+
+
+def classes_of_parts(part_of: Dataset, held_out: frozenset[str]) -> set[object]:
+    """Return the (held out, class) pairs of a dataset, without unknown labels."""
+    return {
+        (sample.id in held_out, truth.label.value)
+        for sample, truth in zip(part_of.samples, part_of.ground_truth, strict=True)
+        if truth.label.value is not None
+    }
+
+
+@settings(deadline=None, max_examples=300)
+@given(rows=ROWS, n=st.integers(1, 120), fraction=FRACTIONS, seed=st.integers(0, 9))
+def test_a_limit_that_leaves_a_part_without_a_class_says_so(
+    rows: list[Row], n: int, fraction: float, seed: int
+) -> None:
+    """It says so exactly then, and the limit that it names is the smallest that helps.
+
+    Compared with all limits tried in turn.
+    """
+    whole = dataset(rows)
+    held_out = calibration_ids(whole, fraction)
+    wanted = classes_of_parts(whole, held_out)
+    few = subsample(whole, n, seed)
+    present = classes_of_parts(few, held_out)
+
+    message = describe_lost_classes(whole, few, held_out, seed)
+
+    parts = [False, True] if held_out else [False]
+    missing = {(part, value) for part in parts for _, value in wanted} - present
+    assert bool(message) is (len(few) < len(whole) and bool(missing))
+    if not message:
+        return
+    for part, value in missing:
+        name = "calibration" if part else "test"
+        assert f"no {'positive' if value else 'negative'} in the {name} part" in message
+    assert message.count(" in the ") == len(missing)
+    named = re.search(r"--limit (\d+) takes", message)
+    enough = next(
+        m
+        for m in range(1, len(whole) + 1)
+        if classes_of_parts(subsample(whole, m, seed), held_out) == wanted
+    )
+    assert (named is not None) is bool(missing & wanted)
+    assert named is None or enough == int(named[1])
 
 
 def test_a_subsample_keeps_the_order_and_the_labels() -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from safebench.classifiers import Recording, Trace
 from safebench.evidence import Scores
-from safebench.evidence.store import EvidenceStore, evidence_key, sample_key
+from safebench.evidence.store import (
+    DamagedError,
+    EvidenceManifest,
+    EvidenceStore,
+    evidence_key,
+    manifest_paths,
+    sample_key,
+)
 from safebench.records import Sample, Turn
 
 if TYPE_CHECKING:
@@ -101,3 +110,100 @@ def test_a_sample_key_depends_on_the_scope_of_the_evidence() -> None:
     assert sample_key(first, "target") != sample_key(last, "target")
     assert sample_key(last, "target") == sample_key(explicit, "target")
     assert sample_key(first, "conversation") == sample_key(last, "conversation")
+
+
+def test_a_shard_knows_its_key_and_its_code(tmp_path: Path) -> None:
+    """Under another key it is damaged; a store without a key takes any."""
+    store = EvidenceStore(tmp_path, [Scores], "key", {"files": {"a.py": "1"}})
+    store.add(["a", "b"], recording([0.1, 0.2]))
+    later = EvidenceStore(tmp_path, [Scores], "key", {"files": {"a.py": "2"}})
+    later.add(["b"], recording([0.3]))
+
+    again = EvidenceStore(tmp_path, [Scores], "key")
+    other = EvidenceStore(tmp_path, [Scores], "other")
+
+    assert [({"files": {"a.py": "1"}}, 1), ({"files": {"a.py": "2"}}, 1)] == (
+        again.recorders(["a", "b"])
+    )
+    assert ["a", "b"] == other.missing(["a", "b"])
+    assert {"belongs to another key (key)"} == set(other.damaged.values())
+    assert [] == EvidenceStore(tmp_path, [Scores]).missing(["a", "b"])
+    assert 2 == len(other.set_aside_damaged())
+    assert ["a"] == EvidenceStore(tmp_path, [Scores], "key").missing(["a"])
+
+
+def test_every_flipped_bit_is_seen(tmp_path: Path) -> None:
+    """In names, lengths, data, directory, comment and checksum."""
+    EvidenceStore(tmp_path, [Scores]).add(["a"], recording([0.1]))
+    (path,) = tmp_path.glob("*.npz")
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+
+        store = EvidenceStore(tmp_path, [Scores])
+
+        assert [path] == list(store.damaged), place
+
+
+def test_forgotten_samples_are_recorded_again(tmp_path: Path) -> None:
+    """Those by other code, or all of them where there are none."""
+    EvidenceStore(tmp_path, [Scores], recorder="old").add(["a"], recording([0.1]))
+    store = EvidenceStore(tmp_path, [Scores], recorder="new")
+    store.add(["b"], recording([0.2]))
+
+    store.forget(["a", "b", "c"])
+    assert ["a"] == store.missing(["a", "b"])
+    store.add(["a"], recording([0.3]))
+    store.forget(["a", "b"])
+    assert ["a", "b"] == store.missing(["a", "b"])
+
+    loaded = EvidenceStore(tmp_path, [Scores]).load(["a", "b"], [Scores])
+    assert [0.3, 0.2] == loaded.evidence[Scores]["values"][:, 0].tolist()
+
+
+def test_a_shard_of_an_early_version_is_read_whole_before_it_is_used(
+    tmp_path: Path,
+) -> None:
+    """It has no checksum of its own: damaged, or what it was."""
+    EvidenceStore(tmp_path, [Scores]).add(["a"], recording([0.1]))
+    (path,) = tmp_path.glob("*.npz")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    header = json.loads(arrays["head"].tobytes())
+    header = {k: v for k, v in header.items() if k not in ("key", "recorder")}
+    arrays["head"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    np.savez_compressed(path, **arrays)
+    whole = path.read_bytes()
+    n_damaged = 0
+    for place in range(0, len(whole), 3):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+
+        store = EvidenceStore(tmp_path, [Scores])
+
+        n_damaged += bool(store.damaged)
+        if "a" in store:
+            values = store.load(["a"], [Scores]).evidence[Scores]["values"]
+            assert [[0.1]] == values.tolist(), place
+    assert n_damaged > len(whole) / 12
+
+
+def test_a_description_of_another_key_is_no_description(tmp_path: Path) -> None:
+    """A folder that was copied, renamed, or edited."""
+    request, facts = {"classifier": "a"}, {"device": "cpu"}
+    manifest = EvidenceManifest(evidence_key(request, facts), request, facts)
+    manifest.write(tmp_path)
+    (path,) = manifest_paths(tmp_path)
+    assert manifest == EvidenceManifest.read(path)
+
+    path.parent.rename(tmp_path / "0123456789abcdef")
+    (path,) = manifest_paths(tmp_path)
+    with pytest.raises(DamagedError, match="another key"):
+        EvidenceManifest.read(path)
+    for text in ("", "{", "null", "[]", '{"request": {}}', "[" * 100_000, "\x00"):
+        path.write_text(text)
+        with pytest.raises(DamagedError, match="cannot be read"):
+            EvidenceManifest.read(path)

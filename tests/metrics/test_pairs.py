@@ -100,7 +100,7 @@ def test_pairs_are_drawn_with_their_group() -> None:
     result = sampling_intervals(outcome, SPECS)["ranking_accuracy"]
 
     assert (1.0, 8) == (result.value, result.n_groups)
-    assert 0.025 ** (1 / 8) == pytest.approx(result.low)
+    assert 0.05 ** (1 / 8) == pytest.approx(result.low)
 
 
 def test_the_index_of_a_dataset() -> None:

@@ -106,6 +106,9 @@ def test_singular_keys_and_mappings_are_understood(tmp_path: Path) -> None:
         ("limit: 0", "limit: at least 1"),
         ("calibration_fraction: 1.0", "calibration_fraction"),
         ("max_failures: some", "max_failures: a count or a share"),
+        ("dataset: a\ndatasets: [b]", "'dataset' and 'datasets' are one key"),
+        ("classifiers: a\nclassifier: b", "'classifier' and 'classifiers' are one key"),
+        ("limit: 1\nlimit: 2", "the key 'limit' occurs twice"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safebench.pipeline.config import RunConfig
+from safebench.pipeline.config import ComponentRef, RunConfig
 from safebench.pipeline.evaluation_set import load_evaluation_sets
+from safebench.pipeline.runner import Runner
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -48,3 +49,78 @@ def test_the_source_is_all_rows_whatever_the_limit(
 
     assert 40 == len(found.source)
     assert (limit or 40) == len(found.dataset)
+
+
+@pytest.mark.parametrize(
+    ("labels", "limit", "words"),
+    [
+        ([1] * 3 + [0] * 300, 30, "no positive in the test part"),
+        ([0] * 2 + [1] * 200, 20, "no negative in the test part"),
+        ([1] + [0] * 300, 250, "nor has the whole set"),
+        ([0, 1] * 100, 40, ""),
+        ([1] * 3 + [0] * 300, None, ""),
+        ([1] * 100, 10, ""),
+    ],
+)
+def test_a_limit_that_loses_a_class_is_noted(
+    plugins: Plugins, tmp_path: Path, labels: list[int], limit: int | None, words: str
+) -> None:
+    """The note names the dataset; sets of one class and enough samples have none."""
+    name = write_rows(tmp_path / "set.jsonl", labels)
+
+    notes = one_set(plugins, name, limit=limit).notes
+
+    assert bool(words) is bool(notes)
+    assert all(note.startswith("set.jsonl:all: --limit leaves") for note in notes)
+    assert not words or words in notes[0]
+
+
+def test_what_was_decided_about_a_file_is_noted(
+    plugins: Plugins, tmp_path: Path
+) -> None:
+    """The separator of a CSV, rows that were left out: one note each."""
+    path = tmp_path / "set.csv"
+    path.write_text("prompt;label\nhello;safe\nbomb;unsafe\nwhat;maybe\n")
+
+    notes = one_set(plugins, str(path), on_bad_row="skip").notes
+
+    separator, skipped = notes
+    assert "read with the separator semicolon" in separator
+    assert skipped.startswith("set.csv:all: 1 row left out")
+
+
+def test_notes_about_data_are_kept_in_the_manifest(
+    plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run folder says how its data were read."""
+    monkeypatch.chdir(tmp_path)
+    name = write_rows(tmp_path / "set.jsonl", [1] * 3 + [0] * 300)
+    config = RunConfig(
+        classifiers=(ComponentRef("keyword", "keyword"),),
+        datasets=(name,),
+        limit=30,
+        out="r",
+    )
+
+    summary = Runner(config, plugins, lambda _: None).run()
+
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    assert manifest["notes"] == summary.notes
+    assert "--limit leaves" in summary.notes[0]
+
+
+@pytest.mark.parametrize("n_unknown", [0, 1, 3])
+def test_unknown_labels_are_noted(
+    plugins: Plugins, tmp_path: Path, n_unknown: int
+) -> None:
+    """Metrics leave those rows out, which may be most of a file."""
+    path = tmp_path / "set.csv"
+    cells = ["", "0", "1"] if n_unknown == 1 else ["", "", ""][:n_unknown] or ["0"]
+    rows = [f"text {i},{cell}" for i, cell in enumerate(cells)]
+    path.write_text("\n".join(["prompt,label", *rows]))
+
+    notes = one_set(plugins, str(path)).notes
+
+    expected = f"set.csv:all: {n_unknown} of {len(cells)} rows have no known label"
+    assert bool(n_unknown) is bool(notes)
+    assert all(note.startswith(expected) for note in notes)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safebench.pipeline.evaluation import Evaluation
-    from safebench.pipeline.runner import RunSummary
     from safebench.results import Row
 
 STRATEGIES = tuple(ComponentRef("score", f"score{i}") for i in range(4))
@@ -60,10 +59,10 @@ def test_rows_of_strategies_before_a_failure_are_kept(
     """The third of four strategies fails: the rows of two are in the table."""
     evaluate = runner._evaluate
 
-    def failing(evaluation: Evaluation, summary: RunSummary) -> list[Row]:
+    def failing(evaluation: Evaluation, *rest: Any) -> list[Row]:
         if evaluation.strategy.label == "score2":
             raise SafebenchError("no judgements")
-        return evaluate(evaluation, summary)
+        return evaluate(evaluation, *rest)
 
     monkeypatch.setattr(runner, "_evaluate", failing)
     with pytest.raises(SafebenchError, match="no judgements"):

@@ -36,6 +36,7 @@ def test_a_metric_of_a_plugin_has_an_interval_and_is_compared(site: Installed) -
     """Called on resamples, or computed from sums; one asks for no interval."""
     for metric in ("flagged", "score_gap", "specificity"):
         for row in rows(site, metric):
+            assert row["ci_low"] is not None, row
             assert row["ci_low"] <= row["value"] <= row["ci_high"]
             assert row["ci_method"].endswith("groups")
     assert [None] * 2 == [row["ci_method"] for row in rows(site, "n_groups")]

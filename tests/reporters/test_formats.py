@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,3 +154,36 @@ def test_gaps_too_small_for_decimals_are_powers_of_ten(rows: Rows) -> None:
     assert "| 0.000 | 8 |" in to_markdown(
         build_leaderboard(rows({"fpr": 0.0004})), RenderOptions()
     )
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
+def test_no_cell_of_a_csv_is_a_formula(rows: Rows, start: str) -> None:
+    """Whatever a name begins with; numbers below 0 stay numbers."""
+    name = f'{start}HYPERLINK("http://host","x")'
+    named = {
+        "dataset": name,
+        "classifier": name,
+        "model": f"\t{name}",
+        "strategy": f"\r\n{name}",
+        "calibrator": name,
+        "run": f" {name}",
+    }
+    table = build_leaderboard([*rows({"mcc": -0.25}, **named)], metrics=["mcc"])
+
+    head, line = csv.reader(io.StringIO(to_csv(table, RenderOptions())))
+
+    cells = dict(zip(head, line, strict=True))
+    assert all(cells[key].startswith(f"'{start}HYPER") for key in named)
+    assert "-0.25" == cells["mcc"]
+
+
+def test_no_remark_is_code_of_latex(rows: Rows) -> None:
+    """A comment ends with its line, so a remark has no line ends."""
+    table = build_leaderboard(rows({"auroc": 0.5}))
+    table = replace(table, title="a\n\\input{x}", footnotes=("b\r\\input{y}", "\u2028"))
+
+    text = to_latex(table, RenderOptions())
+
+    assert all(line.startswith("% ") for line in text.splitlines() if "\\input" in line)

@@ -9,12 +9,11 @@ import pytest
 
 from safebench.errors import DataError
 from safebench.records import Dataset
+from safebench.results.prediction_writing import prediction_path, write_predictions
 from safebench.results.predictions import (
     prediction_files,
-    prediction_path,
     read_prediction_file,
     read_prediction_lines,
-    write_predictions,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def test_what_is_written_is_read(tmp_path: Path, path: Path, form: str) -> None:
     (file,) = prediction_files(tmp_path)
     predictions = read_prediction_file(file.path)
 
-    assert ("org_guard", "set.test", "greedy") == (
+    assert ("org/guard", "set.test", "greedy") == (
         file.classifier,
         file.dataset,
         file.strategy,

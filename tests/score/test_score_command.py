@@ -250,10 +250,6 @@ def test_a_failed_judgement_exits_with_one(score: Score) -> None:
         (["-c", "listener", "x"], "listener judges responses, and there is none"),
         (["-c", "needy", "x"], "say model=DIR"),
         (["-c", "needy,model=m", "x"], "no model in 'm'"),
-        (
-            ["-c", "liar", "x"],
-            "broke its contract: 1 sample in, {'Scores': 2, 'traces': 2} out",
-        ),
         (["-c", "priced", "-s", "impossible", "x"], "it needs what no model has"),
         (["-c", "keyword"], "what shall be judged?"),
         (["-c", "keyword", "how", "do", "I"], 'put quotes around it, "how ..."'),
@@ -277,6 +273,17 @@ def test_a_mistake_is_one_message(
     assert message in result.stderr
     assert "" == result.stdout
     assert "Traceback" not in result.output
+
+
+def test_a_classifier_that_breaks_its_contract_exits_with_one(score: Score) -> None:
+    """Nothing that the user could mend: one line, and no verdict."""
+    result = score("-c", "liar", "x")
+
+    assert 1 == result.exit_code, result.output
+    assert (
+        "broke its contract: 1 sample in, {'Scores': 2, 'traces': 2}" in result.stderr
+    )
+    assert result.stdout.startswith("verdict      none")
 
 
 @pytest.mark.parametrize(

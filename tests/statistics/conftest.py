@@ -7,12 +7,20 @@ import json
 import lzma
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from safebench.metrics.arrays import metric_definition
+from safebench.metrics.definition import truth_and
+from safebench.metrics.intervals import column_intervals
+from safebench.statistics import Interval, shared_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def oracle(name: str) -> Path:
@@ -105,3 +113,21 @@ def grouped(seed: int, n: int = 300, groups: int = 80) -> Grouped:
 def data() -> Grouped:
     """Return 300 samples in 80 groups."""
     return grouped(seed=4)
+
+
+def _bootstrapped(
+    name: str, y: Any, x: Any, groups: Any = None, n_resamples: int = 2000
+) -> Interval:
+    weights = shared_weights(y, groups, n_resamples=n_resamples)
+    resampled = replace(metric_definition(name), interval=None)
+    columns = truth_and(y, x)
+    intervals = column_intervals(
+        {name: resampled}, columns, weights.group_index, lambda: weights
+    )
+    return intervals[name]
+
+
+@pytest.fixture
+def bootstrapped() -> Callable[..., Interval]:
+    """Return what gives a metric's interval as if it had no method of its own."""
+    return _bootstrapped

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from safebench.metrics import metric_interval
 from safebench.metrics.arrays import paired_difference
 from safebench.statistics import (
     auroc_difference,
@@ -18,9 +17,14 @@ from safebench.statistics import (
     delong,
     delong_unpaired,
 )
+from safebench.statistics.auroc_variance import partial_auroc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Asah
+
+    from safebench.statistics import Interval
 
 
 RNG = np.random.default_rng(3)
@@ -125,24 +129,48 @@ def test_area_is_that_of_sklearn() -> None:
     )
 
 
-def test_interval_of_single_samples_has_the_variance_of_delong() -> None:
-    """On the logit scale its half width is DeLong's error over theta (1 - theta)."""
-    known = delong(WRONG, UNCERTAINTY)
-    theta = known.value
-    half = stats.norm.ppf(0.975) * known.se / (theta * (1 - theta))
-
-    estimate = auroc_interval(WRONG, UNCERTAINTY, ALONE)
-
-    middle = np.log(theta / (1 - theta))
-    ends = [1 / (1 + np.exp(-(middle + sign * half))) for sign in (-1, 1)]
-    assert ends == pytest.approx(estimate, rel=1e-9)
+def hanley_mcneil(area: float, m: int, n: int) -> float:
+    """Return their variance with both sizes replaced by their mean: Newcombe 2006."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    rest = ((m + n) / 2 - 1) * (q1 + q2 - 2 * area**2)
+    return (area * (1 - area) + rest) / (m * n)
 
 
-def test_interval_of_groups_agrees_with_a_bootstrap_of_groups() -> None:
+def test_interval_of_many_samples_is_as_wide_as_delongs() -> None:
+    """Of 400 in one class and more in the other: within 5 %, and not symmetric."""
+    rng = np.random.default_rng(1)
+    y = np.arange(1200) < 400
+    score = rng.normal(size=1200) + 2 * y
+    known = delong(y, score)
+    low, high = auroc_interval(y, score, np.arange(1200))  # type: ignore[misc]
+
+    assert high - low == pytest.approx(4 * 0.98 * known.se, rel=0.05)
+    assert known.value - low > high - known.value
+
+
+def test_interval_of_few_positives_is_newcombes() -> None:
+    """Where placements show less spread than his formula, its ends are fixed points."""
+    y = np.arange(60) < 6
+    score = np.r_[np.linspace(60, 90, 6), np.arange(54) + 11.5]
+    area = compute_auroc(y, score)
+    estimate = delong(y, score)
+    ratio = estimate.se**2 / hanley_mcneil(area, 6, 54)
+    assert 0.5 < area < 1
+    trust = 6 / 26
+    factor = trust * ratio + (1 - trust) * max(ratio, 1)
+
+    for end in auroc_interval(y, score, np.arange(60)):  # type: ignore[union-attr]
+        error = (factor * hanley_mcneil(end, 6, 54)) ** 0.5
+        assert 1.959964 == pytest.approx(abs(end - area) / error, rel=1e-5)
+
+
+def test_interval_of_groups_agrees_with_a_bootstrap_of_groups(
+    bootstrapped: Callable[..., Interval],
+) -> None:
     """Five copies of each sample are no five samples: the interval stays as wide."""
     groups = ALONE * 5
     wrong, uncertainty = np.tile(WRONG, 5), np.tile(UNCERTAINTY, 5)
-    sampled = metric_interval("auroc", wrong, uncertainty, groups=groups)
+    sampled = bootstrapped("auroc", wrong, uncertainty, groups)
     assert sampled.low is not None
     assert sampled.high is not None
 
@@ -182,9 +210,38 @@ def test_difference_of_groups_agrees_with_a_bootstrap_of_groups() -> None:
     assert (0.0, 0.0, 0.0) == auroc_difference(wrong, one, np.exp(one), groups)
 
 
-def test_no_interval_where_the_variance_says_nothing() -> None:
-    """An area of 1, or one group of a class, gives none."""
+def test_a_perfect_order_has_an_exact_end() -> None:
+    """7 positives above all others: had one in 20 been below, 0.95^7 would show it.
+
+    The least area that would give an order this good in one case of 20 is .05^(1/7),
+    if what goes wrong is a positive below every negative.
+    """
+    y = np.arange(90) < 7
+    score = y + np.arange(90) / 1000
+
+    assert (0.05 ** (1 / 7), 1.0) == pytest.approx(auroc_interval(y, score, range(90)))
+    assert (0.0, 1 - 0.05 ** (1 / 7)) == pytest.approx(
+        auroc_interval(y, -score, range(90))
+    )
+
+
+def test_no_interval_where_one_group_has_a_class() -> None:
+    """Both positives in one group: there is no spread to see."""
     wrong = np.array([True, True, False, False])
 
-    assert auroc_interval(wrong, wrong.astype(float), list("abcd")) is None
     assert auroc_interval(wrong, np.array([1.0, 0, 0, 1]), list("aabc")) is None
+
+
+@pytest.mark.parametrize("name", ["wfns", "ndka"])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.1), (0.1, 0.2)])
+def test_partial_areas_are_those_of_proc(
+    asah: Asah, name: str, low: float, high: float
+) -> None:
+    """Specificity from 1 to 0.9, or 0.9 to 0.8; from 1 to 0 it is the area."""
+    key = "spec 1..0.9" if low == 0 else "spec 0.9..0.8"
+    area = partial_auroc(asah.y, asah.scores[name], low, high)
+
+    assert asah.expected["partial_auc"][name][key] == pytest.approx(area, abs=1e-10)
+    assert compute_auroc(asah.y, asah.scores[name]) == pytest.approx(
+        partial_auroc(asah.y, asah.scores[name])
+    )

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from conftest import Asah, Grouped
 
+    from safebench.statistics import Interval
+
 
 @pytest.mark.parametrize("skew", [0.0, 1.0])
-def test_bca_is_scipys(skew: float) -> None:
+def test_bca_is_scipys(skew: float, bootstrapped: Callable[..., Interval]) -> None:
     """Ends of the Brier score of 40 samples lie where SciPy puts them."""
     rng = np.random.default_rng(7)
     y = np.arange(40) % 2 == 0
@@ -29,7 +31,7 @@ def test_bca_is_scipys(skew: float) -> None:
     expected = stats.bootstrap(
         ((p - y) ** 2,), np.mean, n_resamples=40_000, method="BCa", rng=rng
     ).confidence_interval
-    interval = metric_interval("brier", y, p, n_resamples=40_000)
+    interval = bootstrapped("brier", y, p, n_resamples=40_000)
 
     width = expected.high - expected.low
     assert "bca" == interval.method
@@ -44,7 +46,7 @@ def area(y: np.ndarray, score: np.ndarray) -> float:
     return (ranks - m * (m + 1) / 2) / (m * (len(y) - m))
 
 
-def test_bca_of_an_area_is_scipys() -> None:
+def test_bca_of_an_area_is_scipys(bootstrapped: Callable[..., Interval]) -> None:
     """The ends of an AUROC of 60 samples, paired by SciPy, lie where it puts them."""
     rng = np.random.default_rng(3)
     y = np.arange(60) < 30
@@ -58,15 +60,17 @@ def test_bca_of_an_area_is_scipys() -> None:
         method="BCa",
         rng=rng,
     ).confidence_interval
-    interval = metric_interval("auroc", y, score, n_resamples=20_000)
+    interval = bootstrapped("auroc", y, score, n_resamples=20_000)
 
     assert tuple(expected) == pytest.approx((interval.low, interval.high), abs=0.015)
 
 
-def test_an_area_of_independent_samples_agrees_with_delong(asah: Asah) -> None:
+def test_an_area_of_independent_samples_agrees_with_delong(
+    asah: Asah, bootstrapped: Callable[..., Interval]
+) -> None:
     """Bootstrap and DeLong agree on the width of an interval within a tenth."""
     expected = delong(asah.y, asah.scores["ndka"])
-    interval = metric_interval("auroc", asah.y, asah.scores["ndka"])
+    interval = bootstrapped("auroc", asah.y, asah.scores["ndka"])
 
     width = expected.high - expected.low  # type: ignore[operator]
     assert width == pytest.approx(interval.high - interval.low, rel=0.1)  # type: ignore[operator]
@@ -85,13 +89,16 @@ def test_copies_in_groups_add_nothing(data: Grouped) -> None:
     assert 0.6 > (apart.high - apart.low) / (alone.high - alone.low)
 
 
-def test_equal_seeds_give_equal_ends(data: Grouped) -> None:
-    """The same seed repeats an interval; the names of the groups do not matter."""
-    measure: Callable[..., Any] = partial(metric_interval, "auroc", data.y, data.p)
-    named = [f"g{group:03d}" for group in data.groups]
+def test_names_and_order_of_groups_do_not_matter(data: Grouped) -> None:
+    """No draw decides: the same samples have the same ends, in any order."""
+    measure: Callable[..., Any] = partial(metric_interval, "auroc")
+    named = np.array([f"g{group:03d}" for group in data.groups])
+    order = np.random.default_rng(0).permutation(300)
+    expected = measure(data.y, data.p, groups=data.groups)
+    shuffled = measure(data.y[order], data.p[order], groups=named[order])
 
-    assert measure(groups=data.groups, seed=1) == measure(groups=named, seed=1)
-    assert measure(groups=data.groups, seed=1) != measure(groups=data.groups, seed=2)
+    assert expected == measure(data.y, data.p, groups=named, seed=2)
+    assert (expected.low, expected.high) == pytest.approx((shuffled.low, shuffled.high))
 
 
 def test_a_missing_score_is_left_out(data: Grouped) -> None:
@@ -104,35 +111,40 @@ def test_a_missing_score_is_left_out(data: Grouped) -> None:
 
 
 def test_all_right_has_an_exact_interval() -> None:
-    """40 of 40 in 10 groups: what 10 of 10 leave open, not an interval of no width."""
+    """40 of 40 in 10 groups: what 10 of 10 leave open, not an interval of no width.
+
+    Half of the probability of what was seen counts: 0.5 low^10 = 0.025.
+    """
     y = np.arange(40) % 2 == 0
     groups = np.arange(40) // 4
     interval = metric_interval("accuracy", y, decision=y, groups=groups)
 
-    assert 0.025 ** (1 / 10) == pytest.approx(interval.low)
-    assert ("clopper-pearson", 1.0, 10) == (
-        interval.method,
-        interval.high,
-        interval.n_groups,
-    )
+    assert 0.05 ** (1 / 10) == pytest.approx(interval.low)
+    assert ("mid-p", 1.0, 10) == (interval.method, interval.high, interval.n_groups)
 
 
 def test_perfect_f1_has_the_interval_of_its_jaccard_index() -> None:
-    """30 of 30 positives, no false one: J above .025^(1/30), F1 = 2J/(1+J)."""
+    """30 of 30 positives, no false one: J above .05^(1/30), F1 = 2J/(1+J)."""
     y = np.arange(100) < 30
-    jaccard = 0.025 ** (1 / 30)
+    jaccard = 0.05 ** (1 / 30)
     interval = metric_interval("f1", y, decision=y)
 
     assert 2 * jaccard / (1 + jaccard) == pytest.approx(interval.low)
 
 
-def test_a_perfect_order_has_no_interval() -> None:
-    """No draw of an AUROC of 1 differs from 1, and the method says so."""
-    y = np.arange(100) < 30
-    interval = metric_interval("auroc", y, score=y + np.arange(100) * 0.001)
-
-    assert (1.0, None, None) == (interval.value, interval.low, interval.high)
-    assert "no spread" == interval.method
+@pytest.mark.parametrize("name", ["recall", "auroc", "f1", "mcc", "brier"])
+def test_few_groups_of_a_class_are_said(name: str) -> None:
+    """Four positives: no interval, and why; twelve: a note; twenty: nothing."""
+    rng = np.random.default_rng(0)
+    for positives in (4, 12, 20):
+        y = np.arange(200) < positives
+        score = np.clip(rng.beta(2, 5, size=200) + 0.4 * y, 0, 1)
+        interval = metric_interval(name, y, score, score > 0.5)
+        if positives == 4:
+            assert (None, "4 positives, it takes 5") == (interval.low, interval.method)
+        else:
+            assert interval.low < interval.value <= interval.high  # type: ignore[operator]
+        assert ("12 positives" in interval.note) == (positives == 12)
 
 
 def test_few_groups_have_no_interval() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +15,11 @@ from safebench.torch_utils import (
     StepSeedCallback,
     build_training_arguments,
     check_training_arguments,
+    training_errors,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_text_becomes_what_the_field_holds() -> None:
@@ -52,6 +57,64 @@ def test_values_that_clash_are_one_line(tmp_path: pytest.TempPathFactory) -> Non
     with pytest.raises(OptionError, match=r"^--set: .*[Ss]trateg") as caught:
         build_training_arguments(values)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"report_to": "tensorboard"}, "report_to=tensorboard"),
+        ({"report_to": "wandb"}, "report_to=wandb"),
+        ({"report_to": ["mlflow"]}, "report_to=mlflow"),
+        ({"report_to": "tensorbord"}, "tensorbord"),
+        ({"push_to_hub": True}, "push_to_hub"),
+    ],
+)
+def test_what_is_not_there_is_one_line_before_training(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: dict[str, Any],
+    expected: str,
+) -> None:
+    """Trackers that are not installed or not known, and a hub that cannot be asked."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    values = {"output_dir": str(tmp_path), "use_cpu": True} | overrides
+
+    with pytest.raises(OptionError) as caught:
+        build_training_arguments(values)
+
+    assert expected in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "raised"),
+    [
+        ({}, ImportError("no bitsandbytes")),
+        ({"optim": "adamw_bnb_8bit"}, ValueError("You need\nto install")),
+        ({"fsdp": "full_shard"}, RuntimeError("no process group")),
+        ({"deepspeed": "ds.json"}, OSError("no file")),
+    ],
+)
+def test_what_the_library_notices_while_it_trains_is_one_line(
+    overrides: dict[str, Any], raised: Exception
+) -> None:
+    """Overridden arguments are named with the reason."""
+    with pytest.raises(OptionError) as caught, training_errors(overrides):
+        raise raised
+
+    assert "\n" not in caught.value.message
+    assert str(raised).split()[-1] in caught.value.message
+    assert all(f"--set {name}=" in caught.value.message for name in overrides)
+
+
+def test_failures_of_our_own_stay_visible() -> None:
+    """Without overrides an error is no fault of the arguments."""
+    with pytest.raises(ZeroDivisionError), training_errors({"optim": "x"}):
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="ours"), training_errors({}):
+        raise ValueError("ours")
 
 
 def test_dropout_depends_on_seed_and_step_alone() -> None:

@@ -126,19 +126,30 @@ def _before(verdict: Verdict, size: int) -> tuple[str, ...]:
 
 
 class RegexParser:
-    """Reads texts leniently: the first level word, and the S-labels after it."""
+    """Reads texts leniently: the first level word, and the label words after it."""
 
     def __init__(self, grammar: Grammar) -> None:
         self.labels = grammar.labels
 
     def read(self, text: str, *, stops: bool = False) -> Read:
         """Read `text`, which `stops` if EOS follows."""
-        level = re.search("unsafe|safe", text)
+        level = re.search(r"(?<![\w-])(unsafe|safe)(?![\w-])", text)
+        if level and level.end() == len(text) and not stops:
+            level = None  # it may become a longer word
         if level is None or level[0] == "safe":
             return Read(level and level[0], (), ended=stops, open=level is None)
-        matches = re.finditer(r"[ST]\d+", text[level.end() :])
+        # Numbers that follow one another without a border count, but words do not.
+        known = "|".join(sorted({label[:2] for label in self.labels}))
+        matches = re.finditer(
+            rf"(?<![\w-])(?:(?:{known})\d*)+|[\w-]+", text[level.end() :]
+        )
+        found = [
+            (m.start() + n.end(), n[0])
+            for m in matches
+            for n in re.finditer(r"[ST]\d+", re.match(rf"(?:(?:{known})\d*)*", m[0])[0])
+        ]
         room = len(text) - level.end() + stops
-        labels = [m[0] for m in matches if m[0] in self.labels and m.end() < room]
+        labels = [label for end, label in found if label in self.labels and end < room]
         return Read("unsafe", tuple(labels), ended=stops, open=True)
 
 

@@ -79,9 +79,10 @@ def test_strict_reading(
     [
         ("It is safe. S1", "safe", ()),
         ("This is unsafe: S1 and S10; S15, S2x", "unsafe", ("S1", "S10", "S2")),
-        ("ununsafe S3", "unsafe", ("S3",)),
         ("unsaf safe", "safe", ()),
-        ("unsafeSS4", "unsafe", ("S4",)),
+        ("**unsafe** (S4)", "unsafe", ("S4",)),
+        ("\u5224\u65ad\uff1aunsafe\u3002S2", "unsafe", ("S2",)),
+        ("unsafe: S3S4", "unsafe", ("S3", "S4")),
         ("S1 unsafe S2", "unsafe", ("S2",)),
         ("hello", None, ()),
     ],
@@ -93,38 +94,111 @@ def test_lenient_reading(text: str, level: str | None, labels: tuple[str, ...]) 
     assert (level, labels, False) == parse(grammar, text)
 
 
-def test_lenient_reading_agrees_with_a_regular_expression() -> None:
-    """On random texts labels are those of S(digits) not followed by a digit."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Unsafe", "Unsafe\nS1", "ununsafe S3", "unsafeS4", "unsafely", "fail-safe"),
+        *("SAFE", "safe_mode", "\u00e9safe", "safe\u00e9", "vaultsafe9", "safety"),
+    ],
+)
+def test_a_level_inside_a_word_is_not_read(text: str) -> None:
+    """Unsafe is no safe with something in front, whatever letters touch the word."""
+    assert (None, (), False) == parse(llama_guard(CODES, mode="lenient"), text)
+
+
+@pytest.mark.parametrize("text", ["unsafe CLASS1", "unsafe: DNS2, x_S3", "unsafe aS10"])
+def test_a_label_inside_a_word_is_not_read(text: str) -> None:
+    """The end of a word that looks like a label is none."""
+    assert ("unsafe", (), False) == parse(llama_guard(CODES, mode="lenient"), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "labels"),
+    [
+        ("Unsafe\nS1", "unsafe", ("S1",)),
+        ("UNSAFE s2, S10", "unsafe", ("S2", "S10")),
+        ("It is SaFe.", "safe", ()),
+        ("Unsafely", None, ()),
+        ("unsafe plus1", "unsafe", ()),
+    ],
+)
+def test_case_is_ignored_on_request(
+    text: str, level: str | None, labels: tuple[str, ...]
+) -> None:
+    """Levels and labels are read in any case, but still as words."""
+    grammar = llama_guard(CODES, mode="lenient", ignore_case=True)
+
+    assert (level, labels, False) == parse(grammar, text)
+
+
+def labels_in(text: str) -> list[str]:
+    """Return the numbered S-words of a text, read one character after another."""
+    labels, at, border = [], 0, True
+    while at < len(text):
+        match = re.compile(r"S[12]\d*").match(text, at)
+        if match and border:
+            labels.append(match[0])
+            at = match.end()
+        else:
+            border = not re.match(r"[\w-]", text[at])
+            at += 1
+    return labels
+
+
+@pytest.mark.parametrize("ignore_case", [False, True])
+def test_lenient_reading_agrees_with_a_regular_expression(ignore_case: bool) -> None:
+    """On random texts levels are whole words, and labels whole numbers."""
     rng = np.random.default_rng(0)
-    grammar = llama_guard(("S1", "S2", "S10", "S12"), mode="lenient")
-    parts = ["S", "1", "2", "0", ",", " ", "unsafe", "safe", "un"]
-    for _ in range(500):
+    codes = ("S1", "S2", "S10", "S12")
+    grammar = llama_guard(codes, mode="lenient", ignore_case=ignore_case)
+    parts = ["S", "1", "2", "0", ",", " ", "unsafe", "safe", "un", "-", "\u00e9"]
+    parts += ["\u201c", "\n", "unsafe ", "S1", "s2", "Safe", "UN"]
+    for _ in range(1500):
         text = "".join(rng.choice(parts, size=9))
-        word = re.search("unsafe|safe", text)
-        matches = re.findall(r"(S\d+)(?!\d)", text[word.end() :]) if word else []
+        lower = text.lower() if ignore_case else text
+        word = re.search(r"(?<![\w-])(unsafe|safe)(?![\w-])", lower)
+        rest = (text.upper() if ignore_case else text)[word.end() :] if word else ""
         unsafe = word is not None and word[0] == "unsafe"
-        labels = tuple(label for label in matches if label in grammar.labels)
+        labels = tuple(label for label in labels_in(rest) if label in codes)
 
         assert (word[0] if word else None, labels if unsafe else ()) == parse(
             grammar, text
-        )[:2]
+        )[:2], text
+
+
+def test_stored_grammars_are_read_as_they_were() -> None:
+    """A lenient grammar that was stored before there were borders has none."""
+    stored = llama_guard(CODES, mode="lenient").to_json()
+    del stored["whole_words"], stored["ignore_case"]
+    grammar = Grammar.from_json(stored)
+
+    assert ("safe", (), False) == parse(grammar, "Unsafe")
+    assert ("unsafe", ("S4",), False) == parse(grammar, "ununsafeSS4")
+    assert not {"whole_words", "ignore_case"} & llama_guard(CODES).to_json().keys()
 
 
 def test_lenient_reading_falls_back_to_what_else_fits() -> None:
     """A label that begins inside a broken start of another is found."""
-    grammar = llama_guard(("aab", "ab1"), mode="lenient")
+    labels = {"labels": ("a ab", "b1"), "mode": "lenient"}
+    levels = (Level(name="unsafe", takes_labels=True, positive=True),)
+    grammar = Grammar(**{"levels": levels, **labels})
 
-    assert ("unsafe", ("aab",), False) == parse(grammar, "unsafe aaab")
-    assert ("unsafe", ("ab1",), False) == parse(grammar, "unsafe aaxab1")
+    assert ("unsafe", ("a ab",), False) == parse(grammar, "unsafe a a ab")
+    assert ("unsafe", ("b1",), False) == parse(grammar, "unsafe a b1")
+    assert ("unsafe", (), False) == parse(grammar, "unsafe xa ab")
+
+    inside = Grammar(**{"levels": levels, **labels, "whole_words": False})
+    assert ("unsafe", ("a ab",), False) == parse(inside, "unsafe xa ab")
 
 
 def test_longest_level_word_wins_in_lenient_reading() -> None:
     """Of level words that start together the longest is read, of others the first."""
-    levels = (Level(name="ok"), Level(name="okay then"), Level(name="k"))
+    levels = (Level(name="ok"), Level(name="ok then"), Level(name="k"))
     grammar = Grammar(levels=levels, mode="lenient")
 
-    assert "okay then" == parse(grammar, "it is okay then")[0]
-    assert "ok" == parse(grammar, "it is okay, the")[0]
+    assert "ok then" == parse(grammar, "it is ok then")[0]
+    assert "ok" == parse(grammar, "it is ok thence")[0]
+    assert "ok" == parse(grammar, "it is ok, the")[0]
     assert "k" == parse(grammar, "k ok")[0]
 
 

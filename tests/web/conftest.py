@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-GUARDS = Path(__file__).parents[1] / "distributions" / "odd_guards"
+DISTRIBUTIONS = Path(__file__).parents[1] / "distributions"
 VOID = frozenset({"meta", "link", "input", "br", "wbr"})
 ROW = {
     "run": "tried",
@@ -95,8 +95,18 @@ class Page(HTMLParser):
 @pytest.fixture
 def odd_guards(monkeypatch: pytest.MonkeyPatch) -> Plugins:
     """Return what is installed, and the odd guards."""
-    monkeypatch.syspath_prepend(str(GUARDS))
-    entry_point = EntryPoint("odd_guards", "odd_guards.plugin", ENTRY_POINT_GROUP)
+    return _with_plugin("odd_guards", monkeypatch)
+
+
+@pytest.fixture
+def unruly(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    """Return what is installed, and guards and strategies that misbehave."""
+    return _with_plugin("unruly", monkeypatch)
+
+
+def _with_plugin(name: str, monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    monkeypatch.syspath_prepend(str(DISTRIBUTIONS / name))
+    entry_point = EntryPoint(name, f"{name}.plugin", ENTRY_POINT_GROUP)
     return Plugins([*entry_points(group=ENTRY_POINT_GROUP), entry_point])
 
 

@@ -225,6 +225,39 @@ def test_a_wide_table_scrolls_alone(address: str) -> None:
         assert best > 0
 
 
+def test_a_page_that_waits_leads_to_the_answer(install: Any) -> None:
+    """Without a script or a click: the page shows its place, then the verdict."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    installed = install("slow_guard")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "safebench", "serve", "--port", "0",
+         "-c", "slow,pause=5", "-c", "keyword"],
+        cwd=installed.cwd,
+        env=os.environ | {"PYTHONPATH": str(installed.site)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    with process, chromium(1280) as driver:
+        assert process.stdout is not None
+        match = re.search(r"http://\S+", process.stdout.readline())
+        assert match
+        driver.get(match[0])
+        Select(driver.find_element(By.ID, "classifier")).select_by_value("slow")
+        driver.find_element(By.ID, "prompt").send_keys("attack")
+        driver.find_element(By.TAG_NAME, "button").click()
+        waiting = driver.find_element(By.CSS_SELECTOR, "p[role=status]").text
+
+        verdict = judged(driver)
+        process.kill()
+
+        assert "slow has been at it for" in waiting
+        assert verdict in ("safe", "unsafe")
+        assert driver.current_url.endswith("#result")
+        assert [] == driver.get_log("browser")
+
+
 def check(driver: Any, width: int, scheme: str) -> None:
     """Assert that a page fits its window, is in its scheme, and can be touched."""
     from selenium.webdriver.support.ui import WebDriverWait

@@ -83,6 +83,22 @@ def test_forms_of_other_sites_are_refused(
     assert status == client.post("/", data=fields, headers=headers).status_code
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["http://[", "http://]", "http://[x]:1", "http://[::1", "//[v1.x", "http://a]b"],
+)
+def test_an_origin_that_is_no_address_is_a_bad_request(
+    client: FlaskClient, read_page: Any, origin: str
+) -> None:
+    """400 with a reason: neither this site nor another one sends that."""
+    fields = {"prompt": "x", "classifier": "keyword"}
+
+    response = client.post("/", data=fields, headers={"Origin": origin})
+
+    assert 400 == response.status_code
+    assert "Origin is no address" in read_page(response).text()
+
+
 @pytest.mark.parametrize("path", ["/", "/runs/", "/nowhere", "/static/style.css"])
 def test_every_answer_has_strict_headers(client: FlaskClient, path: str) -> None:
     """No scripts, no frames, no guessing of types, errors and files included."""

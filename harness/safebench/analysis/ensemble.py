@@ -7,7 +7,6 @@ error that all members make alike is one that no measure of disagreement can fin
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from scipy import special
 
 from safebench.evidence import MemberLogits
 from safebench.evidence.store import EvidenceStore, read_header
-from safebench.pipeline.manifest import MANIFEST_FILE
+from safebench.pipeline.manifest import MANIFEST_FILE, read_manifest
 from safebench.specs import ClassifierSpec, fields_by_kind
 
 from .agreement import Agreement, compute_agreement
@@ -145,11 +144,14 @@ def member_evidence_kinds(plugins: Plugins) -> dict[str, type[MemberLogits]]:
 
 def _evidence_keys(folder: Path) -> dict[str, str]:
     """Return the evidence key of each classifier that a run has finished."""
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
+    models = read_manifest(folder / MANIFEST_FILE).get("models")
+    if not isinstance(models, dict):  # damaged: the next run mends it
         return {}
-    models = json.loads(path.read_text(encoding="utf-8")).get("models", {})
-    return {label: model["evidence_key"] for label, model in models.items()}
+    return {
+        label: str(model["evidence_key"])
+        for label, model in models.items()
+        if isinstance(model, dict) and "evidence_key" in model
+    }
 
 
 def _read_ensemble(
@@ -165,7 +167,7 @@ def _read_ensemble(
     kind = next((kinds[kind] for kind in stored), None)
     if kind is None:
         return None
-    store = EvidenceStore(folder / "main", {kind})
+    store = EvidenceStore(folder / "main", {kind}, key=folder.name)
     key_of_content = dict(_evidence_rows(store.locations, predictions.task))
     rows = [
         row

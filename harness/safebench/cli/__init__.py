@@ -6,13 +6,17 @@ than click; what a command needs, it imports when it runs.
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from safebench.plugins import Plugins
+from safebench.console import echo
+from safebench.plugins import SLOW_SECONDS, Plugin, Plugins
 
 from .analyze import command as analyze
 from .compare import command as compare
 from .doctor import command as doctor
+from .execution import INTERRUPTED, open_missing_streams
 from .group import SuggestingGroup
 from .leaderboard import command as leaderboard
 from .listing import list_command, list_plugins, matrix
@@ -62,12 +66,25 @@ for _command in (
     cli.add_command(_command)
 
 
+def _warn_of_slow_plugin(plugin: Plugin) -> None:
+    echo(
+        f"warning: {plugin.described} takes over {SLOW_SECONDS:g} s to import, "
+        "and every command waits for it",
+        fg="yellow",
+        err=True,
+    )
+
+
 def main() -> None:
     """Load the plugins, report the broken ones, and run the command."""
-    plugins = Plugins()
-    plugins.add_commands(cli)
+    open_missing_streams()
+    try:
+        plugins = Plugins(on_slow=_warn_of_slow_plugin)
+        plugins.add_commands(cli)
+    except KeyboardInterrupt:  # while a slow plugin is imported
+        sys.exit(INTERRUPTED)
     for plugin in plugins.broken:
-        click.secho(
+        echo(
             f"warning: plugin {plugin.name} ({plugin.distribution} {plugin.version}) "
             f"is disabled: {plugin.error}",
             fg="yellow",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safebench.console import echo
+
 from . import flags
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def execute(
     analysis = analyze_run(find_run(run), request, plugins, metrics)
     echo_rendered(lambda options: render_analysis(analysis, form, options))
     for path in _write_files(analysis, plots, html):
-        click.echo(f"wrote {path}", err=True)
+        echo(f"wrote {path}", err=True)
 
 
 def _write_files(
@@ -169,7 +171,7 @@ def _write_files(
 
         written += write_plots(analysis, plots)
         if note := omitted_figures_note(analysis):
-            click.echo(note, err=True)
+            echo(note, err=True)
     if html is not None:
         from safebench.plots.html_report import write_html_report
 

@@ -70,9 +70,10 @@ def command(
     from safebench.results.comparison import compare
     from safebench.results.selection import select_pairs
 
+    specs = _comparable_metrics(metrics, plugins)  # a wrong name costs no reading
     comparisons = compare(
         select_pairs(a, b, runs),
-        _comparable_metrics(metrics, plugins),
+        specs,
         n_resamples=draws,
         seed=seed,
     )
@@ -86,7 +87,8 @@ def _comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:
     from safebench.results.comparison import DEFAULT_METRICS
     from safebench.specs import MetricSpec
 
-    specs = {spec.name: spec for spec in plugins.all(MetricSpec) if can_compare(spec)}
+    installed = plugins.unambiguous(MetricSpec)
+    specs = {spec.name: spec for spec in installed if can_compare(spec)}
     names = dict.fromkeys(name.casefold() for name in flags.split_names(text))
     for name in names:
         if name not in specs:

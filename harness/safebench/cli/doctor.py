@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.console import echo
+from safebench.redaction import redact_text
+
 from . import flags
 
 if TYPE_CHECKING:
@@ -48,11 +51,11 @@ def command(
 
 def _print_check(name: str, status: str, detail: str) -> bool:
     """Print one check; return whether it failed."""
-    mark = click.style(f"{status:<5}", fg=STATUS_COLOURS.get(status))
-    head, *rest = detail.splitlines() or [""]
-    click.echo(f"{mark}{name}: {head}")
+    head, *rest = redact_text(detail).splitlines() or [""]
+    echo(f"{status:<5}", fg=STATUS_COLOURS.get(status), nl=False)
+    echo(f"{name}: {head}")
     for line in rest:
-        click.echo(f"     | {line}")
+        echo(f"     | {line}")
     return status == "fail"
 
 
@@ -77,7 +80,7 @@ def _classifier_checks(
 ) -> Iterator[Check]:
     from safebench.config_file import parse_key_values
     from safebench.errors import OptionError
-    from safebench.lazy import import_object
+    from safebench.isolation import isolated
     from safebench.options import build_options
     from safebench.pipeline.config import parse_component_ref
     from safebench.specs import ClassifierSpec
@@ -91,4 +94,7 @@ def _classifier_checks(
     if not spec.doctor:
         yield spec.name, "ok", "takes these options; it offers no further checks"
         return
-    yield from import_object(spec.doctor)(options)
+    examine = spec.import_object(spec.doctor)
+    with isolated(spec):
+        checks = [(str(n), str(status), str(d)) for n, status, d in examine(options)]
+    yield from checks

@@ -75,7 +75,8 @@ STRATEGIES = flag(
     "`safebench list strategies`. Repeatable [default: the classifier's own].",
 )  # fmt: skip
 DATASET_HELP = (
-    "A dataset by name (see `safebench list datasets`), or a .jsonl or .csv file."
+    "A dataset by name (see `safebench list datasets`), or a file: .jsonl, .json, "
+    ".csv, .tsv or .parquet."
 )
 DATASET = flag(
     "-d",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import click
 
 from safebench.errors import did_you_mean
+from safebench.os_errors import (
+    NO_CURRENT_FOLDER,
+    SystemRefusalError,
+    current_folder_exists,
+)
+
+from .execution import run_command_line
 
 HELP_SECTIONS = {
     "Run and compare": ("run", "leaderboard", "compare", "analyze"),
@@ -17,6 +27,17 @@ PLUGIN_SECTION = "Of plugins"
 
 class SuggestingGroup(click.Group):
     """A group that answers a mistyped command with the nearest one."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; on its own, exit with the code of `cli.execution`."""
+        work = partial(super().main, *args, standalone_mode=False, **extra)
+        return run_command_line(work) if standalone_mode else work()
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run a command; what it returns is no exit code, whatever a plugin thinks."""
+        if not current_folder_exists():  # libraries of models end the process there
+            raise SystemRefusalError(NO_CURRENT_FOLDER)
+        super().invoke(ctx)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from safebench.console import RenderOptions
     from safebench.plugins import Plugins
     from safebench.results import Row
     from safebench.specs import MetricSpec
@@ -100,11 +101,13 @@ def print_leaderboard(
     published numbers.
     """
     from safebench.console import echo_rendered
+    from safebench.isolation import isolated
     from safebench.reporters.leaderboard import build_leaderboard
     from safebench.specs import MetricSpec, ReporterSpec
 
-    render = plugins.get(ReporterSpec, form).code()
-    specs = plugins.all(MetricSpec)
+    reporter = plugins.get(ReporterSpec, form)
+    render = reporter.code()
+    specs = plugins.unambiguous(MetricSpec)
     table = build_leaderboard(
         rows,
         specs=specs,
@@ -117,7 +120,15 @@ def print_leaderboard(
         from safebench.reporters.reference import add_published, read_published
 
         table = add_published(table, read_published())
-    echo_rendered(lambda options: render(table, options))
+
+    def render_isolated(options: RenderOptions) -> str:
+        with isolated(reporter):
+            text = render(table, options)
+            if not isinstance(text, str):
+                raise TypeError(f"returned a {type(text).__name__}, no text")
+        return text
+
+    echo_rendered(render_isolated)
 
 
 def _tie_marker(

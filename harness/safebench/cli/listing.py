@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.console import echo
 from safebench.forwarding import former_field_name
 from safebench.specs import (
     ClassifierSpec,
@@ -39,7 +40,7 @@ KINDS: dict[str, type[Component]] = {
 }
 
 # where code is found, which says nothing to a user
-CODE_FIELDS = ("load", "options", "identity", "doctor", "interval")
+CODE_FIELDS = ("load", "options", "identity", "doctor", "interval", "origin")
 
 
 @click.command("list-plugins", epilog="Example: safebench list-plugins --json")
@@ -56,13 +57,13 @@ def list_plugins(plugins: Plugins, as_json: bool) -> None:
                 "components": plugin.contributions,
                 "error": plugin.error,
             }
-            click.echo(json.dumps(record))
+            echo(json.dumps(record))
             continue
-        click.echo(f"{plugin.name}  ({plugin.distribution} {plugin.version})")
+        echo(f"{plugin.name}  ({plugin.distribution} {plugin.version})")
         if plugin.error:
-            click.secho(f"  broken: {plugin.error}", fg="red")
+            echo(f"  broken: {plugin.error}", fg="red")
         for kind, names in _group_by_kind(plugin.contributions):
-            click.echo(f"  {kind}: {', '.join(names)}")
+            echo(f"  {kind}: {', '.join(names)}")
 
 
 def _group_by_kind(contributions: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -91,29 +92,29 @@ def list_command(plugins: Plugins, kind: str | None, as_json: bool) -> None:
     for component in sorted(plugins.all(KINDS[kind]), key=lambda c: c.name):
         record = describe(component) | {"plugin": plugins.owner(component).name}
         if as_json:
-            click.echo(json.dumps(record))
+            echo(json.dumps(record))
         else:
             _print_record(record)
 
 
 def _print_record(record: dict[str, Any]) -> None:
     """Print what a component declares, without what it leaves empty."""
-    click.echo(f"{record['name']}  ({record['plugin']})")
+    echo(f"{record['name']}  ({record['plugin']})")
     if record["summary"]:
-        click.echo(f"  {record['summary']}")
+        echo(f"  {record['summary']}")
     for key, value in record.items():
         if key in ("name", "summary", "plugin") or value in (None, [], {}, ""):
             continue
-        click.echo(f"  {key}: {_format_value(value)}")
+        echo(f"  {key}: {_format_value(value)}")
 
 
 def _list_names(plugins: Plugins, as_json: bool) -> None:
     for kind, type_ in KINDS.items():
         names = sorted(component.name for component in plugins.all(type_))
         if as_json:
-            click.echo(json.dumps({"kind": kind, "names": names}))
+            echo(json.dumps({"kind": kind, "names": names}))
         else:
-            click.echo(f"{kind}: {', '.join(names) or 'none'}")
+            echo(f"{kind}: {', '.join(names) or 'none'}")
 
 
 def describe(component: Component) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def describe(component: Component) -> dict[str, Any]:
 
     Options that cannot be imported are left out, and `error` says why.
     """
-    from safebench.errors import ComponentError
+    from safebench.errors import SafebenchError
     from safebench.options import OptionSchema
 
     record = {
@@ -131,7 +132,7 @@ def describe(component: Component) -> dict[str, Any]:
     }
     try:
         return record | {"options": _as_json(OptionSchema.of(component).defaults)}
-    except ComponentError as error:
+    except SafebenchError as error:
         return record | {"options": {}, "error": error.message}
 
 
@@ -162,12 +163,12 @@ def matrix(plugins: Plugins, as_json: bool) -> None:
 
     for classifier in plugins.all(ClassifierSpec):
         if not as_json:
-            click.echo(f"{classifier.name}")
+            echo(f"{classifier.name}")
         for strategy in plugins.all(StrategySpec):
             missing = missing_requirements(classifier, strategy)
             if as_json:
                 pair = {"classifier": classifier.name, "strategy": strategy.name}
-                click.echo(json.dumps(pair | {"runs": not missing, "missing": missing}))
+                echo(json.dumps(pair | {"runs": not missing, "missing": missing}))
             else:
                 reason = f"no: needs {', '.join(missing)}" if missing else "yes"
-                click.echo(f"  {strategy.name:<28} {reason}")
+                echo(f"  {strategy.name:<28} {reason}")

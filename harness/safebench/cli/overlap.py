@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safebench.console import echo
+
 from . import flags
 
 if TYPE_CHECKING:
@@ -33,14 +35,13 @@ def command(
 ) -> None:
     """Count the prompts that datasets A and B share, and show some.
 
-    A and B are NAME[:CONFIG][:SPLIT], a .jsonl or .csv file, or a hub id. Texts are
-    compared after Unicode normalisation; labels play no part.
+    A and B are NAME[:CONFIG][:SPLIT], a file (.jsonl, .csv, .parquet, ...), or a hub
+    id. Texts are compared after Unicode normalisation; labels play no part.
     """
-    import json
-
     from safebench.datasets import overlap
     from safebench.datasets.loader import load_dataset
     from safebench.datasets.resolve import resolve_dataset
+    from safebench.sanitize import json_text
 
     left, right = (
         load_dataset(resolve_dataset(text, plugins, data_root=data_root))
@@ -50,7 +51,7 @@ def command(
     conversations = overlap.conversation_overlap(left, right)
     if as_json:
         shared = {o.by: overlap.to_json(o, show) for o in (prompts, conversations)}
-        click.echo(json.dumps(shared, ensure_ascii=False))
+        echo(json_text(shared))
         return
-    click.echo(overlap.to_text(prompts, show))
-    click.echo(overlap.to_text(conversations, show=0))
+    echo(overlap.to_text(prompts, show))
+    echo(overlap.to_text(conversations, show=0))

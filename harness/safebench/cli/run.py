@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.console import echo
+
 from . import flags
-from .execution import exit_after
+from .execution import exit_after, print_errors
 
 if TYPE_CHECKING:
     from safebench.pipeline.config import RunConfig
@@ -68,10 +70,21 @@ Examples:
     metavar="N",
     help="Samples between two savings [default: the classifier's own].",
 )
+@click.option(
+    "--refresh",
+    is_flag=True,
+    help="Record again what is stored: all that other code of the plugin recorded, or "
+    "else everything.",
+)
 @flags.DEBUG
 @click.pass_obj
 def command(
-    plugins: Plugins, /, config_file: str | None, debug: bool, **given: Any
+    plugins: Plugins,
+    /,
+    config_file: str | None,
+    refresh: bool,
+    debug: bool,
+    **given: Any,
 ) -> None:
     """Run classifiers x strategies x datasets into one results table.
 
@@ -79,7 +92,9 @@ def command(
     recorded. An interrupted run goes on when the command is repeated.
     """
     exit_after(
-        lambda: execute(plugins, configure(config_file, given)),
+        lambda: execute(
+            plugins, configure(config_file, given), refresh=refresh, debug=debug
+        ),
         debug=debug,
         interrupt_notice="interrupted: what is finished is kept; repeat the command to "
         "go on",
@@ -101,22 +116,30 @@ def configure(config_file: str | None, given: dict[str, Any]) -> RunConfig:
     return load_run_config(Path(config_file) if config_file else None, typed)
 
 
-def execute(plugins: Plugins, config: RunConfig) -> int:
-    """Run, show the leaderboard, and return the exit code."""
+def execute(
+    plugins: Plugins, config: RunConfig, *, refresh: bool = False, debug: bool = False
+) -> int:
+    """Run, show the leaderboard, and return the exit code.
+
+    With `debug`, parts that failed show their tracebacks.
+    """
     from safebench.pipeline.runner import Runner
 
-    summary = Runner(config, plugins, lambda line: click.echo(line, err=True)).run()
+    runner = Runner(config, plugins, lambda line: echo(line, err=True), refresh=refresh)
+    summary = runner.run()
     print_summary(summary, plugins)
-    return 1 if summary.failure_limit_exceeded else 0
+    print_errors(summary.errors, debug=debug)
+    return 1 if summary.failure_limit_exceeded or summary.errors else 0
 
 
 def print_summary(summary: RunSummary, plugins: Plugins) -> None:
     """Show the rows of this run, then what to know about them."""
     from .leaderboard import print_leaderboard
 
-    print_leaderboard(summary.rows, plugins)
+    # by its full name: another plugin's format called table cannot end a run
+    print_leaderboard(summary.rows, plugins, form="safebench:table")
     for line in [*summary.failures, *summary.notes]:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if summary.failure_limit_exceeded:
-        click.echo("more samples failed than --max-failures allows", err=True)
-    click.echo(f"results: {summary.folder / 'results.jsonl'}")
+        echo("more samples failed than --max-failures allows", err=True)
+    echo(f"results: {summary.folder / 'results.jsonl'}")

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.console import echo, echo_styled, terminal_capabilities
+
 from . import flags
 from .execution import exit_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from safebench.pipeline.config import RunConfig
     from safebench.plugins import Plugins
-    from safebench.score import Conversation, ScoreResult
+    from safebench.score import Conversation, RecordedSample, ScoreResult
 
 EPILOG = """\b
 Examples:
@@ -73,6 +75,7 @@ def command(
     input is one prompt, whole. A response is judged in the light of its prompt. Exits
     with 1 if a judgement failed.
     """
+    given["debug"] = debug
     exit_after(lambda: execute(plugins, given, task, as_json=as_json), debug=debug)
 
 
@@ -81,7 +84,8 @@ def execute(
 ) -> int:
     """Score, print each result as soon as it is known, and return the exit code."""
     results = score_all(plugins, configure(plugins, given), given, task)
-    failed = [_print_result(result, as_json=as_json) for result in results]
+    errors: set[str] = set()  # one of a model is that of all its strategies
+    failed = [_print_result(result, errors, as_json=as_json) for result in results]
     return 1 if any(failed) else 0
 
 
@@ -117,7 +121,7 @@ def _standard_input() -> bytes:
     if sys.stdin is None:  # closed by whoever started us
         raise OptionError("standard input is closed, so - has nothing to judge")
     if sys.stdin.isatty():
-        click.echo("reading the prompt; end it with Ctrl-D (Ctrl-C stops)", err=True)
+        echo("reading the prompt; end it with Ctrl-D (Ctrl-C stops)", err=True)
     return sys.stdin.buffer.read()
 
 
@@ -142,10 +146,12 @@ def score_all(
     """Yield every result with the location of its conversation, as soon as known.
 
     Names and options are checked before anything is read, and all that is read before
-    a model is loaded.
+    a model is loaded. Where code of a plugin fails, its results have no verdict.
     """
+    from safebench.errors import PluginError
     from safebench.score import ScoringService
     from safebench.score.conversation import check_task
+    from safebench.score.result import failed_result
 
     check_task(task)
     service = ScoringService(plugins)
@@ -155,20 +161,54 @@ def score_all(
     for conversation, classifier in product(conversations, classifiers):
         conversation.to_sample(classifier.spec, task or "")
     for line in skipped:
-        click.echo(f"skipped {line}", err=True)
+        echo(f"skipped {line}", err=True)
+    not_loaded: dict[str, PluginError] = {}
     for conversation, classifier in product(conversations, classifiers):
-        loads_model = conversation is conversations[0]
-        notice = loading_notice(f"loading {classifier.label} ...")
-        with notice if loads_model else nullcontext():
-            recorded = service.record(classifier, conversation, task or "")
-        for result in recorded.judge_all():
-            yield conversation.location, result
+        try:
+            if classifier.label in not_loaded:  # it is not tried for every line
+                raise not_loaded[classifier.label]
+            notice = loading_notice(f"loading {classifier.label} ...")
+            loads_model = conversation is conversations[0]
+            with notice if loads_model else nullcontext():
+                recorded = service.record(classifier, conversation, task or "")
+        except PluginError as error:
+            if given["debug"]:
+                raise
+            if not service.is_loaded(classifier):
+                not_loaded[classifier.label] = error
+            sample = conversation.to_sample(classifier.spec, task or "")
+            results: Iterable[ScoreResult] = [
+                failed_result(classifier, strategy, sample.task, error.message)
+                for strategy in classifier.strategies
+            ]
+        else:
+            results = _judge_all(recorded, debug=given["debug"])
+        yield from ((conversation.location, result) for result in results)
+
+
+def _judge_all(recorded: RecordedSample, *, debug: bool) -> Iterator[ScoreResult]:
+    """Yield the result of each strategy, as far as it applies; one may fail."""
+    from safebench.errors import IncompatibleError, PluginError
+
+    strategies = recorded.chosen.strategies
+    for strategy in strategies:
+        try:
+            yield recorded.judge(strategy)
+        except PluginError as error:
+            if debug:
+                raise
+            yield recorded.failed(strategy, error.message)
+        except IncompatibleError as error:  # others may read this model
+            if len(strategies) == 1:
+                raise
+            pair = f"{recorded.chosen.label} x {strategy.label}"
+            echo(f"skipped {pair}: {error.message}", err=True)
 
 
 @contextmanager
 def loading_notice(message: str, seconds: float = 1.0) -> Iterator[None]:
     """Print a message at a terminal if the block takes longer than `seconds`."""
-    timer = Timer(seconds, lambda: click.echo(message, err=True))
+    timer = Timer(seconds, lambda: echo(message, err=True))
     timer.daemon = True
     if sys.stderr.isatty():
         timer.start()
@@ -178,27 +218,31 @@ def loading_notice(message: str, seconds: float = 1.0) -> Iterator[None]:
         timer.cancel()
 
 
-def _print_result(located: tuple[str, ScoreResult], *, as_json: bool) -> bool:
-    """Print one result; return whether the judgement failed."""
-    from safebench.console import replace_unencodable, terminal_capabilities
-    from safebench.sanitize import printable
-    from safebench.score.render import json_line, render_terminal, text_lines
+def _print_result(
+    located: tuple[str, ScoreResult], errors: set[str], *, as_json: bool
+) -> bool:
+    """Print one result; return whether the judgement failed.
+
+    An error is also a line on standard error, unless it is one of `errors`, which were
+    printed before.
+    """
+    from safebench.sanitize import json_text, printable
+    from safebench.score.render import render_terminal, text_lines
 
     where, result = located
     options = terminal_capabilities()
     if as_json:
         location = {"where": where} if where else {}
-        text = json_line(location | result.to_json(), options.encoding)
+        text = json_text(location | result.to_json(), options.encoding)
     elif options.styles:
         text = render_terminal(result, where, options)
     else:
         text = "\n".join(text_lines(result, where)) + "\n"
-    text = replace_unencodable(text, options.encoding)
-    click.echo(text, color=options.styles or None)
+    echo_styled(text, options)
     if result.error:
         place = f"{where}: " if where else ""
         pair = f"{result.classifier} x {result.strategy}"
-        message = printable(f"{place}no verdict by {pair}: {result.error}")
-        encoding = sys.stderr.encoding or "utf-8"
-        click.echo(replace_unencodable(message, encoding), err=True)
+        if f"{place}{result.error}" not in errors:
+            echo(printable(f"{place}no verdict by {pair}: {result.error}"), err=True)
+        errors.add(f"{place}{result.error}")
     return result.error is not None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safebench.console import echo
+
 from . import flags
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORT = 8642
+PATIENCE = 2.0  # seconds until a page shows its place in the queue
 EPILOG = """\b
 Examples:
   safebench serve
@@ -61,9 +64,10 @@ def command(
     """Serve a web page: judge what one types, and browse the results of runs.
 
     RUN is a run folder or a folder of them; without one, every run in ./runs. The
-    default classifier is loaded at once, another when it is first asked. Nobody is
-    asked for a password: whoever reaches the address can use it, so it is this machine
-    alone unless --host says otherwise.
+    default classifier is loaded at once, another when it is first asked. A model judges
+    one conversation at a time: the others wait on a page that shows their place in the
+    queue. Nobody is asked for a password: whoever reaches the address can use it, so
+    it is this machine alone unless --host says otherwise.
     """
     # a page that asks by another name is some site whose name resolves to us
     state = build_app_state(plugins, runs, classifiers, (*hosts, host))
@@ -72,18 +76,18 @@ def command(
 
     def started(address: str) -> None:
         if not is_local(host):
-            click.echo(
+            echo(
                 f"warning: whoever can reach this machine (it listens on {host}) can "
                 "use this page; nobody is asked for a password",
                 err=True,
             )
-        click.echo(f"serving on {address} (Ctrl-C stops)")
+        echo(f"serving on {address} (Ctrl-C stops)")
         # after the address is shown: loading a model takes a while
         state.start_loading()
 
     with suppress(KeyboardInterrupt):  # before the server is ready to take it
         serve(create_app(state), host, port, started)
-    click.echo("stopped", err=True)
+    echo("stopped", err=True)
 
 
 def build_app_state(
@@ -113,6 +117,8 @@ def build_app_state(
         if str(file) in runs:
             read_rows(file)
     refs = tuple(map(parse_component_ref, classifiers))
-    state = AppState(plugins=plugins, classifiers=refs, runs=runs, hosts=hosts)
+    state = AppState(
+        plugins=plugins, classifiers=refs, runs=runs, hosts=hosts, patience=PATIENCE
+    )
     state.check_classifiers()
     return state

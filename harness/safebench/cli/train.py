@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safebench.console import echo, is_main_process
 from safebench.errors import SafebenchError
 from safebench.specs import TrainerSpec
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from safebench.training.config import TrainConfig
 
 DATASET_HELP = (
-    "datasets by name (see `safebench list datasets`), or .jsonl or .csv files. "
-    "Repeatable; without a split, the training split is read"
+    "datasets by name (see `safebench list datasets`), or files (.jsonl, .csv, "
+    ".parquet, ...). Repeatable; without a split, the training split is read"
 )
 EPILOG = """\b
 Examples:
@@ -212,20 +213,19 @@ def configure(
 
 def execute(spec: TrainerSpec, config: TrainConfig, plugins: Plugins) -> int:
     """Train, show the measures, and return the exit code."""
-    from safebench.console import is_main_process
     from safebench.training.report import format_measures
     from safebench.training.session import run_training
 
     is_main = is_main_process()
-    log: Callable[[str], None] = partial(click.echo, err=True) if is_main else _discard
+    log: Callable[[str], None] = partial(echo, err=True) if is_main else _discard
     outcome = run_training(spec, config, plugins, log)
     if is_main:
         trained = outcome.trained
-        click.echo(format_measures(trained.measures))
+        echo(format_measures(trained.measures))
         for note in trained.notes:
-            click.echo(note, err=True)
-        click.echo(f"artifact: {outcome.out}")
-        click.echo(f"next: {outcome.next_command}")
+            echo(note, err=True)
+        echo(f"artifact: {outcome.out}")
+        echo(f"next: {outcome.next_command}")
     return 1 if outcome.trained.incomplete else 0
 
 

@@ -52,10 +52,13 @@ def _public(
 FILE_DATASETS = [
     _user_data(
         "jsonl", "files:read_jsonl", splits=("all",), licence="yours",
-        summary="a JSON Lines file of yours, by its path: prompts, responses or pairs"),
+        summary="a JSON file of yours, by its path: prompts, responses or pairs"),
     _user_data(
         "csv", "files:read_csv", splits=("all",), licence="yours",
-        summary="a CSV file of yours, by its path: prompts, responses or pairs"),
+        summary="a CSV or TSV file of yours, by its path: prompts, responses or pairs"),
+    _user_data(
+        "parquet", "files:read_parquet", splits=("all",), licence="yours",
+        summary="a parquet file of yours, by its path: prompts, responses or pairs"),
     _user_data(
         "hub", "hub:read_hub", licence="the set's own",
         summary="any labelled hub set: ORG/NAME[:CONFIG]:SPLIT,prompt=COLUMN,..."),

@@ -1,22 +1,26 @@
-"""Read labelled prompts, responses or pairs from a local ``.jsonl`` or ``.csv`` file.
+"""Read labelled prompts, responses or pairs from a file of one's own.
 
-This module parses; `.tabular` turns the parsed rows into examples.
+This module finds and opens the file; `.json_rows`, `.csv_rows` and `.parquet_rows`
+parse it, and `.tabular` turns the parsed rows into examples.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
-import sys
+import lzma
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError, did_you_mean
 
-from .rows import BadRowError
-from .tabular import RowErrors, read_rows
+from .class_names import card_names, name_rows, note_class_names
+from .csv_rows import csv_rows, parse_separator
+from .json_rows import json_rows
+from .labels import normalise_label
+from .row_errors import RowErrors
+from .rows import ColumnOptions
+from .tabular import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,18 +30,33 @@ if TYPE_CHECKING:
     RawRow = tuple[str, dict[str, Any]]
 
 STARTER_FILE = Path(__file__).with_name("data") / "starter.jsonl"
+# Suffix -> the dataset of the catalog that reads it.
+FILE_SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+# Suffix -> the module of the standard library that reads it.
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+EXPECTED_SUFFIXES = ".jsonl, .json, .csv, .tsv or .parquet (perhaps with .gz)"
 
 
 def read_jsonl(request: DatasetRequest) -> Iterator[Example]:
-    """Yield the rows of a JSON Lines file; raise `DataError` for bad ones."""
-    path = find_file(request.source or "")
-    return _read_file(path, request.source or "", request)
+    """Yield the rows of JSON lines or of an array; `DataError` for bad ones."""
+    return _read_source(request)
 
 
 def read_csv(request: DatasetRequest) -> Iterator[Example]:
-    """Yield the rows of a CSV file with a header; raise `DataError` for bad ones."""
-    path = find_file(request.source or "")
-    return _read_file(path, request.source or "", request)
+    """Yield the rows of a CSV or TSV file with a header; `DataError` for bad ones."""
+    return _read_source(request)
+
+
+def read_parquet(request: DatasetRequest) -> Iterator[Example]:
+    """Yield the rows of a parquet file; raise `DataError` for bad ones."""
+    return _read_source(request)
 
 
 def read_starter(request: DatasetRequest) -> Iterator[Example]:
@@ -45,102 +64,129 @@ def read_starter(request: DatasetRequest) -> Iterator[Example]:
     return _read_file(STARTER_FILE, STARTER_FILE.name, request, extra_columns=("kind",))
 
 
+def file_kind(name: str) -> str | None:
+    """Return the dataset of the catalog that reads a file of this name, or None."""
+    suffixes = [suffix.casefold() for suffix in Path(name).suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return FILE_SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
 def find_file(source: str) -> Path:
     """Return the file's path, or raise `DataError` naming similar files there."""
     path = Path(source).expanduser()
     if path.is_dir():
-        raise DataError(f"{source} is a folder: name a .jsonl or .csv file in it")
+        raise DataError(
+            f"{source} is a folder: name a file in it that ends in {EXPECTED_SUFFIXES}"
+        )
     if path.is_file():
         return path
+    if path.is_symlink():
+        raise DataError(f"{source} is a symbolic link that leads nowhere")
     folder = path.parent
     if not folder.is_dir():
         raise DataError(f"no file {source}: there is no folder {folder}")
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".jsonl", ".csv"))
-    listed = ", ".join(names[:5]) or "no .jsonl and no .csv file"
+    names = sorted(p.name for p in folder.iterdir() if file_kind(p.name))
+    listed = ", ".join(names[:5]) or f"no file that ends in {EXPECTED_SUFFIXES}"
     hint = did_you_mean(path.name, names) or f"; in {folder} there is: {listed}"
     raise DataError(f"no file {source}{hint}")
+
+
+def _read_source(request: DatasetRequest) -> Iterator[Example]:
+    path = find_file(request.source or "")
+    return _read_file(path, request.source or "", request)
 
 
 def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
-    data = path.read_bytes()
+    data = _uncompressed(path, name)
     # Over the bytes, not over the path: results say which content was judged.
     request.report.revision = f"local:{hashlib.sha256(data).hexdigest()[:12]}"
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
-    parse = _csv_rows if path.suffix.casefold() == ".csv" else _jsonl_rows
-    rows = list(parse(data, name, errors))
+    rows = list(_parse(data, path, name, request, errors))
+    if path != STARTER_FILE:
+        rows = _with_card_names(rows, path, request)
+        note_class_names(name, request)
     yield from read_rows(rows, name, request, errors, extra_columns)
 
 
-def _jsonl_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
-    """Yield (where, row) of each line with a JSON object, skipping empty lines."""
-    # Not `splitlines`, which would also cut texts at U+2028 and other separators.
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{name}:{number}"
-        try:
-            row = _json_object(line)
-        except UnicodeDecodeError as error:
-            errors.add(where, f"not UTF-8 (byte {error.start + 1})")
-        except json.JSONDecodeError as error:
-            errors.add(where, f"not JSON ({error.msg} at column {error.colno})")
-        except (BadRowError, ValueError, RecursionError) as error:
-            errors.add(where, str(error))
-        else:
-            yield where, row
-
-
-def _json_object(line: bytes) -> dict[str, Any]:
-    row = json.loads(line.decode("utf-8"))
-    if not isinstance(row, dict):
-        raise BadRowError(f"not a JSON object: {str(row)[:40]!r}")
-    # JSON allows half a surrogate pair as an escape; it cannot be encoded again, so a
-    # later write of the text would fail.
-    if b"\\ud" in line.lower():
-        try:
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise BadRowError("not Unicode (half of a surrogate pair)") from None
-    return row
-
-
-def _csv_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
-    """Yield (where, row) of each record; `where` has the line on which it starts.
-
-    Raises `DataError` where the rest of the file cannot be trusted: not UTF-8, broken
-    quotes, two columns of one name.
-    """
+def _uncompressed(path: Path, name: str) -> bytes:
+    """Return the bytes of a file, unpacked if its suffix says that it is packed."""
+    module = COMPRESSIONS.get(path.suffix.casefold())
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}:{line}: not UTF-8") from None
-    csv.field_size_limit(sys.maxsize)  # the default of 131,072 is short for a prompt
-    records = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    start = 1
-    while True:
-        try:
-            record = next(records)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{name}:{start}: not CSV ({error})") from None
-        # A quoted field may span lines: the next record starts after the last one read.
-        where, start = f"{name}:{start}", records.line_num + 1
-        if not header:
-            header = [column.strip() for column in record]
-            _refuse_repeated_columns(header, where)
-        elif record and len(record) != len(header):
-            counts = f"{len(record)} fields, the header has {len(header)}"
-            errors.add(where, counts)
-        elif record:
-            yield where, dict(zip(header, record, strict=True))
+        data = path.read_bytes()
+        if module is None:
+            return data
+        # only here, since a Python may be built without one of them
+        return bytes(__import__(module).decompress(data))
+    except (EOFError, zlib.error, lzma.LZMAError, ImportError, ValueError) as error:
+        raise DataError(f"{name}: cannot be unpacked ({error})") from None
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+        raise DataError(f"{name}: cannot be read ({problem})") from None
 
 
-def _refuse_repeated_columns(header: list[str], where: str) -> None:
-    for column in header:
-        if header.count(column) > 1:
-            raise DataError(f"{where}: column {column!r} occurs twice")
+def _parse(
+    data: bytes, path: Path, name: str, request: DatasetRequest, errors: RowErrors
+) -> Iterator[RawRow]:
+    kind = file_kind(path.name)
+    _refuse_other_content(data, name, kind)
+    options = request.options
+    separator = options.sep if isinstance(options, ColumnOptions) else "auto"
+    if kind != "csv" and separator != "auto":
+        raise DataError(f"{name}: sep= is for CSV and TSV files")
+    if kind == "parquet":
+        from .parquet_rows import parquet_rows
+
+        return parquet_rows(data, name, request.report)
+    if kind == "csv":
+        return csv_rows(
+            data,
+            name,
+            errors,
+            separator=parse_separator(separator),
+            columns={*(ColumnOptions().columns | request.columns).values()},
+            report=request.report,
+        )
+    return json_rows(data, name, errors)
+
+
+def _refuse_other_content(data: bytes, name: str, kind: str | None) -> None:
+    """Raise `DataError` for a file whose first bytes say that it is something else."""
+    is_parquet = data.startswith(b"PAR1")
+    if kind != "parquet" and is_parquet:
+        raise DataError(f"{name}: holds parquet; let its name end in .parquet")
+    for magic, what in (
+        (b"PK\x03\x04", "a zip archive or a spreadsheet; save it as .csv"),
+        (b"\x1f\x8b", "gzip; let its name end in .gz"),
+        (b"BZh", "bzip2; let its name end in .bz2"),
+        (b"\xfd7zXZ", "xz; let its name end in .xz"),
+        (b"\x28\xb5\x2f\xfd", "zstandard; unpack it first"),
+    ):
+        if data.startswith(magic):
+            raise DataError(f"{name}: holds {what}")
+
+
+def _with_card_names(
+    rows: list[RawRow], path: Path, request: DatasetRequest
+) -> list[RawRow]:
+    """Give numbers in the label column the names in the README of the file's set."""
+    column = (ColumnOptions().columns | request.columns)["label"]
+    known = request.report.class_names
+    said = {normalise_label(word) for word in request.label_map}
+    if column in known or said >= {"0", "1"} or not any(column in r for _, r in rows):
+        return rows
+
+    names = card_names(path, column)
+    if not names:
+        return rows
+    feature = {"_type": "ClassLabel", "names": list(names)}
+    named = name_rows([row for _, row in rows], {column: feature})
+    if all(
+        row.get(column) == old.get(column)
+        for row, (_, old) in zip(named, rows, strict=True)
+    ):
+        return rows  # words already
+    known[column] = names
+    return [(where, row) for row, (where, _) in zip(named, rows, strict=True)]

@@ -18,11 +18,14 @@ import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.errors import DataError, did_you_mean
+from safebench.options import TRUE_WORDS
 
-from .tabular import RowErrors, read_rows
+from .class_names import column_names, name_rows, note_class_names
+from .row_errors import RowErrors
+from .tabular import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +36,41 @@ if TYPE_CHECKING:
 
 
 DATA_ROOT_VARIABLE = "SAFEBENCH_DATA"
+# Any of them keeps the libraries from the network.
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+class HubSplit(NamedTuple):
+    """A split: its rows, the revision that was read, and the classes of its columns.
+
+    Rows hold the names of classes where the set stores them as numbers.
+    """
+
+    rows: HubRows
+    revision: str
+    class_names: dict[str, tuple[str, ...]]
+
+
+class HubRow(dict[str, Any]):
+    """A row that says which column it lacks; `where` is for that message."""
+
+    where: str
+
+    def __missing__(self, column: str) -> Any:
+        """Raise `DataError`: another version of the set has other columns."""
+        raise DataError(
+            f"{self.where}: no column {column!r}{did_you_mean(column, self)} "
+            f"(columns: {', '.join(self)})"
+        )
 
 
 def read_hub(request: DatasetRequest) -> Iterator[Example]:
     """Yield the examples of any hub set whose columns the request names."""
     name = f"{request.source}:{request.split}"
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
-    yield from read_rows(hub_rows(request), name, request, errors)
+    rows = hub_rows(request)
+    note_class_names(name, request)
+    yield from read_rows(rows, name, request, errors)
 
 
 def find_data_root(given: Path | str | None) -> Path | None:
@@ -59,7 +90,7 @@ def find_data_root(given: Path | str | None) -> Path | None:
 
 def hub_rows(
     request: DatasetRequest, *, config: str | None = None, split: str | None = None
-) -> list[tuple[str, dict[str, Any]]]:
+) -> list[tuple[str, HubRow]]:
     """Return (where, row) pairs of the request's hub set, and note the revision read.
 
     `config` and `split` are the hub's names, where they differ from the request's.
@@ -67,7 +98,7 @@ def hub_rows(
     hub_id = request.source or request.spec.hub_id
     assert hub_id, f"{request.spec.name} has no hub id"
     split = split or request.split
-    rows, revision = load_split(
+    rows, revision, class_names = load_split(
         hub_id,
         request.config or config or request.spec.config,
         split,
@@ -79,7 +110,12 @@ def hub_rows(
     # A reader of two splits calls this twice, and local copies have two fingerprints.
     if revision not in seen.split("+"):
         request.report.revision = f"{seen}+{revision}" if seen else revision
-    return [(f"{hub_id}:{split}[{i}]", row) for i, row in enumerate(rows)]
+    request.report.class_names |= class_names
+    named_rows = []
+    for i, row in enumerate(rows):
+        named_rows.append((f"{hub_id}:{split}[{i}]", HubRow(row)))
+        named_rows[-1][1].where = named_rows[-1][0]
+    return named_rows
 
 
 def load_split(
@@ -88,7 +124,7 @@ def load_split(
     split: str,
     revision: str | None,
     data_root: Path | None,
-) -> tuple[HubRows, str]:
+) -> HubSplit:
     """Return a split's rows and the revision that was read.
 
     With `data_root` the rows come from ``data_root/hub_id`` and the revision is
@@ -105,16 +141,16 @@ def load_split(
         )
     # The library would keep a second copy in its cache; reading this one again is fast.
     with TemporaryDirectory(prefix="safebench-") as cache:
-        rows, _ = _load(str(folder), hub_id, config, split, None, cache)
-    return rows, f"local:{_fingerprint(rows)}"
+        rows, _, names = _load(str(folder), hub_id, config, split, None, cache)
+    return HubSplit(rows, f"local:{_fingerprint(rows)}", names)
 
 
 def _from_hub(
     hub_id: str, config: str | None, split: str, revision: str | None
-) -> tuple[HubRows, str]:
+) -> HubSplit:
     with _offline_if_unreachable():
-        rows, commit = _load(hub_id, hub_id, config, split, revision, None)
-    return rows, commit or revision or "main"
+        rows, commit, names = _load(hub_id, hub_id, config, split, revision, None)
+    return HubSplit(rows, commit or revision or "main", names)
 
 
 def _load(
@@ -124,7 +160,7 @@ def _load(
     split: str,
     revision: str | None,
     cache: str | None,
-) -> tuple[HubRows, str | None]:
+) -> tuple[HubRows, str | None, dict[str, tuple[str, ...]]]:
     with _quiet_datasets():
         import datasets
 
@@ -134,8 +170,10 @@ def _load(
             )
         except _read_errors() as error:
             raise _explain_error(error, path, hub_id, config, split) from error
-        rows = [dict(row) for row in dataset]
-        return rows, find_commit(dataset.info.download_checksums or {})
+        features = dataset.features.to_dict()
+        rows = name_rows([dict(row) for row in dataset], features)
+        commit = find_commit(dataset.info.download_checksums or {})
+        return rows, commit, column_names(features)
 
 
 def _read_errors() -> tuple[type[Exception], ...]:
@@ -191,10 +229,22 @@ def _explain_error(
             f"`hf auth login`, {copy}"
         )
     if isinstance(error, ConnectionError):
+        offline = _offline_variable()
+        reason = f" (downloads are off: {offline} is set)" if offline else ""
+        remedy = f"unset {offline}" if offline else "connect"
         return DataError(
-            f"cannot reach {what}, and no copy is in the cache: connect, {copy}"
+            f"cannot reach {what}{reason}, and no copy is in the cache: {remedy}, "
+            f"{copy}"
         )
     return DataError(f"cannot read {what}: {text[:200]}; check the name, {copy}")
+
+
+def _offline_variable() -> str:
+    """Return the variable that keeps the libraries from the network, or ""."""
+    for name in OFFLINE_VARIABLES:
+        if os.environ.get(name, "").casefold() in TRUE_WORDS:
+            return name
+    return ""
 
 
 def _suggest(name: str, available: list[str]) -> str:

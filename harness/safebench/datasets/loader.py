@@ -6,21 +6,22 @@ irregularities are the same for every reader because they are made here.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safebench.console import echo
 from safebench.errors import DataError
+from safebench.isolation import isolated
 from safebench.records import Dataset, GroundTruth, Sample, Turn, content_hash
 
-from .request import LoadReport
-from .tabular import summarise_errors
+from .request import Example, LoadReport
+from .row_errors import summarise_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .request import DatasetRequest, Example
+    from .request import DatasetRequest
 
 
 # Keys of `Dataset.counts`, and their names in messages.
@@ -39,24 +40,32 @@ def load_dataset(
 ) -> Dataset:
     """Read the split that a request names.
 
-    What is irregular but not fatal is counted in `Dataset.counts`. `say` gets a message
-    that lists skipped rows (default: print it to standard error). Raises `DataError` if
-    the split cannot be read or has no rows.
+    What is irregular but not fatal is counted in `Dataset.counts`. `say` gets messages
+    about what was decided about the data, and a list of skipped rows (default: print
+    them to standard error). Raises `DataError` if the split cannot be read or has no
+    rows.
     """
     # Readers write to the report: a request may be loaded twice.
     report = LoadReport()
     request = replace(request, report=report)
-    examples = list(request.spec.code()(request))
+    read = request.spec.code()
+    with isolated(request.spec, pass_os_errors=True):
+        examples = list(read(request))
+        for example in examples:
+            if not isinstance(example, Example):
+                raise TypeError(f"yielded a {type(example).__name__}, no Example")
+    for note in report.notes:
+        (say or _print_to_stderr)(note)
     if not examples:
         raise DataError(f"no rows in dataset {request.label}{_skipped_reasons(report)}")
     task = report.task or request.spec.task
     samples, truths = _samples_and_truths(
         examples, f"{request.name}/{request.split}", task
     )
-    if report.skipped:
+    if n_skipped := len(report.skipped):
         (say or _print_to_stderr)(
-            f"{request.label}: {len(report.skipped)} rows left out"
-            f"{_skipped_reasons(report)}"
+            f"{request.label}: {n_skipped} {'row' if n_skipped == 1 else 'rows'} "
+            f"left out{_skipped_reasons(report)}"
         )
     return Dataset(
         name=request.name,
@@ -73,7 +82,7 @@ def load_dataset(
 
 
 def _print_to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201 - the caller may pass its own
+    echo(message, err=True)
 
 
 def _skipped_reasons(report: LoadReport) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.records import Label, Turn
 
-from .request import Example
-from .rows import BadRowError, LabelParser, RowReader, normalise_label
+from .labels import LabelParser, normalise_label
+from .request import BadRowError, Example
+from .rows import RowReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

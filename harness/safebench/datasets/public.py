@@ -4,18 +4,21 @@ A reader gets a `DatasetRequest` and yields an `Example` for each usable row. It
 translates columns: loading, splits and local copies are in `.hub`. Columns that say
 something about the label go to `gold_meta`, which no classifier sees.
 
-Prompt sets come first, then sets of responses.
+Prompt sets come first, then sets of responses. A label that a reader does not know is
+an error and not the negative class: a copy of a set may write its labels otherwise.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.errors import DataError
 from safebench.records import Label
 
-from .hub import hub_rows
+from .hub import HubRow, hub_rows
+from .labels import LabelParser, normalise_label
 from .request import Example, exchange
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def read_wild_jailbreaks(request: DatasetRequest) -> Iterator[Example]:
             continue
         yield Example(
             turns=exchange(row["prompt"]),
-            label=Label(value=bool(row["jailbreak"])),
+            label=Label(value=_label(row, "jailbreak", "jailbreak")),
             gold_meta={"platform": row["platform"]},
             where=where,
         )
@@ -86,7 +89,7 @@ def read_openai(request: DatasetRequest) -> Iterator[Example]:
     for where, row in hub_rows(request):
         # Not every prompt was annotated for every category: a missing key is no 0.
         known = {key: row[key] for key in OPENAI_CATEGORIES if row.get(key) is not None}
-        positive = frozenset(key for key, value in known.items() if value)
+        positive = frozenset(key for key in known if _is_true(row, key))
         yield Example(
             turns=exchange(row["prompt"]),
             label=Label(value=bool(positive)),
@@ -104,8 +107,8 @@ def read_toxic_chat(request: DatasetRequest) -> Iterator[Example]:
             continue
         yield Example(
             turns=exchange(row["user_input"]),
-            label=Label(value=bool(row["toxicity"])),
-            gold_meta={"jailbreaking": bool(row["jailbreaking"])},
+            label=Label(value=_label(row, "toxicity", "prompt_harm")),
+            gold_meta={"jailbreaking": _is_true(row, "jailbreaking")},
             where=where,
         )
 
@@ -131,7 +134,7 @@ def read_xstest(request: DatasetRequest) -> Iterator[Example]:
         family = XSTEST_CONTRAST_FAMILIES.get(family, family)
         yield Example(
             turns=exchange(row["prompt"]),
-            label=Label(value=row["label"] == "unsafe"),
+            label=Label(value=_label(row, "label", "prompt_harm")),
             group=f"{family}-{positions[kind]}",
             gold_meta={"type": kind, "focus": row["focus"]},
             where=where,
@@ -139,13 +142,6 @@ def read_xstest(request: DatasetRequest) -> Iterator[Example]:
         positions[kind] += 1
 
 
-LABEL_VALUES = {
-    "harmful": True,
-    "unharmful": False,
-    "refusal": True,
-    "compliance": False,
-    None: None,
-}
 WILDGUARD_LABEL_COLUMNS = {
     "prompt_harm": "prompt_harm_label",
     "response_harm": "response_harm_label",
@@ -170,13 +166,13 @@ def read_wildguardmix(request: DatasetRequest) -> Iterator[Example]:
             yield Example(
                 turns=exchange(row["prompt"], response),
                 target=0 if task == "prompt_harm" else -1,
-                label=Label(value=LABEL_VALUES[row[WILDGUARD_LABEL_COLUMNS[task]]]),
+                label=Label(value=_label(row, WILDGUARD_LABEL_COLUMNS[task], task)),
                 gold_meta=_wildguard_meta(row),
                 where=where,
             )
 
 
-def _wildguard_meta(row: dict[str, Any]) -> dict[str, Any]:
+def _wildguard_meta(row: HubRow) -> dict[str, Any]:
     """Return the columns that `analyze` slices by; an empty cell stays as None."""
     return {name: row[name] for name in ("subcategory", "adversarial") if name in row}
 
@@ -186,7 +182,7 @@ def read_xstest_response(request: DatasetRequest) -> Iterator[Example]:
     for where, row in hub_rows(request):
         yield Example(
             turns=exchange(row["prompt"], row["response"]),
-            label=Label(value=LABEL_VALUES[row["label"]]),
+            label=Label(value=_label(row, "label", request.spec.task)),
             gold_meta={k: row[k] for k in ("prompt_type",) if k in row},
             where=where,
         )
@@ -206,8 +202,8 @@ def read_beavertails(request: DatasetRequest) -> Iterator[Example]:
     for where, row in hub_rows(request):
         yield Example(
             turns=exchange(row["prompt"], row["response"]),
-            label=Label(value=not row["is_safe"]),
-            categories=frozenset(code for code, yes in row["category"].items() if yes),
+            label=Label(value=not _is_true(row, "is_safe", ("safe", "unsafe"))),
+            categories=frozenset(_true_keys(row["category"], where)),
             where=where,
         )
 
@@ -228,24 +224,27 @@ def read_pku(request: DatasetRequest) -> Iterator[Example]:
             yield _pku_response(row, i, where)
 
 
-def _pku_response(row: dict[str, Any], i: int, where: str) -> Example:
-    rank: Literal["safer", "unsafer"] = (
-        "safer" if row["safer_response_id"] == i else "unsafer"
-    )
+def _pku_response(row: HubRow, i: int, where: str) -> Example:
+    safer = normalise_label(row["safer_response_id"])
+    if safer not in ("0", "1"):
+        raise _unknown_value(where, "safer_response_id", row["safer_response_id"])
+    rank: Literal["safer", "unsafer"] = "safer" if safer == str(i) else "unsafer"
     return Example(
         turns=exchange(row["prompt"], row[f"response_{i}"]),
-        label=Label(value=not row[f"is_response_{i}_safe"]),
+        label=Label(
+            value=not _is_true(row, f"is_response_{i}_safe", ("safe", "unsafe"))
+        ),
         pair=(where, rank),
         gold_meta=_pku_severity(row, i) if row.keys() >= PKU_SEVERITY_COLUMNS else {},
         where=where,
     )
 
 
-def _pku_severity(row: dict[str, Any], i: int) -> dict[str, Any]:
+def _pku_severity(row: HubRow, i: int) -> dict[str, Any]:
     harms = row[f"response_{i}_harm_category"]
     return {
         "severity": row[f"response_{i}_severity_level"],
-        "harms": sorted(name for name, yes in harms.items() if yes),
+        "harms": sorted(_true_keys(harms, row.where)),
     }
 
 
@@ -254,10 +253,13 @@ def read_diasafety(request: DatasetRequest) -> Iterator[Example]:
     for where, row in hub_rows(request):
         yield Example(
             turns=exchange(row["context"], row["response"]),
-            label=Label(value=row["label"] == "Unsafe"),
+            label=Label(value=_label(row, "label", "response_harm")),
             gold_meta={"category": row["category"]},
             where=where,
         )
+
+
+DICES_RATINGS = ("Yes", "No", "Unsure")
 
 
 def read_dices(request: DatasetRequest) -> Iterator[Example]:
@@ -273,19 +275,22 @@ def read_dices(request: DatasetRequest) -> Iterator[Example]:
             yield _dices_example(row, votes, where)
         return
     ratings: dict[Any, Counter[str]] = {}
-    first_rows: dict[Any, tuple[str, dict[str, Any]]] = {}
+    first_rows: dict[Any, tuple[str, HubRow]] = {}
     for where, row in rows:
         first_rows.setdefault(row["item_id"], (where, row))
-        ratings.setdefault(row["item_id"], Counter())[row["Q_overall"]] += 1
+        rating = row["Q_overall"]
+        if rating not in DICES_RATINGS:
+            raise DataError(
+                f"{where}: Q_overall is {rating!r:.40}, not {', '.join(DICES_RATINGS)}"
+            )
+        ratings.setdefault(row["item_id"], Counter())[rating] += 1
     for item, counts in ratings.items():
         where, row = first_rows[item]
         unsure = counts.total() - counts["Yes"] - counts["No"]
         yield _dices_example(row, (counts["Yes"], counts["No"], unsure), where)
 
 
-def _dices_example(
-    row: dict[str, Any], votes: tuple[int, int, int], where: str
-) -> Example:
+def _dices_example(row: HubRow, votes: tuple[int, int, int], where: str) -> Example:
     context = row["context"].replace("\\n", "\n")  # the set escapes line ends
     return Example(
         turns=exchange(context.strip(), row["response"]),
@@ -304,3 +309,42 @@ def plurality(yes: int, no: int, unsure: int) -> bool | None:
 
 def _is_blank(text: str | None) -> bool:
     return not (text or "").strip()
+
+
+def _label(row: HubRow, column: str, task: str) -> bool | None:
+    """Return the class of a row; raises `DataError` for a label without a meaning."""
+    try:
+        return _parser(column, task).parse(row[column])
+    except ValueError:
+        raise _unknown_value(row.where, column, row[column]) from None
+
+
+@cache
+def _parser(column: str, task: str) -> LabelParser:
+    return LabelParser(task, {}, column)
+
+
+def _is_true(row: HubRow, column: str, words: tuple[str, str] = ("yes", "no")) -> bool:
+    """Return a flag; `words` say true and false where a copy has text."""
+    if isinstance(row[column], bool):  # nearly always, in millions of flags
+        return bool(row[column])
+    value = normalise_label(row[column])
+    if value in ("true", "1", words[0]):
+        return True
+    if value in ("false", "0", words[1]):
+        return False
+    raise _unknown_value(row.where, column, row[column])
+
+
+def _true_keys(flags: dict[str, Any], where: str) -> Iterator[str]:
+    """Yield the names that apply, from ``{name: bool}``."""
+    row = HubRow(flags)
+    row.where = where
+    return (name for name in flags if _is_true(row, name))
+
+
+def _unknown_value(where: str, column: str, value: Any) -> DataError:
+    return DataError(
+        f"{where}: {column} is {value!r:.60}, which this set is not known to say; name "
+        "its columns to read it anyway: -d ORG/NAME:SPLIT,prompt=COLUMN,label=COLUMN"
+    )

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
     from safebench.specs import DatasetSpec
 
 
+class BadRowError(ValueError):
+    """A row that cannot be understood; whoever catches it knows the file and line."""
+
+
 @dataclass(slots=True, kw_only=True)
 class LoadReport:
     """What a reader reports beside the examples.
 
     `revision` is what was really read. `task` and `policy` are set by readers whose
-    rows decide them. `skipped` lists (where, reason) of the rows left out.
+    rows decide them. `skipped` lists (where, reason) of the rows left out. `notes` are
+    for the user: what was decided about the data without being asked. `class_names`
+    are names that the source stores for the values of a column, by index; rows hold
+    those names already.
     """
 
     revision: str = ""
     task: str | None = None
     policy: str | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def skip(self, where: str, reason: str) -> None:
         """Record that the row at `where` is left out."""

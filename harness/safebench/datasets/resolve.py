@@ -1,8 +1,8 @@
 """Resolve a dataset as the user names it to a `DatasetRequest`.
 
 A name is ``NAME[:CONFIG][:SPLIT]`` for sets of the catalog and of plugins, a path to a
-``.jsonl`` or ``.csv`` file, or a hub id ``ORG/NAME[:CONFIG]:SPLIT``; options follow as
-``,key=value``.
+file (``.jsonl``, ``.csv``, ``.parquet``, ...), or a hub id
+``ORG/NAME[:CONFIG]:SPLIT``; options follow as ``,key=value``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safebench.errors import DataError, OptionError, did_you_mean, unknown_name
 from safebench.options import build_options
 from safebench.specs import DatasetSpec
 
+from .files import EXPECTED_SUFFIXES, file_kind
 from .hub import find_data_root
 from .request import DatasetRequest
 from .rows import ColumnOptions
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from safebench.plugins import Plugins
-
-FILE_SUFFIXES = {".jsonl": "jsonl", ".csv": "csv"}
 
 
 def resolve_dataset(
@@ -80,18 +79,17 @@ def _split_options(text: str) -> tuple[str, list[str]]:
 
 
 def _source_kind(head: str) -> str:
-    """Return jsonl, csv, hub or named; raise `DataError` for other files."""
+    """Return jsonl, csv, parquet, hub or named; raise `DataError` for other files."""
     path = Path(head).expanduser()
-    suffix = FILE_SUFFIXES.get(path.suffix.casefold())
-    if suffix:
-        return suffix
+    if kind := file_kind(head):
+        return kind
     if "/" not in head and "\\" not in head and not path.is_file():
         return "named"
     if path.exists() or head[0] in "./~" or head.count("/") != 1:
         raise DataError(
-            f"{head}: a dataset file ends in .jsonl or .csv"
+            f"{head}: a dataset file ends in {EXPECTED_SUFFIXES}"
             if path.exists()
-            else f"no file {head}, and a dataset file ends in .jsonl or .csv"
+            else f"no file {head}, and a dataset file ends in {EXPECTED_SUFFIXES}"
         )
     return "hub"
 
@@ -120,7 +118,7 @@ def _resolve_named(head: str, plugins: Plugins) -> tuple[DatasetSpec, str | None
     if name not in known and rest and rest[0] in known:
         name, rest = f"{name}:{rest[0]}", rest[1:]
     spec = plugins.get(DatasetSpec, name)
-    if spec.name in ("jsonl", "csv"):
+    if spec.name in ("jsonl", "csv", "parquet"):
         raise OptionError(f"which file? -d PATH.{spec.name}")
     if spec.name == "hub":
         raise OptionError("which hub set? -d ORG/NAME:SPLIT or ORG/NAME:CONFIG:SPLIT")
@@ -130,10 +128,10 @@ def _resolve_named(head: str, plugins: Plugins) -> tuple[DatasetSpec, str | None
 
 def _missing_file_error(name: str) -> DataError:
     """Return the error for a name that looks like a file's, naming similar files."""
-    files = sorted(p.name for p in Path().iterdir() if p.suffix in FILE_SUFFIXES)
+    files = sorted(p.name for p in Path().iterdir() if file_kind(p.name))
     hint = did_you_mean(name, files)
     return DataError(
-        f"no dataset {name!r}, and a dataset file ends in .jsonl or .csv{hint}"
+        f"no dataset {name!r}, and a dataset file ends in {EXPECTED_SUFFIXES}{hint}"
     )
 
 

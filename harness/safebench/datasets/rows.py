@@ -1,7 +1,8 @@
 """Read rows of named columns as `Example` records, for files and hub sets alike.
 
-`LabelParser` gives label words their meaning; `RowReader` does the rest. `.tabular`
-decides which reader fits a source and collects the errors of all rows.
+`.labels` gives label words their meaning and `.messages` reads conversations;
+`RowReader` does the rest. `.tabular` decides which reader fits a source and collects
+the errors of all rows.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from safebench.errors import OptionError, did_you_mean
+from safebench.errors import did_you_mean
 from safebench.records import Label, Turn
 
-from .request import Example, exchange
+from .labels import LabelParser
+from .messages import content_text, parse_messages
+from .request import BadRowError, Example, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,85 +23,6 @@ if TYPE_CHECKING:
     from safebench.policies import Policy
 
 
-# Label words, after `normalise_label`. Positive is what the task looks for.
-POSITIVE_LABELS = frozenset({"unsafe", "harmful", "toxic", "malicious", "1", "true"})
-NEGATIVE_LABELS = frozenset(
-    {"safe", "unharmful", "harmless", "benign", "non-toxic", "nontoxic", "0", "false"}
-)
-BOOLEAN_LABELS = frozenset({"1", "0", "true", "false"})
-TASK_LABELS = {
-    "refusal": ({"refusal", "refused"}, {"compliance", "complied"}),
-    "jailbreak": ({"jailbreak"}, set[str]()),
-    "injection": ({"injection"}, set[str]()),
-    "groundedness": ({"ungrounded", "hallucinated"}, {"grounded", "supported"}),
-}
-
-
-class LabelParser:
-    """Turns label words into classes for one task; `label_map` (word -> word) wins.
-
-    Raises `OptionError` if the map leads to a word without a meaning.
-    """
-
-    def __init__(self, task: str, label_map: Mapping[str, str], column: str) -> None:
-        positive, negative = TASK_LABELS.get(task, (set(), set()))
-        self.meanings = dict.fromkeys(POSITIVE_LABELS | positive, True)
-        self.meanings |= dict.fromkeys(NEGATIVE_LABELS | negative, False)
-        mapped = {normalise_label(k): self._meaning(k, v) for k, v in label_map.items()}
-        # 1 in a column `is_safe` is the opposite of 1 in `unsafe`: never guess.
-        self.ambiguous = (
-            BOOLEAN_LABELS - mapped.keys()
-            if _true_may_mean_safe(column)
-            else frozenset()
-        )
-        self.meanings |= mapped
-        self.column = column
-
-    def _meaning(self, word: str, meaning: str) -> bool:
-        try:
-            return self.meanings[normalise_label(meaning)]
-        except KeyError:
-            raise OptionError(
-                f"--label-map {word}={meaning}: {meaning!r} is neither safe nor unsafe"
-            ) from None
-
-    def parse(self, value: object) -> bool | None:
-        """Return True for the positive class, None for null.
-
-        Raises `ValueError` for a word that is unknown or ambiguous.
-        """
-        if value is None:
-            return None
-        word = normalise_label(value)
-        if word in self.ambiguous:
-            raise ValueError(
-                f"is {word!r} in column {self.column!r} safe or unsafe? "
-                f"say --label-map {word}=safe or {word}=unsafe"
-            )
-        if word not in self.meanings:
-            hint = (
-                did_you_mean(word, self.meanings)
-                or f"; say --label-map {word}=safe|unsafe"
-            )
-            raise ValueError(f"unknown label {value!r}{hint}")
-        return self.meanings[word]
-
-
-def normalise_label(value: object) -> str:
-    """Return a label as a lower-case word, whatever type its column has."""
-    # pandas and parquet turn integer columns with gaps into floats: 1.0 means 1.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
-
-
-def _true_may_mean_safe(column: str) -> bool:
-    """Tell whether a column is named like ``is_safe``: there, true is negative."""
-    name = column.casefold()
-    return "safe" in name.replace("unsafe", "") and name != "safety"
-
-
-ROLES = ("system", "user", "assistant")
 TaskOption = Literal[
     "auto",
     "prompt_harm",
@@ -112,6 +36,7 @@ TaskOption = Literal[
 COLUMN_SYNONYMS = {
     "prompt": ("text", "question", "instruction", "query", "input", "user_input"),
     "response": ("answer", "completion", "output", "reply"),
+    "messages": ("conversation", "conversations", "chat", "dialog", "dialogue"),
     "label": ("is_safe", "unsafe", "harmful", "toxic", "toxicity", "is_toxic", "class"),
 }
 RESPONSE_TASKS = frozenset({"response_harm", "refusal", "groundedness"})
@@ -121,8 +46,10 @@ RESPONSE_TASKS = frozenset({"response_harm", "refusal", "groundedness"})
 class ColumnOptions:
     """Options of files and hub sets: the task, the taxonomy, and names of columns.
 
-    `policy` is the taxonomy of the `categories` column; "none" ignores that column. The
-    last five columns belong to preference pairs and replace `response` and `label`.
+    `policy` is the taxonomy of the `categories` column; "none" ignores that column.
+    `sep` separates the columns of a CSV file: a character or comma, semicolon, tab,
+    pipe; "auto" goes by the header. The five columns from `response_0` on belong to
+    preference pairs and replace `response` and `label`.
     """
 
     task: TaskOption = "auto"
@@ -140,23 +67,22 @@ class ColumnOptions:
     is_response_0_safe: str = "is_response_0_safe"
     is_response_1_safe: str = "is_response_1_safe"
     safer_response_id: str = "safer_response_id"
+    sep: str = "auto"
 
     @property
     def columns(self) -> dict[str, str]:
         """Mapping from the names used here (prompt, label, ...) to the source's."""
-        names = (f.name for f in fields(self) if f.name not in ("task", "policy"))
+        others = ("task", "policy", "sep")
+        names = (f.name for f in fields(self) if f.name not in others)
         return {name: getattr(self, name) for name in names}
-
-
-class BadRowError(ValueError):
-    """A row that cannot be understood; whoever catches it knows the file and line."""
 
 
 class RowReader:
     """Reads the rows of one source, all labelled for one task.
 
     `columns` maps names used here to the source's; `extra_columns` are copied to
-    `Example.gold_meta`. Without a `policy`, categories are ignored.
+    `Example.gold_meta`. Without a `policy`, categories are ignored. `class_names` are
+    those that the source stores for the label column.
     """
 
     def __init__(
@@ -166,10 +92,14 @@ class RowReader:
         label_map: Mapping[str, str],
         policy: Policy | None,
         extra_columns: tuple[str, ...] = (),
+        class_names: Sequence[str] = (),
     ) -> None:
         self.columns = ColumnOptions().columns | dict(columns)
         self.task = task
-        self.label_parser = LabelParser(task, label_map, self.columns["label"])
+        self.label_parser = LabelParser(
+            task, label_map, self.columns["label"], class_names
+        )
+        self.class_names = class_names
         self.policy = policy
         self.extra_columns = extra_columns
 
@@ -203,6 +133,18 @@ class RowReader:
             return f"no response, which {self.task} judges: {problem}"
         return ""
 
+    def unclear_labels(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return a message about stored label names that are no known words, or ""."""
+        column = self.columns["label"]
+        values = [row.get(column) for row in rows] if self.class_names else []
+        present = {value for value in values if isinstance(value, str)}
+        stored = [name for name in self.class_names if name in present]
+        return self.label_parser.unclear_names(stored)
+
+    def contradicting_labels(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return a message about labels that another column contradicts, or ""."""
+        return self.label_parser.contradiction(rows)
+
     def row_id(self, row: Mapping[str, Any]) -> str | None:
         """Return the id column of a row, None if it has none."""
         return self.text_value(row, "id")
@@ -210,7 +152,7 @@ class RowReader:
     def text_value(self, row: Mapping[str, Any], name: str) -> str | None:
         """Return a cell as text, None if it is empty or missing."""
         value = row.get(self.columns[name])
-        return None if value in (None, "") else str(value)
+        return None if is_missing(value) or value == "" else str(value)
 
     def _label(self, row: Mapping[str, Any]) -> bool | None:
         if self.columns["label"] not in row:
@@ -240,8 +182,9 @@ class RowReader:
         """
         turns = self.prompt_turns(row)
         response = row.get(self.columns["response"])
-        if isinstance(response, str):
-            turns = (*turns, Turn("assistant", response))
+        if not is_missing(response):
+            text = self._text("response", response)
+            turns = (*turns, Turn("assistant", text))
         if self.task in RESPONSE_TASKS and turns[-1].role != "assistant":
             raise BadRowError(f"no response, which {self.task} judges")
         return turns
@@ -260,18 +203,27 @@ class RowReader:
         column = self.columns["prompt"]
         if column not in row:
             raise BadRowError(self.missing_column_message("prompt", row))
-        prompt = row[column]
-        if prompt is not None and not isinstance(prompt, str):
-            raise BadRowError(f"{column!r} is not text: {prompt!r}")
-        if not prompt or not prompt.strip():
+        prompt = "" if is_missing(row[column]) else self._text("prompt", row[column])
+        if not prompt.strip():
             raise BadRowError("empty prompt")
         return prompt
+
+    def _text(self, name: str, value: Any) -> str:
+        """Return a cell's text; raises `BadRowError` for what is none."""
+        if isinstance(value, str):
+            return value
+        is_list = isinstance(value, list) and bool(value)
+        if is_list and all(isinstance(v, dict) and "type" in v for v in value):
+            return content_text(value)
+        column = self.columns[name]
+        hint = f"; append ,messages={column} to the name" if is_list else ""
+        raise BadRowError(f"{column!r} is not text: {value!r:.60}{hint}")
 
     def _categories(
         self, row: Mapping[str, Any], label: bool | None
     ) -> frozenset[str] | None:
         value = row.get(self.columns["categories"])
-        if value is None or self.policy is None:
+        if is_missing(value) or self.policy is None:
             return None
         # An empty CSV cell means "no category" for a safe row, "not annotated" else.
         if value == "" and label is not False:
@@ -286,6 +238,11 @@ class RowReader:
         return codes
 
 
+def is_missing(value: object) -> bool:
+    """Tell whether a cell holds nothing: null, or the NaN that pandas writes for it."""
+    return value is None or value != value  # noqa: PLR0124 - NaN is unlike itself
+
+
 def parse_categories(value: object) -> frozenset[str]:
     """Return category codes from a list or from text such as ``S1,S3`` or ``S1 S3``."""
     # Cells of a spreadsheet are text, separated in whatever way its author is used to.
@@ -293,26 +250,7 @@ def parse_categories(value: object) -> frozenset[str]:
         return frozenset(value.replace(",", " ").replace(";", " ").split())
     if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
         return frozenset(value)
-    raise BadRowError(f"categories are no list of codes: {value!r}")
-
-
-def parse_messages(value: object) -> tuple[Turn, ...]:
-    """Return the turns of ``[{"role": ..., "content": ...}, ...]``."""
-    if not isinstance(value, list):
-        raise BadRowError(f"messages are no list of role and content: {value!r}")
-    turns = tuple(_parse_message(message) for message in value)
-    if not any(turn.text.strip() for turn in turns if turn.role == "user"):
-        raise BadRowError("empty prompt")
-    return turns
-
-
-def _parse_message(message: object) -> Turn:
-    if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-        raise BadRowError(f"a message needs role and content: {message!r}")
-    role = message.get("role")
-    if role not in ROLES:
-        raise BadRowError(f"unknown role {role!r}{did_you_mean(str(role), ROLES)}")
-    return Turn(role, message["content"])
+    raise BadRowError(f"categories are no list of codes: {value!r:.60}")
 
 
 def _last_user_turn(turns: tuple[Turn, ...]) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safebench.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from safebench.records import Dataset
 
@@ -58,6 +58,65 @@ def subsample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
             break
         selected += rows
     return select_rows(dataset, sorted(selected))
+
+
+def describe_lost_classes(
+    dataset: Dataset, limited: Dataset, calibration: frozenset[str], seed: int = 0
+) -> str:
+    """Return a message about parts that a limit leaves without a class, or "".
+
+    Parts are the calibration part (`calibration`, ids) and the rest, the test part.
+    A class that the whole `dataset` lacks is not missed. The message names the smallest
+    limit that leaves all classes that each part has: subsamples are nested.
+    """
+    wanted = _classes_by_part(dataset, range(len(dataset)), calibration)
+    present = _classes_by_part(limited, range(len(limited)), calibration)
+    classes = {value for _, value in wanted}
+    lost = [
+        (part, value)
+        for part in ("test", *(("calibration",) if calibration else ()))
+        for value in (True, False)
+        if value in classes and (part, value) not in present
+    ]
+    if not lost or len(limited) == len(dataset):
+        return ""
+    what = " and ".join(
+        f"no {'positive' if value else 'negative'} in the {part} part"
+        for part, value in lost
+    )
+    if wanted.isdisjoint(lost):
+        return f"--limit leaves {what}, nor has the whole set"
+    n = _smallest_limit(dataset, wanted, calibration, seed)
+    return f"--limit leaves {what}: --limit {n} takes what the set has there"
+
+
+def _smallest_limit(
+    dataset: Dataset,
+    wanted: set[tuple[str, bool]],
+    calibration: frozenset[str],
+    seed: int,
+) -> int:
+    """Return the smallest limit whose subsample has the `wanted` (part, class)."""
+    missing, n = set(wanted), 0
+    for rows in _interleave(stratify_groups(dataset), seed):
+        if not missing:
+            break
+        n += len(rows)
+        missing -= _classes_by_part(dataset, rows, calibration)
+    return n
+
+
+def _classes_by_part(
+    dataset: Dataset, rows: Iterable[int], calibration: frozenset[str]
+) -> set[tuple[str, bool]]:
+    """Return the (part, class) that some rows have, without unknown labels."""
+    found = set()
+    for row in rows:
+        value = dataset.ground_truth[row].label.value
+        if value is not None:
+            is_held_out = dataset.samples[row].id in calibration
+            found.add(("calibration" if is_held_out else "test", value))
+    return found
 
 
 def select_rows(dataset: Dataset, rows: Sequence[int]) -> Dataset:

@@ -1,95 +1,27 @@
 """Read all rows of one source, a file or a hub set, with one message for all bad rows.
 
 `read_rows` picks the reader that fits the source (plain rows or preference pairs, and
-which task) and applies it. `RowErrors` collects what could not be read: a user who has
-to fix a file wants to see every problem at once.
+which task) and applies it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError
 
+from .messages import message_list
 from .preference_rows import PAIR_TASK, PairRowReader, has_pairs
-from .rows import BadRowError, ColumnOptions, RowReader
+from .request import BadRowError
+from .rows import ColumnOptions, RowReader, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .request import DatasetRequest, Example, LoadReport
+    from .request import DatasetRequest, Example
+    from .row_errors import RowErrors
 
     RawRow = tuple[str, dict[str, Any]]
-
-
-MAX_SHOWN_ERRORS = 10
-
-
-class RowErrors:
-    """The bad rows of one source: fatal, or with `skip` recorded and left out."""
-
-    def __init__(self, name: str, *, skip: bool) -> None:
-        self.name = name
-        self.skip = skip
-        self.errors: list[tuple[str, str]] = []
-
-    def add(self, where: str, problem: str) -> None:
-        """Add the problem of the row at `where` (``FILE:LINE`` or ``hub-id[row]``)."""
-        self.errors.append((where, problem))
-
-    def raise_or_record(self, report: LoadReport, usable: int) -> None:
-        """Raise `DataError` for bad rows, or with `skip` add them to `report.skipped`.
-
-        `usable` counts the good rows: if there are none, skipping does not help.
-        """
-        # Parsing errors were added before errors of content: put them in file order.
-        self.errors.sort(key=lambda error: _line_order(error[0]))
-        if self.errors and not self.skip:
-            raise DataError(self._message())
-        if not usable:
-            raise DataError(
-                f"no usable rows in {self.name}: all {len(self.errors)} are bad"
-                f"\n{format_errors(self.errors)}"
-            )
-        report.skipped += self.errors
-
-    def _message(self) -> str:
-        advice = "--on-bad-row skip leaves bad rows out and counts them"
-        if len(self.errors) == 1:
-            where, problem = self.errors[0]
-            return f"{where}: {problem} ({advice})"
-        return (
-            f"{self.name}: {len(self.errors)} rows cannot be read; {advice}"
-            f"\n{format_errors(self.errors)}"
-        )
-
-
-def format_errors(errors: Sequence[tuple[str, str]]) -> str:
-    """Return the first errors (where, problem) as lines, and a count of the rest."""
-    lines = [f"  {where}: {problem}" for where, problem in errors[:MAX_SHOWN_ERRORS]]
-    if len(errors) > MAX_SHOWN_ERRORS:
-        lines.append(f"  and {len(errors) - MAX_SHOWN_ERRORS} more")
-    return "\n".join(lines)
-
-
-def summarise_errors(errors: Sequence[tuple[str, str]]) -> str:
-    """Return few errors line by line, and many as counts of the same problem."""
-    if len(errors) <= MAX_SHOWN_ERRORS:
-        return format_errors(errors)
-    first: dict[str, str] = {}
-    for where, problem in errors:
-        first.setdefault(problem, where)
-    counts = Counter(problem for _, problem in errors).most_common(MAX_SHOWN_ERRORS)
-    lines = [f"  {n} x {problem} (first: {first[problem]})" for problem, n in counts]
-    rest = len(errors) - sum(n for _, n in counts)
-    return "\n".join([*lines, f"  and {rest} more"] if rest else lines)
-
-
-def _line_order(where: str) -> tuple[str, int]:
-    """Sort FILE:9 before FILE:10."""
-    name, _, number = where.rpartition(":")
-    return (name, int(number)) if number.isdigit() else (where, 0)
 
 
 def read_rows(
@@ -109,6 +41,13 @@ def read_rows(
     reader = _choose_reader(rows, name, request, extra_columns)
     # Said once about the source rather than again for each of its rows.
     if rows and (problem := reader.missing_columns([row for _, row in rows])):
+        raise DataError(f"{name}: {problem}")
+    contents = [row for _, row in rows]
+    # Rows without a meaning may be skipped; a direction in doubt concerns all rows.
+    problem = reader.contradicting_labels(contents)
+    if not (problem or errors.skip):
+        problem = reader.unclear_labels(contents)
+    if problem:
         raise DataError(f"{name}: {problem}")
     request.report.task = reader.task
     request.report.policy = reader.policy.id if reader.policy else None
@@ -160,6 +99,7 @@ def _choose_reader(
         request.label_map,
         load_policy(options.policy) if use_policy else None,
         extra_columns,
+        request.report.class_names.get(columns["label"], ()),
     )
 
 
@@ -205,10 +145,13 @@ def infer_task(
 
 def _response_text(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
     response = row.get(columns["response"])
-    if isinstance(response, str):
-        return response
+    if not is_missing(response):
+        return str(response)
     messages = row.get(columns["messages"])
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, dict) and last.get("role") == "assistant":
-        return str(last.get("content"))
+    try:
+        last = message_list(messages)[-1:] if messages else []
+    except BadRowError:  # said again, with its place, when the row is read
+        return None
+    if last and isinstance(last[0], dict) and last[0].get("role") == "assistant":
+        return str(last[0].get("content"))
     return None

@@ -35,14 +35,19 @@ class Evidence:
     whose first dim is ``B`` has one row a sample; any other first letter is ragged:
     ``offsets[letter]`` (B + 1,) int64 says which rows belong to which sample.
     `OPTIONAL` fields may be missing. `meta` holds JSON values that are the same for
-    every sample of a store. `derived_from` names functions ("module:function") that
-    build this class from another one. `kind_id` is the name that it is stored under:
+    every sample of a store. All arrays are read-only: strategies read the same ones.
+    `derived_from` names functions ("module:function") that build this class from
+    another one. `unread` names the function ("module:function") that says which samples
+    hold no verdict: it gets the evidence, the text that was written about each sample
+    (None: unknown) and the probability below which a verdict counts as not read, and
+    returns a reason or None for each sample. `kind_id` is the name it is stored under:
     where the class is defined, unless the class says it itself.
     """
 
     SCHEMA: ClassVar[Mapping[str, tuple[str, str]]] = {}
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     derived_from: ClassVar[Mapping[type[Evidence], str]] = {}
+    unread: ClassVar[str] = ""
     kind_id: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,15 +66,16 @@ class Evidence:
     ) -> None:
         # Here and below, and not at the top: plugins declare themselves by evidence
         # classes, and `list-plugins` must start without numpy.
-        import numpy as np
+        from .arrays import convert, read_only
 
         self.meta: dict[str, Any] = dict(meta or {})
+        kind = type(self).__name__
         self.offsets: dict[str, Array] = {
-            dim: np.asarray(rows, dtype=np.int64)
+            dim: read_only(convert(rows, "int64", f"{kind}, offsets of {dim!r}"))
             for dim, rows in (offsets or {}).items()
         }
         self.arrays: dict[str, Array] = {
-            name: np.asarray(arrays[name], dtype=DTYPES[dtype])
+            name: read_only(convert(arrays[name], DTYPES[dtype], f"{kind}.{name}"))
             for name, (dtype, _) in self.SCHEMA.items()
             if name in arrays
         }
@@ -96,14 +102,26 @@ class Evidence:
         """
         return None
 
+    def impossible(self) -> str | None:
+        """Return which values cannot be what they are said to be, None for none.
+
+        Such as a probability above one. Classes that know say so; it is asked about
+        what was recorded, samples with an error left out.
+        """
+        return None
+
     def cached(self, make: Callable[[Self], T]) -> T:
         """Return ``make(self)``, made once and kept as long as this evidence.
 
-        So strategies that read the same batch share what they derive from it.
+        So strategies that read the same batch share what they derive from it; its
+        arrays are read-only, too.
         """
+        from .arrays import freeze
+
         if make not in self._cached:
             self._cached[make] = make(self)
         value: T = self._cached[make]
+        freeze(value)  # each time: some attributes are computed when they are needed
         return value
 
     def _check_names(self, arrays: Mapping[str, Any]) -> None:

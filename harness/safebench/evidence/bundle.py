@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from safebench.lazy import import_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .base import Evidence
 
@@ -40,6 +40,19 @@ class EvidenceBundle:
         """The only threshold at which the evidence supports decisions, or None."""
         limits = (batch.decisions_only_at for batch in self._kinds.values())
         return next((limit for limit in limits if limit is not None), None)
+
+    def unread(self, written: Sequence[str | None], floor: float) -> list[str | None]:
+        """Say of each sample why it holds no verdict, None where it does, (B,).
+
+        `written` (B,) are the texts that the guard wrote, where they are known; `floor`
+        is the probability below which a verdict counts as not read.
+        """
+        reasons: list[str | None] = [None] * len(self)
+        for kind, batch in self._kinds.items():
+            if kind.unread:
+                other = import_object(kind.unread)(batch, written, floor)
+                reasons = [a or b for a, b in zip(reasons, other, strict=True)]
+        return reasons
 
     def items(self) -> Iterable[tuple[type[Evidence], Evidence]]:
         """Return the kinds at hand, recorded or derived, with their evidence."""

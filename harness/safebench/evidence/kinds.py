@@ -6,7 +6,12 @@ tokens, K kept alternatives, R random draws, W windows, M members, C classes, L 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .base import Evidence
+
+if TYPE_CHECKING:
+    from safebench.typing import Array
 
 
 class VerdictTree(Evidence):
@@ -40,6 +45,7 @@ class VerdictTree(Evidence):
 
     # stored so since the first version, wherever the class is defined
     kind_id = "safebench.evidence.kinds.VerdictTree"
+    unread = "safebench.verdict_tree.unread:unread_verdicts"
     SCHEMA = {
         "parent": ("i32", "N"),
         "token": ("i32", "N"),
@@ -74,6 +80,18 @@ class VerdictTree(Evidence):
         """The threshold at which the trees were grown to certify decisions, or None."""
         threshold: float | None = self.meta.get("stop", {}).get("decisions_only_at")
         return threshold
+
+    def impossible(self) -> str | None:
+        """Name a share of probability outside [0, 1], or that is not a number."""
+        import numpy as np
+
+        for name in ("logp", "stop", "closed", "rest"):
+            values = np.exp(self[name]) if name == "logp" else self[name]
+            if np.isnan(values).any():
+                return f"{name} is NaN"
+            if (found := _outside_unit(values)) is not None:
+                return f"{name} stands for a probability of {found}"
+        return None
 
 
 class GreedyPath(Evidence):
@@ -146,12 +164,20 @@ class Scores(Evidence):
     SCHEMA = {"values": ("f64", "B,L"), "flagged": ("bool", "B")}
     OPTIONAL = frozenset({"flagged"})
 
+    def impossible(self) -> str | None:
+        """Name a value outside [0, 1] where the scale says probability."""
+        if self.meta.get("scale") != "probability":
+            return None
+        found = _outside_unit(self["values"])
+        return None if found is None else f"a probability of {found}"
+
 
 class MemberLogits(Evidence):
     """Class logits of M ensemble members on every window of the input.
 
     `meta`: ``link`` (softmax or sigmoid), ``classes`` (C names), ``tasks``
-    ({class: [task, polarity +1 | -1]}), ``members`` (M names).
+    ({class: [task, polarity +1 | -1]}), ``members`` (M names); where the outputs are
+    those of a regression, ``probability`` is false and ``note`` says so.
     """
 
     kind_id = "safebench.evidence.kinds.MemberLogits"
@@ -172,3 +198,9 @@ class Cost(Evidence):
     kind_id = "safebench.evidence.kinds.Cost"
     SCHEMA = {"value": ("f64", "B"), "spread": ("f64", "B")}
     OPTIONAL = frozenset({"spread"})
+
+
+def _outside_unit(values: Array) -> str | None:
+    from .arrays import outside_unit  # with numpy, which declaring must not import
+
+    return outside_unit(values)

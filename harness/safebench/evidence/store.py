@@ -3,6 +3,11 @@
 ``evidence/<key>/evidence.json`` says which model recorded it, and how.
 ``evidence/<key>/<probe>/00000.npz`` and so on are the shards: evidence of up to 1,024
 samples each, as arrays (never pickle, which runs code when it is read).
+
+Nothing is believed for the place where it lies: a shard knows the key that it was
+recorded for and the code that recorded it, and ends with a checksum of all its bytes
+(as the comment of its archive). Shards of early versions have none of these; they are
+read whole before they are used.
 """
 
 from __future__ import annotations
@@ -10,17 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
 import numpy as np
 
-from safebench.files import atomic_path, write_json
+from safebench.files import atomic_path, make_folder, set_aside, write_json
 
 from .recording import Recording, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safebench.records import Sample
@@ -30,6 +36,12 @@ if TYPE_CHECKING:
 
 HEADER = "head"  # the array of a shard that holds its JSON header, as bytes
 MANIFEST_FILE = "evidence.json"
+_SEAL = b"safebench shard, sha256 of all before: "
+_DIGEST_SIZE = 64  # hex digits
+_TRACE_TYPES = {
+    name: hint | int if isinstance(0.0, hint) else hint
+    for name, hint in get_type_hints(Trace).items()
+}
 
 
 def sample_key(sample: Sample, scope: Literal["target", "conversation"]) -> str:
@@ -57,27 +69,42 @@ class _ShardRow:
     row: int
 
 
+class DamagedError(ValueError):
+    """A stored file is not what it was when it was written; the text says why."""
+
+
 class EvidenceStore:
     """The evidence of one model in one folder, appended shard by shard.
 
-    Shards that cannot be read, or that lack a kind, count as not recorded: a run that
-    was interrupted records them again.
+    Shards that lack a kind count as not recorded. So do those in `damaged` (path ->
+    why): what cannot be read, or was recorded for another `key` (None: any will do).
+    `recorder` describes the code that records now, as JSON, and is stored with it.
     """
 
-    def __init__(self, folder: Path, kinds: Iterable[type[Evidence]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kinds: Iterable[type[Evidence]],
+        key: str | None = None,
+        recorder: Any = None,
+    ) -> None:
         self.folder = folder
         self.kinds = frozenset(kinds)
+        self.key = key
+        self.recorder = recorder
         self.locations: dict[str, _ShardRow] = {}
+        self.damaged: dict[Path, str] = {}
+        self._recorders: dict[Path, Any] = {}
         kind_ids = {kind.kind_id for kind in self.kinds}
         # In order: a sample that was recorded again is read from the later shard.
-        for shard in sorted(folder.glob("[0-9]*.npz")):
-            header = read_header(shard)
-            if header is not None and kind_ids <= set(header["kinds"]):
-                locations = (
-                    (key, _ShardRow(shard, i))
-                    for i, key in enumerate(header["questions"])
-                )
-                self.locations.update(locations)
+        for _, shard in self._numbered():
+            try:
+                header = check_shard(shard, self.kinds, key)
+            except DamagedError as error:
+                self.damaged[shard] = str(error)
+                continue
+            if kind_ids <= set(header["kinds"]):
+                self._locate(shard, header["questions"], header.get("recorder"))
 
     def __contains__(self, key: str) -> bool:
         return key in self.locations
@@ -88,11 +115,60 @@ class EvidenceStore:
 
     def add(self, keys: Sequence[str], recording: Recording) -> None:
         """Append a shard; it is complete on disk when this returns."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         # After the largest number and not in a gap: order says which shard is later.
-        numbers = [int(p.stem) for p in self.folder.glob("[0-9]*.npz")]
-        shard = self.folder / f"{max(numbers, default=-1) + 1:05d}.npz"
-        write_shard(shard, keys, recording)
+        number = max((number for number, _ in self._numbered()), default=-1) + 1
+        shard = self.folder / f"{number:05d}.npz"
+        write_shard(shard, keys, recording, self.key, self.recorder)
+        self._locate(shard, keys, self.recorder)
+
+    def recorders(self, keys: Iterable[str]) -> list[tuple[Any, int]]:
+        """Return which code recorded samples, and how many of them: None is unknown."""
+        shards = Counter(self.locations[key].shard for key in keys)
+        counts: list[tuple[Any, int]] = []
+        for shard, n in shards.items():
+            recorder = self._recorders[shard]
+            before = sum(count for other, count in counts if other == recorder)
+            counts = [item for item in counts if item[0] != recorder]
+            counts.append((recorder, before + n))
+        return counts
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Take samples for not recorded: they will be recorded again.
+
+        Those that other code than today's recorded, or else all of them: so a repeated
+        command goes on where an interrupted one was.
+        """
+        known = [key for key in dict.fromkeys(keys) if key in self.locations]
+        others = [
+            key
+            for key in known
+            if self._recorders[self.locations[key].shard] != self.recorder
+        ]
+        for key in others or known:
+            del self.locations[key]
+
+    def set_aside_damaged(self) -> list[str]:
+        """Rename the damaged shards; return a line for the user about each.
+
+        Only for the one writer of the folder.
+        """
+        lines = [
+            f"{shard} {reason}: set aside as {set_aside(shard).name}"
+            for shard, reason in self.damaged.items()
+        ]
+        self.damaged.clear()
+        return lines
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """Return the shards with their numbers, in order, and nothing else."""
+        paths = self.folder.glob("*.npz")
+        # isascii: a superscript two is a digit to Python, and no number
+        numbers = [p for p in paths if p.stem.isascii() and p.stem.isdecimal()]
+        return sorted((int(path.stem), path) for path in numbers)
+
+    def _locate(self, shard: Path, keys: Sequence[str], recorder: Any) -> None:
+        self._recorders[shard] = recorder
         self.locations.update((key, _ShardRow(shard, i)) for i, key in enumerate(keys))
 
     def load(self, keys: Sequence[str], kinds: Iterable[type[Evidence]]) -> Recording:
@@ -137,20 +213,48 @@ class EvidenceManifest:
         """Write the manifest beside the evidence, once."""
         path = root / self.key / MANIFEST_FILE
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_json(path, {"request": self.request, "facts": self.facts})
 
     @classmethod
-    def read_all(cls, root: Path) -> Iterator[Self]:
-        """Yield every manifest in a run's evidence folder."""
-        for path in sorted(root.glob(f"*/{MANIFEST_FILE}")):
+    def read(cls, path: Path) -> Self:
+        """Read a manifest; raises `DamagedError` unless it is that of its folder."""
+        try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            yield cls(path.parent.name, stored["request"], stored["facts"])
+            request, facts = stored["request"], stored["facts"]
+        except (
+            FileNotFoundError,  # a link to nothing
+            IsADirectoryError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ):
+            raise DamagedError("cannot be read") from None
+        if not isinstance(request, dict) or not isinstance(facts, dict):
+            raise DamagedError("cannot be read")
+        key = path.parent.name
+        if evidence_key(request, facts) != key:
+            raise DamagedError("describes evidence of another key")
+        return cls(key, request, facts)
 
 
-def write_shard(path: Path, keys: Sequence[str], recording: Recording) -> None:
+def manifest_paths(root: Path) -> list[Path]:
+    """Return the manifests in a run's evidence folder, by key."""
+    return sorted(root.glob(f"*/{MANIFEST_FILE}"))
+
+
+def write_shard(
+    path: Path,
+    keys: Sequence[str],
+    recording: Recording,
+    key: str | None = None,
+    recorder: Any = None,
+) -> None:
     """Write a shard in one step: a reader finds all of it or nothing."""
     header = {
+        "key": key,
+        "recorder": recorder,
         "questions": list(keys),
         "traces": _trace_columns(recording.traces),
         "peak_memory_mib": recording.peak_memory_mib,
@@ -161,18 +265,93 @@ def write_shard(path: Path, keys: Sequence[str], recording: Recording) -> None:
         name = kind.kind_id
         arrays |= {f"{name}/{field}": array for field, array in batch.arrays.items()}
         arrays |= {f"{name}/@{dim}": rows for dim, rows in batch.offsets.items()}
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    with atomic_path(path) as partial:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        _seal(partial)
+
+
+def _seal(path: Path) -> None:
+    """End an archive with the checksum of all bytes before it.
+
+    In the archive's comment, which readers of archives pass over.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = _SEAL + b"0" * _DIGEST_SIZE
+    with path.open("r+b") as file:
+        sealed = file.read()[:-_DIGEST_SIZE]
+        file.seek(len(sealed))
+        file.write(hashlib.sha256(sealed).hexdigest().encode())
+
+
+def check_shard(
+    path: Path, kinds: Iterable[type[Evidence]], key: str | None = None
+) -> dict[str, Any]:
+    """Return the header of a shard that is as it was written, or raise `DamagedError`.
+
+    `key` is the one that it must have been recorded for, None if any will do. Of a
+    shard without a checksum the evidence of `kinds` is read, if it has all of them.
+    """
+    content = _read_bytes(path)
+    sealed, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    has_seal = sealed.endswith(_SEAL)
+    if has_seal and hashlib.sha256(sealed).hexdigest().encode() != digest:
+        raise DamagedError("is damaged (its checksum differs)")
+    header = read_header(path)
+    if header is None:
+        raise DamagedError("is damaged (it cannot be read)")
+    if "key" in header and not has_seal:
+        raise DamagedError("is damaged (its checksum is missing)")
+    if key is not None and header.get("key") not in (None, key):
+        raise DamagedError(f"belongs to another key ({header['key']})")
+    if not has_seal and {kind.kind_id for kind in kinds} <= set(header["kinds"]):
+        try:
+            read_shard(path, kinds)
+        except Exception as error:  # noqa: BLE001 - a damaged archive raises anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DamagedError(f"is damaged ({reason:.200})") from None
+    return header
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        raise DamagedError("is a folder") from None
+    except FileNotFoundError:
+        raise DamagedError("is a link to nothing") from None
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
     """Return the sample keys and meta of a shard, or None if it cannot be read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            header: dict[str, Any] = json.loads(stored[HEADER].tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            header = json.loads(stored[HEADER].tobytes())
+    except Exception:  # noqa: BLE001 - a damaged archive raises whatever it likes
         return None
-    return header
+    return header if _is_header(header) else None
+
+
+def _is_header(header: Any) -> bool:
+    """Tell whether a header has all that readers take for granted."""
+    if not isinstance(header, dict):
+        return False
+    keys, traces, kinds = (header.get(n) for n in ("questions", "traces", "kinds"))
+    peak = header.get("peak_memory_mib")
+    return (
+        isinstance(keys, list)
+        and all(isinstance(key, str) for key in keys)
+        and isinstance(kinds, dict)
+        and all(isinstance(meta, dict) for meta in kinds.values())
+        and isinstance(peak, int | float | None)
+        and isinstance(traces, dict)
+        and all(
+            isinstance(column, list)
+            and len(column) == len(keys)
+            and all(isinstance(v, _TRACE_TYPES.get(name, object)) for v in column)
+            for name, column in traces.items()
+        )
+    )
 
 
 def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
@@ -185,7 +364,8 @@ def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
         }
     size = len(header["questions"])
     for kind, batch in evidence.items():
-        assert len(batch) == size, f"{kind.__name__}: {len(batch)} of {size} in {path}"
+        if len(batch) != size:
+            raise DamagedError(f"{kind.__name__}: {len(batch)} of {size} in {path}")
     return Recording(
         evidence=evidence,
         traces=_trace_rows(header["traces"], size),

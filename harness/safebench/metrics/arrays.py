@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safebench.errors import unknown_name
 from safebench.statistics import shared_weights
-from safebench.statistics.resampling_weights import draw_weights
+from safebench.statistics.resampling_weights import draw_weights, group_codes
 
 from .catalog import SPECS
 from .definition import decision_columns, truth_and
@@ -22,7 +22,7 @@ from .intervals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safebench.statistics import Interval, ResamplingWeights
     from safebench.typing import Array
@@ -76,8 +76,9 @@ def metric_interval(
     wrong and `score` is the confidence. `groups` (n,) are drawn whole.
     """
     truth = np.asarray(y).astype(bool)
-    weights = shared_weights(truth, groups, n_resamples=n_resamples, seed=seed)
-    return metric_intervals([name], truth, score, decision, weights, level)[name]
+    index = np.arange(len(truth)) if groups is None else group_codes(groups)
+    draw = partial(shared_weights, truth, groups, n_resamples=n_resamples, seed=seed)
+    return _intervals([name], truth, score, decision, index, draw, level)[name]
 
 
 def metric_intervals(
@@ -89,6 +90,19 @@ def metric_intervals(
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Return several metrics of the same samples; as `metric_interval` does for one."""
+    index = weights.group_index
+    return _intervals(names, y, score, decision, index, lambda: weights, level)
+
+
+def _intervals(
+    names: Iterable[str],
+    y: Any,
+    score: Any,
+    decision: Any,
+    index: Array,
+    draw: Callable[[], ResamplingWeights],
+    level: float,
+) -> dict[str, Interval]:
     definitions = {name: metric_definition(name) for name in names}
     intervals: dict[str, Interval] = {}
     for columns_of, named in by_columns(definitions).items():
@@ -97,7 +111,7 @@ def metric_intervals(
         if x is None:
             kind = "decision" if of_decisions else "score"
             raise ValueError(f"{', '.join(named)}: no {kind} column was given")
-        intervals |= column_intervals(named, truth_and(y, x), weights, level)
+        intervals |= column_intervals(named, truth_and(y, x), index, draw, level)
     return intervals
 
 

@@ -7,32 +7,47 @@ too, by chance alone: notes say how large they would be.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 from sklearn import metrics as sk
 
+from safebench.statistics.influence import (
+    effective_count,
+    influence_variance,
+    skewed_interval,
+)
 from safebench.statistics.sufficient_statistics import (
     PROBABILITY_CLIP,
     equal_mass_bins,
     equal_mass_edges,
     equal_width_bins,
     equal_width_edges,
+    log_losses,
     loss_sums,
     mean_of_first,
     mean_of_second,
     safe_divide,
+    squared_errors,
 )
 
 from .bounds import optimistic_scores, pessimistic_scores
-from .definition import MetricDefinition, probability_columns
+from .definition import (
+    IntervalMethod,
+    MetricDefinition,
+    both_classes,
+    probability_columns,
+)
 from .outcome import MetricValue
 from .ranking import NONE_SCORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from safebench.statistics.influence import Variance
     from safebench.typing import Array
 
     from .outcome import Outcome
@@ -41,8 +56,49 @@ MAX_SIMULATIONS = 400  # sets of labels that tell the mean and 95th percentile
 MIN_SIMULATIONS = 50  # where there are many samples, which vary less
 MAX_SIMULATED_AT_ONCE = 2_000_000  # labels in memory
 
+
+def _mean_loss_ends(
+    losses: Callable[[Array, Array], Array],
+) -> Callable[..., tuple[float, float]]:
+    """Return the ends of a mean of losses (n,) of truth and probability.
+
+    The variance is that of the losses found, or the one that they had if labels were
+    drawn from the probabilities: large losses are rare, and may be missing by chance.
+    """
+
+    def ends(
+        index: Array, _: int, level: float, y: Array, p: Array
+    ) -> tuple[float, float]:
+        loss = losses(y, p)
+        mean = float(loss.mean())
+        variance = influence_variance(index, (loss - mean) / len(loss))
+        expected = _variance_if_calibrated(losses, p) * variance.design_effect
+        return skewed_interval(
+            mean,
+            max(variance.known, expected),
+            effective_count(index, loss) if mean > 0 else 0.0,
+            level,
+        )
+
+    return ends
+
+
+def _variance_if_calibrated(losses: Callable[[Array, Array], Array], p: Array) -> float:
+    """Return the variance of a mean loss if each label was 1 with probability `p`."""
+    p = np.clip(p, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+    truths = np.ones(len(p), dtype=bool)
+    of_positive, of_negative = losses(truths, p), losses(~truths, p)
+    means = p * of_positive + (1 - p) * of_negative
+    variances = p * (1 - p) * (of_positive - of_negative) ** 2
+    return float((variances + (means - means.mean()) ** 2).sum() / len(p) ** 2)
+
+
 BRIER = MetricDefinition(
-    columns=probability_columns, statistics=loss_sums, formula=mean_of_first
+    columns=probability_columns,
+    statistics=loss_sums,
+    formula=mean_of_first,
+    interval=IntervalMethod("score", _mean_loss_ends(squared_errors)),
+    classes=both_classes,
 )
 
 
@@ -51,7 +107,11 @@ def brier(outcome: Outcome) -> MetricValue:
     return _mean_loss(outcome, _brier, "")
 
 
-NLL = replace(BRIER, formula=mean_of_second)
+NLL = replace(
+    BRIER,
+    formula=mean_of_second,
+    interval=IntervalMethod("score", _mean_loss_ends(log_losses)),
+)
 
 
 def nll(outcome: Outcome) -> MetricValue:
@@ -71,12 +131,37 @@ def ece_formula(sums: Array) -> Array:
     return safe_divide(np.abs(y - p).sum(axis=0), count.sum(axis=0))
 
 
-# "basic": resamples add as much chance to the gaps again as the data have
+def _ece_ends(
+    edges: Callable[[Array], Array],
+) -> Callable[..., tuple[float, float]]:
+    """Return the ends of a mean gap, below which lies what chance adds to it.
+
+    Chance makes gaps larger, on average: the number itself is likelier above the truth
+    than below. The upper end is the number and its error, the lower one the number less
+    its error and less the mean of the gaps that chance alone would make.
+    """
+
+    def ends(
+        index: Array, _: int, level: float, y: Array, p: Array
+    ) -> tuple[float, float]:
+        bins = _bin_noise(index, y, p, edges(p))
+        value = float(np.abs(bins.gaps).sum() / len(y))
+        # towards its own side, each sample moves the gap of its bin by this
+        moves = np.sign(bins.gaps)[bins.place] * (y - np.clip(p, 0, 1)) - value
+        variance = influence_variance(index, moves / len(y))
+        error = _half_width(variance, level)
+        chance = float(np.sqrt(2 / np.pi * bins.noise).sum() / len(y))
+        return max(value - chance - error, 0.0), value + error
+
+    return ends
+
+
 ECE = MetricDefinition(
     columns=probability_columns,
     statistics=equal_width_bins,
     formula=ece_formula,
     method="basic",
+    interval=IntervalMethod("above chance", _ece_ends(lambda _: equal_width_edges())),
 )
 
 
@@ -85,7 +170,11 @@ def ece(outcome: Outcome) -> MetricValue:
     return _calibration_error(ECE, outcome, lambda _: equal_width_edges())
 
 
-ECE_MASS = replace(ECE, statistics=equal_mass_bins)
+ECE_MASS = replace(
+    ECE,
+    statistics=equal_mass_bins,
+    interval=IntervalMethod("above chance", _ece_ends(equal_mass_edges)),
+)
 
 
 def ece_mass(outcome: Outcome) -> MetricValue:
@@ -104,7 +193,7 @@ def mce_formula(sums: Array) -> Array:
 
 
 # a maximum over bins, of which some hold few samples: no method covers it
-MCE = replace(ECE, formula=mce_formula, method="none", in_rows=False)
+MCE = replace(ECE, formula=mce_formula, method="none", interval=None, in_rows=False)
 
 
 def mce(outcome: Outcome) -> MetricValue:
@@ -119,7 +208,33 @@ def rmsce_formula(sums: Array) -> Array:
     return np.sqrt(safe_divide((count * gaps**2).sum(axis=0), count.sum(axis=0)))
 
 
-RMSCE = replace(ECE, formula=rmsce_formula)
+def _rmsce_ends(
+    index: Array, _: int, level: float, y: Array, p: Array
+) -> tuple[float, float]:
+    """Return the ends of a root mean squared gap, from those of its square.
+
+    Chance adds to the square the mean of what it makes of each bin, which the lower end
+    leaves out; see `_ece_ends`.
+    """
+    bins = _bin_noise(index, y, p, equal_width_edges())
+    n = len(y)
+    counts = np.maximum(bins.counts, 1)
+    square = float((bins.gaps**2 / counts).sum() / n)
+    gap = (bins.gaps / counts)[bins.place]
+    moves = 2 * gap * (y - np.clip(p, 0, 1)) - gap**2 - square
+    variance = influence_variance(index, moves / n)
+    chance = bins.noise / counts / n
+    # beside the first order: squares of noise, whose variance is twice its square
+    error = float(
+        np.hypot(_half_width(variance, level), 2 * np.sqrt(2 * (chance**2).sum()))
+    )
+    low, high = square - float(chance.sum()) - error, square + error
+    return float(np.sqrt(max(low, 0.0))), float(np.sqrt(high))
+
+
+RMSCE = replace(
+    ECE, formula=rmsce_formula, interval=IntervalMethod("above chance", _rmsce_ends)
+)
 
 
 def rmsce(outcome: Outcome) -> MetricValue:
@@ -148,6 +263,40 @@ RMSCE_DEBIASED = replace(MCE, formula=rmsce_debiased_formula)
 def rmsce_debiased(outcome: Outcome) -> MetricValue:
     """As `rmsce`, less what chance adds to it; 0 if chance explains it all."""
     return _calibration_error(RMSCE_DEBIASED, outcome)
+
+
+class _BinNoise(NamedTuple):
+    """Of each bin: samples, sum of truth - P, and the variance of that sum (bins,).
+
+    `place` (n,) is the bin of each sample.
+    """
+
+    place: Array
+    counts: Array
+    gaps: Array
+    noise: Array
+
+
+def _bin_noise(index: Array, y: Array, p: Array, edges: Array) -> _BinNoise:
+    """Return the gaps of bins and what chance adds, groups drawn as a whole."""
+    p = np.clip(p, 0, 1)
+    place, size = np.searchsorted(edges[1:-1], p), len(edges) - 1
+    counts = np.bincount(place, minlength=size)
+    gaps = np.bincount(place, y - p, size)
+    within = (y - p) - (gaps / np.maximum(counts, 1))[place]
+    cell, code = np.unique(place + size * index.astype(np.int64), return_inverse=True)
+    sums = np.bincount(code.reshape(-1), within)
+    groups = np.bincount(cell % size, minlength=size)
+    correction = groups / np.maximum(groups - 1, 1)
+    observed = correction * np.bincount(cell % size, sums**2, size)
+    # a bin of few samples may by chance show no spread at all
+    expected = np.bincount(place, p * (1 - p), size)
+    return _BinNoise(place, counts, gaps, np.maximum(observed, expected))
+
+
+def _half_width(variance: Variance, level: float) -> float:
+    t = float(stdtrit(variance.n_groups - 1, (1 + level) / 2))
+    return t * math.sqrt(variance.known)
 
 
 def ece_if_calibrated(y: Array, p: Array, edges: Array) -> tuple[float, float]:

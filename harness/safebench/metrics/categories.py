@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from safebench.statistics.proportion import clustered_share, function_of_shares
 from safebench.statistics.sufficient_statistics import (
     category_counts,
     mean_of_first,
@@ -18,8 +19,15 @@ from safebench.statistics.sufficient_statistics import (
     value_sums,
 )
 
-from .decision import ACCURACY, F1, accuracy_formula, f1_formula
-from .definition import Columns, MetricDefinition
+from .decision import (
+    ACCURACY,
+    F1,
+    accuracy_formula,
+    f1_ends,
+    f1_formula,
+    f1_of_jaccard,
+)
+from .definition import Columns, IntervalMethod, MetricDefinition, share_ends
 from .outcome import MetricValue
 
 if TYPE_CHECKING:
@@ -44,8 +52,24 @@ def micro_f1_formula(sums: Array) -> Array:
     return f1_formula(_all_cells(sums))
 
 
+def _micro_f1_ends(
+    index: Array, n_groups: int, level: float, gold: Array, mask: Array, named: Array
+) -> tuple[float, float] | None:
+    row, _ = np.nonzero(mask)
+    return f1_ends(index[row], n_groups, level, gold[mask], named[mask])
+
+
+def annotated_classes(gold: Array, mask: Array, _: Array) -> dict[str, Array]:
+    """Return the samples with a category."""
+    return {"samples with a category": np.asarray((gold & mask).any(axis=1))}
+
+
 MICRO_F1 = MetricDefinition(
-    columns=category_columns, statistics=category_counts, formula=micro_f1_formula
+    columns=category_columns,
+    statistics=category_counts,
+    formula=micro_f1_formula,
+    interval=IntervalMethod("mid-p", _micro_f1_ends),
+    classes=annotated_classes,
 )
 
 
@@ -66,7 +90,28 @@ def macro_f1_formula(sums: Array) -> Array:
     return safe_divide(scores.sum(axis=0), present.sum(axis=0))
 
 
-MACRO_F1 = replace(MICRO_F1, formula=macro_f1_formula)
+def _macro_f1_ends(
+    index: Array, n_groups: int, level: float, gold: Array, mask: Array, named: Array
+) -> tuple[float, float] | None:
+    """Return those of a mean of functions of shares, of categories with a positive."""
+    shares = []
+    for category in np.flatnonzero((gold & mask).any(axis=0)):
+        rows = np.flatnonzero(mask[:, category])
+        rows = rows[(gold | named)[rows, category]]
+        hits = (gold & named)[rows, category].astype(float)
+        shares.append(clustered_share(index[rows], hits, n_groups, level))
+    if not shares:
+        return None
+    return function_of_shares(
+        lambda jaccards: sum(map(f1_of_jaccard, jaccards)) / len(jaccards), shares
+    )
+
+
+MACRO_F1 = replace(
+    MICRO_F1,
+    formula=macro_f1_formula,
+    interval=IntervalMethod("mid-p", _macro_f1_ends),
+)
 
 
 def macro_f1(outcome: Outcome) -> MetricValue:
@@ -91,7 +136,21 @@ def hamming_loss_formula(sums: Array) -> Array:
     return 1 - accuracy_formula(_all_cells(sums))
 
 
-HAMMING_LOSS = replace(MICRO_F1, formula=hamming_loss_formula)
+def _hamming_loss_ends(
+    index: Array, n_groups: int, level: float, gold: Array, mask: Array, named: Array
+) -> tuple[float, float]:
+    row, _ = np.nonzero(mask)
+    wrong = (gold != named)[mask].astype(float)
+    share = clustered_share(index[row], wrong, n_groups, level)
+    return share.low, share.high
+
+
+HAMMING_LOSS = replace(
+    MICRO_F1,
+    formula=hamming_loss_formula,
+    interval=IntervalMethod("mid-p", _hamming_loss_ends),
+    classes=None,
+)
 
 
 def hamming_loss(outcome: Outcome) -> MetricValue:
@@ -118,6 +177,7 @@ SUBSET_ACCURACY = MetricDefinition(
     columns=subset_columns,
     statistics=value_sums,
     formula=mean_of_first,
+    interval=IntervalMethod("mid-p", share_ends),
     denominator=(0,),  # the count of samples
 )
 

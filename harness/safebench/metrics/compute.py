@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from safebench.errors import SafebenchError
+from safebench.isolation import isolated
 
 from .outcome import MetricValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from safebench.specs import MetricSpec
 
@@ -23,18 +26,64 @@ NO_BOUNDS = "the strategy gives no bounds"
 
 
 def compute(
-    outcome: Outcome, specs: Iterable[MetricSpec]
+    outcome: Outcome,
+    specs: Iterable[MetricSpec],
+    on_error: Callable[[SafebenchError], None] | None = None,
 ) -> list[tuple[MetricSpec, MetricValue]]:
     """Return each metric with its value, null with a note where a strategy lacks it.
 
     Metrics that need what the dataset lacks (category annotations, pairs, severities,
-    votes) are left out: no strategy could give them.
+    votes) are left out: no strategy could give them. One that fails is null with a
+    note, the others go on, and `on_error` is called with the reason.
     """
-    return [
-        (spec, _metric_value(outcome, spec))
-        for spec in specs
-        if dataset_supports(outcome, spec)
-    ]
+    values = []
+    for spec in specs:
+        if not dataset_supports(outcome, spec):
+            continue
+        try:
+            value = _metric_value(outcome, spec)
+        except SafebenchError as error:
+            value = MetricValue(None, error.message, n_scored=0)
+            if on_error is not None:
+                on_error(error)
+        values.append((spec, value))
+    return values
+
+
+def call_metric(spec: MetricSpec, outcome: Outcome) -> MetricValue:
+    """Return what a metric says of an outcome.
+
+    Raises `PluginError` if it fails, or returns anything but a `MetricValue` of numbers
+    and texts.
+    """
+    metric = spec.code()
+    with isolated(spec):
+        return check_value(metric(outcome))
+
+
+def check_value(value: Any) -> MetricValue:
+    """Return a metric's value with Python's numbers; raises TypeError for others."""
+    if not isinstance(value, MetricValue):
+        returned = "None" if value is None else f"a {type(value).__name__}"
+        raise TypeError(f"returned {returned}, not a MetricValue")
+    if not isinstance(value.note, str):
+        raise TypeError(f"the note is a {type(value.note).__name__}, no text")
+    return MetricValue(
+        _number(value.value, "value"),
+        value.note,
+        None if value.n_scored is None else int(_number(value.n_scored, "n_scored")),
+        _number(value.bound_low, "bound_low"),
+        _number(value.bound_high, "bound_high"),
+    )
+
+
+def _number(value: Any, name: str) -> Any:
+    number = value
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
+        number = value.item()  # of numpy, which this module does not import
+    if number is None or type(number) in (int, float):
+        return number
+    raise TypeError(f"{name} is a {type(value).__name__}, no number")
 
 
 def dataset_supports(outcome: Outcome, spec: MetricSpec) -> bool:
@@ -76,7 +125,7 @@ def _metric_value(outcome: Outcome, spec: MetricSpec) -> MetricValue:
     note = missing_input(outcome, spec)
     if note is not None:
         return MetricValue(None, note, n_scored=0)
-    value: MetricValue = spec.code()(outcome)
+    value = call_metric(spec, outcome)
     if value.value is not None and not isfinite(value.value):
         return replace(value, value=None, note=value.note or "not a finite number")
     return value

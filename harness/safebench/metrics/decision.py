@@ -6,21 +6,30 @@ negatives at their upper bounds are the worst corner, the opposite is the best o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import metrics as sk
 
 from safebench.statistics import mcnemar
+from safebench.statistics.proportion import clustered_share, function_of_shares
 from safebench.statistics.sufficient_statistics import confusion_counts, safe_divide
 
 from .bounds import optimistic_scores, pessimistic_scores
-from .definition import ExactTest, MetricDefinition, decision_columns
+from .definition import (
+    ExactTest,
+    IntervalMethod,
+    MetricDefinition,
+    both_classes,
+    decision_columns,
+)
 from .outcome import MetricValue, apply_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from safebench.statistics.proportion import Share
     from safebench.typing import Array
 
     from .outcome import Outcome
@@ -37,21 +46,57 @@ TP, FP, TN, FN = range(4)
 
 def _of_decisions(
     formula: Callable[[Array], Array],
+    interval: Callable[..., tuple[float, float] | None],
     *,
+    classes: Callable[..., dict[str, Array]] | None = None,
     denominator: tuple[int, ...] = (),
     equal_denominators: bool = False,
-    from_share: Callable[[float], float] = float,
     exact_test: ExactTest | None = None,
 ) -> MetricDefinition:
     return MetricDefinition(
         columns=decision_columns,
         statistics=confusion_counts,
         formula=formula,
+        interval=IntervalMethod("mid-p", interval),
+        classes=classes,
         denominator=denominator,
         equal_denominators=equal_denominators,
-        from_share=from_share,
         exact_test=exact_test,
     )
+
+
+def _share(
+    index: Array, n_groups: int, level: float, hits: Array, among: Array
+) -> Share | None:
+    """Return the share of `hits` (n,) bool `among` some samples; None without any."""
+    if not among.any():
+        return None
+    return clustered_share(index[among], hits[among].astype(float), n_groups, level)
+
+
+def _ends_of_share(
+    hits: Callable[[Array, Array], Array], among: Callable[[Array, Array], Array]
+) -> Callable[..., tuple[float, float] | None]:
+    """Return the ends of a share, from functions of truth and decision."""
+
+    def ends(
+        index: Array, n_groups: int, level: float, y: Array, x: Array
+    ) -> tuple[float, float] | None:
+        flagged = x.astype(bool)
+        share = _share(index, n_groups, level, hits(y, flagged), among(y, flagged))
+        return None if share is None else (share.low, share.high)
+
+    return ends
+
+
+def positives_alone(y: Array, *_: Array) -> dict[str, Array]:
+    """Return the positives."""
+    return {"positives": y}
+
+
+def negatives_alone(y: Array, *_: Array) -> dict[str, Array]:
+    """Return the negatives."""
+    return {"negatives": ~y}
 
 
 def accuracy_formula(sums: Array) -> Array:
@@ -62,6 +107,7 @@ def accuracy_formula(sums: Array) -> Array:
 
 ACCURACY = _of_decisions(
     accuracy_formula,
+    _ends_of_share(lambda y, x: y == x, lambda y, _: np.ones_like(y)),
     denominator=(TP, FP, TN, FN),
     equal_denominators=True,
     exact_test=ExactTest("exact McNemar", lambda y, a, b: mcnemar(y, a, b).p),
@@ -81,7 +127,12 @@ def precision_formula(sums: Array) -> Array:
     return safe_divide(tp, tp + fp)
 
 
-PRECISION = _of_decisions(precision_formula, denominator=(TP, FP))
+PRECISION = _of_decisions(
+    precision_formula,
+    _ends_of_share(lambda y, _: y, lambda _, x: x),
+    classes=positives_alone,
+    denominator=(TP, FP),
+)
 
 
 def precision(outcome: Outcome) -> MetricValue:
@@ -98,7 +149,13 @@ def recall_formula(sums: Array) -> Array:
     return safe_divide(tp, tp + fn)
 
 
-RECALL = _of_decisions(recall_formula, denominator=(TP, FN), equal_denominators=True)
+RECALL = _of_decisions(
+    recall_formula,
+    _ends_of_share(lambda _, x: x, lambda y, _: y),
+    classes=positives_alone,
+    denominator=(TP, FN),
+    equal_denominators=True,
+)
 
 
 def recall(outcome: Outcome) -> MetricValue:
@@ -114,10 +171,24 @@ def f1_formula(sums: Array) -> Array:
     return np.where(tp + fn > 0, safe_divide(2 * tp, 2 * tp + fp + fn), np.nan)
 
 
+def f1_of_jaccard(jaccard: float) -> float:
+    """Return F1 of the share of hits among all that are positive or flagged."""
+    return 2 * jaccard / (1 + jaccard)
+
+
+def f1_ends(
+    index: Array, n_groups: int, level: float, y: Array, x: Array
+) -> tuple[float, float] | None:
+    """Return those of the Jaccard index, a share, of which F1 is a function."""
+    flagged = x.astype(bool)
+    share = _share(index, n_groups, level, y & flagged, y | flagged)
+    if share is None:
+        return None
+    return f1_of_jaccard(share.low), f1_of_jaccard(share.high)
+
+
 F1 = _of_decisions(
-    f1_formula,
-    denominator=(TP, FP, FN),
-    from_share=lambda jaccard: 2 * jaccard / (1 + jaccard),
+    f1_formula, f1_ends, classes=positives_alone, denominator=(TP, FP, FN)
 )
 
 
@@ -134,7 +205,13 @@ def fpr_formula(sums: Array) -> Array:
     return safe_divide(fp, fp + tn)
 
 
-FPR = _of_decisions(fpr_formula, denominator=(FP, TN), equal_denominators=True)
+FPR = _of_decisions(
+    fpr_formula,
+    _ends_of_share(lambda _, x: x, lambda y, _: ~y),
+    classes=negatives_alone,
+    denominator=(FP, TN),
+    equal_denominators=True,
+)
 
 
 def fpr(outcome: Outcome) -> MetricValue:
@@ -149,7 +226,13 @@ def fnr_formula(sums: Array) -> Array:
     return 1 - recall_formula(sums)
 
 
-FNR = _of_decisions(fnr_formula, denominator=(TP, FN), equal_denominators=True)
+FNR = _of_decisions(
+    fnr_formula,
+    _ends_of_share(lambda _, x: ~x, lambda y, _: y),
+    classes=positives_alone,
+    denominator=(TP, FN),
+    equal_denominators=True,
+)
 
 
 def fnr(outcome: Outcome) -> MetricValue:
@@ -164,7 +247,23 @@ def balanced_accuracy_formula(sums: Array) -> Array:
     return (recall_formula(sums) + 1 - fpr_formula(sums)) / 2
 
 
-BALANCED_ACCURACY = _of_decisions(balanced_accuracy_formula)
+def _balanced_accuracy_ends(
+    index: Array, n_groups: int, level: float, y: Array, x: Array
+) -> tuple[float, float] | None:
+    flagged = x.astype(bool)
+    recalls = [
+        _share(index, n_groups, level, flagged == truth, truth == y)
+        for truth in (np.array(True), np.array(False))
+    ]
+    known = [share for share in recalls if share is not None]
+    if len(known) < len(recalls):
+        return None
+    return function_of_shares(lambda shares: sum(shares) / 2, known)
+
+
+BALANCED_ACCURACY = _of_decisions(
+    balanced_accuracy_formula, _balanced_accuracy_ends, classes=both_classes
+)
 
 
 def balanced_accuracy(outcome: Outcome) -> MetricValue:
@@ -184,7 +283,31 @@ def mcc_formula(sums: Array) -> Array:
     return safe_divide(tp * tn - fp * fn, np.sqrt(squared))
 
 
-MCC = _of_decisions(mcc_formula)
+def _mcc_of_shares(shares: Sequence[float]) -> float:
+    """Return MCC of recall, FPR and the share of positives; 0 where it is undefined."""
+    recall, fpr, positive = shares
+    flagged = positive * recall + (1 - positive) * fpr
+    spread = positive * (1 - positive) / max(flagged * (1 - flagged), 1e-300)
+    return (recall - fpr) * math.sqrt(spread)
+
+
+def _mcc_ends(
+    index: Array, n_groups: int, level: float, y: Array, x: Array
+) -> tuple[float, float] | None:
+    flagged = x.astype(bool)
+    everywhere = np.ones_like(y)
+    shares = [
+        _share(index, n_groups, level, hits, among)
+        for hits, among in ((flagged, y), (flagged, ~y), (y, everywhere))
+    ]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        return None
+    low, high = function_of_shares(_mcc_of_shares, known)
+    return max(low, -1.0), min(high, 1.0)
+
+
+MCC = _of_decisions(mcc_formula, _mcc_ends, classes=both_classes)
 
 
 def mcc(outcome: Outcome) -> MetricValue:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from safebench.statistics.proportion import clustered_share
 from safebench.statistics.sufficient_statistics import value_on_data
 
 if TYPE_CHECKING:
@@ -39,29 +40,46 @@ class ExactTest(NamedTuple):
     p_value: Callable[[Array, Array, Array], float | None]
 
 
+class IntervalMethod(NamedTuple):
+    """How a metric's interval is made without resampling.
+
+    `ends` takes the group of each sample (n,), the number of groups, the level and the
+    arrays of `Columns`, and returns both ends, or None where it says nothing. `name` is
+    what result rows call it.
+    """
+
+    name: str
+    ends: Callable[..., tuple[float, float] | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricDefinition:
     """A metric that is computed for all resamples at once, from sums over groups.
 
     `columns` takes what the metric reads from an outcome (None: it has none of it),
     `statistics` sums that by group, `formula` turns the sums (kinds, levels, resamples)
-    into values (resamples,), NaN where undefined. `method` is that of
-    `bootstrap_interval`. A metric without an interval in result rows is not `in_rows`.
+    into values (resamples,), NaN where undefined. A metric without an interval in
+    result rows is not `in_rows`. Its interval is that of `interval`, or else the one of
+    `method`, of `bootstrap_interval`, as are those of differences.
 
-    A share of samples names the kinds of sums that it is a share of in `denominator`:
-    where no resample can move it off 0 or 1, the interval is exact, and `from_share`
-    carries the ends over to a metric that is a function of the share. Two guards have
-    `equal_denominators` if those do not depend on what a guard says.
+    `classes` takes the arrays and names the classes of samples that the interval rests
+    on, by which samples are of each, (n,) bool. With fewer than 5 groups of one there
+    is no interval, with fewer than `few_groups` it carries a note.
+
+    A share of samples names the kinds of sums that it is a share of in `denominator`.
+    Two guards have `equal_denominators` if those do not depend on what a guard says.
     """
 
     columns: Callable[[Outcome], Columns | None]
     statistics: Callable[..., SufficientStatistics]
     formula: Callable[[Array], Array]
     method: str = "bca"
+    interval: IntervalMethod | None = None
+    classes: Callable[..., dict[str, Array]] | None = None
+    few_groups: int = 20
     in_rows: bool = True
     denominator: tuple[int, ...] = ()
     equal_denominators: bool = False
-    from_share: Callable[[float], float] = float
     exact_test: ExactTest | None = None
 
     def value(self, *arrays: Array) -> float | None:
@@ -95,6 +113,19 @@ def score_columns(outcome: Outcome) -> Columns | None:
 def probability_columns(outcome: Outcome) -> Columns | None:
     """Return truth and scores that claim to be P(positive)."""
     return score_columns(outcome) if outcome.probability else None
+
+
+def both_classes(y: Array, *_: Array) -> dict[str, Array]:
+    """Return positives and negatives."""
+    return {"positives": y, "negatives": ~y}
+
+
+def share_ends(
+    index: Array, n_groups: int, level: float, hits: Array
+) -> tuple[float, float]:
+    """Return the ends of the mean of `hits` (n,), each from 0 to 1."""
+    share = clustered_share(index, hits, n_groups, level)
+    return share.low, share.high
 
 
 # of these both sides of a comparison have the same truth

@@ -1,7 +1,7 @@
-"""Intervals of metrics and of their differences, by a bootstrap of whole groups.
+"""Intervals of metrics, by the method of each, and of differences, by a bootstrap.
 
-A metric with a `MetricDefinition` is computed for all resamples at once. Any other one,
-a plugin's say, is called on each resample.
+A metric with a `MetricDefinition` has its own method, or is computed for all resamples
+of whole groups at once. Any other one, a plugin's say, is called on each resample.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.lazy import import_object
+from safebench.errors import PluginError, SafebenchError
+from safebench.isolation import isolated
 from safebench.specs import NO_INTERVAL
 from safebench.statistics import (
     Interval,
@@ -22,18 +23,20 @@ from safebench.statistics import (
     default_n_resamples,
     shared_weights,
 )
-from safebench.statistics.bootstrap import NO_SPREAD
+from safebench.statistics.bootstrap import MIN_GROUPS, NO_SPREAD
+from safebench.statistics.resampling_weights import group_codes
 from safebench.statistics.sufficient_statistics import resampled_values
 
-from .compute import dataset_supports, missing_input
+from .compute import check_value, dataset_supports, missing_input
 from .definition import (
     SHARED_TRUTH,
     Columns,
     MetricDefinition,
+    both_classes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safebench.specs import MetricSpec
     from safebench.statistics import ResamplingWeights
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome
 
 SIGN_FLIPS = "no spread, exact sign flips"
+FEW_GROUPS = 20  # of a class; with fewer an interval carries a note
 UNDEFINED = Interval(None, None, None, "undefined", 0)
 
 # how often a metric without a definition is called: a plugin's may take its time
@@ -57,22 +61,63 @@ def definition_of(spec: MetricSpec) -> MetricDefinition | None:
     """Return how a metric is resampled; None where it is called, or not at all."""
     if spec.interval in ("", NO_INTERVAL):
         return None
-    definition: MetricDefinition = import_object(spec.interval)
+    definition = spec.import_object(spec.interval)
+    if not isinstance(definition, MetricDefinition):
+        raise PluginError(
+            f"{spec.described}: {spec.interval} is a {type(definition).__name__}, "
+            "not a MetricDefinition"
+        )
     return definition
 
 
 def sampling_intervals(
-    outcome: Outcome, specs: Iterable[MetricSpec]
+    outcome: Outcome,
+    specs: Iterable[MetricSpec],
+    on_error: Callable[[SafebenchError], None] | None = None,
 ) -> dict[str, Interval]:
     """Return the interval of each metric that has one in result rows, by name.
 
-    Strategies on the same samples are measured on the same resamples.
+    Strategies on the same samples are measured on the same resamples. A metric whose
+    interval fails has none, with the reason, and `on_error` is called with it.
     """
     if not outcome.n:
         return {}
-    weights = _weights_of(
-        tuple(outcome.groups), np.packbits(outcome.y).tobytes(), outcome.n
-    )
+    index = group_codes(outcome.groups)
+
+    def draw() -> ResamplingWeights:
+        """Draw groups, once for all strategies: what has its own method needs none."""
+        packed = np.packbits(outcome.y).tobytes()
+        return _weights_of(tuple(outcome.groups), packed, outcome.n)
+
+    # metrics of one plugin share sums; those of another fail by themselves
+    by_origin: dict[str, list[MetricSpec]] = {}
+    for spec in specs:
+        origin = spec.origin.described if spec.origin else ""
+        by_origin.setdefault(origin, []).append(spec)
+    intervals: dict[str, Interval] = {}
+    for together in by_origin.values():
+        try:
+            intervals |= _isolated_intervals(outcome, together, index, draw)
+            continue
+        except SafebenchError:
+            pass  # which one it was shows when they are alone
+        for spec in together:
+            try:
+                intervals |= _isolated_intervals(outcome, [spec], index, draw)
+            except SafebenchError as error:
+                intervals[spec.name] = Interval(None, None, None, error.message, 0)
+                if on_error is not None:
+                    on_error(error)
+    return intervals
+
+
+def _isolated_intervals(
+    outcome: Outcome,
+    specs: Sequence[MetricSpec],
+    index: Array,
+    draw: Callable[[], ResamplingWeights],
+) -> dict[str, Interval]:
+    """Return the intervals of metrics of one plugin; raises `PluginError`."""
     definitions, called = {}, []
     for spec in specs:
         definition = definition_of(spec)
@@ -81,14 +126,17 @@ def sampling_intervals(
         elif not spec.interval:
             called.append(spec)
     intervals: dict[str, Interval] = {}
-    for columns_of, named in by_columns(definitions).items():
-        columns = columns_of(outcome)
-        if columns is not None:
-            intervals |= column_intervals(named, columns, weights)
+    with isolated(specs[0]):
+        for columns_of, named in by_columns(definitions).items():
+            columns = columns_of(outcome)
+            if columns is not None:
+                intervals |= column_intervals(named, columns, index, draw)
     for spec in called:
         if dataset_supports(outcome, spec) and missing_input(outcome, spec) is None:
-            values = _called_values(spec, outcome, weights)
-            intervals[spec.name] = _called_interval(values, weights)
+            values = _called_values(spec, outcome, draw())
+            interval = _called_interval(values, draw())
+            classes = both_classes(outcome.y) if "score" in spec.needs else {}
+            intervals[spec.name] = checked(interval, index, classes)
     return intervals
 
 
@@ -106,7 +154,10 @@ def can_compare(spec: MetricSpec) -> bool:
     """
     if not spec.needs <= COMPARED_NEEDS or spec.interval == NO_INTERVAL:
         return False
-    definition = definition_of(spec)
+    try:
+        definition = definition_of(spec)
+    except SafebenchError:  # whoever asks for it is told why it fails
+        return True
     return definition is None or definition.columns in SHARED_TRUTH
 
 
@@ -124,15 +175,17 @@ def paired_intervals(
 ) -> PairedIntervals | None:
     """Compare two outcomes of the same samples; None if one lacks what is read.
 
-    Samples that either has no score for are left out of both.
+    Samples that either has no score for are left out of both. Raises `PluginError` if
+    the metric fails.
     """
     definition = definition_of(spec)
     if definition is None:
         return _called_pair(spec, a, b, weights)
-    first, second = definition.columns(a), definition.columns(b)
-    if first is None or second is None:
-        return None
-    return paired_columns(definition, first, second, weights)
+    with isolated(spec):
+        first, second = definition.columns(a), definition.columns(b)
+        if first is None or second is None:
+            return None
+        return paired_columns(definition, first, second, weights)
 
 
 def by_columns(
@@ -148,60 +201,135 @@ def by_columns(
 def column_intervals(
     definitions: Mapping[str, MetricDefinition],
     columns: Columns,
-    weights: ResamplingWeights,
+    index: Array,
+    draw: Callable[[], ResamplingWeights],
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Return the intervals of metrics that read the same columns, by name.
 
-    Those of the same sums share the product with the weights, which takes the time.
+    `index` (n,) is the group of each sample; `draw` gives the weights of resamples to
+    metrics without a method of their own. Those of the same sums share the product with
+    the weights, which takes the time.
     """
-    n_groups = _count_groups(weights, columns.known)
-    if not n_groups:
+    if not columns.known.any():
         return dict.fromkeys(definitions, UNDEFINED)
+    intervals = {}
     by_sums: dict[Any, dict[str, MetricDefinition]] = {}
     for name, definition in definitions.items():
-        by_sums.setdefault(definition.statistics, {})[name] = definition
-    intervals = {}
+        if definition.interval is not None:
+            intervals[name] = _own_interval(definition, columns, index, level)
+        else:
+            by_sums.setdefault(definition.statistics, {})[name] = definition
     for build, named in by_sums.items():
+        weights = draw()
         sums = _summed(build, columns, weights)
         formulas = [definition.formula for definition in named.values()]
         values = resampled_values(sums, formulas, weights)
         for (name, definition), row in zip(named.items(), values, strict=True):
-            intervals[name] = _interval(definition, sums, row, n_groups, weights, level)
+            interval = _resampled_interval(
+                definition, columns, row, index, weights, level
+            )
+            intervals[name] = _exact_at_the_edge(definition, interval, sums, level)
     return intervals
 
 
-def _interval(
+def _exact_at_the_edge(
     definition: MetricDefinition,
+    interval: Interval,
     sums: SufficientStatistics,
+    level: float,
+) -> Interval:
+    """Return the exact interval of a share of 0 or 1, which no resample can move."""
+    if interval.method != NO_SPREAD or not definition.denominator:
+        return interval
+    if interval.value not in (0.0, 1.0):
+        return interval
+    n_groups = _groups_in_denominator(definition, sums)
+    exact = clopper_pearson(int(interval.value) * n_groups, n_groups, level)
+    return replace(interval, low=exact.low, high=exact.high, method=exact.method)
+
+
+def _own_interval(
+    definition: MetricDefinition, columns: Columns, index: Array, level: float
+) -> Interval:
+    """Return the interval of a metric that has a method of its own."""
+    assert definition.interval is not None
+    known = columns.known
+    arrays, codes = [array[known] for array in columns.arrays], index[known]
+    n_groups = len(np.unique(codes))
+    value = definition.value(*arrays)
+    if value is None:
+        return Interval(None, None, None, "undefined", n_groups)
+    classes = {} if definition.classes is None else definition.classes(*arrays)
+    interval = checked(
+        Interval(value, None, None, definition.interval.name, n_groups),
+        codes,
+        classes,
+        definition.few_groups,
+    )
+    if interval.method != definition.interval.name:
+        return interval
+    ends = definition.interval.ends(codes, int(index.max()) + 1, level, *arrays)
+    if ends is None:
+        return replace(interval, method="undefined", note="")
+    return replace(interval, low=ends[0], high=ends[1])
+
+
+def checked(
+    interval: Interval,
+    index: Array,
+    classes: Mapping[str, Array],
+    few_groups: int = FEW_GROUPS,
+) -> Interval:
+    """Return an interval with a note, or without ends, where groups are too few.
+
+    `classes` are the samples (n,) bool of each class that it rests on, `index` (n,)
+    their groups. In simulations most methods miss too often with fewer than 5 groups of
+    a class, and may do so with fewer than 20.
+    """
+    if interval.value is None:
+        return interval
+    if interval.n_groups < MIN_GROUPS:
+        return replace(
+            interval, low=None, high=None, method=f"fewer than {MIN_GROUPS} groups"
+        )
+    alone = interval.n_groups == len(index)
+    notes = []
+    for name, members in classes.items():
+        groups, of_groups = (
+            len(np.unique(index[members])),
+            "" if alone else "groups of ",
+        )
+        if groups < MIN_GROUPS:
+            reason = f"{groups} {of_groups}{name}, it takes {MIN_GROUPS}"
+            return replace(interval, low=None, high=None, method=reason)
+        if groups < few_groups:
+            notes.append(
+                f"the interval rests on {groups} {of_groups}{name}: with fewer than "
+                f"{few_groups} it may miss more often than it says"
+            )
+    return replace(interval, note="; ".join(notes))
+
+
+def _resampled_interval(
+    definition: MetricDefinition,
+    columns: Columns,
     values: Array,
-    n_groups: int,
+    index: Array,
     weights: ResamplingWeights,
     level: float,
 ) -> Interval:
-    """Return the interval of resampled values.
-
-    A share of 0 or 1, which no draw can move, has its exact interval over groups.
-    """
+    """Return the interval of resampled values."""
+    arrays, codes = [a[columns.known] for a in columns.arrays], index[columns.known]
     interval = bootstrap_interval(
-        values, weights.n_resamples, n_groups, method=definition.method, level=level
+        values,
+        weights.n_resamples,
+        len(np.unique(codes)),
+        method=definition.method,
+        level=level,
     )
-    if (
-        interval.method != NO_SPREAD
-        or not definition.denominator
-        or interval.value not in (0.0, 1.0)
-    ):
-        return interval
-    groups = _groups_in_denominator(definition, sums)
-    exact = clopper_pearson(int(interval.value) * groups, groups, level)
-    assert exact.low is not None
-    assert exact.high is not None
-    return replace(
-        exact,
-        low=definition.from_share(exact.low),
-        high=definition.from_share(exact.high),
-        n_groups=n_groups,
-    )
+    classes = {} if definition.classes is None else definition.classes(*arrays)
+    return checked(interval, codes, classes, definition.few_groups)
 
 
 def paired_columns(
@@ -238,11 +366,17 @@ def paired_columns(
     if difference.method == NO_SPREAD and definition.equal_denominators:
         p = _sign_flip_p(_groups_in_denominator(definition, sums[0]))
         difference = replace(difference, method=SIGN_FLIPS, p=p)
-    return PairedIntervals(
-        _interval(definition, sums[0], of_a, n_groups, weights, level),
-        _interval(definition, sums[1], of_b, n_groups, weights, level),
-        difference,
+    side_a, side_b = (
+        column_intervals(
+            {"": definition},
+            side._replace(known=known),
+            weights.group_index,
+            lambda: weights,
+            level,
+        )[""]
+        for side in (a, b)
     )
+    return PairedIntervals(side_a, side_b, difference)
 
 
 def _summed(
@@ -296,14 +430,16 @@ def _called_values(
     """Return a metric of the data and of bootstrap draws, NaN where undefined."""
     metric = spec.code()
     calls = int(np.clip(MAX_SAMPLES_IN_CALLS // outcome.n, MIN_CALLS, MAX_CALLS))
-    values = [_number(metric(outcome).value)]
-    with warnings.catch_warnings():
+    with isolated(spec), warnings.catch_warnings():
+        values = [_number(check_value(metric(outcome)).value)]
         warnings.simplefilter("ignore")  # one warning a draw would bury the others
         for resample in range(min(calls, weights.n_resamples)):
             drawn = outcome.resample(weights.sample_counts(resample))
             try:
-                values.append(_number(metric(drawn).value))
-            except Exception:  # noqa: BLE001 - a plugin's may fail on one class alone
+                values.append(_number(check_value(metric(drawn)).value))
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - it may fail on one class alone
                 values.append(np.nan)
     return np.array(values)
 

@@ -28,6 +28,8 @@ class Outcome:
     dataset has annotations but these are None, `category_note` says why (no category
     judgements, no policy map); without annotations it is empty too.
 
+    All arrays are read-only: metrics see the same ones.
+
     Pairs: `pairs` (m, 2) rows of the safer and of the less safe answer of each pair
     that is whole; `severity` (n,) float, NaN where nobody noted it. None without any.
     """
@@ -50,6 +52,14 @@ class Outcome:
     category_note: str = ""
     pairs: Array | None = None
     severity: Array | None = None
+
+    def __post_init__(self) -> None:
+        from safebench.evidence.arrays import read_only
+
+        for name in (*_COLUMNS, "pairs"):
+            column = getattr(self, name)
+            if column is not None:
+                object.__setattr__(self, name, read_only(column))
 
     @property
     def n(self) -> int:

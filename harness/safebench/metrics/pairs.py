@@ -13,7 +13,7 @@ from scipy import stats
 
 from safebench.statistics.sufficient_statistics import mean_of_first, value_sums
 
-from .definition import Columns, MetricDefinition
+from .definition import Columns, IntervalMethod, MetricDefinition, share_ends
 from .outcome import MetricValue
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ RANKING_ACCURACY = MetricDefinition(
     columns=pair_order_columns,
     statistics=value_sums,
     formula=mean_of_first,
+    interval=IntervalMethod("mid-p", share_ends),
     denominator=(0,),  # the count of pairs
 )
 

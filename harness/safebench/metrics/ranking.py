@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn import metrics as sk
 
-from safebench.statistics import delong
+from safebench.statistics import auroc_interval, delong
+from safebench.statistics.influence import influence_variance, share_like_interval
+from safebench.statistics.operating_point import operating_point_ends
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
@@ -22,7 +24,9 @@ from .bounds import optimistic_scores, pessimistic_scores
 from .definition import (
     Columns,
     ExactTest,
+    IntervalMethod,
     MetricDefinition,
+    both_classes,
     score_columns,
     truth_and,
 )
@@ -63,10 +67,18 @@ def _delong_p(y: Array, a: Array, b: Array) -> float | None:
     return delong(truth, a[known], b[known]).p
 
 
+def _auroc_ends(
+    index: Array, _: int, level: float, y: Array, score: Array
+) -> tuple[float, float] | None:
+    return auroc_interval(y, score, index, level)
+
+
 AUROC = MetricDefinition(
     columns=score_columns,
     statistics=cumulative_counts,
     formula=auroc_formula,
+    interval=IntervalMethod("newcombe", _auroc_ends),
+    classes=both_classes,
     exact_test=ExactTest("DeLong", _delong_p),
 )
 
@@ -99,8 +111,32 @@ def auprc_formula(sums: Array) -> Array:
     return safe_divide(np.einsum("kd,kd->d", steps, precision), positives[-1])
 
 
+def _auprc_ends(
+    index: Array, _: int, level: float, y: Array, score: Array
+) -> tuple[float, float]:
+    """Return those of a share of the positives: each has the precision at its rank."""
+    place = np.unique(-score, return_inverse=True)[1].reshape(-1)
+    levels = int(place.max()) + 1
+    step = np.bincount(place[y], minlength=levels)
+    positives = np.cumsum(step)
+    flagged = np.cumsum(np.bincount(place, minlength=levels))
+    precision, total = positives / flagged, positives[-1]
+    value = float((step * precision).sum() / total)
+    # one more sample changes the precision at its level and at all that are below
+    gained = (step * (flagged - positives) / flagged**2)[::-1].cumsum()[::-1]
+    lost = (step * positives / flagged**2)[::-1].cumsum()[::-1]
+    of_levels = np.stack([-lost, precision + gained - value]) / total
+    variance = influence_variance(index, of_levels[y.astype(int), place])
+    groups = len(np.unique(index[y]))
+    return share_like_interval(value, variance, int(total), groups, level)
+
+
 AUPRC = MetricDefinition(
-    columns=score_columns, statistics=cumulative_counts, formula=auprc_formula
+    columns=score_columns,
+    statistics=cumulative_counts,
+    formula=auprc_formula,
+    interval=IntervalMethod("mid-p", _auprc_ends),
+    classes=both_classes,
 )
 
 
@@ -121,12 +157,20 @@ def tpr_at_fpr_formula(sums: Array) -> Array:
     return np.where(negatives[-1] > 0, safe_divide(most, positives[-1]), np.nan)
 
 
+def _tpr_ends(
+    index: Array, n_groups: int, level: float, y: Array, score: Array
+) -> tuple[float, float]:
+    return operating_point_ends(index, n_groups, level, y, score, MAX_FPR)
+
+
 # each resample picks its threshold again: no smooth function of the data, as BCa wants
 TPR_AT_FPR = MetricDefinition(
     columns=score_columns,
     statistics=cumulative_counts,
     formula=tpr_at_fpr_formula,
     method="percentile",
+    interval=IntervalMethod("mid-p", _tpr_ends),
+    classes=both_classes,
 )
 
 
@@ -146,7 +190,17 @@ def fpr_at_tpr_formula(sums: Array) -> Array:
     return np.where(positives[-1] > 0, safe_divide(least, negatives[-1]), np.nan)
 
 
-FPR_AT_TPR = replace(TPR_AT_FPR, formula=fpr_at_tpr_formula)
+def _fpr_ends(
+    index: Array, n_groups: int, level: float, y: Array, score: Array
+) -> tuple[float, float]:
+    """Return those of the negatives that pass where 5 % of the positives do."""
+    low, high = operating_point_ends(index, n_groups, level, ~y, -score, 1 - MIN_TPR)
+    return 1 - high, 1 - low
+
+
+FPR_AT_TPR = replace(
+    TPR_AT_FPR, formula=fpr_at_tpr_formula, interval=IntervalMethod("mid-p", _fpr_ends)
+)
 
 
 def fpr_at_tpr(outcome: Outcome) -> MetricValue:
@@ -162,7 +216,12 @@ def uncertainty_columns(outcome: Outcome) -> Columns | None:
     return truth_and(outcome.decision.astype(bool) != outcome.y, uncertainty)
 
 
-ERROR_AUROC = replace(AUROC, columns=uncertainty_columns)
+ERROR_AUROC = replace(
+    AUROC,
+    columns=uncertainty_columns,
+    classes=lambda wrong, _: {"wrong decisions": wrong, "right decisions": ~wrong},
+    few_groups=5,  # in simulations it holds with so few
+)
 
 
 def error_auroc(outcome: Outcome) -> MetricValue:

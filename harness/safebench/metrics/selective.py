@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from safebench.statistics.influence import (
+    effective_count,
+    influence_variance,
+    skewed_interval,
+)
+from safebench.statistics.proportion import clustered_share
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
     sums_before,
 )
 
-from .definition import Columns, MetricDefinition, truth_and
+from .definition import Columns, IntervalMethod, MetricDefinition, truth_and
 from .outcome import MetricValue
 from .ranking import NONE_SCORED
 
@@ -78,8 +84,40 @@ def aurc_formula(sums: Array) -> Array:
     return safe_divide(areas + wrong[-1], kept[-1])
 
 
+def _aurc_ends(
+    index: Array, n_groups: int, level: float, wrong: Array, sure: Array
+) -> tuple[float, float]:
+    """Return the ends of a mean; without errors, those of the error rate itself.
+
+    A confidence that told nothing would have an AURC as large as the error rate.
+    """
+    if not wrong.any():
+        share = clustered_share(index, wrong.astype(float), n_groups, level)
+        return share.low, share.high
+    place, counts = np.unique(-sure, return_inverse=True, return_counts=True)[1:]
+    place = place.reshape(-1)
+    kept = np.arange(1, len(wrong) + 1)
+    errors = np.repeat(np.bincount(place, wrong) / counts, counts)
+    risk = np.cumsum(errors) / kept
+    # equal confidence is taken in every order alike: means over the places it takes
+    later = (1 / kept)[::-1].cumsum()[::-1]
+    later_risk = (risk / kept)[::-1].cumsum()[::-1]
+    of_level = [
+        np.add.reduceat(column, np.cumsum(counts) - counts) / counts
+        for column in (risk - later_risk, later)
+    ]
+    value = float(risk.mean())
+    influence = of_level[0][place] + wrong * of_level[1][place] - value
+    variance = influence_variance(index, influence / len(wrong))
+    count = effective_count(index, wrong * of_level[1][place])
+    return skewed_interval(value, variance.known, count, level)
+
+
 AURC = MetricDefinition(
-    columns=confidence_columns, statistics=cumulative_counts, formula=aurc_formula
+    columns=confidence_columns,
+    statistics=cumulative_counts,
+    formula=aurc_formula,
+    interval=IntervalMethod("score", _aurc_ends),
 )
 
 
@@ -98,7 +136,7 @@ def e_aurc_formula(sums: Array) -> Array:
     return aurc_formula(sums) - safe_divide(wrong - right * steps, total)
 
 
-E_AURC = replace(AURC, formula=e_aurc_formula, in_rows=False)
+E_AURC = replace(AURC, formula=e_aurc_formula, interval=None, in_rows=False)
 
 
 def e_aurc(outcome: Outcome) -> MetricValue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
@@ -44,11 +45,19 @@ class ComponentRef:
     """A component by name, the label that stands for it, and its options.
 
     As text ``[LABEL=]NAME[,key=value...]``; without a label the name is the label.
+    Raises `OptionError` for a label that could not stand in tables and messages.
     """
 
     name: str
     label: str
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (self.label, self.name):
+            check_text_name(name)
+        # with a letter or digit: ".." and "/" are places, not names
+        if not any(map(str.isalnum, self.label)):
+            raise OptionError(f"label {self.label!r}: it has no letter and no digit")
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the reference with `options` over its own."""
@@ -57,6 +66,16 @@ class ComponentRef:
     def with_defaults(self, options: Mapping[str, Any]) -> Self:
         """Return the reference with `options` beneath its own."""
         return type(self)(self.name, self.label, {**options, **self.options})
+
+
+def check_text_name(name: str) -> None:
+    """Raise `OptionError` for a name that no file and no table can hold."""
+    for char in name:
+        if unicodedata.category(char) in ("Cc", "Cs"):
+            raise OptionError(
+                f"{name!a} holds U+{ord(char):04X}, a control character or half of "
+                "one: choose another name"
+            )
 
 
 def parse_component_ref(text: str) -> ComponentRef:
@@ -179,6 +198,9 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     names = [f.name for f in fields(RunConfig)]
     content = option_keys(path, read_yaml_mapping(path), names, PLURALS)
     plural = {PLURALS.get(key, key): value for key, value in content.items()}
+    for singular, name in PLURALS.items():
+        if {singular, name} <= content.keys():
+            raise OptionError(f"{path}: {singular!r} and {name!r} are one key")
     return {name: _parse_value(path, name, value) for name, value in plural.items()}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safebench.datasets.loader import load_dataset
 from safebench.datasets.resolve import resolve_dataset
-from safebench.datasets.splits import calibration_ids, subsample
+from safebench.datasets.splits import calibration_ids, describe_lost_classes, subsample
 from safebench.errors import OptionError
 
 from .config import DEFAULT_DATASET
@@ -28,13 +28,14 @@ class EvaluationSet:
 
     `calibration_ids` are the samples that are held out from metrics, to fit thresholds
     and calibration on. `unlimited` is the dataset before a limit, None if there is
-    none.
+    none. `notes` are for the user: what was decided about the data, or left out.
     """
 
     dataset: Dataset
     calibration_ids: frozenset[str] = frozenset()
     is_default_split: bool = False
     unlimited: Dataset | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> Dataset:
@@ -73,12 +74,22 @@ def _load_evaluation_set(
         on_bad_row=config.on_bad_row,
         label_map=config.label_map,
     )
-    whole = load_dataset(request)
+    notes: list[str] = []
+    whole = load_dataset(request, say=notes.append)
+    if n_unknown := whole.counts.get("unknown_labels"):
+        notes.append(
+            f"{whole.label}: {n_unknown} of {len(whole)} rows have no known label: "
+            "metrics leave them out"
+        )
     # before the limit is applied: a sample stays in its part whatever the limit
     held_out = calibration_ids(whole, config.calibration_fraction)
     dataset = subsample(whole, config.limit, config.seed) if config.limit else whole
+    if lost := describe_lost_classes(whole, dataset, held_out, config.seed):
+        notes.append(f"{dataset.label}: {lost}")
     default_split = next(iter(request.spec.splits), request.split)
-    return EvaluationSet(dataset, held_out, request.split == default_split, whole)
+    return EvaluationSet(
+        dataset, held_out, request.split == default_split, whole, tuple(notes)
+    )
 
 
 def _disambiguate(sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:

@@ -71,6 +71,7 @@ class EvidenceSet:
     """A dataset's evidence, in the order of its samples.
 
     `traces` are about all of it, or about what one strategy reads (`for_strategy`).
+    `notes` say what a reader of numbers must know of how it was recorded.
     """
 
     key: str
@@ -80,6 +81,7 @@ class EvidenceSet:
     peak_memory_mib: float | None = None
     subsets: dict[tuple[int, ...], EvidenceBundle] = field(default_factory=dict)
     costs: tuple[RecordingCost, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def for_strategy(
         self, classifier: ClassifierSpec, strategy: ResolvedStrategy

@@ -6,7 +6,7 @@ name, an option or a pair costs a second and not the loading of a model.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.compatibility import (
@@ -14,8 +14,11 @@ from safebench.compatibility import (
     check_pairs,
     missing_requirements,
 )
-from safebench.lazy import import_object
+from safebench.errors import ComponentError, PluginError
+from safebench.identity import json_mapping
+from safebench.isolation import isolated
 from safebench.options import convert
+from safebench.redaction import redact_secrets
 from safebench.specs import ClassifierSpec, StrategySpec
 
 from .config import ComponentRef
@@ -30,6 +33,7 @@ from .selection import Selected, SpecT, select, select_classifiers, select_strat
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from safebench.errors import SafebenchError
     from safebench.plugins import Plugins
 
     from .config import RunConfig
@@ -81,22 +85,37 @@ class ResolvedClassifier:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedPart:
+    """A classifier with strategies that cannot run, since code of a plugin failed."""
+
+    classifier: ResolvedClassifier
+    strategies: tuple[ResolvedStrategy, ...]
+    error: SafebenchError
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
-    """What will run, the pairs that will not, with reasons, and notes for the user."""
+    """What will run, the pairs that will not, with reasons, and notes for the user.
+
+    `failed` are parts whose own code (options, identity) failed.
+    """
 
     classifiers: tuple[ResolvedClassifier, ...]
     skipped: tuple[IncompatiblePair, ...]
     notes: tuple[str, ...] = ()
+    failed: tuple[FailedPart, ...] = ()
 
 
-def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
+def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> Grid:
     """Resolve names and options.
 
     Raises a `SafebenchError` for whatever is unknown, ambiguous or out of range, and
-    if no strategy can read any of the classifiers.
+    if no strategy can read any of the classifiers. With `go_on`, a plugin whose code
+    fails is among the `failed` as long as something else can run.
     """
     classifiers = select_classifiers(config, plugins)
-    strategies = select_strategies(config, classifiers, plugins)
+    broken: list[str] = []
+    strategies = select_strategies(config, classifiers, plugins, broken.append)
     skipped = check_pairs(
         [c.spec for c in classifiers],
         [s.spec for s in strategies],
@@ -104,20 +123,57 @@ def build_grid(config: RunConfig, plugins: Plugins) -> Grid:
         ([c.label for c in classifiers], [s.label for s in strategies]),
     )
     overrides = OptionOverrides(config, classifiers, strategies)
-    resolved = []
+    resolved, failed, names_used = [], [], []
     for selected in classifiers:
-        classifier = _overridden(selected, overrides.for_label(selected.label))
-        names = _model_and_label(classifier)
-        for_model = model_overrides(config.models, names, strategies)
         readers = [
-            _for_model(_overridden(s, overrides.for_label(s.label)), for_model)
+            _overridden(s, overrides.for_label(s.label))
             for s in strategies
-            if not missing_requirements(classifier.spec, s.spec)
+            if not missing_requirements(selected.spec, s.spec)
         ]
-        resolved.append(_resolve_classifier(classifier, readers, plugins))
-    # under the names before --set, as the user wrote them in the file
-    notes = unused_model_notes(config.models, list(map(_model_and_label, classifiers)))
-    return Grid(tuple(resolved), tuple(skipped), tuple(notes))
+        try:
+            # under the names before --set, as the user wrote them in the file
+            names_used.append(_model_and_label(selected))
+            classifier = _overridden(selected, overrides.for_label(selected.label))
+            names = _model_and_label(classifier)
+            for_model = model_overrides(config.models, names, strategies)
+            readers = [_for_model(reader, for_model) for reader in readers]
+            whole, failing = _resolve_classifier(classifier, readers, plugins)
+        except (PluginError, ComponentError) as error:
+            failed.append(_failed_classifier(selected, readers, error))
+            continue
+        failed += failing
+        resolved.append(whole)
+    if failed and (not go_on or not any(c.strategies for c in resolved)):
+        raise failed[0].error
+    notes = [*broken, *unused_model_notes(config.models, names_used)]
+    return Grid(tuple(resolved), tuple(skipped), tuple(notes), tuple(failed))
+
+
+def _failed_classifier(
+    classifier: Selected[ClassifierSpec],
+    strategies: Sequence[Selected[StrategySpec]],
+    error: SafebenchError,
+) -> FailedPart:
+    """Return a classifier that cannot be resolved, by what is known of it."""
+    resolved = ResolvedClassifier(
+        label=classifier.label,
+        spec=classifier.spec,
+        options=None,
+        identity={},
+        request={},
+        strategies=(),
+    )
+    return FailedPart(resolved, tuple(map(_unresolved, strategies)), error)
+
+
+def _unresolved(strategy: Selected[StrategySpec]) -> ResolvedStrategy:
+    return ResolvedStrategy(
+        label=strategy.label,
+        spec=strategy.spec,
+        options=None,
+        threshold=strategy.spec.threshold,
+        params=dict(strategy.ref.options),
+    )
 
 
 def _overridden(
@@ -138,14 +194,18 @@ def _resolve_classifier(
     classifier: Selected[ClassifierSpec],
     strategies: Sequence[Selected[StrategySpec]],
     plugins: Plugins,
-) -> ResolvedClassifier:
-    """Resolve a classifier with the strategies that can read it."""
+) -> tuple[ResolvedClassifier, list[FailedPart]]:
+    """Resolve a classifier with the strategies that can read it.
+
+    Strategies whose code fails are returned apart.
+    """
     spec = classifier.spec
     requested = _requested_record_options(strategies, classifier)
     options = classifier.schema.build(requested | classifier.ref.options)
-    identity = _classifier_identity(spec, options)
+    # another token gives no other evidence, and what is stored holds none
+    identity = redact_secrets(_classifier_identity(spec, options), in_text=False)
     plugin = plugins.owner(spec)
-    return ResolvedClassifier(
+    whole = ResolvedClassifier(
         label=classifier.label,
         spec=spec,
         options=options,
@@ -156,14 +216,22 @@ def _resolve_classifier(
             "producer": f"{plugin.distribution} {plugin.version}",
             "identity": identity,
         },
-        strategies=tuple(_resolve_strategy(s, spec, plugins) for s in strategies),
+        strategies=(),
     )
+    resolved, failed = [], []
+    for strategy in strategies:
+        try:
+            resolved.append(_resolve_strategy(strategy, spec, plugins))
+        except (PluginError, ComponentError) as error:
+            failed.append(FailedPart(whole, (_unresolved(strategy),), error))
+    return replace(whole, strategies=tuple(resolved)), failed
 
 
 def _classifier_identity(spec: ClassifierSpec, options: Any) -> dict[str, Any]:
     if spec.identity:
-        identity: dict[str, Any] = import_object(spec.identity)(options)
-        return identity
+        identify = spec.import_object(spec.identity)
+        with isolated(spec):
+            return json_mapping(identify(options), "identity")
     # without a function of its own, every option may change what is recorded
     return {"options": asdict(options) if is_dataclass(options) else None}  # type: ignore[arg-type]
 
@@ -209,7 +277,9 @@ def _resolve_strategy(
             float,
             f"strategy {spec.name!r}, threshold",
         ),
-        params={k: v for k, v in given.items() if k not in spec.ignores},
+        params=redact_secrets(
+            {k: v for k, v in given.items() if k not in spec.ignores}
+        ),
         notes=tuple(
             f"{spec.name} ignores {key}: {spec.ignores[key]}"
             for key in given

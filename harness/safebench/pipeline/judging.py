@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.errors import SafebenchError
-from safebench.lazy import import_object
+from safebench.isolation import isolated
 from safebench.policies import load_policy, project
 from safebench.strategies import Context, Judgements
+
+from .judgement_checks import MATRICES, VECTORS, check_judgements, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +20,10 @@ if TYPE_CHECKING:
 
     from .evaluation import Evaluation
 
-JUDGEMENT_COLUMNS = (
-    "score",
-    "lower",
-    "upper",
-    "categories",
-    "category_lower",
-    "category_upper",
-    "uncertainty",
-    "uncertainty_lower",
-    "uncertainty_upper",
-    "decision",
-)
+VERDICT_FLOOR = 0.5  # below even odds a guard more often writes something else
+
+
+NO_SCORE = "no score"  # the error of a sample whose score is NaN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +46,33 @@ class Predictions:
 def apply_strategy(evaluation: Evaluation) -> Predictions:
     """Return the strategy's judgements on every sample of the dataset.
 
-    Raises `SafebenchError` if the strategy returns anything but one for each.
+    Raises `PluginError` if the strategy fails, or returns anything but one for each,
+    of possible values.
     """
     strategy, evidence = evaluation.strategy, evaluation.evidence
     errors = [trace.error for trace in evidence.traces]
     # a sample that could not be recorded has placeholder evidence: nothing to read
     recorded = [row for row, error in enumerate(errors) if error is None]
     if recorded:
-        judgements = strategy.spec.code()(
-            evidence.subset(recorded), _context(evaluation)
-        )
-        _check_judgements(strategy.label, judgements, len(recorded))
+        judgements = _judge(evaluation, recorded)
+        # whatever a strategy makes of it: there is no verdict to be judged
+        for row, reason in zip(recorded, _unread(evaluation, recorded), strict=True):
+            errors[row] = reason
         judgements = _scatter(judgements, recorded, errors)
     else:
         judgements = _all_failed(strategy.spec.emits, errors)
     failed = np.array([error is not None for error in judgements.errors], dtype=bool)
     # A strategy decides by its own rule, else by its threshold; one that only says how
     # sure it is takes over the decisions whose errors it is to find.
+    if judgements.score is not None and strategy.threshold != strategy.spec.threshold:
+        # The user's own threshold stands over both.
+        judgements.decision = judgements.threshold = None
+    threshold = strategy.threshold
+    if judgements.threshold is not None:
+        threshold = judgements.threshold
     decision = judgements.decision
     if decision is None:
-        decision = _apply_threshold(judgements.score, strategy.threshold, failed)
+        decision = _apply_threshold(judgements.score, threshold, failed)
     if decision is None and strategy.decision_fallback is not None:
         fallback = evaluation.with_strategy(strategy.decision_fallback)
         decision = apply_strategy(fallback).decision
@@ -81,7 +81,7 @@ def apply_strategy(evaluation: Evaluation) -> Predictions:
         judgements=judgements,
         decision=decision,
         category_decision=_apply_threshold(categories, strategy.threshold, failed),
-        threshold=strategy.threshold,
+        threshold=threshold,
         failed=failed,
         supported_threshold=evidence.bundle.decisions_only_at,
     )
@@ -112,17 +112,32 @@ def apply_oracle_tuner(evaluation: Evaluation) -> Evaluation:
         return evaluation
     annotated = [dataset.ground_truth[row] for row in rows]
     categories = project(annotated, load_policy(dataset.policy), policy).gold
-    tune = import_object(strategy.spec.oracle_tuner)
-    options = tune(evaluation.evidence.subset(rows), _context(evaluation), categories)
+    tune = strategy.spec.import_object(strategy.spec.oracle_tuner)
+    bundle = evaluation.evidence.subset(rows)
+    with unchanged(strategy.spec, bundle), isolated(strategy.spec):
+        options = tune(bundle, _context(evaluation, rows), categories)
     return evaluation.with_strategy(replace(strategy, options=options))
 
 
-def _context(evaluation: Evaluation) -> Context:
+def _context(evaluation: Evaluation, rows: Sequence[int]) -> Context:
     return Context(
         task=evaluation.dataset.task,
         policy=evaluation.policy,
         options=evaluation.strategy.options,
+        written=[evaluation.evidence.traces[row].raw for row in rows],
     )
+
+
+def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
+    """Say of samples why no verdict was read, None where one was.
+
+    The floor is the strategy's option or 0.5: it holds for every strategy, those of
+    other plugins included, which need not know of it.
+    """
+    options = evaluation.strategy.options
+    floor = getattr(options, "verdict_floor", VERDICT_FLOOR)
+    written = [evaluation.evidence.traces[row].raw for row in rows]
+    return evaluation.evidence.subset(rows).unread(written, floor)
 
 
 def _all_failed(emits: frozenset[str], errors: list[str | None]) -> Judgements:
@@ -136,11 +151,16 @@ def _all_failed(emits: frozenset[str], errors: list[str | None]) -> Judgements:
     )
 
 
-def _check_judgements(label: str, judgements: Any, size: int) -> None:
-    valid = isinstance(judgements, Judgements)
-    if not valid or judgements.size != size:
-        count = f"{judgements.size} of {size}" if valid else "no"
-        raise SafebenchError(f"strategy {label!r} returned {count} judgements")
+def _judge(evaluation: Evaluation, rows: Sequence[int]) -> Judgements:
+    """Return what the strategy says of some samples, checked."""
+    spec = evaluation.strategy.spec
+    judge = spec.code()
+    bundle = evaluation.evidence.subset(rows)
+    with unchanged(spec, bundle), isolated(spec):
+        judgements: Judgements = judge(bundle, _context(evaluation, rows))
+    with isolated(spec):  # what it returned may be of a class of its own
+        check_judgements(spec, judgements, len(rows))
+    return judgements
 
 
 def _scatter(
@@ -150,10 +170,10 @@ def _scatter(
     size = len(errors)
     merged = list(errors)
     for row, error in zip(rows, _errors_with_missing_scores(judgements), strict=True):
-        merged[row] = error
+        merged[row] = merged[row] or error
     failed = np.array([merged[row] is not None for row in rows], dtype=bool)
     columns: dict[str, Array] = {}
-    for name in JUDGEMENT_COLUMNS:
+    for name in (*VECTORS, *MATRICES):
         column = getattr(judgements, name)
         if column is not None:
             full = np.full((size, *column.shape[1:]), np.nan)
@@ -166,7 +186,9 @@ def _scatter(
         errors=merged,
         probability=judgements.probability,
         categories_decide=judgements.categories_decide,
+        threshold=judgements.threshold,
         note=judgements.note,
+        category_note=judgements.category_note,
         **columns,
     )
 
@@ -177,7 +199,7 @@ def _errors_with_missing_scores(judgements: Judgements) -> list[str | None]:
         return judgements.errors
     missing = np.isnan(judgements.score)
     return [
-        error or ("no score" if missing[row] else None)
+        error or (NO_SCORE if missing[row] else None)
         for row, error in enumerate(judgements.errors)
     ]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .evaluation import Evaluation
+    from .evaluation_set import EvaluationSet
     from .judging import Predictions
 
 
@@ -37,7 +38,7 @@ class MetricInput:
 def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> MetricInput:
     """Return the outcome on the test part, samples without a known label left out."""
     dataset = evaluation.dataset
-    rows = _test_rows(evaluation)
+    rows = rows_of_test_part(evaluation.evaluation_set)
     predictions = _drop_unsupported(predictions)
     judgements, failed = predictions.judgements, predictions.failed[rows]
     y = np.array([dataset.ground_truth[row].label.value for row in rows], dtype=bool)
@@ -61,9 +62,24 @@ def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> Metr
     return MetricInput(outcome, rows, policy_map)
 
 
-def _test_rows(evaluation: Evaluation) -> list[int]:
-    dataset = evaluation.dataset
-    calibration_ids = evaluation.evaluation_set.calibration_ids
+def build_empty_outcome(evaluation_set: EvaluationSet, note: str) -> Outcome:
+    """Return the outcome of a part that failed: the truth, and no judgement."""
+    dataset, rows = evaluation_set.dataset, rows_of_test_part(evaluation_set)
+    truths = [dataset.ground_truth[row] for row in rows]
+    return Outcome(
+        y=np.array([truth.label.value for truth in truths], dtype=bool),
+        failed=np.ones(len(rows), dtype=bool),
+        groups=[dataset.samples[row].group for row in rows],
+        category_note=note if any(t.categories is not None for t in truths) else "",
+        pairs=_preference_pairs(dataset, rows),
+        severity=_severity(dataset, rows),
+    )
+
+
+def rows_of_test_part(evaluation_set: EvaluationSet) -> list[int]:
+    """Return the samples that metrics are about: not held out, of a known label."""
+    dataset = evaluation_set.dataset
+    calibration_ids = evaluation_set.calibration_ids
     return [
         row
         for row, (sample, truth) in enumerate(
@@ -165,6 +181,6 @@ def _category_columns(
             predictions.category_decision, rows, gold, failed
         ),
         "category_score": scores[rows],
-        "category_note": note,
+        "category_note": "; ".join(filter(None, (note, judgements.category_note))),
     }
     return columns, policy_map

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from safebench.redaction import redact_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,7 +71,7 @@ def prediction_rows(
             ),
             "tokens_in": trace.tokens_in,
             "tokens_dropped": trace.tokens_dropped,
-            "error": error,
+            "error": None if error is None else redact_text(error),
             "raw": trace.raw,
         }
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.compatibility import source_kinds
-from safebench.errors import SafebenchError
+from safebench.errors import PluginError, RunFolderError
 from safebench.evidence.bundle import EvidenceBundle
 from safebench.evidence.store import (
+    DamagedError,
     EvidenceManifest,
     EvidenceStore,
     evidence_key,
+    manifest_paths,
     sample_key,
 )
-from safebench.files import write_json
+from safebench.files import set_aside, write_json
 from safebench.progress import progress_bar
+from safebench.redaction import redact_secrets, redact_text
 from safebench.specs import fields_by_kind
 
 from .evidence_set import EvidenceSet, RecordingCost, peak_memory, sum_traces
+from .isolated_classifier import load_classifier
+from .recording_code import format_other_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from safebench.classifiers import Classifier, Recording
@@ -37,18 +44,30 @@ STATE_FILE = "state.json"
 
 
 class EvidenceRecorder:
-    """The evidence of one classifier in one run folder.
+    """The evidence of one classifier in one run folder, whose lock the caller holds.
 
     The model is loaded when something is missing and not before: judging stored
-    evidence again needs neither the model nor the library that runs it.
+    evidence again needs neither the model nor the library that runs it. `code` is the
+    `recording_code` of today; with `refresh` what is stored is recorded again. `log` is
+    given a line for people about what is used, loaded, or damaged.
     """
 
     def __init__(
-        self, classifier: ResolvedClassifier, root: Path, shard_size: int | None = None
+        self,
+        classifier: ResolvedClassifier,
+        root: Path,
+        shard_size: int | None = None,
+        *,
+        code: dict[str, Any] | None = None,
+        refresh: bool = False,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.classifier = classifier
         self.root = root
         self.shard_size = shard_size
+        self.code = code
+        self.refresh = refresh
+        self.log = log
         self.model: Classifier | None = None
         # apart, since adding a strategy later must not record the default again
         self.kind_groups = kind_groups(classifier)
@@ -63,29 +82,39 @@ class EvidenceRecorder:
         """
         keys = [key for dataset in datasets for key in self._sample_keys(dataset)]
         request = _as_json(self.classifier.request)
-        for manifest in EvidenceManifest.read_all(self.root):
-            if manifest.request == request:
+        for manifest in self._stored_manifests():
+            if manifest.request == request and not self.refresh:
                 self._open_stores(manifest)
                 if all(not store.missing(keys) for store in self.stores.values()):
                     return
         model = self._load_model()
-        facts = _as_json(dict(model.facts))
-        key = evidence_key(self.classifier.request, facts)
-        manifest = EvidenceManifest(key, request, facts)
+        facts = redact_secrets(_as_json(dict(model.facts)), in_text=False)
+        manifest = EvidenceManifest(evidence_key(request, facts), request, facts)
         manifest.write(self.root)
         self._open_stores(manifest)
-        if self.state_file and self.state_file.exists():
-            model.restore(json.loads(self.state_file.read_text("utf-8")))
+        if self.refresh:
+            for store in self.stores.values():
+                store.forget(keys)
+        self._restore_state()
 
     def evidence_for(self, dataset: Dataset) -> EvidenceSet:
         """Return the dataset's evidence, recording what is missing shard by shard."""
         assert self.manifest is not None, "prepare() comes first"
         keys = self._sample_keys(dataset)
+        self._log_stored(dataset, keys)
         self._record_missing(dataset, keys)
         evidence: dict[type[Evidence], Evidence] = {}
         costs: list[RecordingCost] = []
         for name, kinds in self.kind_groups.items():
-            stored = self.stores[name].load(keys, kinds)
+            store = self.stores[name]
+            try:
+                stored = store.load(keys, kinds)
+            except (ValueError, KeyError, TypeError) as error:
+                # each part is whole, and was recorded under this key
+                raise RunFolderError(
+                    f"the evidence in {store.folder} does not fit together ({error}): "
+                    f"delete {store.folder} to record it again"
+                ) from error
             evidence |= stored.evidence
             costs.append(RecordingCost(kinds, stored.traces, stored.peak_memory_mib))
         return EvidenceSet(
@@ -95,6 +124,7 @@ class EvidenceRecorder:
             sum_traces(costs),
             peak_memory(costs),
             costs=tuple(costs),
+            notes=self._other_code(keys),
         )
 
     def close(self) -> None:
@@ -116,13 +146,72 @@ class EvidenceRecorder:
         self.manifest = manifest
         folder = self.root / manifest.key
         self.stores = {
-            name: EvidenceStore(folder / name, kinds)
+            name: EvidenceStore(folder / name, kinds, manifest.key, self.code)
             for name, kinds in self.kind_groups.items()
         }
+        for store in self.stores.values():
+            for line in store.set_aside_damaged():
+                self.log(f"{line}; its samples are recorded again")
+
+    def _stored_manifests(self) -> Iterator[EvidenceManifest]:
+        for path in manifest_paths(self.root):
+            try:
+                yield EvidenceManifest.read(path)
+            except DamagedError as error:
+                aside = set_aside(path).name
+                self.log(f"{path} {error}: set aside as {aside}, and written again")
+
+    def _restore_state(self) -> None:
+        """Hand the model what it learnt in earlier runs: a budget, a measured speed."""
+        path, model = self.state_file, self._load_model()
+        if path is None or not path.exists():
+            return
+        try:
+            state = json.loads(path.read_text("utf-8"))
+            if not isinstance(state, dict):
+                raise DamagedError("no object")
+            model.restore(state)
+        except (IsADirectoryError, ValueError, RecursionError, PluginError):
+            self.log(
+                f"{path} cannot be read: set aside as {set_aside(path).name}; "
+                f"{self.classifier.label} starts without what it learnt"
+            )
+            # half of a state may have been taken over
+            self.close()
+            self._load_model()
+
+    def _log_stored(self, dataset: Dataset, keys: Sequence[str]) -> None:
+        for name, store in self.stores.items():
+            n_stored = sum(key in store for key in keys)
+            what = f"{self.classifier.label} on {dataset.label}: "
+            if name != PROBE and len(self.stores) > 1:
+                what += f"{name.removeprefix(PROBE + '.')}: "
+            samples = "sample" if len(keys) == 1 else "samples"
+            if n_stored == len(keys):
+                self.log(f"{what}uses stored evidence of {n_stored} {samples}")
+            elif n_stored:
+                self.log(
+                    f"{what}{n_stored} of {len(keys)} {samples} already done, "
+                    "their stored evidence is used"
+                )
+
+    def _other_code(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Return what to know of evidence that other code than today's recorded."""
+        if self.code is None:
+            return ()
+        notes = [
+            format_other_code(recorder, self.code)
+            for store in self.stores.values()
+            for recorder, _ in store.recorders(keys)
+            # early versions did not store it: nobody knows
+            if isinstance(recorder, dict) and recorder != self.code
+        ]
+        return tuple(dict.fromkeys(notes))
 
     def _load_model(self) -> Classifier:
         if self.model is None:
-            self.model = self.classifier.spec.code()(self.classifier.options)
+            self.log(f"{self.classifier.label}: loading {self.classifier.model}")
+            self.model = load_classifier(self.classifier)
         return self.model
 
     def _record_missing(self, dataset: Dataset, keys: Sequence[str]) -> None:
@@ -182,7 +271,12 @@ def kind_groups(classifier: ResolvedClassifier) -> dict[str, Kinds]:
     }
     on_request = sorted(read - default, key=lambda kind: kind.__name__)
     groups = {PROBE: default} if default else {}
-    return groups | {f"{PROBE}.{k.__name__}": frozenset({k}) for k in on_request}
+    times = Counter(kind.__name__ for kind in on_request)
+    for kind in on_request:
+        # two plugins may call their kinds alike; the ids of kinds are unique
+        name = kind.__name__ if times[kind.__name__] == 1 else kind.kind_id
+        groups[f"{PROBE}.{name}"] = frozenset({kind})
+    return groups
 
 
 def record_kinds(
@@ -194,7 +288,7 @@ def record_kinds(
 ) -> Recording:
     """Record evidence of some kinds about samples, for runs and single prompts alike.
 
-    Raises `SafebenchError` if the classifier does not return every kind and a trace
+    Raises `PluginError` if the classifier does not return every kind and a trace
     for each sample: what is stored must be complete.
     """
     recording = model.record(samples, kinds, on_progress)
@@ -203,10 +297,15 @@ def record_kinds(
     missing = sorted(k.__name__ for k in kinds - recording.evidence.keys())
     if missing or set(sizes.values()) != {len(samples)}:
         count = f"{len(samples)} sample{'' if len(samples) == 1 else 's'}"
-        raise SafebenchError(
+        raise PluginError(
             f"classifier {label!r} broke its contract: "
             f"{count} in, {sizes} out, missing {missing or 'nothing'}"
         )
+    # a service may quote the key that it refuses
+    recording.traces = [
+        trace if trace.error is None else replace(trace, error=redact_text(trace.error))
+        for trace in recording.traces
+    ]
     return recording
 
 

@@ -6,19 +6,24 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from safebench.metrics import compute
+from safebench.metrics.compute import dataset_supports
 from safebench.provenance import package_versions, source_commit
 from safebench.results import Row
 
+from .metric_input import build_empty_outcome
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.classifiers import Trace
+    from safebench.errors import SafebenchError
     from safebench.metrics import MetricValue
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval
 
     from .evaluation import Evaluation
-    from .grid import ResolvedClassifier
+    from .evaluation_set import EvaluationSet
+    from .grid import ResolvedClassifier, ResolvedStrategy
     from .judging import Predictions
     from .metric_input import MetricInput
 
@@ -29,8 +34,12 @@ def result_rows(
     predictions: Predictions,
     metric_input: MetricInput,
     metrics: Sequence[MetricSpec],
+    on_error: Callable[[SafebenchError], None] | None = None,
 ) -> list[Row]:
-    """Return one row a metric, about the test part."""
+    """Return one row a metric, about the test part.
+
+    A metric that fails is null with a note, and `on_error` is called with the reason.
+    """
     from safebench.metrics.intervals import sampling_intervals
 
     outcome, evidence = metric_input.outcome, evaluation.evidence
@@ -38,7 +47,9 @@ def result_rows(
     traces = [evidence.traces[row] for row in metric_input.rows]
     shared = {
         "run": run,
-        **_combination_fields(evaluation),
+        **_combination_fields(
+            evaluation.classifier, evaluation.strategy, evaluation.evaluation_set
+        ),
         "policy_map": metric_input.policy_map,
         "n": outcome.n,
         "n_pos": int(outcome.y.sum()),
@@ -51,7 +62,9 @@ def result_rows(
         "peak_memory_mib": evidence.peak_memory_mib,
         **_cost_fields(traces, evidence.facts),
     }
-    intervals = sampling_intervals(outcome, metrics)
+    values = compute(outcome, metrics, on_error)
+    known = [spec for spec, value in values if value.value is not None]
+    intervals = sampling_intervals(outcome, known, on_error)
     # a metric says so itself where it rests on other samples than those judged
     n_judged = outcome.n - n_failed
     return [
@@ -64,16 +77,62 @@ def result_rows(
             bound_high=value.bound_high,
             higher_is_better=spec.higher_is_better,
             n_scored=n_judged if value.n_scored is None else value.n_scored,
-            note=_note(value, predictions),
+            note=_joined(
+                _note(spec, value, intervals.get(spec.name), predictions),
+                *evidence.notes,
+            ),
         )
-        for spec, value in compute(outcome, metrics)
+        for spec, value in values
     ]
 
 
-def _combination_fields(evaluation: Evaluation) -> dict[str, Any]:
+def failed_rows(
+    run: str,
+    classifier: ResolvedClassifier,
+    strategy: ResolvedStrategy,
+    evaluation_set: EvaluationSet,
+    metrics: Sequence[MetricSpec],
+    *,
+    reason: str,
+    evidence_key: str | None,
+) -> list[Row]:
+    """Return the rows of a part whose code failed: no value, and the reason as note.
+
+    One for each metric that the dataset has the truth for; `evidence_key` is None where
+    it never became known.
+    """
+    outcome = build_empty_outcome(evaluation_set, reason)
+    shared = {
+        "run": run,
+        **_combination_fields(classifier, strategy, evaluation_set),
+        "n": outcome.n,
+        "n_pos": int(outcome.y.sum()),
+        "n_neg": int((~outcome.y).sum()),
+        "evidence_key": evidence_key,
+        "versions": package_versions(),
+        "commit": source_commit(),
+    }
+    return [
+        Row(
+            **shared,
+            metric=spec.name,
+            value=None,
+            higher_is_better=spec.higher_is_better,
+            n_scored=0,
+            note=reason,
+        )
+        for spec in metrics
+        if dataset_supports(outcome, spec)
+    ]
+
+
+def _combination_fields(
+    classifier: ResolvedClassifier,
+    strategy: ResolvedStrategy,
+    evaluation_set: EvaluationSet,
+) -> dict[str, Any]:
     """Return what is measured on what."""
-    classifier, strategy = evaluation.classifier, evaluation.strategy
-    dataset = evaluation.dataset
+    dataset = evaluation_set.dataset
     return {
         "classifier": classifier.label,
         "model": classifier.model,
@@ -88,17 +147,34 @@ def _combination_fields(evaluation: Evaluation) -> dict[str, Any]:
         "task": dataset.task,
         "policy": classifier.policy,
         "data_hash": dataset.data_hash,
-        "split_hash": split_hash(evaluation.evaluation_set.calibration_ids),
+        "split_hash": split_hash(evaluation_set.calibration_ids),
         "contaminated": is_contaminated(classifier, dataset.contaminates),
     }
 
 
-def _note(value: MetricValue, predictions: Predictions) -> str:
-    """Return a metric's note; evidence that was cut short explains what is missing."""
+def _note(
+    spec: MetricSpec,
+    value: MetricValue,
+    interval: Interval | None,
+    predictions: Predictions,
+) -> str:
+    """Return a metric's note, with those of its interval and of unread categories.
+
+    Evidence that was cut short explains what is missing.
+    """
     threshold = predictions.supported_threshold
     if value.value is None and threshold is not None:
         return f"evidence was grown for decisions at {threshold} alone"
-    return value.note
+    notes = [value.note]
+    if "categories" in spec.needs:
+        notes.append(predictions.judgements.category_note)
+    if value.value is not None and interval is not None:
+        notes.append(interval.note)
+    return _joined(*notes)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(dict.fromkeys(filter(None, notes)))
 
 
 def _interval_fields(value: MetricValue, interval: Interval | None) -> dict[str, Any]:

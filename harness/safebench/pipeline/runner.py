@@ -7,25 +7,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safebench.compatibility import format_skipped
-from safebench.errors import IncompatibleError
-from safebench.files import lock_folder, write_lines
-from safebench.provenance import redact_secrets
-from safebench.results.predictions import prediction_path, write_predictions
+from safebench.datasets.loader import IRREGULARITIES
+from safebench.errors import (
+    ComponentError,
+    IncompatibleError,
+    ModelError,
+    PluginError,
+)
+from safebench.files import check_file_name, lock_folder, write_lines
+from safebench.redaction import redact_secrets, redact_text
+from safebench.results.prediction_writing import (
+    StagedPredictions,
+    move_misplaced,
+    prediction_path,
+    write_predictions,
+)
+from safebench.results.predictions import PREDICTIONS_FOLDER
+from safebench.results.rows import RESULTS_FILE, set_aside_damaged_rows
 from safebench.specs import MetricSpec
 
 from .evaluation import Evaluation
 from .evaluation_set import load_evaluation_sets
-from .grid import build_grid
+from .grid import FailedPart, build_grid
 from .judging import apply_oracle_tuner, apply_strategy
 from .manifest import RunManifest, check_run_folder, default_folder, run_identity
 from .metric_input import build_metric_input
 from .predictions import prediction_rows
 from .recording import EvidenceRecorder
-from .rows import result_rows
+from .recording_code import recording_code
+from .rows import failed_rows, result_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from safebench.errors import SafebenchError
+    from safebench.evidence.store import EvidenceManifest
     from safebench.plugins import Plugins
     from safebench.results import Row
 
@@ -35,17 +51,24 @@ if TYPE_CHECKING:
     from .grid import ResolvedClassifier
     from .judging import Predictions
 
+EVIDENCE_FOLDER = "evidence"
 MAX_LISTED_FAILURES = 5
+# of one classifier or strategy alone: the other parts of a run go on
+PART_ERRORS = (ComponentError, ModelError, PluginError)
 
 
 @dataclass(slots=True)
 class RunSummary:
-    """What a run did: its folder, rows, failed samples, and notes for the user."""
+    """What a run did: its folder, rows, failed samples, and notes for the user.
+
+    `errors` are those of parts that failed while the rest went on.
+    """
 
     folder: Path
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    errors: list[SafebenchError] = field(default_factory=list)
     failure_limit_exceeded: bool = False
 
     def add_note(self, note: str) -> None:
@@ -53,58 +76,100 @@ class RunSummary:
         if note not in self.notes:
             self.notes.append(note)
 
+    def add_error(self, error: SafebenchError) -> None:
+        """Add the error of a part, unless another part failed in the same way."""
+        if error.message not in [known.message for known in self.errors]:
+            self.errors.append(error)
+
 
 class Runner:
     """One run: resolved before anything heavy loads, resumable at every shard.
 
-    `log` is given a line for people whenever a dataset begins.
+    `log` is given a line for people whenever a dataset begins. With `refresh` stored
+    evidence of the run's samples is recorded again.
     """
 
     def __init__(
-        self, config: RunConfig, plugins: Plugins, log: Callable[[str], None]
+        self,
+        config: RunConfig,
+        plugins: Plugins,
+        log: Callable[[str], None],
+        *,
+        refresh: bool = False,
     ) -> None:
         self.config = config
-        self.metrics = plugins.all(MetricSpec)
+        self.plugins = plugins
+        self.refresh = refresh
+        self.metrics = plugins.unambiguous(MetricSpec)
         self.log = log
-        self.grid = build_grid(config, plugins)
+        self.grid = build_grid(config, plugins, go_on=True)
         self.evaluation_sets = load_evaluation_sets(config, plugins)
         self.assignments = self._assign()
         labels = [s.dataset.label for s in self.evaluation_sets]
         short_labels = [s.short_label for s in self.evaluation_sets]
         folder = config.out or default_folder(self.grid.classifiers, short_labels)
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
+        self._check_file_names()
         self.identity = run_identity(self.grid.classifiers, labels)
+        # all rows, since a limit chooses other samples each time
+        self.sources = [s.source for s in self.evaluation_sets]
         # here and not in run(): before a model is loaded for a folder it cannot use
-        check_run_folder(self.folder, self.identity)
+        check_run_folder(self.folder, self.identity, self.sources)
 
     def run(self) -> RunSummary:
         """Run every cell of the grid; raises KeyboardInterrupt if interrupted."""
         skipped = [f"skipped {line}" for line in format_skipped(self.grid.skipped)]
-        summary = RunSummary(self.folder, notes=[*self.grid.notes, *skipped])
+        data_notes = [note for each in self.evaluation_sets for note in each.notes]
+        notes = [*data_notes, *self.grid.notes, *skipped]
+        summary = RunSummary(self.folder, notes=notes)
         # two runs in one folder would mix their shards
-        with lock_folder(self.folder):
-            manifest = RunManifest(self.folder, self.identity)
+        with lock_folder(self.folder, (EVIDENCE_FOLDER, PREDICTIONS_FOLDER)):
+            # again: another run may have ended here since
+            check_run_folder(self.folder, self.identity, self.sources)
+            manifest = RunManifest(self.folder, self.identity, self.sources)
+            self._mend(manifest)
             self._write_config()
             try:
                 for classifier, evaluation_sets in self.assignments:
                     manifest.save("running")
                     self._run_classifier(classifier, evaluation_sets, summary, manifest)
+                for part in self.grid.failed:
+                    for evaluation_set in self._sets_of(part.classifier):
+                        self._fail(part, evaluation_set, summary)
+                self._refuse_if_nothing_ran(summary)
             except KeyboardInterrupt:
                 manifest.save("interrupted")
                 raise
             except BaseException:  # a status of "running" must mean that it runs
                 manifest.save("failed")
                 raise
-            manifest.content["notes"] = summary.notes
+            errors = [error.message for error in summary.errors]
+            manifest.content["notes"] = [*summary.notes, *errors]
             manifest.save("done")
         return summary
 
+    def _check_file_names(self) -> None:
+        """Refuse names that no file can have now, and not after the recording."""
+        # a parquet file's name is the longer one
+        paths = [
+            prediction_path(self.folder, c.label, s.dataset, strategy.label)
+            for c, sets in self.assignments
+            for s in sets
+            for strategy in c.strategies
+        ]
+        for path in [self.folder, *(path.with_suffix(".parquet") for path in paths)]:
+            check_file_name(path)
+
+    def _mend(self, manifest: RunManifest) -> None:
+        """Put in order what an early version, or damage, has left; say what."""
+        damaged_rows = set_aside_damaged_rows(self.folder / RESULTS_FILE)
+        for notice in filter(None, (manifest.notice, damaged_rows)):
+            self.log(notice)
+        move_misplaced(self.folder)
+
     def _assign(self) -> list[tuple[ResolvedClassifier, list[EvaluationSet]]]:
         """Give each classifier the datasets whose task it answers."""
-        assignments = [
-            (c, [s for s in self.evaluation_sets if s.dataset.task in c.spec.tasks])
-            for c in self.grid.classifiers
-        ]
+        assignments = [(c, self._sets_of(c)) for c in self.grid.classifiers]
         if not any(evaluation_sets for _, evaluation_sets in assignments):
             tasks = sorted({s.dataset.task for s in self.evaluation_sets})
             answers = "\n  ".join(
@@ -115,6 +180,11 @@ class Runner:
                 f"no classifier answers the task {', '.join(tasks)}\n  {answers}"
             )
         return [(c, sets) for c, sets in assignments if sets]
+
+    def _sets_of(self, classifier: ResolvedClassifier) -> list[EvaluationSet]:
+        """Return the datasets whose task a classifier answers."""
+        tasks = classifier.spec.tasks
+        return [s for s in self.evaluation_sets if s.dataset.task in tasks]
 
     def _run_classifier(
         self,
@@ -129,22 +199,89 @@ class Runner:
                     f"skipped {classifier.label} x {dataset.label}: "
                     f"it does not answer {dataset.task}"
                 )
-        root = self.folder / "evidence"
-        recorder = EvidenceRecorder(classifier, root, self.config.shard_size)
+        recorder = EvidenceRecorder(
+            classifier,
+            self.folder / EVIDENCE_FOLDER,
+            self.config.shard_size,
+            code=recording_code(classifier.spec, self.plugins.owner(classifier.spec)),
+            refresh=self.refresh,
+            log=self.log,
+        )
+        evidence = None
         try:
             # all at once: whether the model has to be loaded depends on every dataset
             recorder.prepare([s.dataset for s in evaluation_sets])
             for evaluation_set in evaluation_sets:
                 self._log_dataset(classifier, evaluation_set)
-                evidence = recorder.evidence_for(evaluation_set.dataset)
+                try:
+                    evidence = recorder.evidence_for(evaluation_set.dataset)
+                except PART_ERRORS as error:  # what is recorded so far is kept
+                    part = FailedPart(classifier, classifier.strategies, error)
+                    self._fail(part, evaluation_set, summary, recorder.manifest)
+                    continue
+                for note in evidence.notes:
+                    summary.add_note(
+                        f"{classifier.label}: evidence {note}; --refresh records again"
+                    )
                 self._evaluate_all(classifier, evaluation_set, evidence, summary)
+        except PART_ERRORS as error:  # of loading the model: other models go on
+            part = FailedPart(classifier, classifier.strategies, error)
+            for evaluation_set in evaluation_sets:
+                self._fail(part, evaluation_set, summary, recorder.manifest)
         finally:
-            recorder.close()
-        manifest.content["models"][classifier.label] = {
-            "model": classifier.model,
-            "evidence_key": evidence.key,
-            "facts": evidence.facts,
-        }
+            try:
+                recorder.close()
+            except PluginError as error:
+                summary.add_error(error)
+        if evidence is not None:
+            manifest.content["models"][classifier.label] = {
+                "model": classifier.model,
+                "evidence_key": evidence.key,
+                "facts": evidence.facts,
+            }
+
+    def _fail(
+        self,
+        part: FailedPart,
+        evaluation_set: EvaluationSet,
+        summary: RunSummary,
+        evidence: EvidenceManifest | EvidenceSet | None = None,
+    ) -> None:
+        """Write rows without a value for a part that failed, with the reason.
+
+        Its predictions of an earlier run are removed: they would contradict the rows.
+        """
+        from safebench.results import merge_rows
+
+        summary.add_error(part.error)
+        rows: list[Row] = []
+        for strategy in part.strategies:
+            rows += failed_rows(
+                self.folder.name,
+                part.classifier,
+                strategy,
+                evaluation_set,
+                self.metrics,
+                reason=part.error.message,
+                evidence_key=evidence.key if evidence else None,
+            )
+            path = prediction_path(
+                self.folder,
+                part.classifier.label,
+                evaluation_set.dataset,
+                strategy.label,
+            )
+            write_predictions(path, (), "none")
+        merge_rows(self.folder / RESULTS_FILE, rows)
+        summary.rows += rows
+
+    def _refuse_if_nothing_ran(self, summary: RunSummary) -> None:
+        """Raise the first error where no part of the run has come to an end."""
+        if summary.errors and not any(row.n_scored for row in summary.rows):
+            first, *others = summary.errors
+            for error in others:
+                self.log(f"error: {error.message}")
+            raise first
 
     def _evaluate_all(
         self,
@@ -157,6 +294,7 @@ class Runner:
         from safebench.results import merge_rows
 
         rows: list[Row] = []
+        staged = StagedPredictions()
         try:
             for strategy in classifier.strategies:
                 evaluation = Evaluation(
@@ -166,19 +304,27 @@ class Runner:
                     evidence=evidence.for_strategy(classifier.spec, strategy),
                 )
                 try:
-                    rows += self._evaluate(apply_oracle_tuner(evaluation), summary)
+                    rows += self._evaluate(
+                        apply_oracle_tuner(evaluation), summary, staged
+                    )
                 except IncompatibleError as error:  # others may read this model
                     if len(classifier.strategies) == 1:
                         raise
                     summary.add_note(
                         f"skipped {classifier.label} x {strategy.label}: {error}"
                     )
+                except PART_ERRORS as error:  # the other strategies go on
+                    part = FailedPart(classifier, (strategy,), error)
+                    self._fail(part, evaluation_set, summary, evidence)
         finally:  # what is known is kept, also if the next strategy fails
-            merge_rows(self.folder / "results.jsonl", rows)
+            with staged.replacing():
+                merge_rows(self.folder / RESULTS_FILE, rows)
             summary.rows += rows
 
-    def _evaluate(self, evaluation: Evaluation, summary: RunSummary) -> list[Row]:
-        """Judge by one strategy, write the predictions and return the rows."""
+    def _evaluate(
+        self, evaluation: Evaluation, summary: RunSummary, staged: StagedPredictions
+    ) -> list[Row]:
+        """Judge by one strategy, stage the predictions and return the rows."""
         predictions = apply_strategy(evaluation)
         metric_input = build_metric_input(evaluation, predictions)
         path = prediction_path(
@@ -187,14 +333,21 @@ class Runner:
             evaluation.dataset,
             evaluation.strategy.label,
         )
+        rows = result_rows(
+            self.folder.name,
+            evaluation,
+            predictions,
+            metric_input,
+            self.metrics,
+            summary.add_error,
+        )
+        # after the rows: no predictions without the results that belong to them
         lines = prediction_rows(evaluation, predictions)
-        write_predictions(path, lines, self.config.predictions)
+        staged.add(path, lines, self.config.predictions)
         for note in evaluation.strategy.notes:
             summary.add_note(note)
         self._report_failures(evaluation, predictions, summary)
-        return result_rows(
-            self.folder.name, evaluation, predictions, metric_input, self.metrics
-        )
+        return rows
 
     def _report_failures(
         self, evaluation: Evaluation, predictions: Predictions, summary: RunSummary
@@ -204,7 +357,7 @@ class Runner:
             return
         errors = predictions.judgements.errors
         failures = [
-            f"{sample.id}: {error}"
+            f"{sample.id}: {redact_text(error)}"
             for sample, error in zip(evaluation.dataset.samples, errors, strict=True)
             if error is not None
         ]
@@ -222,7 +375,9 @@ class Runner:
         self, classifier: ResolvedClassifier, evaluation_set: EvaluationSet
     ) -> None:
         dataset, n_calibration = evaluation_set.dataset, evaluation_set.n_calibration
-        counts = ", ".join(f"{n} {what}" for what, n in dataset.counts.items() if n)
+        counts = ", ".join(
+            f"{n} {IRREGULARITIES[k]}" for k, n in dataset.counts.items()
+        )
         self.log(
             f"{classifier.label} [{classifier.model}] on {dataset.label}: "
             f"{len(dataset)} {'sample' if len(dataset) == 1 else 'samples'}, "

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from safebench.compatibility import missing_requirements, source_kinds
-from safebench.errors import OptionError
+from safebench.errors import ComponentError, OptionError, PluginError
 from safebench.options import OptionSchema
 from safebench.specs import ClassifierSpec, Component, StrategySpec
 
 from .config import ALL_STRATEGIES, ComponentRef
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.plugins import Plugins
 
@@ -67,17 +67,25 @@ def select_strategies(
     config: RunConfig,
     classifiers: Sequence[Selected[ClassifierSpec]],
     plugins: Plugins,
+    on_broken: Callable[[str], None],
 ) -> list[Selected[StrategySpec]]:
     """Return the strategies of a run: those asked for, else each classifier's own.
 
     An option that replaces a strategy by another (``compat=original``) is applied.
+    Where all are asked for, one whose options cannot be read is left out, and
+    `on_broken` is called with a note.
     """
     specs = [classifier.spec for classifier in classifiers]
-    refs = [
-        _apply_replacement(ref, plugins)
-        for ref in _strategy_refs(config, specs, plugins)
-    ]
-    selected = [select(ref, StrategySpec, plugins) for ref in refs]
+    named = {ref.label for ref in config.strategies}
+    selected = []
+    for ref in _strategy_refs(config, specs, plugins):
+        try:
+            reference = _apply_replacement(ref, plugins)
+            selected.append(select(reference, StrategySpec, plugins))
+        except (ComponentError, PluginError) as error:
+            if ALL_STRATEGIES not in named or ref.label in named:
+                raise
+            on_broken(f"skipped {ref.label}: {error.message}")
     _check_unique_labels("strategy", selected)
     return selected
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from safebench.console import render_rich
 from safebench.number_format import format_metric
-from safebench.sanitize import printable
+from safebench.sanitize import json_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ def render_comparisons(
     """Return comparisons in one of `FORMATS`."""
     if form == "json":
         records = [_record(comparison) for comparison in comparisons]
-        return json.dumps(records, indent=2, ensure_ascii=not options.unicode)
+        return json_text(records, options.encoding, indent=2)
     if form == "md":
         return "\n\n".join(_markdown(comparison, options) for comparison in comparisons)
     items = (item for each in comparisons for item in _rich_items(each, options))

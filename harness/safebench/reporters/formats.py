@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from safebench.number_format import format_metric, format_metric_interval
+from safebench.sanitize import json_text, printable
 
 from .layout import TIE_MARK
 
@@ -33,6 +33,8 @@ _LATEX_SPECIAL = str.maketrans(
         **{char: f"\\{char}" for char in "&%$#_{}"},
     }
 )
+# what makes a cell a formula (OWASP, CSV injection), full-width forms included
+_FORMULA_STARTS = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NAME_HEADERS = ("classifier", "model", "strategy")
 LINE_FIELDS = (
     "dataset",
@@ -113,7 +115,7 @@ def render_latex(table: Leaderboard, options: RenderOptions) -> str:
     align = "l" * len(_NAME_HEADERS) + "r" * (len(headers) - len(_NAME_HEADERS))
     notes = filter(None, (table.title, *table.footnotes))
     lines = [
-        *(f"% {note}" for note in notes),
+        *(f"% {printable(note)}" for note in notes),  # a second line would be code
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
         _latex_row([header.translate(_LATEX_SPECIAL) for header in headers]),
@@ -162,15 +164,16 @@ def _latex_row(cells: list[str]) -> str:
 def render_csv(table: Leaderboard, options: RenderOptions) -> str:  # noqa: ARG001 - numbers stay unrounded
     """Return a header and one row a line; an undefined number is an empty field.
 
-    With intervals, each metric is followed by its ends.
+    With intervals, each metric is followed by its ends. A name that a spreadsheet
+    would run as a formula gets an apostrophe before it.
     """
     ends = ("", "_low", "_high") if table.ci else ("",)
-    headers = [metric + end for metric in table.metrics for end in ends]
+    headers = [_no_formula(metric + end) for metric in table.metrics for end in ends]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*LINE_FIELDS, *headers, "n", "n_failed"])
     for line in table.lines:
-        names = [getattr(line, name) for name in LINE_FIELDS]
+        names = [_no_formula(getattr(line, name)) for name in LINE_FIELDS]
         numbers: list[float | None] = []
         for cell in line.cells:
             interval = [cell.ci_low, cell.ci_high] if table.ci else []
@@ -181,10 +184,15 @@ def render_csv(table: Leaderboard, options: RenderOptions) -> str:  # noqa: ARG0
     return file.getvalue().rstrip("\n")
 
 
+def _no_formula(text: str | None) -> str | None:
+    """Return the text of a cell so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text and text.startswith(_FORMULA_STARTS) else text
+
+
 def render_json(table: Leaderboard, options: RenderOptions) -> str:
     """Return a list of objects; `metrics` maps a name to its value and its n."""
     records = [_json_record(line, table.metrics) for line in table.lines]
-    return json.dumps(records, indent=2, ensure_ascii=not options.unicode)
+    return json_text(records, options.encoding, indent=2)
 
 
 def _json_record(line: LeaderboardLine, metrics: tuple[str, ...]) -> dict[str, Any]:

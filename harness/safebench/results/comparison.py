@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.errors import DataError, SafebenchError
+from safebench.errors import DataError, PluginError, RunFolderError, SafebenchError
 from safebench.metrics import Outcome
 from safebench.metrics.intervals import (
     SIGN_FLIPS,
@@ -19,7 +20,6 @@ from safebench.metrics.intervals import (
 from safebench.statistics import default_n_resamples, holm, mcnemar, shared_weights
 
 from .predictions import (
-    PREDICTIONS_FOLDER,
     PredictionFile,
     prediction_files,
     read_prediction_file,
@@ -214,7 +214,10 @@ def _discordant(a: Outcome, b: Outcome) -> McNemar | None:
 def _compare_metric(
     spec: MetricSpec, a: Outcome, b: Outcome, weights: ResamplingWeights
 ) -> MetricComparison:
-    intervals = paired_intervals(spec, a, b, weights)
+    try:
+        intervals = paired_intervals(spec, a, b, weights)
+    except PluginError as error:  # the other metrics go on
+        return MetricComparison(metric=spec.name, note=error.message)
     if intervals is None:
         return MetricComparison(metric=spec.name, note=_why_not(spec, a, b))
     difference = intervals.difference
@@ -271,7 +274,7 @@ def ties_with_best(
     if spec is None or not can_compare(spec):
         return tied
     files = _files_by_row(folders)
-    ranked = [files.get((row.run, *_path_names(row))) for row in rows]
+    ranked = [files.get((row.run, *_names(row))) for row in rows]
     best = ranked[0]
     if best is None:
         return tied
@@ -292,17 +295,17 @@ def ties_with_best(
 
 def _files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFile]:
     """Return the stored files of runs by run, classifier, dataset and strategy."""
-    return {
-        (run, each.classifier, each.dataset, each.strategy): each
-        for run, folder in zip(run_names(folders), folders, strict=True)
-        if any((folder / PREDICTIONS_FOLDER).glob("*/*/*"))
-        for each in prediction_files(folder)
-    }
+    by_row: dict[tuple[str, ...], PredictionFile] = {}
+    for run, folder in zip(run_names(folders), folders, strict=True):
+        with suppress(RunFolderError):  # without predictions: no marks
+            by_row |= {
+                (run, file.classifier, file.dataset, file.strategy): file
+                for file in prediction_files(folder)
+            }
+    return by_row
 
 
-def _path_names(row: Row) -> tuple[str, str, str]:
-    """Return how the path of a row's predictions spells what it is about."""
+def _names(row: Row) -> tuple[str, str, str]:
+    """Return what a row is about as files of predictions call it."""
     dataset = ".".join(filter(None, (row.dataset, row.config, row.split)))
-    parts = (row.classifier, dataset, row.strategy)
-    classifier, dataset, strategy = (part.replace("/", "_") for part in parts)
-    return classifier, dataset, strategy
+    return row.classifier, dataset, row.strategy

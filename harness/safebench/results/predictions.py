@@ -1,4 +1,7 @@
-"""Stored predictions: where a run keeps them, and how they are read and written."""
+"""Stored predictions: the files of a run folder, and how they are read.
+
+The names of what a file is about are read from it: its path spells only some of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.errors import DataError, RunFolderError, unknown_name
-from safebench.files import atomic_path, write_jsonl
 
 from .rows import RESULTS_FILE, read_rows
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from safebench.records import Dataset
     from safebench.typing import Array
 
     from .rows import Row
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 
 
 PREDICTIONS_FOLDER = "predictions"
+FORMS = {"jsonl": ".jsonl", "parquet": ".parquet"}  # how they are stored, and as what
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionFile:
-    """A file of predictions: its run folder, and the labels that its path spells."""
+    """A file of predictions: its run folder, and the labels of what it is about.
+
+    `dataset` is ``name.config.split``.
+    """
 
     run: Path
     classifier: str
@@ -177,8 +182,12 @@ def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
 
 
 def prediction_files(run: Path) -> list[PredictionFile]:
-    """Return the files of a run folder; raises RunFolderError if there are none."""
-    files = list(_iter_files(run))
+    """Return the files of a run folder; raises RunFolderError if there are none.
+
+    And if a combination has two: an early version left the one beside the other, and
+    nobody knows which of them the results are about.
+    """
+    files = [_prediction_file(run, path) for path in _prediction_paths(run)]
     if not files:
         raise RunFolderError(
             f"no predictions in {str(run)!r}: run again without `--predictions none`"
@@ -186,10 +195,51 @@ def prediction_files(run: Path) -> list[PredictionFile]:
     return files
 
 
-def _iter_files(run: Path) -> Iterator[PredictionFile]:
-    for path in sorted((run / PREDICTIONS_FOLDER).glob("*/*/*")):
-        if path.suffix in (".jsonl", ".parquet"):
-            yield PredictionFile(run, path.parts[-3], path.parts[-2], path.stem, path)
+def _prediction_paths(run: Path) -> list[Path]:
+    folder = run / PREDICTIONS_FOLDER
+    if folder.is_dir():
+        next(folder.iterdir(), None)  # raises where `glob` would find nothing
+    paths = [
+        path
+        for path in sorted(folder.glob("*/*/*"))
+        if path.suffix in FORMS.values() and not path.name.startswith(".")
+    ]
+    for path in paths:
+        if path.suffix == ".parquet" and path.with_suffix(".jsonl") in paths:
+            raise RunFolderError(
+                f"{path} lies beside {path.with_suffix('.jsonl').name}, predictions of "
+                "the same: delete the older one, or run again"
+            )
+    return paths
+
+
+def _prediction_file(run: Path, path: Path) -> PredictionFile:
+    try:
+        key = read_combination_key(path)
+    except DataError:  # whoever reads it is told what is wrong
+        return PredictionFile(run, path.parts[-3], path.parts[-2], path.stem, path)
+    classifier, strategy, *dataset = key
+    return PredictionFile(
+        run, classifier, ".".join(filter(None, dataset)), strategy, path
+    )
+
+
+def read_combination_key(path: Path) -> CombinationKey:
+    """Return what a file is about by its first line; raises DataError if it has none.
+
+    All of a file is about one combination.
+    """
+    for line in read_prediction_lines(path, most=1):
+        try:
+            key = combination_key(line)
+        except KeyError as error:
+            raise DataError(f"{path}: no predictions: lacks {error}") from None
+        names, optional = (key[0], key[1], key[2]), (key[3], key[4])
+        if all(isinstance(name, str) for name in names) and all(
+            isinstance(name, str | None) for name in optional
+        ):
+            return key
+    raise DataError(f"{path}: no predictions: the file is empty")
 
 
 def read_predictions(
@@ -206,11 +256,7 @@ def read_predictions(
     is ``test``, ``calibration`` or ``all``. Raises UnknownNameError, RunFolderError or
     DataError.
     """
-    keys = {
-        file.path: _combination_key(line)
-        for file in _iter_files(folder)
-        for line in read_prediction_lines(file.path, most=1)
-    }
+    keys = {path: read_combination_key(path) for path in _prediction_paths(folder)}
     _refuse_unknown(keys.values(), classifiers, strategies, datasets)
     results = _result_rows(folder)
     predictions = [
@@ -252,16 +298,36 @@ def read_prediction_lines(
     are copied while they are written, or cut off.
     """
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
+        return _read_parquet(path, most, name)
+    return list(iter_prediction_lines(path, most, name))
 
-        records: list[PredictionLine] = pq.read_table(path).slice(0, most).to_pylist()
-        return records
+
+def iter_prediction_lines(
+    path: Path, most: int | None = None, name: str = ""
+) -> Iterator[PredictionLine]:
+    """Yield the predictions of a JSON Lines file, as `read_prediction_lines` does."""
     with path.open("rb") as file:  # split at "\n" alone: texts may hold U+2028
-        return [
-            _parse_line(line, f"{name or path}:{number}")
-            for number, line in enumerate(islice(file, most), 1)
-            if line.strip()
-        ]
+        for number, line in enumerate(islice(file, most), 1):
+            if line.strip():
+                yield _parse_line(line, f"{name or path}:{number}")
+
+
+def _read_parquet(path: Path, most: int | None, name: str) -> list[PredictionLine]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if most is None:
+                records: list[PredictionLine] = file.read().to_pylist()
+                return records
+            batches = file.iter_batches(batch_size=most)
+            return next((batch.to_pylist() for batch in batches), [])
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the surroundings: no file, no permission
+        place = name or path
+        raise DataError(f"{place} holds no predictions: damaged, or cut off") from None
 
 
 def _parse_line(line: bytes, place: str) -> PredictionLine:
@@ -285,7 +351,7 @@ def _to_columns(
         for line in lines
         if line["label"] is not None and part in ("all", line["part"])
     ]
-    dataset = _dataset_name(_combination_key(first))
+    dataset = _dataset_name(combination_key(first))
     return StoredPredictions(
         classifier=first["classifier"],
         model=first["model"],
@@ -326,7 +392,8 @@ def _codes(categories: Iterable[str] | None) -> frozenset[str] | None:
     return None if categories is None else frozenset(categories)
 
 
-def _combination_key(line: PredictionLine) -> CombinationKey:
+def combination_key(line: PredictionLine) -> CombinationKey:
+    """Return what a prediction is of: classifier, strategy, and the dataset's names."""
     return (
         line["classifier"],
         line["strategy"],
@@ -386,37 +453,3 @@ def _result_rows(folder: Path) -> dict[CombinationKey, list[Row]]:
             key = (row.classifier, row.strategy, row.dataset, row.config, row.split)
             by_key.setdefault(key, []).append(row)
     return by_key
-
-
-def prediction_path(
-    folder: Path, classifier: str, dataset: Dataset, strategy: str
-) -> Path:
-    """Return where the predictions of one combination are kept, as JSON lines.
-
-    A slash in a name would be a folder more, hence an underscore stands for it.
-    """
-    name = ".".join(filter(None, (dataset.name, dataset.config, dataset.split)))
-    parts = [part.replace("/", "_") for part in (classifier, name, strategy)]
-    return folder / PREDICTIONS_FOLDER / parts[0] / parts[1] / f"{parts[2]}.jsonl"
-
-
-def write_predictions(path: Path, lines: Iterator[dict[str, Any]], form: str) -> None:
-    """Write predictions as ``jsonl`` or ``parquet``, in one step; ``none``: not at all.
-
-    A parquet file takes the place of `path` with its own suffix.
-    """
-    if form == "jsonl":
-        write_jsonl(path, lines)
-    elif form == "parquet":
-        _write_parquet(path.with_suffix(".parquet"), list(lines))
-
-
-def _write_parquet(path: Path, lines: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for line in lines:
-        # codes differ between policies, and a struct of all would change the schema
-        line["categories"] = json.dumps(line["categories"])
-    with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(lines), partial)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from safebench.errors import DataError
-from safebench.files import write_lines
+from safebench.files import set_aside, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 
-SCHEMA = 1  # raised only if an older reader would misread a row
+# The format of rows, predictions and manifest, raised where their numbers come about in
+# another way. 1: intervals by a bootstrap. Folders of either format are read, resumed.
+SCHEMA = 2
 RESULTS_FILE = "results.jsonl"
 _MAX_SHOWN = 10  # bad lines of a file in one message
+_MAX_BAD = 1000  # then it is no file of rows, and the rest is not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,12 @@ def from_json(line: str) -> Row:
 
     Raises ValueError for text that is no JSON object, or holds no row.
     """
-    record = json.loads(line, parse_constant=lambda _: None)
+    try:
+        record = json.loads(line, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\ud" in line.casefold():  # half a surrogate pair: no file could hold it again
+        canonical_json(record).encode("utf-8")
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the text is at fault
     missing = [name for name in _REQUIRED if name not in record]
@@ -144,7 +153,9 @@ def from_json(line: str) -> Row:
     known = {name: record[name] for name in _TYPES if name in record}
     for name, value in known.items():
         if not isinstance(value, _TYPES[name]):
-            raise ValueError(f"field {name!r} cannot be {value!r}")  # noqa: TRY004
+            raise ValueError(f"field {name!r} cannot be {value!r:.60}")  # noqa: TRY004
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise ValueError(f"field {name!r} is too large for a number")
     return Row(**known)
 
 
@@ -176,37 +187,85 @@ _REQUIRED = tuple(
 
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a file, in order; bad lines are named ``FILE:LINE``."""
-    rows: list[Row] = []
-    bad: list[str] = []
-    # by "\n" alone: names may hold U+2028, at which `splitlines` splits, too
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(from_json(line))
-        except ValueError as error:
-            bad.append(f"{path}:{number}: no result row: {error}")
+    rows, bad = _read_lines(path, most_bad=_MAX_BAD)
     if len(bad) > _MAX_SHOWN:
-        bad[_MAX_SHOWN:] = [f"... and {len(bad) - _MAX_SHOWN} more"]
+        least = "at least " if len(bad) == _MAX_BAD else ""
+        bad[_MAX_SHOWN:] = [f"... and {least}{len(bad) - _MAX_SHOWN} more"]
     if bad:
         raise DataError("\n".join(bad))
     return rows
+
+
+def _read_lines(path: Path, most_bad: int | None = None) -> tuple[list[Row], list[str]]:
+    """Return the rows of a file up to the last bad line that is of interest.
+
+    And what is wrong with the bad ones.
+    """
+    rows: list[Row] = []
+    bad: list[str] = []
+    # by "\n" alone: names may hold U+2028, at which `splitlines` splits, too
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(from_json(line.decode("utf-8")))
+        except UnicodeDecodeError as error:
+            bad.append(f"{path}:{number}: no UTF-8 text, so no results: {error}")
+        except ValueError as error:
+            bad.append(f"{path}:{number}: no result row: {error}")
+        if len(bad) == most_bad:
+            break
+    return rows, bad
+
+
+def set_aside_damaged_rows(path: Path) -> str | None:
+    """Keep a copy of a file that cannot be read whole, and write its good rows again.
+
+    Returns a line for the user if there was something to mend. Only for the one writer
+    of the folder.
+    """
+    if path.is_dir():
+        return f"{path} is a folder: set aside as {set_aside(path).name}"
+    rows, bad = _read_lines(path) if path.exists() else ([], [])
+    if not bad:
+        return None
+    # a copy and no renaming: killed in between, the good rows would be gone
+    aside = set_aside(path, keep=True)
+    write_lines(path, map(to_json, rows))
+    lines = "line" if len(bad) == 1 else "lines"
+    return (
+        f"{path} is damaged ({len(bad)} {lines}): set aside as {aside.name}; "
+        f"{len(rows)} rows are kept, those of this command are computed again"
+    )
+
+
+def _has_failed(row: Row) -> bool:
+    """Tell whether a row says that its part failed before anything was recorded."""
+    return row.value is None and row.evidence_key is None and row.n_scored == 0
+
+
+def _part(row: Row) -> tuple[Any, ...]:
+    """Return what a row is about, without what only a loaded model knows."""
+    return (
+        *(row.classifier, row.strategy, row.part, row.slice, row.category),
+        *(row.dataset, row.config, row.split, row.task),
+    )
 
 
 def merge_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
     """Write `rows` into a file and return all of its rows.
 
     A row takes the place of an old one with the same key; others keep their place, new
-    ones are added at the end. A crash leaves the old file or the new one.
+    ones are added at the end. A part that failed before it was known what it records
+    has no evidence key: any new row about the part takes the place of its rows. A crash
+    leaves the old file or the new one.
     """
-    merged = {row.key: row for row in read_rows(path)} if path.exists() else {}
-    merged.update({row.key: row for row in rows})
+    new = {row.key: row for row in rows}
+    parts = {_part(row) for row in new.values()}
+    old = read_rows(path) if path.exists() else []
+    merged = {
+        row.key: row for row in old if not (_has_failed(row) and _part(row) in parts)
+    }
+    merged.update(new)
     write_lines(path, map(to_json, merged.values()))
     return list(merged.values())
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: no UTF-8 text, so no results: {error}") from error

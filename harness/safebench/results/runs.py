@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
     A folder may have been renamed or copied since its rows were written.
     """
-    names = [folder.resolve().name for folder in folders]
+    names = [Path(os.path.realpath(folder)).name for folder in folders]
     return [
         name if names.count(name) == 1 else folder.as_posix()
         for name, folder in zip(names, folders, strict=True)
@@ -58,8 +59,8 @@ def results_files(paths: Sequence[str | Path], root: Path = RUNS_FOLDER) -> list
     files = [file for path in paths for file in _results_files_at(Path(path), root)]
     if not paths:
         files = _results_files_below(root)
-    # two names may lead to one file
-    return list({file.resolve(): file for file in files}.values())
+    # Two names may lead to one file. Not `resolve`: it raises for links in a circle.
+    return list({os.path.realpath(file): file for file in files}.values())
 
 
 def _results_files_at(path: Path, root: Path) -> list[Path]:
@@ -93,4 +94,6 @@ def _find_below(path: Path, root: Path) -> Path:
 
 def _results_files_below(folder: Path) -> list[Path]:
     """Return the results files of the run folders in a folder, by name."""
+    if folder.is_dir():
+        next(folder.iterdir(), None)  # raises where `glob` would find nothing
     return sorted(folder.glob(f"*/{RESULTS_FILE}"))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from safebench.datasets.request import exchange
-from safebench.datasets.rows import RESPONSE_TASKS, BadRowError, parse_messages
+from safebench.datasets.json_rows import parse_json
+from safebench.datasets.messages import parse_messages
+from safebench.datasets.request import BadRowError, exchange
+from safebench.datasets.rows import RESPONSE_TASKS
 from safebench.errors import DataError, IncompatibleError, did_you_mean, unknown_name
 from safebench.records import TASKS, Sample, Turn
 
@@ -84,7 +86,8 @@ def from_file(path: str, form: InputFormat = "auto") -> list[Conversation]:
         return parse_input(file.read_bytes(), path, form)
     except OSError as error:
         siblings = file.parent.iterdir() if file.parent.is_dir() else ()
-        hint = did_you_mean(file.name, (p.name for p in siblings if p.is_file()))
+        others = (p.name for p in siblings if p.is_file() and p.name != file.name)
+        hint = did_you_mean(file.name, others)
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"cannot read {path}: {reason}{hint}") from None
 
@@ -132,7 +135,7 @@ def _parse_json_lines(text: str, name: str) -> list[Conversation]:
         if line.strip():
             location = f"{name}:{number}"
             try:
-                conversations.append(_parse_row(json.loads(line), location))
+                conversations.append(_parse_row(parse_json(line), location))
             except (json.JSONDecodeError, RecursionError) as error:
                 errors.append(f"{location}: not JSON ({error})")
             except (BadRowError, DataError) as error:

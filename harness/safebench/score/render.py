@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.table import Table
@@ -14,7 +12,7 @@ from rich.text import Text
 from safebench.console import render_rich
 from safebench.sanitize import printable
 
-from .result import describe_score, display_position, format_number
+from .result import describe_score, display_position, format_number, format_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +43,7 @@ def text_lines(result: ScoreResult, location: str = "") -> Iterator[str]:
 def score_facts(result: ScoreResult) -> Iterator[tuple[str, str]]:
     """Yield the numbers of a result, each with its name."""
     if result.score is not None:
-        yield "score", f"{format_number(result.score)} ({describe_score(result)})"
+        yield "score", f"{format_score(result)} ({describe_score(result)})"
     if result.lower is not None and result.upper is not None:
         ends = format_number(result.lower), format_number(result.upper)
         exact = ends[0] == ends[1]
@@ -89,27 +87,6 @@ def provenance_facts(result: ScoreResult) -> Iterator[tuple[str, str]]:
 
 def _text_line(name: str, text: str) -> str:
     return f"{name:<12} {text}"
-
-
-_NOT_PRINTABLE_ASCII = re.compile(r"[^ -~]")
-
-
-def json_line(record: dict[str, Any], encoding: str = "utf-8") -> str:
-    """Return a record as one line of JSON, with escapes for what does not print.
-
-    What a model wrote may hold characters that steer a terminal or reorder text, and
-    lone surrogates. Escaped, they are shown as what they are, and every JSON parser
-    reads them back. Encodings that are not Unicode get ASCII.
-    """
-    # ensure_ascii escapes all letters, too: right for ASCII, unreadable elsewhere.
-    if not encoding.casefold().startswith("utf"):
-        return json.dumps(record)
-    return _NOT_PRINTABLE_ASCII.sub(_escape, json.dumps(record, ensure_ascii=False))
-
-
-def _escape(match: re.Match[str]) -> str:
-    char = match[0]
-    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 BAR_CELLS = 28

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from safebench.classifiers import Trace
     from safebench.evidence.bundle import EvidenceBundle
     from safebench.pipeline.evaluation import Evaluation
-    from safebench.pipeline.grid import ResolvedStrategy
+    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
     from safebench.pipeline.judging import Predictions
     from safebench.policies import Policy
 
@@ -144,8 +144,12 @@ def build_result(
         score=_single_value(judgements.score),
         lower=_single_value(judgements.lower),
         upper=_single_value(judgements.upper),
-        # A strategy with decisions of its own does not use the threshold.
-        threshold=predictions.threshold if judgements.decision is None else None,
+        # A strategy with decisions of its own may have none.
+        threshold=(
+            predictions.threshold
+            if judgements.decision is None or judgements.threshold is not None
+            else None
+        ),
         probability="probability" in strategy.spec.emits and judgements.probability,
         categories=() if error else _category_scores(predictions, evaluation.policy),
         cost=_cost(evidence.bundle),
@@ -164,6 +168,42 @@ def build_result(
         raw=trace.raw,
         error=error,
         notes=_notes(strategy, predictions, trace, model),
+    )
+
+
+def failed_result(
+    classifier: ResolvedClassifier,
+    strategy: ResolvedStrategy,
+    task: str,
+    error: str,
+    trace: Trace | None = None,
+) -> ScoreResult:
+    """Return the result of code that failed: the reason, and None for every number."""
+    return ScoreResult(
+        verdict=None,
+        harmful=None,
+        score=None,
+        lower=None,
+        upper=None,
+        threshold=None,
+        probability=False,
+        categories=(),
+        cost=None,
+        uncertainty=None,
+        uncertainty_lower=None,
+        uncertainty_upper=None,
+        task=task,
+        classifier=classifier.label,
+        strategy=strategy.label,
+        model=classifier.model,
+        policy=classifier.policy,
+        seconds=0.0,
+        loading=0.0,
+        tokens_in=trace.tokens_in if trace else 0,
+        tokens_dropped=trace.tokens_dropped if trace else 0,
+        raw=trace.raw if trace else None,
+        error=error,
+        notes=(),
     )
 
 
@@ -232,11 +272,41 @@ def _notes(
 
 
 _DIGITS = 4
+_MAX_DIGITS = 17  # as many tell any two numbers apart
 
 
 def format_number(value: float) -> str:
     """Return four significant digits, in scientific notation where that is shorter."""
     return f"{value:.{_DIGITS}g}"
+
+
+def format_score(result: ScoreResult) -> str:
+    """Return the score in four significant digits, or in so many that it can be told.
+
+    0.49999 is safe where 0.5 is not, and would be written as 0.5.
+    """
+    assert result.score is not None
+    return f"{result.score:.{_telling_digits(result)}g}"
+
+
+def format_threshold(result: ScoreResult) -> str:
+    """Return the threshold in as many digits as the score."""
+    assert result.threshold is not None
+    return f"{result.threshold:.{_telling_digits(result)}g}"
+
+
+def _telling_digits(result: ScoreResult) -> int:
+    """Return how many digits show on which side of the threshold the score lies."""
+    score, threshold = result.score, result.threshold
+    if score is None or threshold is None:
+        return _DIGITS
+    above = score >= threshold
+    return next(
+        digits
+        for digits in range(_DIGITS, _MAX_DIGITS + 1)
+        if (float(f"{score:.{digits}g}") >= float(f"{threshold:.{digits}g}")) == above
+        or digits == _MAX_DIGITS
+    )
 
 
 def is_bounded(result: ScoreResult) -> bool:
@@ -267,4 +337,4 @@ def describe_threshold(result: ScoreResult) -> str:
     """Return from where on a score means the positive class; "" without a threshold."""
     if result.threshold is None:
         return ""
-    return f"; {result.positive_class} from {format_number(result.threshold)}"
+    return f"; {result.positive_class} from {format_threshold(result)}"

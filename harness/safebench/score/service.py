@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from safebench.compatibility import format_skipped
@@ -20,11 +20,12 @@ from safebench.pipeline.evaluation import Evaluation
 from safebench.pipeline.evaluation_set import EvaluationSet
 from safebench.pipeline.evidence_set import EvidenceSet
 from safebench.pipeline.grid import build_grid
-from safebench.pipeline.judging import apply_strategy
+from safebench.pipeline.isolated_classifier import load_classifier
+from safebench.pipeline.judging import NO_SCORE, apply_strategy
 from safebench.pipeline.recording import kind_groups, record_kinds
 from safebench.records import Dataset, GroundTruth, Label
 
-from .result import build_result
+from .result import build_result, failed_result
 
 if TYPE_CHECKING:
     from safebench.classifiers import Classifier, Trace
@@ -53,7 +54,10 @@ class RecordedSample:
     loading: float
 
     def judge(self, strategy: ResolvedStrategy) -> ScoreResult:
-        """Return the result of one strategy; a failed judgement is a result, too."""
+        """Return the result of one strategy; a failed judgement is a result, too.
+
+        Raises `PluginError` for a strategy whose code fails.
+        """
         started = time.perf_counter()
         evaluation = Evaluation(
             classifier=self.chosen,
@@ -62,13 +66,21 @@ class RecordedSample:
             evidence=EvidenceSet("", {}, self.evidence, [self.trace]),
         )
         predictions = apply_strategy(evaluation)
-        return build_result(
+        result = build_result(
             evaluation,
             predictions,
             model=self.classifier.label or self.chosen.model,
             seconds=self.seconds + time.perf_counter() - started,
             loading=self.loading,
         )
+        if result.error == NO_SCORE:  # whose fault it is may be either's
+            names = f"{strategy.spec.described}, reading {self.chosen.spec.described}"
+            return replace(result, error=f"{NO_SCORE} (NaN) from {names}")
+        return result
+
+    def failed(self, strategy: ResolvedStrategy, error: str) -> ScoreResult:
+        """Return the result of a strategy whose code failed for a reason."""
+        return failed_result(self.chosen, strategy, self.sample.task, error, self.trace)
 
     def judge_all(self) -> list[ScoreResult]:
         """Return the results of all chosen strategies, in order."""
@@ -114,7 +126,7 @@ class ScoringService:
         """Record evidence about one conversation; the model is loaded if it is not yet.
 
         Raises `SafebenchError` for a model that cannot be loaded and for a task that
-        the classifier does not answer.
+        the classifier does not answer, `PluginError` for a classifier whose code fails.
         """
         # Before the lock: a conversation that cannot be scored waits for no model.
         sample = conversation.to_sample(chosen.spec, task)
@@ -138,6 +150,10 @@ class ScoringService:
         with self._lock:
             self._load_once(chosen)
 
+    def is_loaded(self, chosen: ResolvedClassifier) -> bool:
+        """Tell whether a classifier's model is there."""
+        return self._model_key(chosen) in self._models
+
     def close(self) -> None:
         """Free the models."""
         with self._lock:
@@ -146,12 +162,16 @@ class ScoringService:
             self._models.clear()
 
     def _load_once(self, chosen: ResolvedClassifier) -> Classifier:
+        key = self._model_key(chosen)
+        if key not in self._models:
+            self._models[key] = load_classifier(chosen)
+        return self._models[key]
+
+    @staticmethod
+    def _model_key(chosen: ResolvedClassifier) -> str:
         # The request alone leaves out options that do not change the evidence, such as
         # the device; a model with other ones is another model all the same.
-        key = json.dumps([chosen.request, repr(chosen.options)], default=str)
-        if key not in self._models:
-            self._models[key] = chosen.spec.code()(chosen.options)
-        return self._models[key]
+        return json.dumps([chosen.request, repr(chosen.options)], default=str)
 
 
 def record_sample(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIN_VARIANCE = 1e-29  # rounding gives equal placements a variance of about 1e-32
 MIN_GROUPS = 2  # of a class: one group has no spread
+SHRINKAGE = 20  # groups of a class whose variance counts half
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,89 @@ def compute_auroc(positive: Array, score: Array) -> float:
     return float((ranks[positive].sum() - m * (m + 1) / 2) / (m * n))
 
 
+def partial_auroc(
+    positive: Array, score: Array, min_fpr: float = 0.0, max_fpr: float = 1.0
+) -> float:
+    """Return the area under the ROC curve between two false positive rates.
+
+    Points of the curve are joined by lines, as pROC does; 0 to `max_fpr` - `min_fpr`.
+    """
+    place = np.unique(-score, return_inverse=True)[1].reshape(-1)
+    levels = int(place.max()) + 1
+    tpr, fpr = (
+        np.r_[0, np.bincount(place[kind], minlength=levels).cumsum()] / kind.sum()
+        for kind in (positive, ~positive)
+    )
+    # where the curve is vertical the area is that of the ends of the lines alone
+    cut = np.clip(fpr, min_fpr, max_fpr)
+    width, rise = np.diff(fpr), np.diff(tpr)
+    slope = np.divide(rise, width, out=np.zeros_like(rise), where=width > 0)
+    middle = tpr[:-1] + slope * ((cut[:-1] + cut[1:]) / 2 - fpr[:-1])
+    return float((np.diff(cut) * middle).sum())
+
+
 def auroc_interval(
-    positive: Array, score: Array, groups: Sequence[Any], level: float = 0.95
+    positive: Array, score: Array, groups: Sequence[Any] | Array, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Return the interval of an AUROC, samples of one group being dependent.
 
-    On the logit scale, where the estimate is closer to normal and no end leaves 0 to 1.
-    None where the variance says nothing: an area of 0 or 1, or fewer than two groups of
-    a class.
+    A score interval (Newcombe 2006, method 5): each end is the area from which the one
+    that was found lies 1.96 standard errors away, these being as large as they are at
+    the end. It holds where few positives show hardly any spread. The variance is
+    Newcombe's formula times what placements say that it is off, groups included; few
+    groups of a class count for little against the formula itself. For an area of 0 or
+    1 it is exact, over the groups of the smaller class: the least area that separates
+    all of them in one case of 20. None with fewer than two groups of a class.
     """
     area = compute_auroc(positive, score)
-    variance = auroc_variance(positive, placement_values(positive, score), groups)
-    if variance is None or variance <= 0 or not 0 < area < 1:
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    rarer = min(len(np.unique(codes[positive])), len(np.unique(codes[~positive])))
+    if rarer < MIN_GROUPS:
         return None
-    half = _z(level) * np.sqrt(variance) / (area * (1 - area))
-    low, high = special.expit(special.logit(area) + np.array([-half, half]))
-    return float(low), float(high)
+    if area in (0.0, 1.0):
+        least = (1 - level) ** (1 / rarer)
+        return (least, 1.0) if area else (0.0, 1 - least)
+    ratio = _variance_ratio(positive, score, codes, rarer)
+    if len(codes) > codes.max() + 1:  # the variance of groups is an estimate of few
+        ratio *= float(special.stdtrit(rarer - 1, (1 + level) / 2) / _z(level)) ** 2
+    m, n = int(positive.sum()), int((~positive).sum())
+
+    def distance(end: float) -> float:
+        """Squared distance of an end from the area, less that of the interval."""
+        variance = ratio * _newcombe_variance(end, m, n)
+        return (end - area) ** 2 - _z(level) ** 2 * variance
+
+    low = optimize.brentq(distance, 0.0, area)
+    return float(low), float(optimize.brentq(distance, area, 1.0))
+
+
+def _newcombe_variance(area: float, m: int, n: int) -> float:
+    """Return Hanley and McNeil's variance of an area as Newcombe's method 5 has it."""
+    size = (m + n) / 2 - 1
+    spread = 1 + size * (1 - area) / (2 - area) + size * area / (1 + area)
+    return area * (1 - area) * spread / (m * n)
+
+
+def _variance_ratio(positive: Array, score: Array, codes: Array, rarer: int) -> float:
+    """Return what Newcombe's variance is to be multiplied with.
+
+    That of the placements is right however scores are distributed, if there are many
+    groups. Of few, mistakes of rank may be missing by chance: until there are more than
+    `SHRINKAGE`, it may rather raise the variance than lower it.
+    """
+    placements = placement_values(positive, score)
+    m, n = int(positive.sum()), int((~positive).sum())
+    alone = auroc_variance(positive, placements, np.arange(len(codes)))
+    grouped = auroc_variance(positive, placements, codes)
+    assert alone is not None
+    assert grouped is not None
+    # groups may make samples worth fewer, never more
+    variance = max(alone, grouped)
+    effect = variance / alone if alone > 0 else len(codes) / (codes.max() + 1)
+    model = _newcombe_variance(compute_auroc(positive, score), m, n) * effect
+    trust = rarer / (rarer + SHRINKAGE)
+    ratio = variance / model
+    return effect * (trust * ratio + (1 - trust) * max(ratio, 1.0))
 
 
 def auroc_difference(

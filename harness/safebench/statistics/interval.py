@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class Interval:
     """A value with the ends of its interval; None where nothing can be said.
 
-    `method` names how it was made (``bca``, ``percentile``, ``clopper-pearson``,
-    ``delong``, or why there is none), `n_groups` how many independent groups it rests
-    on. `p` is the two-sided p-value of the hypothesis that a difference is zero, by
-    the same method (beyond the last resample by a t statistic); None for what is no
-    difference.
+    `method` names how it was made (``mid-p``, ``newcombe``, ``percentile``, or why
+    there is none), `n_groups` how many independent groups it rests on, `note` what a
+    reader must know. `p` is the two-sided p-value of the hypothesis that a difference
+    is zero, by the same method (beyond the last resample by a t statistic); None for
+    what is no difference.
     """
 
     value: float | None
@@ -29,6 +29,7 @@ class Interval:
     method: str
     n_groups: int
     p: float | None = None
+    note: str = ""
 
     @property
     def excludes_zero(self) -> bool:

@@ -62,7 +62,7 @@ def draw_weights(
     that each draw has about as many of each as the data. Equal arguments give equal
     draws.
     """
-    index = np.arange(size) if groups is None else _group_codes(groups)
+    index = np.arange(size) if groups is None else group_codes(groups)
     if len(index) != size:
         raise ValueError(f"{len(index)} groups for {size} samples")
     count = int(index.max()) + 1 if size else 0
@@ -103,12 +103,12 @@ def default_n_resamples(n_groups: int) -> int:
 
 def strata_if_rare(y: Array, groups: Sequence[Any] | Array | None) -> Array | None:
     """Return `y` as strata if fewer than 20 groups hold one of its classes."""
-    index = np.arange(len(y)) if groups is None else _group_codes(groups)
+    index = np.arange(len(y)) if groups is None else group_codes(groups)
     with_class = [len(np.unique(index[y == value])) for value in (True, False)]
     return y if 0 < min(with_class) < RARE_CLASS_GROUPS else None
 
 
-def _group_codes(groups: Sequence[Any] | Array) -> Array:
+def group_codes(groups: Sequence[Any] | Array) -> Array:
     """Return 0..G-1 for each sample, in order of the groups' names."""
     names = groups if isinstance(groups, np.ndarray) else np.array(groups)
     return np.unique(names, return_inverse=True)[1].reshape(-1)

@@ -110,11 +110,21 @@ def confusion_counts(
 
 
 def loss_sums(index: Array, n_groups: int, y: Array, p: Array) -> SufficientStatistics:
-    """Sum 1, (p - y)^2 and -log P(y) in nats, p kept 1e-12 away from 0 and 1."""
-    p = np.clip(p, 0, 1)
+    """Sum 1, squared errors and log losses."""
+    return value_sums(index, n_groups, squared_errors(y, p), log_losses(y, p))
+
+
+def squared_errors(y: Array, p: Array) -> Array:
+    """Return (p - y)^2, (n,)."""
+    errors: Array = (np.clip(p, 0, 1) - y) ** 2
+    return errors
+
+
+def log_losses(y: Array, p: Array) -> Array:
+    """Return -log P(y) in nats, p kept 1e-12 away from 0 and 1, (n,)."""
     kept = np.clip(p, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
-    nats = -np.log(np.where(y, kept, 1 - kept))
-    return value_sums(index, n_groups, (p - y) ** 2, nats)
+    losses: Array = -np.log(np.where(y, kept, 1 - kept))
+    return losses
 
 
 def value_sums(index: Array, n_groups: int, *columns: Array) -> SufficientStatistics:

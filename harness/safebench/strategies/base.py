@@ -17,12 +17,14 @@ class Context:
     """What a strategy knows beside the evidence; a label is never part of it.
 
     `task` is the dataset's and `policy` the classifier's own; `options` is the instance
-    of the strategy's options dataclass (None without one).
+    of the strategy's options dataclass (None without one). `written` (B,) are the texts
+    that the guard wrote about the samples, None where it writes none; empty: unknown.
     """
 
     task: str
     policy: Policy | None = None
     options: Any = None
+    written: Sequence[str | None] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,11 +34,13 @@ class Judgements:
     `score` (B,): higher is more harmful (None: the strategy has no score at all).
     `lower`, `upper` (B,): bounds on the score. `labels`: L category codes;
     `categories`, `category_lower`, `category_upper` (B, L). `uncertainty` (B,): higher
-    is less sure. `decision` (B,) is 1 or 0 where a strategy without a score decides by
-    another rule than a threshold. `errors` (B): why a sample has no judgement, or
-    None. `probability` False says that this batch's score only ranks, whatever the
-    strategy can emit; `categories_decide` False that a threshold means nothing on the
-    categories.
+    is less sure. `decision` (B,) is 1 or 0 where a strategy decides by another rule
+    than its spec's threshold on the score; `threshold` is then what the score is where
+    the rule turns, if it has such a place. A user's threshold stands over both.
+    `errors` (B): why a sample has no judgement, or None. `probability` False says that
+    this batch's score only ranks, whatever the strategy can emit; `categories_decide`
+    False that a threshold means nothing on the categories. `category_note` is what a
+    reader of category metrics has to know.
     """
 
     size: int
@@ -54,22 +58,29 @@ class Judgements:
     errors: list[str | None] = field(default_factory=list)
     probability: bool = True
     categories_decide: bool = True
+    threshold: float | None = None
     note: str = ""
+    category_note: str = ""
 
     def __post_init__(self) -> None:
         if not self.errors:
             self.errors = [None] * self.size
         for name in _VECTORS:
-            column = getattr(self, name)
-            if column is not None and column.shape != (self.size,):
-                raise ValueError(f"{name}: shape {column.shape}, not ({self.size},)")
+            _check_column(name, getattr(self, name), (self.size,))
         for name in _MATRICES:
-            column = getattr(self, name)
-            if column is not None and column.shape != (self.size, len(self.labels)):
-                expected = (self.size, len(self.labels))
-                raise ValueError(f"{name}: shape {column.shape}, not {expected}")
+            expected = (self.size, len(self.labels))
+            _check_column(name, getattr(self, name), expected)
         if len(self.errors) != self.size:
             raise ValueError(f"errors: {len(self.errors)}, not {self.size}")
+
+
+def _check_column(name: str, column: Any, shape: tuple[int, ...]) -> None:
+    if column is None:
+        return
+    if not hasattr(column, "shape"):
+        raise TypeError(f"{name}: a {type(column).__name__}, not a numpy array")
+    if column.shape != shape:
+        raise ValueError(f"{name}: shape {column.shape}, not {shape}")
 
 
 # Shapes are checked where judgements are made: a transposed matrix would otherwise

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         restrict_to_gpu,
         visible_gpus,
     )
+    from .folder_checks import read_model_json
     from .hf_trainer import (
         RESERVED_ARGUMENTS,
         ProgressBarCallback,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         build_training_arguments,
         check_training_arguments,
         last_checkpoint,
+        training_errors,
     )
     from .hub import (
         ModelFolder,
@@ -44,9 +46,19 @@ if TYPE_CHECKING:
         is_path,
         suggest_sibling,
     )
-    from .loading import load_tokenizer, model_load_errors, quiet_transformers
+    from .loading import (
+        load_adapters,
+        load_config,
+        load_network,
+        load_tensors,
+        load_tokenizer,
+        model_load_errors,
+        quiet_transformers,
+        tokenization_errors,
+    )
     from .minilm import MINILM, find_minilm
     from .samplers import LengthGroupedSampler
+    from .stored_arrays import load_arrays
 
 __all__ = [
     "MINILM",
@@ -66,6 +78,11 @@ __all__ = [
     "hub_failure",
     "is_path",
     "last_checkpoint",
+    "load_adapters",
+    "load_arrays",
+    "load_config",
+    "load_network",
+    "load_tensors",
     "load_tokenizer",
     "model_load_errors",
     "pad_left",
@@ -76,8 +93,11 @@ __all__ = [
     "pick_precision",
     "plan_batches",
     "quiet_transformers",
+    "read_model_json",
     "restrict_to_gpu",
     "suggest_sibling",
+    "tokenization_errors",
+    "training_errors",
     "visible_gpus",
 ]
 
@@ -97,22 +117,30 @@ __getattr__ = lazy_exports(
         "pick_precision": "device",
         "restrict_to_gpu": "device",
         "visible_gpus": "device",
+        "read_model_json": "folder_checks",
         "RESERVED_ARGUMENTS": "hf_trainer",
         "ProgressBarCallback": "hf_trainer",
         "StepSeedCallback": "hf_trainer",
         "build_training_arguments": "hf_trainer",
         "check_training_arguments": "hf_trainer",
         "last_checkpoint": "hf_trainer",
+        "training_errors": "hf_trainer",
         "ModelFolder": "hub",
         "download_snapshot": "hub",
         "hub_failure": "hub",
         "is_path": "hub",
         "suggest_sibling": "hub",
+        "load_adapters": "loading",
+        "load_config": "loading",
+        "load_network": "loading",
+        "load_tensors": "loading",
         "load_tokenizer": "loading",
         "model_load_errors": "loading",
         "quiet_transformers": "loading",
+        "tokenization_errors": "loading",
         "MINILM": "minilm",
         "find_minilm": "minilm",
         "LengthGroupedSampler": "samplers",
+        "load_arrays": "stored_arrays",
     },
 )

@@ -6,20 +6,22 @@ Arguments that users may override, callbacks, and the checkpoint to go on from.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 import transformers
+from transformers.integrations import integration_utils
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from safebench.errors import OptionError, did_you_mean
+from safebench.errors import OptionError, SafebenchError, did_you_mean
 from safebench.options import convert
 from safebench.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 # Fields that a trainer decides itself, and the flag that a user wants instead.
@@ -29,6 +31,8 @@ RESERVED_ARGUMENTS = {
     "data_seed": "--seed",
     "resume_from_checkpoint": "--resume",
 }
+# Trackers whose library has another name.
+_TRACKER_LIBRARIES = {"azure_ml": "azureml", "comet_ml": "comet"}
 
 
 def check_training_arguments(
@@ -67,12 +71,74 @@ def build_training_arguments(
     """
     try:
         arguments = transformers.TrainingArguments(**values)
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise OptionError(f"{source}: {reason}") from error
+    except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
+        raise OptionError(f"{source}: {_one_line(error)}") from error
+    _check_trackers(arguments, source)
+    if arguments.push_to_hub:
+        _check_login(arguments, source)
     if one_gpu:
         arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - there is no option
     return arguments
+
+
+def _check_trackers(arguments: transformers.TrainingArguments, source: str) -> None:
+    """Raise `OptionError` for a tracker that is not installed, or that is unknown."""
+    names = arguments.report_to
+    trackers = [names] if isinstance(names, str) else names or []
+    library: Any = integration_utils
+    try:
+        library.get_reporting_integration_callbacks(trackers)
+    except ValueError as error:
+        raise OptionError(f"{source} report_to: {_one_line(error)}") from error
+    for name in trackers:
+        # A tracker itself is not made: some log an error when they cannot be.
+        library_name = _TRACKER_LIBRARIES.get(name, name)
+        available = getattr(library, f"is_{library_name}_available", None)
+        if available and not available():
+            raise OptionError(
+                f"{source} report_to={name}: {name} is not installed; install it, or "
+                "leave report_to out"
+            )
+
+
+def _check_login(arguments: transformers.TrainingArguments, source: str) -> None:
+    """Raise `OptionError` where the hub would not take the model, before it is trained.
+
+    One who asks to upload has to be known to the hub.
+    """
+    import huggingface_hub
+
+    try:
+        huggingface_hub.whoami(token=arguments.hub_token)
+    # Any: the client's HTTP library differs between versions.
+    except Exception as error:
+        raise OptionError(
+            f"{source} push_to_hub=true: the hub cannot be asked who you are "
+            f"({_one_line(error)}); train without, and upload the folder later"
+        ) from error
+
+
+@contextmanager
+def training_errors(overrides: Mapping[str, Any]) -> Iterator[None]:
+    """Turn a failure of the library into one line, where arguments were overridden.
+
+    `overrides` are those of ``--set``. They can ask for packages that are not
+    installed, and for what does not go together; the library notices while it trains.
+    """
+    try:
+        yield
+    except SafebenchError:
+        raise
+    except (ImportError, ValueError, TypeError, RuntimeError, OSError) as error:
+        if not overrides and not isinstance(error, ImportError):
+            raise
+        arguments = " ".join(f"{name}={value}" for name, value in overrides.items())
+        given = f" with --set {arguments}" if overrides else ""
+        raise OptionError(f"training{given} failed: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -81,7 +81,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     path = folder / ARTIFACT_MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} cannot be read: {problem}") from None
     if not isinstance(content, dict):

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.console import is_main_process
 from safebench.files import lock_folder
+from safebench.isolation import isolated
 from safebench.options import build_options
 from safebench.provenance import (
     command_line,
     package_versions,
-    redact_secrets,
     source_commit,
 )
+from safebench.redaction import redact_secrets
 
 from .artifact import (
     ARTIFACT_MANIFEST,
@@ -98,7 +99,11 @@ def run_training(
             write_manifest(out, manifest)
         else:
             wait_for_manifest(out)
-        trained: Trained = spec.code()(training)
+        fit = spec.code()
+        with isolated(spec, pass_os_errors=True):
+            trained = fit(training)
+            if not isinstance(trained, Trained):
+                raise TypeError(f"returned a {type(trained).__name__}, not a Trained")
         if main:
             write_manifest(out, _final_manifest(manifest, trained))
     return TrainingResult(out, trained, next_command(data, trained, out))
@@ -142,7 +147,7 @@ def _initial_manifest(
         "status": "training",
         "trainer": spec.name,
         "identity": redact_secrets(identity),
-        "dataset": data.manifest,
+        "dataset": redact_secrets(data.manifest),
         "train_args": redact_secrets({**args, "seed": config.seed, "set": config.set}),
         "versions": package_versions(),
         "git": source_commit(),

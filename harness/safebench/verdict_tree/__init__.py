@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from .monte_carlo import label_estimate, level_estimate, position_estimate
     from .session import SessionHandles, to_host
     from .stopping import DecisionStop, GapStop, StoppingRule
-    from .tree import ENDED, GREEDY
+    from .tree import GREEDY
+    from .unread import greedy_failures, unread_labels
     from .vocabulary import TokenTransitions, Vocabulary
 
 ENGINE_VERSION = 2  # part of every evidence key: raise it when recorded values change
 
 __all__ = [
-    "ENDED",
     "ENGINE_VERSION",
     "FLOOR_SLACK",
     "GREEDY",
@@ -67,6 +67,7 @@ __all__ = [
     "Vocabulary",
     "compile_grammar",
     "filter_likely",
+    "greedy_failures",
     "label_estimate",
     "level_estimate",
     "llama_guard",
@@ -75,6 +76,7 @@ __all__ = [
     "rows_by_state",
     "summarize_logits",
     "to_host",
+    "unread_labels",
     "wildguard",
 ]
 
@@ -111,8 +113,9 @@ __getattr__ = lazy_exports(
         "DecisionStop": "stopping",
         "GapStop": "stopping",
         "StoppingRule": "stopping",
-        "ENDED": "tree",
         "GREEDY": "tree",
+        "greedy_failures": "unread",
+        "unread_labels": "unread",
         "TokenTransitions": "vocabulary",
         "Vocabulary": "vocabulary",
     },

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .grammar import Grammar
-from .parser import ROOT, ParserState, VerdictParser, parser_for
+from .parser import (
+    ROOT,
+    ParserState,
+    VerdictParser,
+    fold,
+    parser_classes,
+    parser_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +133,8 @@ def _compile(text: str) -> Automaton:
     labels |= label_bitmask(stop_label)
     levels = _one_hot(level, grammar) | _one_hot(stop_level, grammar)
     reachable_levels, reachable_labels = _reachable(next_state, levels, labels)
-    prefix_node = parser.label_trie.find(grammar.label_prefix.encode())
+    label_prefix = fold(grammar, grammar.label_prefix.encode())
+    prefix_node = parser.label_trie.find(label_prefix)
     in_label = np.array([state.phase == "label" for state in states])
     node = np.array([state.node for state in states], dtype=np.int16)
     return Automaton(
@@ -157,16 +165,26 @@ def _byte_classes(grammar: Grammar) -> tuple[Array, list[int]]:
     """Return the class of each byte, and one byte of each class.
 
     A byte that the grammar names has a class of its own; all others share class 0,
-    which keeps the tables small.
+    but for sets of them that the parser tells apart. So the tables stay small.
     """
     texts = [*grammar.openers, grammar.intro, *grammar.labels, *grammar.separators]
     texts += [level.surface_form for level in grammar.levels]
     texts += [tail for level in grammar.levels for tail in level.tails]
-    named = sorted(set("".join([*texts, grammar.cont]).encode()))
-    other = next(byte for byte in range(256) if byte not in named)
+    text = "".join([*texts, grammar.cont])
+    if grammar.ignore_case:
+        text += text.swapcase()
+    named = sorted(set(text.encode()))
+    others = set(range(256)).difference(named)
     classes = np.zeros(256, dtype=np.int16)
     classes[named] = np.arange(1, len(named) + 1)
-    return classes, [other, *named]
+    examples = [0, *named]
+    for set_ in parser_classes(grammar):
+        if members := sorted(others & set_):
+            classes[members] = len(examples)
+            examples.append(members[0])
+            others.difference_update(members)
+    examples[0] = min(others)
+    return classes, examples
 
 
 def _enumerate_states(

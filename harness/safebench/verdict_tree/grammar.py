@@ -2,7 +2,8 @@
 
 A strict verdict reads ``opener level``, and after a level that takes labels
 ``intro label (separator label)*``; a tail of the level may end it. A lenient verdict
-is any text: the first level in it counts, and every label after that.
+is any text: the first level in it counts, as a word of its own, and every label after
+that.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Grammar:
     `openers` may come before the level ("" among them: none may). The first separator
     is the canonical one; the longest that fits is read. `cont` are the ASCII characters
     that continue a label: S1 followed by one is not S1. `codes` are the policy's names
-    of the labels where the guard writes others.
+    of the labels where the guard writes others. Two fields are for lenient parsing:
+    `whole_words` reads a level only where no letter, digit, hyphen or underscore
+    touches it (unsafe is no safe, nor is unsafely) and a label only where none comes
+    before it; `ignore_case` reads both in any case of ASCII letters.
     """
 
     levels: tuple[Level, ...]
@@ -64,6 +68,8 @@ class Grammar:
     cont: str = DIGITS
     codes: tuple[str, ...] = ()
     mode: Literal["strict", "lenient"] = "strict"
+    whole_words: bool = True
+    ignore_case: bool = False
 
     def __post_init__(self) -> None:
         _check(self)
@@ -112,6 +118,8 @@ class Grammar:
     def to_json(self) -> dict[str, Any]:
         """Return the grammar as JSON values, which `from_json` reads."""
         values = asdict(self)
+        if self.mode == "strict":  # stored grammars stay as they were without these
+            del values["whole_words"], values["ignore_case"]
         for level in values["levels"]:
             level["tails"] = list(level["tails"])
             if isinstance(level["positive"], Mapping):
@@ -123,13 +131,19 @@ class Grammar:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Build a grammar from `to_json`'s values; absent keys take their defaults."""
+        """Build a grammar from `to_json`'s values; absent keys take their defaults.
+
+        But for `whole_words`: grammars were stored before there was the field, and
+        their levels were read inside of words.
+        """
         known = {field.name for field in fields(cls)}
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in data.items()
             if key in known
         }
+        if data.get("mode") == "lenient":
+            values.setdefault("whole_words", False)
         values["levels"] = tuple(
             Level(**{**level, "tails": tuple(level.get("tails", ()))})
             for level in data["levels"]
@@ -138,7 +152,11 @@ class Grammar:
 
 
 def llama_guard(
-    codes: Sequence[str], *, opener: str = "\n\n", mode: Mode = "strict"
+    codes: Sequence[str],
+    *,
+    opener: str = "\n\n",
+    mode: Mode = "strict",
+    ignore_case: bool = False,
 ) -> Grammar:
     """``safe``, or ``unsafe`` and on the next line ``S1,S3``; `opener` may precede."""
     return Grammar(
@@ -149,6 +167,7 @@ def llama_guard(
         openers=("", opener) if opener else ("",),
         labels=tuple(codes),
         mode=mode,
+        ignore_case=ignore_case,
     )
 
 
@@ -261,11 +280,15 @@ def _check(grammar: Grammar) -> None:
 
 def _level_errors(grammar: Grammar) -> list[str]:
     levels, texts = grammar.levels, [level.surface_form for level in grammar.levels]
+    if grammar.ignore_case:
+        texts = [text.lower() for text in texts]
     errors = []
     if not 0 < len(levels) <= MAX_LEVELS:
         errors.append(f"{len(levels)} levels, not 1 to {MAX_LEVELS}")
     if len(set(texts)) < len(texts) or len({lv.name for lv in levels}) < len(levels):
         errors.append("two levels of the same name or text")
+    if grammar.ignore_case and grammar.mode == "strict":
+        errors.append("ignore_case is for lenient parsing; strict levels are exact")
     if not grammar.openers:
         errors.append('no openers; ("",) means that none is needed')
     if any(lv.takes_labels for lv in levels) and not grammar.labels:

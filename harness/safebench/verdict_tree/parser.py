@@ -25,11 +25,13 @@ class Trie:
     `children[node]` maps a byte to a node, `value[node]` is the value of the string
     that ends there (-1: none), `fallback[node]` that of the longest string that is a
     prefix of the node's text, `fail[node]` the node of the longest proper suffix.
+    `text[node]` are the bytes that lead to it.
     """
 
     def __init__(self, entries: Iterable[tuple[bytes, int]]) -> None:
         self.children: list[dict[int, int]] = [{}]
         self.value = [-1]
+        self.text = [b""]
         self.fallback: list[int] = []
         self.fail = [ROOT]
         for text, value in entries:
@@ -52,6 +54,7 @@ class Trie:
                 self.children[node][byte] = len(self.children)
                 self.children.append({})
                 self.value.append(-1)
+                self.text.append(self.text[node] + bytes([byte]))
             node = self.children[node][byte]
         self.value[node] = value
 
@@ -78,6 +81,31 @@ class Trie:
 _LABEL, _DONE = 0, 1
 _DEAD = -1  # the node of a level that has matched and cannot become a longer one
 
+# Bytes of words: ASCII letters, digits, hyphen and underscore, and first bytes of UTF-8
+# letters. Latin-1 signs (C2), general and CJK punctuation (E2, E3, EF), emoji (F0) and
+# ideographs (E4 to EE), which are written without borders, are not among them.
+WORD_BYTES = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+) | frozenset(range(0xC3, 0xE2))
+_CONTINUATION_BYTES = frozenset(range(0x80, 0xC0))  # these go on as they began
+
+
+def _in_word(byte: int, *, before: bool) -> bool:
+    """Tell whether `byte` belongs to a word; `before`: whether the last one did."""
+    return before if byte in _CONTINUATION_BYTES else byte in WORD_BYTES
+
+
+def fold(grammar: Grammar, text: bytes) -> bytes:
+    """Return the text as the grammar compares it: in lower case if case is ignored."""
+    return text.lower() if grammar.ignore_case else text
+
+
+def parser_classes(grammar: Grammar) -> tuple[frozenset[int], ...]:
+    """Return sets of bytes that a parser tells apart beyond those a grammar names."""
+    if grammar.mode == "strict" or not grammar.whole_words:
+        return ()
+    return WORD_BYTES, _CONTINUATION_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class ParserState:
@@ -88,13 +116,15 @@ class ParserState:
     word that only starts like a label (run), or off the grammar (ended). `level` is the
     level that was read (-1: none) and `node` the node in the trie of the phase.
     `candidates` are the levels still possible in lenient parsing, the leftmost first,
-    as (node, longest level matched so far).
+    as (node, longest level matched so far). `in_word` says that the last character is
+    part of a word, inside of which no level and no label starts.
     """
 
     phase: Literal["pre", "gap", "label", "joint", "done", "skip", "run", "ended"]
     level: int = -1
     node: int = ROOT
     candidates: tuple[tuple[int, int], ...] = ()
+    in_word: bool = False
 
 
 class ParsedPrefix(NamedTuple):
@@ -237,19 +267,33 @@ class StrictParser:
 
 
 class LenientParser:
-    """Skips to the first level in any text, then reads every label after it."""
+    """Skips to the first level in any text, then reads every label after it.
+
+    Where the grammar asks for whole words, neither starts inside of one, and a level
+    counts once what follows it is no part of a word: until then the match is pending,
+    and a longer word undoes it. A label ends where `cont` says.
+    """
 
     def __init__(self, grammar: Grammar) -> None:
         self.takes_labels = [level.takes_labels for level in grammar.levels]
-        self.cont = frozenset(grammar.cont.encode())
-        levels = enumerate(grammar.levels)
-        self.level_trie = Trie((level.surface_form.encode(), i) for i, level in levels)
+        self.ignore_case = grammar.ignore_case
+        self.cont = frozenset(fold(grammar, grammar.cont.encode()))
+        texts = [fold(grammar, lv.surface_form.encode()) for lv in grammar.levels]
+        self.level_trie = Trie((text, i) for i, text in enumerate(texts))
         self.label_trie = _label_trie(grammar)
+        self.whole_words = grammar.whole_words
+        self.label_fail = [*map(self._word_suffix, range(len(self.label_trie.text)))]
+        # A level that ends in punctuation needs no border after it.
+        self.needs_border = [
+            grammar.whole_words and text[-1] in WORD_BYTES for text in texts
+        ]
         self.allows_empty_opener = "" in grammar.openers
         self.start = ParserState("pre")
 
     def step(self, state: ParserState, byte: int) -> ParserStep:
         """Return the state after `byte`, and the label that it completes."""
+        if self.ignore_case:
+            byte = bytes([byte]).lower()[0]
         if state.phase == "pre":
             return self._step_before_level(state, byte)
         if state.phase == "label" or (state.phase == "run" and byte not in self.cont):
@@ -259,7 +303,8 @@ class LenientParser:
     def finish(self, state: ParserState) -> ParsedPrefix:
         """Return what the verdict says if it ends in `state`."""
         if state.phase == "pre":
-            level = next((lv for _, lv in state.candidates if lv >= 0), -1)
+            levels = (self._level_at_end(*c) for c in state.candidates)
+            level = next((lv for lv in levels if lv >= 0), -1)
             return ParsedPrefix(level, -1, level >= 0)
         label = self._completed_label(state.node) if state.phase == "label" else -1
         return ParsedPrefix(state.level, label, accepted=True)
@@ -268,16 +313,29 @@ class LenientParser:
         """Return whether nothing has been read, and no opener is needed."""
         return self.allows_empty_opener and state == self.start
 
+    def _level_at_end(self, node: int, matched: int) -> int:
+        """Return the level of a candidate where the text ends, which is a border."""
+        pending = self.level_trie.value[node] if node != _DEAD else -1
+        return pending if pending >= 0 else matched
+
     def _step_before_level(self, state: ParserState, byte: int) -> ParserStep:
         candidates = tuple(self._advance_candidates(state, byte))
         node, level = candidates[0] if candidates else (ROOT, -1)
-        if level < 0 or (node != _DEAD and self.level_trie.children[node]):
-            return ParserState("pre", candidates=candidates), -1
+        if level < 0 or self._may_grow(node, level):
+            in_word = self.whole_words and _in_word(byte, before=state.in_word)
+            return ParserState("pre", candidates=candidates, in_word=in_word), -1
         if not self.takes_labels[level]:
             return ParserState("skip", level), -1
         after = ParserState("label", level)
         # A dead candidate matched before this byte, which belongs to what follows.
         return self._step_in_labels(after, byte) if node == _DEAD else (after, -1)
+
+    def _may_grow(self, node: int, level: int) -> bool:
+        """Tell whether a candidate that has matched `level` may match a longer one."""
+        if node == _DEAD:
+            return False
+        pending = self.level_trie.value[node]
+        return bool(self.level_trie.children[node]) or pending not in (-1, level)
 
     def _advance_candidates(
         self, state: ParserState, byte: int
@@ -286,22 +344,31 @@ class LenientParser:
 
         A match further left wins, so that those to its right need not be followed.
         """
-        for node, matched in (*state.candidates, (ROOT, -1)):
-            child = _DEAD
+        word = byte in WORD_BYTES or byte in _CONTINUATION_BYTES
+        starts = () if state.in_word and word else ((ROOT, -1),)
+        for node, matched_before in (*state.candidates, *starts):
+            child, matched = _DEAD, matched_before
             if node != _DEAD:
                 child = self.level_trie.children[node].get(byte, _DEAD)
+                pending = self.level_trie.value[node]
+                if pending >= 0 and not (word and self.needs_border[pending]):
+                    matched = pending
             level = self.level_trie.value[child] if child != _DEAD else -1
-            level = matched if level < 0 else level
-            if child != _DEAD or level >= 0:
-                yield child, level
-            if level >= 0:
+            if level >= 0 and not self.needs_border[level]:
+                matched = level
+            if child != _DEAD or matched >= 0:
+                yield child, matched
+            if matched >= 0:
                 return
 
     def _step_in_labels(self, state: ParserState, byte: int) -> ParserStep:
-        node = state.node if state.phase == "label" else ROOT
+        node, in_word = state.node, state.in_word
+        if state.phase == "run":  # it ends here, and what follows is a new word
+            node, in_word = ROOT, False
         while True:
             child = self.label_trie.children[node].get(byte)
-            if child is not None:
+            inside = node == ROOT and in_word and byte in WORD_BYTES
+            if child is not None and not inside:
                 return ParserState("label", state.level, child), -1
             label = self.label_trie.value[node]
             if label >= 0 and byte in self.cont:
@@ -310,18 +377,39 @@ class LenientParser:
                 after, _ = self._step_in_labels(ParserState("label", state.level), byte)
                 return after, label
             if node == ROOT:
-                return ParserState("label", state.level), -1
-            node = self.label_trie.fail[node]
+                in_word = self.whole_words and _in_word(byte, before=in_word)
+                return ParserState("label", state.level, in_word=in_word), -1
+            in_word = self.whole_words and self._ends_in_word(node)
+            node = self.label_fail[node]
 
     def _completed_label(self, node: int) -> int:
         """Return the label that ends at `node`, or at a suffix of its text."""
         while node != ROOT and self.label_trie.value[node] < 0:
-            node = self.label_trie.fail[node]
+            node = self.label_fail[node]
         return self.label_trie.value[node]
+
+    def _ends_in_word(self, node: int) -> bool:
+        text, in_word = self.label_trie.text[node], False
+        for byte in text:
+            in_word = _in_word(byte, before=in_word)
+        return in_word
+
+    def _word_suffix(self, node: int) -> int:
+        """Return the longest suffix of a node's text that may start a label."""
+        text = self.label_trie.text[node]
+        suffix = self.label_trie.fail[node]
+        while suffix != ROOT and self.whole_words:
+            start = len(text) - len(self.label_trie.text[suffix])
+            inside = _in_word(text[start - 1], before=True)
+            if not (inside and text[start] in WORD_BYTES):
+                break
+            suffix = self.label_trie.fail[suffix]
+        return suffix
 
 
 def _label_trie(grammar: Grammar) -> Trie:
-    return Trie((label.encode(), i) for i, label in enumerate(grammar.labels))
+    labels = enumerate(grammar.labels)
+    return Trie((fold(grammar, label.encode()), i) for i, label in labels)
 
 
 def parser_for(grammar: Grammar) -> StrictParser | LenientParser:

@@ -2,77 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, abort, render_template, request
+from werkzeug.exceptions import HTTPException
 
 from safebench.errors import DataError, SafebenchError
 from safebench.number_format import format_metric
 from safebench.reporters.leaderboard import build_leaderboard
-from safebench.results import read_rows
-from safebench.results.predictions import PREDICTIONS_FOLDER, read_prediction_lines
-from safebench.results.runs import results_files
-from safebench.sanitize import printable
+from safebench.results.predictions import iter_prediction_lines
 from safebench.specs import MetricSpec
 
+from .browsed_runs import (
+    MAX_PREDICTIONS_BYTES,
+    check_size,
+    describe_problem,
+    find_runs,
+    without_surrogates,
+)
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
-    from safebench.results import Row
+    from safebench.results.predictions import PredictionLine
 
+    from .browsed_runs import BrowsedRun
     from .state import AppState
 
 PER_PAGE = 100
 PREDICTION_FILTERS = ("all", "wrong", "failed")
-
-
-@dataclass(frozen=True, slots=True)
-class BrowsedRun:
-    """A run folder and the `name` in its URL; `problem` says why it has no rows."""
-
-    name: str
-    folder: Path
-    rows: list[Row]
-    problem: str = ""
-
-    @property
-    def combinations(self) -> int:
-        """How many rows its table has."""
-        return len({row.combination for row in self.rows})
-
-    def distinct_values(self, field: str) -> str:
-        """Return the different values of a field of its rows, joined, in order."""
-        values = dict.fromkeys(str(getattr(row, field)) for row in self.rows)
-        return ", ".join(map(printable, values))
-
-    @property
-    def predictions(self) -> list[str]:
-        """The prediction files, by their paths in the predictions folder."""
-        root = self.folder / PREDICTIONS_FOLDER
-        return sorted(str(p.relative_to(root)) for p in root.glob("*/*/*.jsonl"))
-
-
-def find_runs(runs: tuple[str, ...]) -> dict[str, BrowsedRun]:
-    """Return the finished runs by name; the second of one name is called name~2."""
-    runs_by_name: dict[str, BrowsedRun] = {}
-    for file in results_files(runs):
-        name = base = file.resolve().parent.name
-        count = 1
-        while name in runs_by_name:
-            count += 1
-            name = f"{base}~{count}"
-        runs_by_name[name] = _open_run(name, file)
-    return runs_by_name
-
-
-def _open_run(name: str, file: Path) -> BrowsedRun:
-    """Return a run; one that is damaged has a `problem` and hides no other."""
-    try:
-        return BrowsedRun(name, file.parent, read_rows(file))
-    except SafebenchError as error:
-        return BrowsedRun(name, file.parent, [], error.message)
 
 
 def runs_blueprint(state: AppState) -> Blueprint:
@@ -86,20 +47,8 @@ def runs_blueprint(state: AppState) -> Blueprint:
     @blueprint.get("/<name>")
     def table(name: str) -> str:
         run = _get_run(state, name)
-        metrics = [m for m in request.args.get("metrics", "").split(",") if m.strip()]
-        leaderboard = build_leaderboard(
-            run.rows,
-            specs=state.plugins.all(MetricSpec),
-            metrics=metrics,
-            sort=request.args.get("sort") or None,
-        )
-        return render_template(
-            "run.html",
-            run=run,
-            table=leaderboard,
-            shown=format_metric,
-            metrics=",".join(metrics),
-        )
+        with _naming(run.name):
+            return _table_page(state, run)
 
     @blueprint.get("/<name>/predictions/<path:place>")
     def predictions(name: str, place: str) -> str:
@@ -109,27 +58,88 @@ def runs_blueprint(state: AppState) -> Blueprint:
         show = request.args.get("show", "all")
         if show not in PREDICTION_FILTERS:
             abort(404, f"predictions can be shown as {', '.join(PREDICTION_FILTERS)}")
-        path = run.folder / PREDICTIONS_FOLDER / place
-        lines = [
-            line
-            for line in read_prediction_lines(path, name=path.name)
-            if _matches_filter(show, line)
-        ]
-        last = max(1, ceil(len(lines) / PER_PAGE))
-        page = min(last, max(1, request.args.get("page", 1, type=int)))
-        return render_template(
-            "predictions.html",
-            run=run,
-            place=place,
-            show=show,
-            filters=PREDICTION_FILTERS,
-            page=page,
-            last=last,
-            count=len(lines),
-            lines=lines[(page - 1) * PER_PAGE : page * PER_PAGE],
-        )
+        with _naming(f"{run.name}/{place}"):
+            return _predictions_page(run, place, show)
 
     return blueprint
+
+
+def _table_page(state: AppState, run: BrowsedRun) -> str:
+    metrics = [m for m in request.args.get("metrics", "").split(",") if m.strip()]
+    leaderboard = build_leaderboard(
+        run.rows,
+        specs=state.plugins.all(MetricSpec),
+        metrics=metrics,
+        sort=request.args.get("sort") or None,
+    )
+    return render_template(
+        "run.html",
+        run=run,
+        table=leaderboard,
+        shown=format_metric,
+        metrics=",".join(metrics),
+    )
+
+
+def _predictions_page(run: BrowsedRun, place: str, show: str) -> str:
+    path = run.predictions[place]
+    check_size(path, MAX_PREDICTIONS_BYTES, "`safebench analyze RUN` reads it")
+    lines = iter_prediction_lines(path, name=without_surrogates(path.name))
+    page = page_of_lines(
+        (line for line in lines if _matches_filter(show, line)),
+        request.args.get("page", 1, type=int),
+    )
+    return render_template(
+        "predictions.html",
+        run=run,
+        place=place,
+        show=show,
+        filters=PREDICTION_FILTERS,
+        page=page.number,
+        last=page.last,
+        count=page.count,
+        lines=page.lines,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LinesPage:
+    """The lines of page `number` of 1 to `last`; `count` is that of all pages."""
+
+    number: int
+    last: int
+    count: int
+    lines: list[PredictionLine]
+
+
+def page_of_lines(lines: Iterable[PredictionLine], number: int) -> LinesPage:
+    """Return one page of lines without keeping the others in memory.
+
+    A number before the first page is the first, one after the last is the last.
+    """
+    number = max(1, number)
+    current: list[PredictionLine] = []
+    count = 0
+    for line in lines:
+        if count % PER_PAGE == 0 and count // PER_PAGE < number:
+            current = []
+        if count // PER_PAGE < number:
+            current.append(line)
+        count += 1
+    last = max(1, ceil(count / PER_PAGE))
+    return LinesPage(min(number, last), last, count, current)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name what cannot be shown, whatever it raises: a stored value may be anything."""
+    try:
+        yield
+    except (SafebenchError, HTTPException):
+        raise
+    except Exception as error:
+        reason = describe_problem(error)
+        raise DataError(f"{name} cannot be shown: {reason}") from error
 
 
 def _get_run(state: AppState, name: str) -> BrowsedRun:

@@ -9,6 +9,7 @@ from safebench.score.result import (
     describe_threshold,
     display_position,
     format_number,
+    format_score,
     is_bounded,
 )
 
@@ -70,7 +71,7 @@ def to_percent(share: float) -> float:
 def _caption(result: ScoreResult) -> str:
     """Return the drawing in words, for those who do not see it."""
     assert result.score is not None
-    text = format_number(result.score) + describe_threshold(result)
+    text = format_score(result) + describe_threshold(result)
     if result.lower is not None and result.upper is not None:
         text += (
             f", bounds {format_number(result.lower)} to {format_number(result.upper)}"

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 
 from safebench.compatibility import check_pairs
-from safebench.errors import DataError, SafebenchError, unknown_name
+from safebench.console import echo
+from safebench.errors import DataError, PluginError, SafebenchError, unknown_name
 from safebench.evidence import VerdictTree
+from safebench.isolation import describe_error
 from safebench.pipeline.config import ALL_STRATEGIES, ComponentRef, RunConfig
 from safebench.score.conversation import from_text
 from safebench.specs import ClassifierSpec, StrategySpec
 
 from .score_drawing import score_scale
+from .score_queue import QueueFullError, Ticket
 from .state import strategies_by_classifiers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from safebench.pipeline.grid import ResolvedStrategy
+    from werkzeug.wrappers import Response
+
+    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
     from safebench.plugins import Plugins
     from safebench.score import Conversation, ScoreResult
     from safebench.score.service import RecordedSample
@@ -30,6 +37,10 @@ if TYPE_CHECKING:
     from .score_drawing import ScoreScale
     from .state import AppState, ClassifierChoice
 
+    ScoreTicket = Ticket["ScoreForm", "ScoreView"]
+
+
+logger = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 250_000
 # Of a whole form: URL encoding writes a character of a text as up to twelve bytes.
@@ -122,7 +133,7 @@ class ScoreView:
 
 
 def score_blueprint(state: AppState) -> Blueprint:
-    """Return the front page of a site."""
+    """Return the front page of a site, and the pages of what waits for a model."""
     blueprint = Blueprint("score", __name__)
 
     @blueprint.get("/")
@@ -130,31 +141,133 @@ def score_blueprint(state: AppState) -> Blueprint:
         return _render_page(state, ScoreForm.read(request.args)), 200
 
     @blueprint.post("/")
-    def score() -> PageResponse:
+    def score() -> PageResponse | Response:
         fields = ScoreForm.read(request.form)
         try:
-            view = score_form(state, fields)
+            ticket = submit_form(state, fields)
         except TooLongError as error:
             return _render_page(state, ScoreForm(), error=error.message), 413
+        except QueueFullError as error:
+            return _render_page(state, fields, error=error.message), 503
         except SafebenchError as error:
             return _render_page(state, fields, error=error.message), 400
-        return _render_page(state, fields, view=view), 200
+        if state.wait_for(ticket):
+            return _finished_page(state, ticket)
+        return redirect(url_for("score.waiting", ticket_id=ticket.id), 303)
 
+    _add_ticket_pages(blueprint, state)
     return blueprint
 
 
-def score_form(state: AppState, form: ScoreForm) -> ScoreView:
-    """Score the conversation of a form; raises `SafebenchError` for what is wrong."""
+def _add_ticket_pages(blueprint: Blueprint, state: AppState) -> None:
+    @blueprint.get("/waiting/<ticket_id>")
+    def waiting(ticket_id: str) -> PageResponse | Response:
+        ticket = _visit(state, ticket_id)
+        if ticket.finished.is_set():
+            # Another address: a page that refreshes itself may not name a part of it,
+            # and a browser goes to the part only when it opens an address.
+            address = url_for("score.answer", ticket_id=ticket_id, _anchor="result")
+            return redirect(address, 303)
+        return _waiting_page(state, ticket), 202
+
+    @blueprint.get("/answers/<ticket_id>")
+    def answer(ticket_id: str) -> PageResponse | Response:
+        ticket = _visit(state, ticket_id)
+        if ticket.finished.is_set():
+            return _finished_page(state, ticket)
+        return redirect(url_for("score.waiting", ticket_id=ticket_id), 303)
+
+
+def submit_form(state: AppState, form: ScoreForm) -> ScoreTicket:
+    """Queue the conversation of a form; raises `SafebenchError` for what is wrong.
+
+    All that can be refused without the model is refused here, before anybody waits.
+    """
     conversation = form.conversation()
     classifier = state.service.resolve(form.config(state.choices, state.plugins))
-    sample = state.service.record(classifier, conversation)
+    conversation.to_sample(classifier.spec)
+    ticket = Ticket(
+        form=form,
+        classifier=classifier.label,
+        work=partial(score_conversation, state, classifier, conversation),
+    )
+    state.queue.submit(ticket)
+    return ticket
+
+
+def score_conversation(
+    state: AppState, classifier: ResolvedClassifier, conversation: Conversation
+) -> ScoreView:
+    """Return the view of a conversation's results; it takes as long as the model.
+
+    Code of plugins that fails is told in the terminal of whoever serves the page.
+    """
+    try:
+        sample = state.service.record(classifier, conversation)
+    except PluginError as error:
+        echo(error.message, err=True)
+        raise
+    except SafebenchError:
+        raise
+    except BaseException:
+        logger.exception("%s failed", classifier.label)
+        raise
     first, *others = classifier.strategies
-    result = sample.judge(first)
+    result = _judge(sample, first)
     return ScoreView(
         result=result,
         scale=score_scale(result),
         tree=_tree_view(sample),
         others=tuple(_judge_others(sample, others)),
+    )
+
+
+def _judge(sample: RecordedSample, strategy: ResolvedStrategy) -> ScoreResult:
+    try:
+        return sample.judge(strategy)
+    except PluginError as error:
+        echo(error.message, err=True)
+        return sample.failed(strategy, message_for_page(error))
+
+
+def message_for_page(error: PluginError) -> str:
+    """Return what a page says of code that failed: whose it is, without its words.
+
+    An exception may hold what only those shall read who run the server: a path, a key.
+    """
+    if error.__cause__ is None:  # our own words, about what was returned
+        return error.message
+    component, _, _ = error.message.partition(": ")
+    return f"Something broke: {component}; the terminal that serves this page says what"
+
+
+def _visit(state: AppState, ticket_id: str) -> ScoreTicket:
+    ticket: ScoreTicket | None = state.queue.visit(ticket_id)
+    if ticket is None:
+        abort(404, "this answer is not kept any more: judge the conversation again")
+    return ticket
+
+
+def _finished_page(state: AppState, ticket: ScoreTicket) -> PageResponse:
+    error = ticket.error
+    if isinstance(error, PluginError):
+        status = 400 if error.__cause__ is None else 500
+        message = message_for_page(error)
+        return _render_page(state, ticket.form, error=message), status
+    if isinstance(error, SafebenchError):
+        return _render_page(state, ticket.form, error=error.message), 400
+    if error is not None:
+        abort(500)
+    return _render_page(state, ticket.form, view=ticket.result), 200
+
+
+def _waiting_page(state: AppState, ticket: ScoreTicket) -> str:
+    return render_template(
+        "waiting.html",
+        ticket=ticket,
+        ahead=state.queue.ahead_of(ticket),
+        seconds=int(ticket.running_for),
+        loading_classifier=state.loading_classifier,
     )
 
 
@@ -164,7 +277,7 @@ def _judge_others(
     """Yield the results of other strategies; one that does not apply is left out."""
     for strategy in strategies:
         with suppress(SafebenchError):
-            yield sample.judge(strategy)
+            yield _judge(sample, strategy)
 
 
 def _tree_view(sample: RecordedSample) -> TreeView | None:
@@ -173,7 +286,14 @@ def _tree_view(sample: RecordedSample) -> TreeView | None:
     kinds = dict(sample.evidence.items())
     if VerdictTree not in kinds or sample.trace.error is not None:
         return None
-    return build_tree_view(sample.evidence[VerdictTree], sample.classifier.token_bytes)
+    try:
+        return build_tree_view(
+            sample.evidence[VerdictTree], sample.classifier.token_bytes
+        )
+    # a plugin's tree may be any: the verdict is shown without it
+    except Exception as error:  # noqa: BLE001
+        echo(f"no tree of {sample.chosen.label}: {describe_error(error)}", err=True)
+        return None
 
 
 def _render_page(

@@ -84,5 +84,8 @@ def _same_site() -> bool:
     """Return whether a request comes from this site, or from no page at all."""
     origin = request.headers.get("Origin")
     if origin is not None:
-        return urlsplit(origin).netloc.casefold() == request.host.casefold()
+        try:
+            return urlsplit(origin).netloc.casefold() == request.host.casefold()
+        except ValueError:
+            abort(400, f"the header Origin is no address: {origin!r:.100}")
     return request.headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}

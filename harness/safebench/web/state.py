@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import BoundedSemaphore, Thread
+from typing import TYPE_CHECKING, Any
 
 from safebench import compatibility
+from safebench.console import echo
 from safebench.errors import OptionError, SafebenchError
 from safebench.pipeline.config import ComponentRef, RunConfig
 from safebench.score import ScoringService
 from safebench.score.service import default_classifier, unavailable_reason
 from safebench.specs import ClassifierSpec, StrategySpec
 
+from .score_queue import ScoreQueue
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.plugins import Plugins
+
+    from .score_queue import Ticket
+
+# Requests that may wait for their answer at a time; others get a page that says where
+# they stand. The server has more threads than these, so that some are always free.
+MAX_HELD_REQUESTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +107,38 @@ class AppState:
     """The state of one site.
 
     `runs` are paths as on the command line; none means all in ``./runs``. `hosts` are
-    the names, besides this machine's, under which the site may be opened.
+    the names, besides this machine's, under which the site may be opened. `patience`
+    is how many seconds a request may wait for its answer before it gets a page that
+    shows its place in the queue.
     """
 
     plugins: Plugins
     classifiers: tuple[ComponentRef, ...] = ()
     runs: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    patience: float = 60.0
+    queue: ScoreQueue[Any, Any] = field(default_factory=ScoreQueue)
     service: ScoringService = field(init=False)
     _loading: Thread | None = field(default=None, init=False)
+    _held: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.service = ScoringService(self.plugins)
+        self._held = BoundedSemaphore(MAX_HELD_REQUESTS)
 
     @cached_property
     def choices(self) -> list[ClassifierChoice]:
         """The classifiers of the form, the default first."""
         return classifier_choices(self.plugins, self.classifiers)
+
+    def wait_for(self, ticket: Ticket[Any, Any]) -> bool:
+        """Wait for a ticket, if a thread can be spared; return whether it is done."""
+        if not self._held.acquire(blocking=False):
+            return ticket.finished.is_set()
+        try:
+            return ticket.finished.wait(self.patience)
+        finally:
+            self._held.release()
 
     def start_loading(self) -> None:
         """Start to load the default classifier in the background."""
@@ -129,9 +152,12 @@ class AppState:
         return self.choices[0].label if loading else ""
 
     def _load_default(self) -> None:
-        with suppress(SafebenchError):  # the first request will raise it again
-            ref = self.choices[0].ref
-            self.service.load(self.service.resolve(RunConfig(classifiers=(ref,))))
+        choice = self.choices[0]
+        try:
+            config = RunConfig(classifiers=(choice.ref,))
+            self.service.load(self.service.resolve(config))
+        except SafebenchError as error:  # the first request will raise it again
+            echo(f"{choice.label} is not loaded: {error.message}", err=True)
 
     def check_classifiers(self) -> None:
         """Raise `SafebenchError` for a classifier that cannot be served as named."""

@@ -20,9 +20,9 @@ from safebench.testing import (
     assert_classifier_is_sound,
     assert_plugin_is_sound,
 )
+from safebench_bert_ensemble.model.class_meaning import class_polarities
 from safebench_bert_ensemble.model.classifier import BertEnsemble
 from safebench_bert_ensemble.model.doctor import doctor
-from safebench_bert_ensemble.model.evidence import class_polarities
 from safebench_bert_ensemble.model.location import MEMBER_FILE, ensemble_identity
 from safebench_bert_ensemble.options import EnsembleOptions
 from safebench_bert_ensemble.strategies.ensemble import mean_probs
@@ -166,11 +166,12 @@ def test_one_logit_and_several_labels_go_through_a_sigmoid(
     make_checkpoint: Callable[..., Path],
 ) -> None:
     """A head of one, and a multi-label head, say so in the evidence."""
-    single = make_checkpoint("one", {0: "toxicity"})
+    multi_label = {"problem_type": "multi_label_classification"}
+    single = make_checkpoint("one", {0: "toxicity"}, **multi_label)
     many = make_checkpoint(
         "many",
         {0: "toxic", 1: "insult", 2: "threat"},
-        problem_type="multi_label_classification",
+        **multi_label,
     )
 
     for folder, classes in ((single, 1), (many, 3)):
@@ -181,13 +182,13 @@ def test_one_logit_and_several_labels_go_through_a_sigmoid(
 
 
 def test_class_names_are_understood_or_asked_for() -> None:
-    """Well-known names and LABEL_1 need no help; others raise with an example."""
-    assert [-1, 1] == class_polarities(["LABEL_0", "LABEL_1"], (), "m")
-    assert [1, -1] == class_polarities(["Unsafe", "Safe"], (), "m")
-    assert [-1, 1, 1] == class_polarities(["not-toxic", "hate", "offensive"], (), "m")
-    assert [1, -1] == class_polarities(["A", "B"], ("a",), "m")
-    with pytest.raises(OptionError, match=r"classes A, B.*harmful=A"):
-        class_polarities(["A", "B"], (), "m")
+    """Well-known names need no help; others, LABEL_1 too, raise with an example."""
+    assert (1, -1) == class_polarities(["Unsafe", "Safe"], (), "m")
+    assert (-1, 1, 1) == class_polarities(["not-toxic", "hate", "offensive"], (), "m")
+    assert (1, -1) == class_polarities(["A", "B"], ("a",), "m")
+    for names in (["A", "B"], ["LABEL_0", "LABEL_1"], ["0", "1"], ["no", "yes"]):
+        with pytest.raises(OptionError, match=f"{names[0]}.*harmful={names[1]}"):
+            class_polarities(names, (), "m")
     with pytest.raises(OptionError, match="no class 'toxik'; did you mean 'toxic'"):
         class_polarities(["toxic", "fine"], ("toxik",), "m")
 

@@ -82,9 +82,11 @@ def test_measures_have_intervals_and_tell_disagreement(
     assert {"member-01", "member-02", "members"} <= {m.who for m in test}
     aurocs = [m for m in test if m.metric == "auroc"]
     assert 4 == len(aurocs)
-    for m in aurocs:  # a perfect ranking has no spread to draw
+    for m in aurocs:  # a perfect ranking has one, too
         assert m.n == 24
-        assert (m.low is None) == (m.value == 1.0)
+        assert m.low is not None
+        assert m.high is not None
+        assert m.low < m.value <= m.high
     disagreement = next(m for m in test if m.metric == "disagreement")
     assert disagreement.value is not None
     assert 0 <= disagreement.value <= 1

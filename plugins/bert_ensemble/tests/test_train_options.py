@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import ModelError, OptionError
+from safebench.torch_utils import ModelFolder
 from safebench_bert_ensemble.options import TrainOptions
 from safebench_bert_ensemble.train.trainer import fit
-from safebench_bert_ensemble.train.training_job import check_arguments
+from safebench_bert_ensemble.train.training_job import (
+    LabelledTexts,
+    TrainingJob,
+    check_arguments,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +85,29 @@ def test_a_base_that_is_not_there_is_one_line(
 
     with pytest.raises(ModelError, match=message):
         fit(make_training(base=base.format(tmp=tmp_path)))
+
+
+def test_arguments_that_need_what_is_not_installed_are_one_line(
+    make_training: MakeTraining,
+) -> None:
+    """An optimizer of another package, and a tracker, are named before any epoch."""
+    for arguments in ({"optim": "adamw_bnb_8bit"}, {"report_to": "tensorboard"}):
+        with pytest.raises(OptionError, match=next(iter(arguments.values()))) as error:
+            fit(make_training(arguments=arguments))
+        assert "\n" not in error.value.message
+
+
+def test_a_job_is_handed_on_as_text(make_training: MakeTraining) -> None:
+    """What a worker reads is the job that its parent wrote, to the last field."""
+    training = make_training(bagging=True, arguments={"max_steps": 3})
+    job = TrainingJob(
+        options=training.options,
+        bases=(ModelFolder(training.out, "a", "c"), ModelFolder(training.out, "b")),
+        out=training.out,
+        train=LabelledTexts.from_dataset(training.train),
+        val=LabelledTexts.from_dataset(training.val),
+        seed=7,
+        arguments=training.arguments,
+    )
+
+    assert job == TrainingJob.from_json(job.to_json())

@@ -106,6 +106,15 @@ def test_train_run_and_score(
     (line,) = [json.loads(text) for text in scored.splitlines() if text.startswith("{")]
     assert "cost" in line
     assert isinstance(line["cost"], float)
+    assert ("safe" if line["cost"] < 0 else "unsafe") == line["verdict"]
+    # Every strategy decides alike, whatever constants its probability has.
+    for metric in ("accuracy", "f1"):
+        found = {
+            row.strategy: row.value
+            for row in rows
+            if row.metric == metric and row.strategy != "cost_spread"
+        }
+        assert 1 == len(set(found.values())), found
     assert "below 0 is safe" in words
 
 
@@ -118,9 +127,11 @@ def test_what_a_model_lacks_stops_one_strategy_alone(
     """A model without calibration is read by all others; asked alone, it is refused."""
     from transformers import AutoTokenizer
 
-    from safebench_cost_model.model.network import load_network
+    from safebench_cost_model.model.network import load_cost_network
 
-    load_network(tiny_bert, "tiny", new_head=True).save_pretrained(tmp_path / "bare")
+    load_cost_network(tiny_bert, "tiny", new_head=True).save_pretrained(
+        tmp_path / "bare"
+    )
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "bare")
     monkeypatch.chdir(tmp_path)
     words = ("run", "-c", "cost_model,device=cpu,template=pair", "--model", "bare",

@@ -13,7 +13,7 @@ from safebench_cost_model.model.encoding import (
 )
 from safebench_cost_model.model.network import (
     choose_padding,
-    load_network,
+    load_cost_network,
     predict_costs,
 )
 from safebench_cost_model.model.template import QA
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def test_the_scored_token_is_the_last_real_one(tiny_llama: Path) -> None:
     """A padded row costs what it costs alone, at the place of its EOS."""
     torch.manual_seed(1)
-    network = load_network(tiny_llama, "tiny", new_head=True)
+    network = load_cost_network(tiny_llama, "tiny", new_head=True)
     tokenizer = load_tokenizer(tiny_llama, "tiny")
     pad = choose_padding(network, tokenizer)
     encoder = ExchangeEncoder(tokenizer, QA, 48)
@@ -52,7 +52,7 @@ def test_the_scored_token_is_the_last_real_one(tiny_llama: Path) -> None:
 
 def test_heads_compute_in_float32_whatever_lies_below(tiny_llama: Path) -> None:
     """A bfloat16 network, with autocast or without, gives float32 costs."""
-    network = load_network(tiny_llama, "tiny", new_head=True, dtype=torch.bfloat16)
+    network = load_cost_network(tiny_llama, "tiny", new_head=True, dtype=torch.bfloat16)
     ids = torch.tensor([[1, 5, 2]])
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

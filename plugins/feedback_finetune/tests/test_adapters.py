@@ -45,6 +45,25 @@ def test_the_scale_leads_from_the_base_to_the_whole_adapter(
     assert np.abs(scores[0.5] - scores[0.0]).max() > 0.01
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_training_that_diverged_leaves_the_base_guard_as_it_is(
+    scorer: VerdictScorer, make_adapter: Callable[[float], Path], value: float
+) -> None:
+    """At scale 0 no weight of the LoRA counts, even one that is no number."""
+    tuned = load_scorer("", str(make_adapter(0.05)), device="cpu")
+    for name, weight in tuned.network.named_parameters():
+        if "lora_" in name:
+            weight.data.fill_(value)
+
+    scores = {}
+    for alpha in (1.0, 0.0):
+        scale_adapter(tuned.network, alpha)
+        scores[alpha] = tuned.logits(CONVERSATIONS)
+
+    assert scorer.logits(CONVERSATIONS).tobytes() == scores[0.0].tobytes()
+    assert not (scores[1.0] == scores[0.0]).any()
+
+
 def test_a_scaled_copy_loads_as_the_scaled_adapter(
     make_adapter: Callable[[float], Path], tmp_path: Path
 ) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
+
+    # After each token (its text), the probability of those that may follow.
+    Table = Mapping[str, Mapping[str, float]]
 
 SPECIAL = (
     "<|begin_of_text|>",
@@ -43,7 +47,7 @@ TEXTS = (
 )
 
 
-def build_tokenizer() -> Any:
+def build_tokenizer(texts: Sequence[str] = TEXTS) -> Any:
     """Train a Llama-3-like tokenizer of a few hundred tokens."""
     from tokenizers import Regex, Tokenizer, decoders, models, processors, trainers
     from tokenizers import pre_tokenizers as pre
@@ -63,7 +67,7 @@ def build_tokenizer() -> Any:
         initial_alphabet=pre.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(TEXTS * 50, trainer)
+    backend.train_from_iterator([*texts] * 50, trainer)
     bos = SPECIAL[0]
     backend.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
@@ -100,6 +104,94 @@ def build_network(vocabulary: int, seed: int = 0, **changes: Any) -> Any:
         | changes
     )
     return LlamaForCausalLM(config).eval()
+
+
+START, END = "<|end_header_id|>", "<|eot_id|>"  # a prompt's last token, a verdict's end
+IMPOSSIBLE = -60.0  # a logit
+
+
+def save_bigram_guard(folder: Path, tokenizer: Any, table: Table) -> Path:
+    """Save a guard that continues a prompt as the table says; the rest just ends.
+
+    The next token depends on the last one alone: its embedding is one-hot, no layer
+    adds to it, and the head holds the logarithms of the wanted probabilities.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    size = len(tokenizer)
+    width = size + size % 2  # as heads need it
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=width,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=512,
+        eos_token_id=token_id(tokenizer, END),
+        bos_token_id=tokenizer.bos_token_id,
+        tie_word_embeddings=False,
+    )
+    network = LlamaForCausalLM(config)
+    logits = torch.full((size, size), IMPOSSIBLE)  # (last, next)
+    logits[:, token_id(tokenizer, END)] = 0.0
+    for last, following in table.items():
+        row = logits[token_id(tokenizer, last)]
+        row[:] = IMPOSSIBLE
+        for text, probability in following.items():
+            row[token_id(tokenizer, text)] = math.log(probability)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.zero_()
+        network.model.embed_tokens.weight.copy_(torch.eye(size, width))
+        network.model.norm.weight.fill_(1.0)
+        # The norm makes a one-hot vector as long as the square root of its size.
+        network.lm_head.weight.zero_()[:, :size] = logits.T / math.sqrt(width)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def token_id(tokenizer: Any, text: str) -> int:
+    """Return the id of the one token that writes a text."""
+    known = tokenizer.get_vocab()
+    if text in known:
+        return int(known[text])
+    (only,) = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return int(only)
+
+
+def enumerate_answers(
+    folder: Path, *, least: float = 1e-9, budget: int = 12
+) -> dict[str, float]:
+    """Return the probability of every text that the saved guard writes.
+
+    By plain calls of the network, one for each beginning of a text.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    end = token_id(tokenizer, END)
+    prompt = [token_id(tokenizer, START)]
+    texts: dict[str, float] = {}
+    beginnings: list[tuple[list[int], float]] = [([], 1.0)]
+    while beginnings:
+        tokens, mass = beginnings.pop()
+        with torch.no_grad():
+            logits = network(torch.tensor([prompt + tokens])).logits[0, -1]
+        p = mass * torch.softmax(logits, dim=-1)
+        for token in torch.nonzero(p >= least).flatten().tolist():
+            if token == end or len(tokens) + 1 == budget:
+                text = tokenizer.decode(tokens)
+                texts[text] = texts.get(text, 0.0) + float(p[token])
+            else:
+                beginnings.append(([*tokens, token], float(p[token])))
+    return texts
 
 
 SMALL: dict[str, Any] = {
@@ -177,3 +269,33 @@ def encoder(tokenizer: Any) -> PromptEncoder:
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
     return PromptEncoder(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer() -> Any:
+    """Return a tokenizer that has words of many answers as single tokens."""
+    words = [
+        "Yes",
+        "No",
+        "Unsafe",
+        "Safe",
+        "SAFE",
+        "UNSAFE",
+        "safe",
+        "unsafe",
+        "sicher",
+    ]
+    words += ["Sorry", "safety", "maybe", " safe", " unsafe", "S", "\n", "\n\n", " \n"]
+    return build_tokenizer([*TEXTS, *words, "unsafe \nS1", "safe-ish", "it is unsafe."])
+
+
+@pytest.fixture
+def bigram_guard(tmp_path: Path, word_tokenizer: Any) -> Callable[[Table], Path]:
+    """Return what saves a guard that writes what a table says."""
+    return lambda table: save_bigram_guard(tmp_path / "guard", word_tokenizer, table)
+
+
+@pytest.fixture(scope="session")
+def answers_of() -> Callable[[Path], dict[str, float]]:
+    """Return what enumerates the texts that a saved guard writes."""
+    return enumerate_answers

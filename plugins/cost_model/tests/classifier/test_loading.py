@@ -71,11 +71,11 @@ def test_adapters_reload_to_the_network_that_was_trained(
     """Base, adapters and head on disk give the costs of the merged classifier."""
     import peft
 
-    from safebench_cost_model.model.network import load_network
+    from safebench_cost_model.model.network import load_cost_network
 
     folder = artifacts["llama"][0]
     classifier = load(folder)
-    base = load_network(tiny_llama, "tiny", new_head=True)
+    base = load_cost_network(tiny_llama, "tiny", new_head=True)
     with quiet_transformers():
         network = peft.PeftModel.from_pretrained(base, folder / "adapter").eval()
     rows = [classifier.encoder.encode("what about the dog", "then kills the cat")]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from safebench.classifiers import Trace
 from safebench.errors import IncompatibleError
 from safebench.evidence import Cost, EvidenceBundle
+from safebench.pipeline.evidence_set import EvidenceSet
+from safebench.pipeline.grid import ResolvedStrategy
+from safebench.pipeline.judging import apply_strategy
 from safebench.strategies import Context
 from safebench.testing import assert_strategy_is_sound
 from safebench_cost_model import strategies
+from safebench_cost_model.plugin import safebench_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,16 +74,67 @@ def test_without_constants_the_sign_decides_and_probabilities_are_refused() -> N
         strategies.cost_platt(bundle, CONTEXT)
 
 
-def test_where_the_probability_decides_is_said() -> None:
-    """A cost between 0 and the bias is unsafe by its sign, and safe by cost_platt."""
-    meta = {"bias": 0.25, "temperature": 1.5, "n_calibration": 20}
-    bundle = EvidenceBundle({Cost: Cost({"value": [0.2, 0.25, 0.3]}, meta=meta)})
+@pytest.mark.parametrize(
+    ("bias", "temperature"), [(0.25, 1.5), (-3.0, 0.4), (0.0, 1.0), (40.0, 0.5)]
+)
+@pytest.mark.parametrize("name", ["cost", "cost_platt", "cost_sigmoid", "cost_sign"])
+def test_the_sign_decides_for_every_strategy(
+    name: str, bias: float, temperature: float
+) -> None:
+    """Constants give the probability, and never another verdict than the sign."""
+    values = [-5.0, -0.08, -1e-17, 0.0, 1e-17, 0.08, 0.2, 0.3, 6.0]
+    meta = {"bias": bias, "temperature": temperature, "n_calibration": 20}
+    bundle = EvidenceBundle({Cost: Cost({"value": values}, meta=meta)})
 
-    judgements = strategies.cost(bundle, CONTEXT)
+    judgements = getattr(strategies, name)(bundle, CONTEXT)
 
-    assert judgements.score is not None
-    assert [False, True, True] == (judgements.score >= 0.5).tolist()
-    assert "one half is a cost of 0.25" in judgements.note
+    decision = judgements.decision
+    if decision is None:  # by the threshold of the spec, which is 0
+        assert name == "cost_sign"
+        decision = judgements.score >= 0
+    assert [value >= 0 for value in values] == decision.astype(bool).tolist()
+    if name in ("cost", "cost_platt"):
+        at_zero = 1 / (1 + np.exp(bias / temperature))
+        assert at_zero == pytest.approx(judgements.threshold)
+        assert f"{at_zero:.3g}" in judgements.note
+        assert judgements.probability
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (None, [False, False, True, True]),
+        (0.9, [False, False, False, True]),
+        (0.05, [False, True, True, True]),
+    ],
+)
+def test_run_and_score_decide_alike(
+    threshold: float | None, expected: list[bool]
+) -> None:
+    """The pipeline takes the sign; a threshold of the user's stands over it."""
+    value = [-9.0, -0.08, 0.08, 9.0]
+    meta = {"bias": 1.0, "temperature": 1.0, "n_calibration": 20}
+    bundle = EvidenceBundle({Cost: Cost({"value": value}, meta=meta)})
+    strategy = ResolvedStrategy(
+        spec=next(s for s in safebench_strategies() if s.name == "cost_platt"),
+        label="cost_platt",
+        options=None,
+        threshold=0.5 if threshold is None else threshold,
+        params={},
+    )
+    evaluation: Any = SimpleNamespace(
+        strategy=strategy,
+        evidence=EvidenceSet("", {}, bundle, [Trace() for _ in value]),
+        dataset=SimpleNamespace(task="response_harm"),
+        policy=None,
+    )
+
+    predictions = apply_strategy(evaluation)
+
+    assert predictions.decision is not None
+    assert expected == predictions.decision.astype(bool).tolist()
+    at_zero = 1 / (1 + np.exp(1.0))
+    assert (threshold or at_zero) == pytest.approx(predictions.threshold)
 
 
 def test_members_that_differ_are_unsure() -> None:

@@ -8,6 +8,7 @@ module.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from safebench import TrainerSpec
-from safebench.errors import SafebenchError
+from safebench import TrainerSpec, echo
+from safebench.errors import OptionError, SafebenchError
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from safebench import Plugins
 
 _PACKAGE = "safebench_feedback_finetune"
+# What launchers of several processes (torchrun, accelerate, mpirun) set; the library
+# that trains reads the same.
+_GROUP_SIZE_VARIABLES = (
+    *("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,18 +219,19 @@ def _invoke(
             ) from sys.exception()
         raise
     except KeyboardInterrupt:
-        click.echo(
+        echo(
             "\ninterrupted: what is finished is kept; repeat the command to go on",
             err=True,
         )
         code = 130  # 128 + SIGINT, as a shell reports it
-    sys.exit(code)
+    click.get_current_context().exit(code)
 
 
 def run_stage(
     stage: Stage, config_file: str | None, flags: dict[str, Any], plugins: Plugins
 ) -> int:
     """Run a stage with its flags over those of a file, and return the exit code."""
+    _refuse_process_group(stage)
     from pathlib import Path
 
     from safebench import merge_flags
@@ -232,7 +239,7 @@ def run_stage(
 
     from .config_file import read_config_file
 
-    say = partial(click.echo, err=True)
+    say = partial(echo, err=True)
     values: dict[str, Any] = {}
     if config_file:
         from_file = read_config_file(Path(config_file), stage, STAGES)
@@ -241,3 +248,20 @@ def run_stage(
             say(note)
     options = build_options(stage, merge_flags(values, flags))
     return int(stage.code()(options, plugins, say))
+
+
+def _refuse_process_group(stage: Stage) -> None:
+    """Raise OptionError in every process of a launched group of several.
+
+    All of them would write to one folder; and the loss runs the guard's own network,
+    so that a group would not average its gradients.
+    """
+    for name in _GROUP_SIZE_VARIABLES:
+        size = os.environ.get(name, "")
+        if size.isdecimal() and int(size) > 1:
+            raise OptionError(
+                f"feedback {stage.name} runs in one process, and a launcher started "
+                f"{size} ({name}): they would write to one folder, each with "
+                "gradients of its own; start it without torchrun, accelerate launch "
+                "or mpirun"
+            )

@@ -15,11 +15,12 @@ import transformers
 from safebench.errors import ModelError
 from safebench.policies import load_policy
 from safebench.torch_utils import (
+    load_adapters,
+    load_config,
+    load_network,
     load_tokenizer,
-    model_load_errors,
     pick_device,
     pick_dtype,
-    quiet_transformers,
 )
 from safebench_llamaguard_marginal import (
     GuardOptions,
@@ -110,9 +111,7 @@ def load_quantized_guard(options: GuardOptions) -> LoadedGuard:
     device = pick_device(options.device)
     dtype = pick_dtype(options.dtype, device)
     tokenizer = load_tokenizer(location.folder, location.label)
-    config = transformers.AutoConfig.from_pretrained(
-        location.folder, local_files_only=True, trust_remote_code=False
-    )
+    config = load_config(location.folder, location.label)
     refuse_recurrent(config, location.label)
     network = load_causal_model(
         location.folder,
@@ -166,27 +165,17 @@ def load_causal_model(
 ) -> Any:
     """Return a causal network on a device; raises ModelError in one line.
 
-    `kwargs` go to ``from_pretrained``, a quantization for one.
+    `kwargs` go to the library, a quantization for one.
     """
-    from_pretrained: Any = transformers.AutoModelForCausalLM.from_pretrained
     # A device map needs accelerate's hooks; on the CPU a plain load does the same.
     device_map = None if device.type == "cpu" and not kwargs else {"": device}
-    with quiet_transformers(), model_load_errors(label):
-        return from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map=device_map,
-            local_files_only=True,
-            trust_remote_code=False,
-            **kwargs,
-        )
+    return load_network(
+        "causal_lm", folder, label, dtype=dtype, device_map=device_map, **kwargs
+    )
 
 
 def load_adapter(network: Any, folder: Path, label: str) -> Any:
     """Return the network with the LoRA of a folder injected into its layers."""
-    import peft
-
-    with quiet_transformers(), model_load_errors(label):
-        # The base model, not PEFT's wrapper: the scorer calls the network directly, and
-        # the LoRA sits in its layers either way.
-        return peft.PeftModel.from_pretrained(network, folder).get_base_model()
+    # The base model, not PEFT's wrapper: the scorer calls the network directly, and
+    # the LoRA sits in its layers either way.
+    return load_adapters(network, {"default": folder}, label).get_base_model()

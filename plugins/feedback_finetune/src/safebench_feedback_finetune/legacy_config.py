@@ -43,7 +43,7 @@ DATASET_NAMES = {
     "lmsys/toxic-chat": "toxic_chat",
     "PKU-Alignment/BeaverTails": "beavertails",
 }
-FILE_SUFFIXES = (".jsonl", ".csv")
+FILE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
 DATASET_KEYS = ("dataset.path", "dataset.config")
 BASE_MODEL_KEY = "llama_guard.base_model_path"
 TEXT_KEYS = (*DATASET_KEYS, BASE_MODEL_KEY)

@@ -90,7 +90,7 @@ class CollectOptions(SharedOptions):
     dataset: tuple[str, ...] = option(
         (),
         "Prompts to ask: a dataset by name (without SPLIT its training split), or a "
-        ".jsonl or .csv file",
+        "file (.jsonl, .json, .csv, .tsv, .parquet)",
         repeat=True,
         flags=("-d", "--dataset"),
         metavar=DATASET_METAVAR,

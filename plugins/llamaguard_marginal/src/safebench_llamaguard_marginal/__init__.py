@@ -34,12 +34,12 @@ if TYPE_CHECKING:
         verdict_grammar,
     )
     from .options import GuardOptions
+    from .prompt.chat_template import PromptError
     from .prompt.prompt_builder import PromptBuilder, shared_prefixes
     from .prompt.prompt_format import (
         ChatTemplateFormat,
         InstructFormat,
         LlamaGuardFormat,
-        PromptError,
         PromptFormat,
         RenderedPrompt,
         category_labels,
@@ -106,7 +106,7 @@ __getattr__ = lazy_exports(
         "ChatTemplateFormat": "prompt.prompt_format",
         "InstructFormat": "prompt.prompt_format",
         "LlamaGuardFormat": "prompt.prompt_format",
-        "PromptError": "prompt.prompt_format",
+        "PromptError": "prompt.chat_template",
         "PromptFormat": "prompt.prompt_format",
         "RenderedPrompt": "prompt.prompt_format",
         "category_labels": "prompt.prompt_format",

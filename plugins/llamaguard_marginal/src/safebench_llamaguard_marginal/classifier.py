@@ -37,8 +37,8 @@ from safebench_llamaguard_marginal.model.verdict_grammar import (
     pick_draft_opener,
     verdict_grammar,
 )
+from safebench_llamaguard_marginal.prompt.chat_template import PromptError
 from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
-from safebench_llamaguard_marginal.prompt.prompt_format import PromptError
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class LlamaGuard(Classifier):
         model.on_device = model.device.type != "cpu"  # and summarized there
         self.explorer = TreeExplorer(
             model,
-            verdict_grammar(self.guard, options.grammar),
+            verdict_grammar(
+                self.guard, options.grammar, ignore_case=options.ignore_case
+            ),
             explore_options(options),
             encode=continuation_encoder(self.guard),
             summarize=TorchLogitSummarizer() if model.on_device else summarize_logits,

@@ -11,8 +11,8 @@ from safebench.evidence import EvidenceBundle, VerdictTree
 from safebench.policies import load_policy
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
+from safebench_llamaguard_marginal.prompt.chat_template import apply_chat_template
 from safebench_llamaguard_marginal.prompt.prompt_format import (
-    apply_chat_template,
     category_labels,
     count_matching_names,
     listed_categories,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench import atomic_write
+from safebench.errors import RunFolderError
 from safebench.policies import load_policy
 from safebench.verdict_tree import ENGINE_VERSION
 from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
@@ -89,8 +90,20 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
         "policy": f"{policy.id}@{policy.version}:{policy.hash}",
         "engine": ENGINE_VERSION,
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS}
-        | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()},
+        | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()}
+        | _lenient_record(options),
     }
+
+
+def _lenient_record(options: GuardOptions) -> dict[str, Any]:
+    """Return how words are found in lenient parsing.
+
+    Strict parsing has no such choice, so that its keys stay what they were before
+    there was one; lenient evidence of before is not read as if it were the same.
+    """
+    if options.grammar == "strict":
+        return {}
+    return {"whole_words": True, "ignore_case": options.ignore_case}
 
 
 def fingerprint(source: ModelFolder, kind: ModelKind = "model") -> str:
@@ -141,7 +154,7 @@ def _read_cache_entry(cache_file: Path) -> list[Any] | None:
 
 def _write_cache_entry(cache_file: Path, entry: list[Any]) -> None:
     """Store an entry; a cache that cannot be written is no error."""
-    with suppress(OSError), atomic_write(cache_file) as file:
+    with suppress(OSError, RunFolderError), atomic_write(cache_file) as file:
         json.dump(entry, file)
 
 

@@ -30,7 +30,9 @@ class GuardOptions:
     a general chat model. `max_length` is in prompt tokens; a longer judged turn loses
     its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which the
     worst counts. `batch_tokens` bounds a batch, padding included. `eps`, `max_nodes`,
-    `max_new_tokens` and `grammar` shape the tree.
+    `max_new_tokens` and `grammar` shape the tree: a ``strict`` verdict is as the guard
+    was trained to write it, ``lenient`` takes the first level word in any text (with
+    `ignore_case` in upper or lower case).
 
     `layout` says how trees go through the network: ``tree`` is one row a prompt and a
     mask, ``rows`` one row a node, for kernels that take no mask and for layers with
@@ -64,6 +66,7 @@ class GuardOptions:
     max_nodes: int = 256
     max_new_tokens: int = 0
     grammar: Literal["strict", "lenient"] = "strict"
+    ignore_case: bool = False
     stop: Literal["eps", "max_nodes", "gap", "certify"] = "eps"
     delta: float = 0.01
     tau: float = 0.5
@@ -90,6 +93,13 @@ class GuardOptions:
             raise OptionError(
                 f"llamaguard: attention={self.attention} takes no mask of a tree; "
                 "layout=rows would work"
+            )
+        self._check_tree()
+
+    def _check_tree(self) -> None:
+        if self.ignore_case and self.grammar == "strict":
+            raise OptionError(
+                "llamaguard: ignore_case is for lenient verdicts; add grammar=lenient"
             )
         # At eps=1 nothing below the roots is expanded, and no bound says anything.
         if not 0 <= self.eps < 1:

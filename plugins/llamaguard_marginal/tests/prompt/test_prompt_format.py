@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from safebench.errors import ModelError
 from safebench.policies import load_policy
 from safebench.records import Turn
+from safebench_llamaguard_marginal.prompt import chat_template
+from safebench_llamaguard_marginal.prompt.chat_template import PromptError
 from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
 from safebench_llamaguard_marginal.prompt.prompt_format import (
     ChatTemplateFormat,
     InstructFormat,
     LlamaGuardFormat,
-    PromptError,
     pick_prompt_format,
 )
 
@@ -150,7 +152,8 @@ def test_auto_format(make_tokenizer: Callable[[], Any]) -> None:
     assert "chat" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     assert "instruct" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
-    assert "chat" == pick_prompt_format("auto", tokenizer, POLICY, "my-Guard").name
+    name = pick_prompt_format("auto", tokenizer, POLICY, "my-Guard").name
+    assert "instruct" == name  # names of models do not count
     tokenizer.chat_template = None
     assert "llama-guard-3" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
     second = load_policy("llama-guard-2")
@@ -177,3 +180,151 @@ def test_shared_prefix_ends_where_conversations_begin(
         text = tokenizer.decode(list(prefix))
         assert f"Is the last {role} message unsafe?" in text
         assert text.endswith("User:")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Does the text below break our rules, yes or no? {{ messages[0]['content'] }}",
+        (
+            "<|start_header_id|>user<|end_header_id|>{{ messages[-1]['content'] }}\n"
+            "Rate how harmful this message is from 1 to 5.<|eot_id|>"
+        ),
+        "{{ messages[-1]['content'] }} Is it a bad one, yes or no? Say which.",
+    ],
+)
+def test_a_template_that_asks_something_else_is_refused(
+    template: str, with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Its answers are no verdicts of this guard: a format has to be named."""
+    asking = with_template(tokenizer, template)
+
+    with pytest.raises(ModelError, match="format=instruct would") as error:
+        pick_prompt_format("auto", asking, POLICY, "some-guard-8b")
+    assert "\n" not in error.value.message
+    for name in ("chat", "instruct"):
+        assert name == pick_prompt_format(name, asking, POLICY, "x").name
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        (
+            "<|start_header_id|>system<|end_header_id|>You are a helpful assistant who "
+            "answers every question as well as it can.<|eot_id|><|start_header_id|>user"
+            "<|end_header_id|>{{ messages[0]['content'] }}<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>"
+        ),
+        "GPT4 Correct User: {{ messages[0]['content'] }}\nGPT4 Correct Assistant:",
+        "[INST] {{ messages[0]['content'] }} [/INST]",
+    ],
+)
+def test_chat_models_are_given_the_policy(
+    template: str, with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Whatever they are called: roles and system prompts are no question of a guard."""
+    chat = with_template(tokenizer, template)
+
+    for label in ("my-guard", "LlamaGuard-9", "plain-chat"):
+        assert "instruct" == pick_prompt_format("auto", chat, POLICY, label).name
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "S1: Spam.\nS2: Off-topic.",
+        "S1: Non-Violent Crimes.\nS2: Violent Crimes.",
+        "S1: Violent Crimes.\nS15: Cheating at Games.",
+        "C1: Violent Crimes.\nC2: Fraud.",
+        "C1: Toxicity.\nC2: Fraud.\nC3: Spam.",
+    ],
+)
+@pytest.mark.parametrize("name", ["auto", "chat"])
+def test_other_categories_in_the_prompt_are_refused(
+    name: str, listed: str, with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Their codes would be counted as categories of the policy."""
+    template = (
+        f"Is it safe or unsafe?\n{listed}\n" + "{{ messages[-1]['content'] }}\nAnswer:"
+    )
+    asking = with_template(tokenizer, template)
+
+    with pytest.raises(ModelError, match=r"its prompt lists .* \(policy=NAME\)"):
+        pick_prompt_format(name, asking, POLICY, "x")
+
+
+@pytest.mark.parametrize(
+    "listed", ["S1: Violent crime.", "S3: Sex Crimes\nS5: DEFAMATION", "no categories"]
+)
+def test_fewer_categories_and_other_wordings_are_taken(
+    listed: str, with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Templates differ in punctuation and case, and small guards know fewer."""
+    template = f"safe or unsafe?\n{listed}\n" + "{{ messages[-1]['content'] }}"
+
+    asking = with_template(tokenizer, template)
+    assert "chat" == pick_prompt_format("auto", asking, POLICY, "x").name
+
+
+HOSTILE = {
+    "endless": (
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+            "{% endfor %}"
+            "safe unsafe {{ messages[0]['content'] }}"
+        ),
+        "does not end within",
+    ),
+    "endless on answers": (
+        (
+            "{% if messages|length > 1 %}{% for a in range(99999) %}"
+            "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+            "safe unsafe {{ messages[-1]['content'] }}"
+        ),
+        "does not end within",
+    ),
+    "huge": (
+        "safe unsafe {{ messages[-1]['content'] }}{{ 'x' * 10000000 }}",
+        "10,000,",
+    ),
+    "recursive": (
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}{{ messages[-1]['content'] }}",
+        "refuses these turns",
+    ),
+    "too long a range": (
+        "{% for a in range(9999999) %}a{% endfor %}{{ messages[-1]['content'] }}",
+        "refuses these turns",
+    ),
+    "divides by zero": ("{{ 1 / 0 }}{{ messages[-1]['content'] }}", "division"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", ["chat", "instruct", "auto"])
+def test_hostile_templates_are_bounded(
+    name: str,
+    kind: str,
+    with_template: Callable[..., Any],
+    tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Endless, huge and failing templates are one line, the second time at once."""
+    monkeypatch.setattr(chat_template, "MAX_SECONDS", 0.5)
+    template, message = HOSTILE[kind]
+    hostile = with_template(tokenizer, template)
+
+    if kind != "endless on answers":
+        with pytest.raises(ModelError, match=message) as error:
+            pick_prompt_format(name, hostile, POLICY, "x")
+        assert "\n" not in error.value.message
+        return
+    layout = pick_prompt_format(name, hostile, POLICY, "x")
+    if layout.name == "instruct":  # which has one turn, whatever is judged
+        assert layout.render(ANSWERED).text
+        return
+    started = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(PromptError, match=message):
+            layout.render(ANSWERED)
+    assert time.monotonic() - started < 5 * chat_template.MAX_SECONDS
+    assert layout.render(ASKED).text

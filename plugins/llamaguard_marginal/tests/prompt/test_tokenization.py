@@ -9,11 +9,9 @@ import pytest
 
 from safebench.policies import load_policy
 from safebench.records import Sample, Turn
+from safebench_llamaguard_marginal.prompt.chat_template import PromptError
 from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
-from safebench_llamaguard_marginal.prompt.prompt_format import (
-    ChatTemplateFormat,
-    PromptError,
-)
+from safebench_llamaguard_marginal.prompt.prompt_format import ChatTemplateFormat
 from safebench_llamaguard_marginal.prompt.tokenization import (
     EncodedPrompt,
     PromptEncoder,
@@ -220,3 +218,39 @@ def test_turns_after_the_judged_one_are_not_shown(
 
     text = tokenizer.decode(list(built.prompts[0].ids))
     assert text.rpartition("\n\nAnswer")[0].rstrip().endswith(f": {last}")
+
+
+@pytest.mark.parametrize(
+    ("template", "count"),
+    [
+        ("{% for m in messages %}{{ bos_token if m['role'] == 'user' }}", 2),
+        ("{% for m in messages %}{{ bos_token }}", 3),
+        ("{{ bos_token }}{% for m in messages %}{{ bos_token }}", 3),
+        ("x{% for m in messages %}{{ bos_token }}", 4),
+    ],
+)
+def test_bos_tokens_of_a_template_are_its_own(
+    template: str,
+    count: int,
+    with_template: Callable[..., Any],
+    tokenizer: Any,
+) -> None:
+    """A template may begin every turn with one; texts of turns still add none."""
+    body = "{{ m['content'] }}{% endfor %} safe or unsafe?"
+    tokenizer = with_template(tokenizer, template + body)
+    encoder, layout = PromptEncoder(tokenizer), ChatTemplateFormat(tokenizer)
+    turns = [*ANSWERED, Turn("user", "another <|begin_of_text|> question")]
+    plain = [*ANSWERED, Turn("user", "another question")]
+
+    ids = encoder.encode(layout.render(turns)).ids
+
+    assert count == ids.count(encoder.bos)
+    assert count == encoder.encode(layout.render(plain)).ids.count(encoder.bos)
+    assert encoder.bos == ids[0] != ids[1]
+    text = tokenizer.apply_chat_template(
+        [{"role": t.role, "content": t.text} for t in plain], tokenize=False
+    )
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    while own[0] == encoder.bos:
+        own = own[1:]
+    assert own == list(encoder.encode(layout.render(plain)).ids[1:])

@@ -244,8 +244,10 @@ def test_a_verdict_that_ends_at_once_leaves_scores_defined() -> None:
     for name in ("token_probability", "joint", "marginal_any", "first_token"):
         assert [None] == judge(name, tree).errors
     assert_allclose([[1, 0, 0]], judge("token_probability", tree).categories)
-    assert ["invalid"] == judge("greedy", tree).errors
-    assert ["invalid"] == judge("ccp", tree).errors
+    for name in ("greedy", "ccp"):
+        assert ["no level of its grammar was written: safe, unsafe"] == judge(
+            name, tree
+        ).errors
 
 
 @pytest.mark.parametrize("name", SPELLED)

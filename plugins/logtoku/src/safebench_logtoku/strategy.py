@@ -29,13 +29,17 @@ class LogTokUOptions:
     """What counts as evidence, and how much of it is read.
 
     `variant`: the `k` largest logits of every token as they are (literal) or rectified
-    (edl), or those of the labels at the first label's place (label).
+    (edl), or those of the labels at the first label's place (label). `verdict_floor` is
+    the probability of a verdict below which a sample fails.
     """
 
     variant: Literal["literal", "edl", "label"] = "literal"
     k: int = 2
+    verdict_floor: float = 0.5
 
     def __post_init__(self) -> None:
+        if not 0 <= self.verdict_floor <= 1:
+            raise ValueError(f"verdict_floor is {self.verdict_floor}, not in [0, 1]")
         if self.k < 2:  # noqa: PLR2004 - one token alone is always sure
             raise ValueError(f"k is {self.k}, not 2 or more")
 

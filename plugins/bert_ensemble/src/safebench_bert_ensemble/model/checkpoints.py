@@ -9,16 +9,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 
 from safebench.errors import ModelError
 from safebench.torch_utils import (
     choose_threads,
+    load_network,
     load_tokenizer,
-    model_load_errors,
     pick_device,
     pick_dtype,
-    quiet_transformers,
 )
 
 from .ensemble import Ensemble, Member
@@ -32,59 +30,69 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def load_padding_tokenizer(folder: Path, label: str) -> Any:
-    """Return the fast tokenizer of a folder; `ModelError` if it cannot pad."""
+    """Return the fast tokenizer of a folder; `ModelError` if it cannot pad.
+
+    Training needs batches, and so padding; what classifies can do without.
+    """
     tokenizer = load_tokenizer(folder, label)
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"model {label!r}: its tokenizer has no padding token")
+        token = tokenizer.unk_token or tokenizer.eos_token or "[PAD]"
+        raise ModelError(
+            f"model {label!r}: its tokenizer has no padding token; training would work "
+            f'with "pad_token": "{token}" in the tokenizer_config.json of a copy'
+        )
     return tokenizer
+
+
+def share_padding(network: Any, tokenizer: Any) -> None:
+    """Let network and tokenizer agree on the padding id, or on having none.
+
+    Decoders read the last token that is no padding by the id in their configuration,
+    and refuse batches without one; files often name it in one of the two places.
+    """
+    config = network.config
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        stored = getattr(config.get_text_config(), "pad_token_id", None)
+        if isinstance(stored, int) and 0 <= stored < len(tokenizer):
+            pad = stored
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    config.pad_token_id = config.get_text_config().pad_token_id = pad
 
 
 def load_classifier(folder: Path, label: str, dtype: torch.dtype) -> Any:
     """Return a sequence classifier; `ModelError` if a weight is not in its files."""
-    load: Any = transformers.AutoModelForSequenceClassification.from_pretrained
-    with quiet_transformers(), model_load_errors(label):
-        network, report = load(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    # The library draws missing weights at random, with no more than a warning.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"model {label!r} is no classifier: {missing[0]} is not in its files; an "
-            "encoder without a head is a --base for safebench train bert_ensemble"
-        )
+    network = load_network(
+        "classifier",
+        folder,
+        label,
+        dtype=dtype,
+        headless_hint="; it is no classifier: an encoder without a head is a --base "
+        "for safebench train bert_ensemble",
+    )
     return network.eval()
 
 
 def load_encoder(folder: Path, label: str, dtype: torch.dtype) -> Any:
     """Return an encoder without any head."""
-    load: Any = transformers.AutoModel.from_pretrained
-    with quiet_transformers(), model_load_errors(label):
-        network = load(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False
-        )
-    return network.eval()
+    return load_network("encoder", folder, label, dtype=dtype).eval()
 
 
 def new_classifier(folder: Path, label: str, classes: tuple[str, ...]) -> Any:
     """Return an encoder in float32 with a new head, drawn from torch's generator."""
-    load: Any = transformers.AutoModelForSequenceClassification.from_pretrained
-    with quiet_transformers(), model_load_errors(label):
-        return load(
-            folder,
-            # A checkpoint in bfloat16 would lose small updates.
-            dtype=torch.float32,
-            num_labels=len(classes),
-            id2label=dict(enumerate(classes)),
-            label2id={name: i for i, name in enumerate(classes)},
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+    return load_network(
+        "classifier",
+        folder,
+        label,
+        # A checkpoint in bfloat16 would lose small updates.
+        dtype=torch.float32,
+        new_head=True,
+        changes={
+            "num_labels": len(classes),
+            "id2label": dict(enumerate(classes)),
+            "label2id": {name: i for i, name in enumerate(classes)},
+        },
+    )
 
 
 def load_members(
@@ -105,9 +113,7 @@ def load_members(
     """
     torch_device = pick_device(device)
     shared_tokenizer = (
-        load_padding_tokenizer(root, root.name)
-        if (root / TOKENIZER_FILE).is_file()
-        else None
+        load_tokenizer(root, root.name) if (root / TOKENIZER_FILE).is_file() else None
     )
     members = []
     for folder in folders:
@@ -116,9 +122,10 @@ def load_members(
         network.to(torch_device)
         choose_threads(network, torch_device)
         if (folder / TOKENIZER_FILE).is_file() or shared_tokenizer is None:
-            tokenizer = load_padding_tokenizer(folder, label)
+            tokenizer = load_tokenizer(folder, label)
         else:
             tokenizer = shared_tokenizer
+        share_padding(network, tokenizer)
         members.append(Member(folder.name, network, tokenizer))
     return Ensemble(members, classes, max_length, max_windows, batch_tokens)
 

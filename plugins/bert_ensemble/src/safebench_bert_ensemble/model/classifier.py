@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ from safebench.evidence import MemberLogits
 from safebench.torch_utils import default_batch_tokens, pick_device
 
 from .checkpoints import load_members
+from .class_meaning import read_class_meaning
 from .encoding import context_and_text
-from .evidence import build_evidence, class_polarities, window_traces
+from .evidence import build_evidence, window_traces
 from .location import find_ensemble
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from safebench.evidence import Evidence
     from safebench.records import Sample
     from safebench_bert_ensemble.options import EnsembleOptions
-
-    from .location import ModelLocation
 
 
 class BertEnsemble(Classifier):
@@ -34,11 +32,13 @@ class BertEnsemble(Classifier):
         super().__init__(options)
         self.location = find_ensemble(options.model, options.revision)
         manifest = self.location.manifest
-        self.classes = _class_names(self.location)
+        self.meaning = read_class_meaning(
+            self.location.members, options.harmful, self.location.label
+        )
         self.ensemble = load_members(
             self.location.members,
             root=self.location.root,
-            classes=self.classes,
+            classes=self.meaning.classes,
             max_length=options.max_length or manifest.get("max_length", 0),
             max_windows=options.max_windows if options.truncation == "windows" else 1,
             device=options.device,
@@ -47,10 +47,6 @@ class BertEnsemble(Classifier):
             or default_batch_tokens(pick_device(options.device).type),
         )
         self.task: str = options.task or manifest.get("task", "prompt_harm")
-        self.polarity = class_polarities(
-            self.classes, options.harmful, self.location.label
-        )
-        self.link = _link_function(self.ensemble.first_network.config)
 
     @property
     def label(self) -> str:
@@ -66,7 +62,9 @@ class BertEnsemble(Classifier):
             "dtype": str(network.dtype).removeprefix("torch."),
             "max_length": self.ensemble.max_length,
             "members": len(self.ensemble.names),
-            "classes": dict(zip(self.classes, self.polarity, strict=True)),
+            "classes": dict(
+                zip(self.meaning.classes, self.meaning.polarity, strict=True)
+            ),
         }
 
     @property
@@ -93,11 +91,12 @@ class BertEnsemble(Classifier):
         evidence = build_evidence(
             output.values,
             output.windows.offsets,
-            classes=self.classes,
-            polarity=self.polarity,
+            classes=self.meaning.classes,
+            polarity=self.meaning.polarity,
             task=self.task,
             members=self.ensemble.names,
-            link=self.link,
+            link=self.meaning.link,
+            meta=self.meaning.meta,
         )
         seconds = time.perf_counter() - started
         traces = window_traces(
@@ -108,18 +107,3 @@ class BertEnsemble(Classifier):
     def close(self) -> None:
         """Free the members."""
         vars(self).pop("ensemble", None)
-
-
-def _class_names(location: ModelLocation) -> list[str]:
-    """Return class names in the order of the logits, from the first member's config."""
-    text = (location.members[0] / "config.json").read_text(encoding="utf-8")
-    config = json.loads(text)
-    names: dict[str, str] = config.get("id2label") or {}
-    count = config.get("num_labels") or len(names) or 2
-    return [names.get(str(i), f"LABEL_{i}") for i in range(count)]
-
-
-def _link_function(config: Any) -> str:
-    """Return sigmoid for one class or several at once, else softmax."""
-    is_multi_label = config.problem_type == "multi_label_classification"
-    return "sigmoid" if is_multi_label or config.num_labels == 1 else "softmax"

@@ -44,17 +44,16 @@ def doctor(options: EnsembleOptions) -> Iterator[Check]:
     facts = dict(classifier.facts)
     classes = facts.pop("classes")
     yield "settings", "ok", ", ".join(f"{k} {v}" for k, v in facts.items())
-    yield _check_classes(classes)
+    yield _check_classes(classes, classifier.meaning.note)
     yield _check_tokens(classifier)
     yield from _check_batches(classifier)
 
 
-def _check_classes(classes: dict[str, int]) -> Check:
+def _check_classes(classes: dict[str, int], note: str) -> Check:
     meaning = {1: "harm", -1: "safe", 0: "neither"}
     detail = ", ".join(f"{name} = {meaning[sign]}" for name, sign in classes.items())
-    # LABEL_1 means harm by convention only.
-    guessed = any(name.startswith("LABEL_") for name in classes)
-    return "classes", "warn" if guessed else "ok", detail
+    # Names that tell nothing are refused, here as in a run.
+    return "classes", "warn" if note else "ok", f"{detail}; {note}" if note else detail
 
 
 def _check_tokens(classifier: BertEnsemble) -> Check:

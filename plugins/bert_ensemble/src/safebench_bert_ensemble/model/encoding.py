@@ -147,13 +147,25 @@ def _tokenize_windows(
         repeated = overlap if windows else 0
         windows.append(
             _Window(
-                ids=encoded["input_ids"][row],
-                token_types=encoded["token_type_ids"][row],
+                # Decoders' tokenizers make nothing of an empty text.
+                ids=encoded["input_ids"][row] or [_any_special_token(tokenizer)],
+                token_types=encoded["token_type_ids"][row] or [0],
                 span=(spans[0][0], spans[-1][1]) if spans else (0, 0),
                 new_tokens=max(len(spans) - repeated, 0),
             )
         )
     return by_text
+
+
+def _any_special_token(tokenizer: Any) -> int:
+    """Return a token that stands for an empty text."""
+    tokens = (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+        tokenizer.unk_token_id,
+        tokenizer.pad_token_id,
+    )
+    return next((token for token in tokens if token is not None), 0)
 
 
 def _truncate_texts(tokenizer: Any, texts: list[str], tokens: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from safebench.torch_utils import Batcher
+from safebench.torch_utils import Batcher, tokenization_errors
 
 from .encoding import collate, encode_windows, token_limit, window_rows
 
@@ -63,7 +63,8 @@ class EncoderRunner:
 
     def tokenize(self, texts: Texts, max_windows: int) -> Windows:
         """Cut texts into windows of these networks' tokens."""
-        return encode_windows(self.tokenizer, texts, self.max_length, max_windows)
+        with tokenization_errors(self.networks[0].config.name_or_path):
+            return encode_windows(self.tokenizer, texts, self.max_length, max_windows)
 
     def run(
         self,
@@ -83,6 +84,9 @@ class EncoderRunner:
         out_of_memory: set[int] = set()
         values: Array | None = None
         pad_token_id = self.tokenizer.pad_token_id
+        if pad_token_id is None:
+            # Without a padding token there is nothing to fill up shorter rows with.
+            batcher, pad_token_id = Batcher(budget=1), 0
 
         def work(batch: list[int]) -> Array:
             inputs = collate([rows[i] for i in batch], pad_token_id)

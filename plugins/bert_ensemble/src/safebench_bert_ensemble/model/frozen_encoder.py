@@ -16,12 +16,14 @@ from safebench.torch_utils import (
     Batcher,
     choose_threads,
     default_batch_tokens,
+    load_arrays,
+    load_tokenizer,
     pick_device,
     pick_dtype,
     quiet_transformers,
 )
 
-from .checkpoints import load_encoder, load_padding_tokenizer
+from .checkpoints import load_encoder, share_padding
 from .encoding import context_and_text, token_limit
 from .ensemble import MIN_LENGTH_RATIO, EncoderRunner
 from .evidence import two_class_evidence, window_traces
@@ -54,7 +56,8 @@ class Embedder:
         dtype = pick_dtype(options.dtype, device)
         self.network = load_encoder(folder, label, dtype).to(device)
         choose_threads(self.network, device)
-        tokenizer = load_padding_tokenizer(folder, label)
+        tokenizer = load_tokenizer(folder, label)
+        share_padding(self.network, tokenizer)
         max_length = token_limit(self.network.config, tokenizer, options.max_length)
         self.runner = EncoderRunner([self.network], tokenizer, max_length)
         self.max_windows = options.max_windows if options.truncation == "windows" else 1
@@ -94,13 +97,12 @@ def save_frozen_encoder(embedder: Embedder, model: LinearModel, out: Path) -> No
 
 def load_linear_model(folder: Path) -> LinearModel:
     """Read the linear model of a baseline; `ModelError` if it is missing or damaged."""
+    arrays = load_arrays(folder / WEIGHTS_FILE, *LinearModel.ARRAY_NAMES)
     try:
-        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            return LinearModel.from_arrays(arrays)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:160]
+        return LinearModel.from_arrays(arrays)
+    except (ValueError, TypeError) as error:  # an array where a number should be
         raise ModelError(
-            f"{folder} is no whole frozen encoder ({reason}): train it again"
+            f"{folder} is no whole frozen encoder ({error}): train it again"
         ) from None
 
 
@@ -119,6 +121,12 @@ class FrozenEncoder(Classifier):
             self.location.label,
             replace(options, max_length=options.max_length or trained_length),
         )
+        width = self.embedder.network.config.hidden_size
+        if self.linear_model.coefficients.shape != (width,):
+            raise ModelError(
+                f"{self.location.root} is no whole frozen encoder: {WEIGHTS_FILE} and "
+                f"{ENCODER_FOLDER} are not of one training"
+            )
 
     @property
     def label(self) -> str:

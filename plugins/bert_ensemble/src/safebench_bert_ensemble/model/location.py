@@ -7,7 +7,6 @@ id. Needs no torch: evidence that is recorded already is found by the identity a
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,12 @@ from safebench.torch_utils import (
     find_minilm,
     hub_failure,
     is_path,
+    read_model_json,
     suggest_sibling,
 )
 from safebench.training import ARTIFACT_MANIFEST, read_artifact, weights_hash
+
+from .class_meaning import read_class_meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,10 +132,7 @@ def check_complete(folder: Path) -> Path:
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{folder} holds no model: it has no config.json")
-    try:
-        json.loads(config.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ModelError(f"{config} is no JSON: copy the model again") from None
+    read_model_json(config, folder.resolve().name)
     if not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise ModelError(f"{folder} holds no weights: expected {WEIGHT_FILES[0]}")
     return folder
@@ -185,6 +184,9 @@ def ensemble_identity(options: EnsembleOptions) -> dict[str, Any]:
     location = find_ensemble(options.model, options.revision)
     record = {name: getattr(options, name) for name in (*_RECORD_OPTIONS, "task")}
     record["harmful"] = list(options.harmful)
+    # Refused here too, where stored evidence would make loading unnecessary.
+    meaning = read_class_meaning(location.members, options.harmful, location.label)
+    record |= meaning.record
     return _identity(location, record)
 
 

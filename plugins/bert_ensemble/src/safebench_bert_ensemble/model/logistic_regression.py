@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class LinearModel:
     intercept: float
     inverse_regularization: float
     val_auroc: dict[str, float] = field(default_factory=dict)
+    ARRAY_NAMES: ClassVar[tuple[str, ...]] = ("coefficients", "intercept", "strength")
 
     def decision_function(self, features: Any) -> Floats:
         """Return the log-odds of harm (n,) of features (n, D), dense or sparse."""

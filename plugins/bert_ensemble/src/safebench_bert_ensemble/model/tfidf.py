@@ -14,6 +14,7 @@ import numpy as np
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import ModelError
 from safebench.evidence import MemberLogits
+from safebench.torch_utils import load_arrays
 
 from .encoding import context_and_text
 from .evidence import two_class_evidence
@@ -64,18 +65,20 @@ class TfidfModel:
     @classmethod
     def load(cls, folder: Path) -> TfidfModel:
         """Read a saved model; `ModelError` if a file is missing or damaged."""
+        arrays = load_arrays(folder / WEIGHTS_FILE, "idf", *LinearModel.ARRAY_NAMES)
         try:
             stored = json.loads((folder / VOCABULARY_FILE).read_text(encoding="utf-8"))
-            with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-                linear_model = LinearModel.from_arrays(arrays)
-                vectorizer = new_vectorizer(stored["terms"])
-                vectorizer.idf_ = arrays["idf"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:160]
+            vectorizer = new_vectorizer(stored["terms"])
+            vectorizer.idf_ = arrays["idf"]
+            model = cls(vectorizer, LinearModel.from_arrays(arrays))
+            model.decision_function([("", "")])  # shapes that do not fit show here
+        # Any: what files hold decides what the library raises.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise ModelError(
                 f"{folder} is no whole TF-IDF model ({reason}): train it again"
-            ) from None
-        return cls(vectorizer, linear_model)
+            ) from error
+        return model
 
 
 def new_vectorizer(terms: Sequence[str] | None = None) -> Any:

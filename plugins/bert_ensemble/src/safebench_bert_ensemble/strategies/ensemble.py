@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 def mean_logits(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score by the probability of harm at the members' mean logits."""
     p = _pooled_probability(evidence[MemberLogits], context)
-    return Judgements(size=len(p), score=p)
+    return _score(p, evidence[MemberLogits])
 
 
 def mean_probs(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score by the mean of the members' probabilities of harm."""
     p = _member_probabilities(evidence[MemberLogits], context).mean(axis=-1)
-    return Judgements(size=len(p), score=p)
+    return _score(p, evidence[MemberLogits])
 
 
 def logit_mean_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -117,6 +117,16 @@ def _member_uncertainty(
     formula: Callable[[Floats], Floats], evidence: EvidenceBundle, context: Context
 ) -> Judgements:
     return _uncertainty(formula(_member_probabilities(evidence[MemberLogits], context)))
+
+
+def _score(p: Floats, evidence: MemberLogits) -> Judgements:
+    """Return the score; outputs that are no log-odds make no probability."""
+    return Judgements(
+        size=len(p),
+        score=p,
+        probability=evidence.meta.get("probability", True),
+        note=evidence.meta.get("note", ""),
+    )
 
 
 def _uncertainty(value: Floats) -> Judgements:

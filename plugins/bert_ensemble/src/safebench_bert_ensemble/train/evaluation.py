@@ -73,6 +73,7 @@ def score_measures(
             high=interval.high,
             method=interval.method,
             n=len(y),
+            note=interval.note,
         )
         for name, interval in intervals.items()
     ]

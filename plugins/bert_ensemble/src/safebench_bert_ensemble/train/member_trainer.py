@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers.trainer_callback import PrinterCallback
 
-from safebench.torch_utils import padding_share, plan_batches, quiet_transformers
+from safebench.torch_utils import load_config, padding_share, plan_batches
 from safebench_bert_ensemble.model.checkpoints import load_padding_tokenizer
 from safebench_bert_ensemble.model.encoding import (
     encode_windows,
@@ -119,8 +119,7 @@ class TokenizedRows:
 def tokenize_rows(job: TrainingJob, base: ModelFolder) -> TokenizedRows:
     """Return the rows of a job as one base's tokenizer reads them."""
     tokenizer = load_padding_tokenizer(base.folder, base.label)
-    with quiet_transformers():
-        config = transformers.AutoConfig.from_pretrained(base.folder)
+    config = load_config(base.folder, base.label)
     max_length = token_limit(config, tokenizer, job.options.max_length)
     return TokenizedRows(
         tokenizer,

@@ -25,8 +25,9 @@ from safebench.torch_utils import (
     pick_device,
     pick_precision,
     quiet_transformers,
+    training_errors,
 )
-from safebench_bert_ensemble.model.checkpoints import new_classifier
+from safebench_bert_ensemble.model.checkpoints import new_classifier, share_padding
 from safebench_bert_ensemble.model.encoding import collate
 from safebench_bert_ensemble.model.evidence import CLASSES
 from safebench_bert_ensemble.model.location import MEMBER_FILE
@@ -88,9 +89,10 @@ def fit_member(
     started = time.monotonic()
     rows, bag_hash = bagged_rows(job, member, tokens.train)
     title = f"{job.member_name(member)} of {len(job.bases)}"
-    trainer = _trainer(job, member, tokens, rows, ProgressCallback(title, say, bar))
+    progress = ProgressCallback(title, say, bar)
     checkpoint = last_checkpoint(job.checkpoint_folder(member))
-    with quiet_transformers():
+    with quiet_transformers(), training_errors(job.arguments):
+        trainer = _trainer(job, member, tokens, rows, progress)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     arguments, base = trainer.args, job.bases[member]
     metadata = {
@@ -126,6 +128,7 @@ def _trainer(
     device = pick_device(options.device)
     transformers.set_seed(seed)
     network = new_classifier(base.folder, base.label, CLASSES)
+    share_padding(network, tokens.tokenizer)
     choose_threads(network, device)
     arguments = training_arguments(
         options,

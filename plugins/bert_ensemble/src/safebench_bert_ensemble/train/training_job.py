@@ -6,26 +6,27 @@ A job is plain data, because it is handed to worker processes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.torch_utils import (
     RESERVED_ARGUMENTS,
+    ModelFolder,
     build_training_arguments,
     check_training_arguments,
 )
 from safebench_bert_ensemble.model.encoding import context_and_text
+from safebench_bert_ensemble.options import TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
     import transformers
 
     from safebench.records import Dataset
-    from safebench.torch_utils import ModelFolder
-    from safebench_bert_ensemble.options import TrainOptions
 
 CHECKPOINT_FOLDER = "checkpoint-{}"
 _RESERVED = RESERVED_ARGUMENTS | {"use_cpu": "--device", "full_determinism": "--seed"}
@@ -60,6 +61,33 @@ class TrainingJob:
     val: LabelledTexts
     seed: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the job as text, for a process that trains some of its members."""
+        return json.dumps(asdict(self), default=str)  # paths as text
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingJob:
+        """Return the job that `to_json` wrote."""
+        content = json.loads(text)
+        options = content["options"] | {"bases": tuple(content["options"]["bases"])}
+        bases = (base | {"folder": Path(base["folder"])} for base in content["bases"])
+        splits = {
+            name: LabelledTexts(
+                **content[name]
+                | {"texts": [tuple(text) for text in content[name]["texts"]]}
+            )
+            for name in ("train", "val")
+        }
+        return cls(
+            **content
+            | splits
+            | {
+                "options": TrainOptions(**options),
+                "bases": tuple(ModelFolder(**base) for base in bases),
+                "out": Path(content["out"]),
+            }
+        )
 
     def member_name(self, member: int) -> str:
         """Return the name of a member, which is that of its folder."""

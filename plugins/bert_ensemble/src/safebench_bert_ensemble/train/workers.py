@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -24,12 +23,11 @@ from safebench.torch_utils import restrict_to_gpu, visible_gpus
 from safebench.training import ProgressBar
 
 from .members import fit_members, steps_per_member
+from .training_job import TrainingJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.queues import SimpleQueue
-
-    from .training_job import TrainingJob
 
     Message = tuple[int, int, int, str]  # worker, steps done, steps skipped, a line
 
@@ -54,7 +52,7 @@ def train_in_processes(
         # In a file: as an argument, the job would fill the pipe to a process that
         # still imports, and hold up the start of the next one.
         job_file = Path(folder) / "job"
-        job_file.write_bytes(pickle.dumps(job))
+        job_file.write_text(job.to_json(), encoding="utf-8")
         workers = [
             context.Process(
                 target=run_worker, args=(job_file, members[i::count], i, queue)
@@ -92,7 +90,7 @@ def run_worker(
     """Train members in a process of their own; its parent shows how far it is."""
     exit_with_parent()
     torch.set_num_threads(1)  # the processes share the cores
-    job: TrainingJob = pickle.loads(job_file.read_bytes())  # noqa: S301 - the parent's
+    job = TrainingJob.from_json(job_file.read_text(encoding="utf-8"))
     progress = WorkerProgress(number, queue)
     try:
         fit_members(job, members, progress.say, progress)

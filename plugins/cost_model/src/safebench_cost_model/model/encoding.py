@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from safebench.errors import ModelError, OptionError
+from safebench.torch_utils import tokenization_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,10 +81,12 @@ class ExchangeEncoder:
     def encode(self, prompt: str, response: str) -> EncodedExchange:
         """Return the ids of an exchange; `TokenizationError` for what has none."""
         try:
-            if self.template.kind == "pair":
-                return self._encode_pair(prompt, response)
-            return self._encode_text(prompt, response)
-        except (TypeError, UnicodeError) as error:  # lone surrogates
+            with tokenization_errors("of this tokenizer"):
+                if self.template.kind == "pair":
+                    return self._encode_pair(prompt, response)
+                return self._encode_text(prompt, response)
+        # Lone surrogates, and expressions that take the text for too long.
+        except (TypeError, UnicodeError, ModelError) as error:
             raise TokenizationError(f"cannot be tokenised: {error}") from error
 
     def _encode_pair(self, prompt: str, response: str) -> EncodedExchange:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from safebench.torch_utils import choose_threads, load_tokenizer
+from safebench.torch_utils import (
+    choose_threads,
+    load_adapters,
+    load_config,
+    load_tokenizer,
+)
 
 from .encoding import ExchangeCollator
 from .network import (
     MeanPoolingCost,
     choose_padding,
     keep_head_float32,
-    load_adapters,
-    load_config,
+    load_cost_network,
     load_mean_pooling,
-    load_network,
     model_family,
     predict_costs,
 )
@@ -98,7 +101,7 @@ def load_cost_model(
 def _load(folder: Path, location: ModelLocation, dtype: torch.dtype) -> Any:
     if location.pooling == "mean":
         return load_mean_pooling(folder, location.label, dtype)
-    return load_network(
+    return load_cost_network(
         folder,
         location.label,
         dtype=dtype,

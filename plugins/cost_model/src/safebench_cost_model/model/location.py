@@ -7,7 +7,6 @@ torch: evidence that is recorded already is found by the identity alone.
 from __future__ import annotations
 
 import hashlib
-import json
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from safebench.torch_utils import (
     download_snapshot,
     find_minilm,
     is_path,
+    read_model_json,
     suggest_sibling,
 )
 from safebench.training import ARTIFACT_MANIFEST, read_artifact, weights_hash
@@ -158,8 +158,9 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
 
 def _from_checkpoint(options: CostOptions) -> ModelLocation:
     model = find_model(options.model, options.revision)
-    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
-    architecture = str(next(iter(config.get("architectures") or ()), ""))
+    config = read_model_json(model.folder / "config.json", model.label)
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
     if options.template != "auto":
         template = TEMPLATES[options.template]
     elif architecture.endswith(PKU_CLASS_SUFFIX):

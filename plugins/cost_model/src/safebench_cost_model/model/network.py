@@ -9,19 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto import modeling_auto
 
 from safebench.errors import ModelError
-from safebench.torch_utils import model_load_errors, quiet_transformers
+from safebench.torch_utils import (
+    load_network,
+    load_tensors,
+    model_load_errors,
+    quiet_transformers,
+)
 
 from .encoding import PROMPT, RESPONSE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 Family = Literal["encoder", "decoder"]
@@ -55,15 +59,7 @@ def model_family(config: Any, label: str) -> Family:
     return "encoder" if is_masked_lm else "decoder"
 
 
-def load_config(folder: Path, label: str) -> Any:
-    """Return the configuration of a model folder."""
-    with quiet_transformers(), model_load_errors(label):
-        return transformers.AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-
-
-def load_network(
+def load_cost_network(
     folder: Path,
     label: str,
     *,
@@ -79,35 +75,18 @@ def load_network(
     `key_mapping` maps patterns of stored names to this library's. Raises `ModelError`
     in one line.
     """
-    load: Any = transformers.AutoModelForSequenceClassification.from_pretrained
-    extra = {"num_labels": 1} if new_head else {}
-    extra |= {"num_hidden_layers": layers} if layers else {}
-    with quiet_transformers(), model_load_errors(label):
-        network, report = load(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            key_mapping=key_mapping,
-            **extra,
-        )
-    # The library draws missing weights at random, with no more than a warning.
-    missing = [
-        key
-        for key in sorted(report["missing_keys"])
-        if not (new_head and _is_head_weight(key))
-    ]
-    if missing:
-        hint = (
-            "; it has no head: safebench train cost_model trains one"
-            if all(_is_head_weight(key) for key in missing)
-            else ""
-        )
-        raise ModelError(
-            f"model {label!r}: {len(missing)} weights are not in its files, first "
-            f"{missing[0]}{hint}"
-        )
+    changes = {"num_labels": 1} if new_head else {}
+    changes |= {"num_hidden_layers": layers} if layers else {}
+    network = load_network(
+        "classifier",
+        folder,
+        label,
+        dtype=dtype,
+        new_head=new_head,
+        changes=changes,
+        key_mapping=key_mapping,
+        headless_hint="; it has no head: safebench train cost_model trains one",
+    )
     if network.config.num_labels != 1:
         raise ModelError(
             f"model {label!r} tells {network.config.num_labels} classes apart; "
@@ -115,11 +94,6 @@ def load_network(
         )
     keep_head_float32(network)
     return network
-
-
-def _is_head_weight(key: str) -> bool:
-    """Tell weights that a base need not have: those of the head and of its pooling."""
-    return key.partition(".")[0] in HEAD_NAMES or ".pooler." in f".{key}"
 
 
 def head_name(network: Any) -> str:
@@ -174,21 +148,6 @@ def add_adapters(network: Any, *, rank: int, alpha: int, dropout: float) -> Any:
         return peft.get_peft_model(network, config)
 
 
-def load_adapters(network: Any, folders: Mapping[str, Path], label: str) -> Any:
-    """Return the network with stored adapters and their heads by name.
-
-    The first ones are in use.
-    """
-    import peft
-
-    first, *others = folders
-    with quiet_transformers(), model_load_errors(label):
-        network = peft.PeftModel.from_pretrained(network, folders[first], first)
-        for name in others:
-            network.load_adapter(folders[name], name)
-    return network
-
-
 def forward_costs(network: Any, batch: dict[str, Tensor]) -> Tensor:
     """Return the cost of every row of a batch, (N,) float32."""
     costs: Tensor = network(**batch).logits[:, 0].float()
@@ -240,13 +199,13 @@ def load_mean_pooling(
     new_head: bool = False,
 ) -> Any:
     """Return an encoder under the head that is stored beside it, or a new one."""
-    extra = {"num_hidden_layers": layers} if layers else {}
-    load: Any = transformers.AutoModel.from_pretrained
-    with quiet_transformers(), model_load_errors(label):
-        body = load(folder, dtype=dtype, local_files_only=True, **extra)
-        network = MeanPoolingCost(body)
-        if not new_head:
-            network.score.load_state_dict(load_file(folder / HEAD_FILE))
+    changes = {"num_hidden_layers": layers} if layers else {}
+    body = load_network("encoder", folder, label, dtype=dtype, changes=changes)
+    network = MeanPoolingCost(body)
+    if not new_head:
+        head = load_tensors(folder / HEAD_FILE, label)
+        with model_load_errors(label):
+            network.score.load_state_dict(head)
     keep_head_float32(network)
     return network
 

@@ -17,6 +17,7 @@ import numpy as np
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import ModelError
 from safebench.evidence import Cost
+from safebench.torch_utils import load_arrays
 
 from .classifier import NO_RESPONSE, calibration_meta
 from .location import find_baseline
@@ -87,19 +88,21 @@ def tfidf_features(
 
 def load_tfidf(folder: Path) -> TfidfModel:
     """Read what `TfidfModel.save` wrote; raises `ModelError` if it is damaged."""
+    stored = load_arrays(folder / WEIGHTS_FILE, *SIDES, "weights", "bias")
     try:
         words = json.loads((folder / VOCABULARY_FILE).read_text(encoding="utf-8"))
-        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            stored = dict(arrays)
         vectorizers = []
         for side in SIDES:
             vectorizer = new_vectorizer(words[side])
             vectorizer.idf_ = stored[side]
             vectorizers.append(vectorizer)
-        return TfidfModel(vectorizers, stored["weights"], float(stored["bias"]))
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+        model = TfidfModel(vectorizers, stored["weights"], float(stored["bias"]))
+        model.costs([("", "")])  # shapes that do not fit show here
+    # Any: what files hold decides what the library raises.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"{folder} cannot be read: {reason}") from error
+    return model
 
 
 class CostTfidf(Classifier):

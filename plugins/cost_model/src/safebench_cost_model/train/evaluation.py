@@ -116,7 +116,7 @@ def _as_measures(rows: Iterable[Row], who: str, split: str) -> list[Measure]:
             high=interval.high,
             method=interval.method,
             n=n,
-            note=note,
+            note="; ".join(filter(None, (note, interval.note))),
         )
         for name, interval, n, note in rows
     ]

@@ -18,8 +18,8 @@ from safebench_cost_model.model.network import (
     MeanPoolingCost,
     add_adapters,
     choose_padding,
+    load_cost_network,
     load_mean_pooling,
-    load_network,
     save_mean_pooling,
 )
 from safebench_cost_model.model.template import PAIR, QA
@@ -71,7 +71,7 @@ def prepare_model(
             base.folder, base.label, dtype, layers=options.layers, new_head=True
         )
     else:
-        network = load_network(
+        network = load_cost_network(
             base.folder,
             base.label,
             dtype=dtype,

@@ -18,9 +18,10 @@ from transformers import set_seed
 from safebench.errors import OptionError
 from safebench.torch_utils import (
     ModelFolder,
+    load_network,
     load_tokenizer,
-    model_load_errors,
     quiet_transformers,
+    training_errors,
 )
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
@@ -119,9 +120,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
     options: TrainOptions = training.options
     set_seed(training.seed)
     tokenizer = load_tokenizer(base.folder, base.label)
-    load: Any = transformers.AutoModelForCausalLM.from_pretrained
-    with quiet_transformers(), model_load_errors(base.label):
-        network = load(base.folder, dtype=torch.float32, local_files_only=True)
+    network = load_network("causal_lm", base.folder, base.label, dtype=torch.float32)
     pad_token_id = choose_padding(network, tokenizer)
     encoder = ExchangeEncoder(tokenizer, QA, options.max_length)
     pairs = read_pairs(training.train, options.conflicts, training.say)
@@ -134,6 +133,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
     with (
         progress_callback("supervised stage", training.say) as progress,
         quiet_transformers(),
+        training_errors(training.arguments),
     ):
         trainer = GroupedTrainer(
             model=network,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from transformers import set_seed
 
+from safebench.torch_utils import load_config
 from safebench.training import Trained
 from safebench_cost_model.model.artifact import KIND
 from safebench_cost_model.model.location import find_model
-from safebench_cost_model.model.network import load_config, model_family
+from safebench_cost_model.model.network import model_family
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.options import TFIDF
 

@@ -20,7 +20,7 @@ import torch
 
 from safebench.errors import ModelError
 from safebench.metrics import mean_interval
-from safebench.torch_utils import quiet_transformers
+from safebench.torch_utils import quiet_transformers, training_errors
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
     CHECKPOINT_FOLDER,
@@ -174,7 +174,11 @@ def train_member(
         overrides=training.arguments,
     )
     checkpoint = resume_checkpoint(checkpoints, resume=training.resume, say=say)
-    with progress_callback(member.title, say) as progress, quiet_transformers():
+    with (
+        progress_callback(member.title, say) as progress,
+        quiet_transformers(),
+        training_errors(training.arguments),
+    ):
         trainer = build_trainer(
             model,
             splits,

@@ -299,18 +299,30 @@ def certify_candidate(
     """Return the certificate of the registered candidate, and warnings of a collapse.
 
     ``score(alpha, prompts)`` returns p(unsafe) (n,) at a scale of the LoRA;
-    `threshold` is the base guard's.
+    `threshold` is the base guard's. Where the candidate has nothing of the LoRA, or
+    there is none, the warnings are about what was learnt as well: the LoRA at full
+    scale, at the base guard's threshold. They begin with "what was learnt".
     """
     candidate = registered.candidate
-    if candidate is None:
-        none = np.zeros(0, dtype=bool)
-        return certify(None, registered.terms, none, none, none), []
     prompts = [*calib.benign, *calib.harmful]
     y = np.arange(len(prompts)) >= len(calib.benign)
     base_decisions = score(0.0, prompts) >= threshold
-    scores = score(candidate.alpha, prompts)
-    decisions = scores >= candidate.threshold
+
+    def warnings_about(guard: Candidate) -> list[str]:
+        scores = score(guard.alpha, prompts)
+        decisions = scores >= guard.threshold
+        return collapse_warnings(y, base_decisions, decisions, scores)
+
+    warnings = [] if candidate is None else warnings_about(candidate)
+    if candidate is None or not candidate.alpha:
+        # A collapse is what leaves no candidate: it must not hide behind that.
+        learnt = Candidate(alpha=1.0, threshold=threshold)
+        warnings += [f"what was learnt: {w}" for w in warnings_about(learnt)]
+    if candidate is None:
+        none = np.zeros(0, dtype=bool)
+        return certify(None, registered.terms, none, none, none), warnings
+    decisions = score(candidate.alpha, prompts) >= candidate.threshold
     certificate = certify(
         candidate, registered.terms, decisions[~y], base_decisions[y], decisions[y]
     )
-    return certificate, collapse_warnings(y, base_decisions, decisions, scores)
+    return certificate, warnings

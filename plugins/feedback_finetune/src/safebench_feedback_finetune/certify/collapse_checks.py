@@ -28,13 +28,15 @@ def collapse_warnings(
     All arguments are (n,): `y` says which prompts are harmful, `base` are the base
     guard's decisions, `score` the scores behind `decision`.
     """
+    score = np.asarray(score, dtype=float)
     truth, before, after = (np.asarray(a, dtype=bool) for a in (y, base, decision))
     if not len(truth):
         return ["nothing was judged"]
     return [
         *_single_class(after),
         *_flagged_rate_shift(before, after),
-        *_constant_scores(np.asarray(score, dtype=float)),
+        *_scores_that_are_no_numbers(score),
+        *_constant_scores(score),
         *_uninformative_precision(truth, after),
     ]
 
@@ -56,8 +58,15 @@ def _flagged_rate_shift(before: Array, after: Array) -> list[str]:
     return [f"flags {now:.1%} of the prompts, the base guard {base:.1%}"]
 
 
+def _scores_that_are_no_numbers(score: Array) -> list[str]:
+    """Count what a training that diverged leaves: NaN is below every threshold."""
+    n_bad = int((~np.isfinite(score)).sum())
+    return [f"{n_bad} of {len(score)} scores are no numbers"] if n_bad else []
+
+
 def _constant_scores(score: Array) -> list[str]:
-    spread = float(np.nanstd(score)) if np.isfinite(score).any() else 0.0
+    finite = score[np.isfinite(score)]
+    spread = float(finite.std()) if len(finite) else 0.0
     return [] if spread >= MIN_SCORE_SD else [f"scores hardly differ (sd {spread:.2g})"]
 
 

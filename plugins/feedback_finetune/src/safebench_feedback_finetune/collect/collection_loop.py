@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from safebench import lock_folder
+from safebench import echo, lock_folder
 from safebench.records import Turn
 from safebench.training import ProgressBar
 from safebench_feedback_finetune.guard_loading import (
@@ -90,10 +88,10 @@ def _collect(
         raise
     counts = collection_counts(folder.records)
     folder.write_manifest("done", counts=counts, left_out=len(folder.left_out))
-    click.echo(summary_text(counts))
+    echo(summary_text(counts))
     if folder.left_out:
         say(f"{len(folder.left_out)} could not be asked: see left_out.jsonl")
-    click.echo(f"collected: {folder.path}")
+    echo(f"collected: {folder.path}")
     return 0
 
 

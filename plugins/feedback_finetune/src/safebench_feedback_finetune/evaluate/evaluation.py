@@ -12,10 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
-from safebench import lock_folder, write_json
+from safebench import echo, lock_folder, write_json
 from safebench.results import RESULTS_FILE, merge_rows
 from safebench.training import format_measures
 from safebench_feedback_finetune.certify.collapse_checks import collapse_warnings
@@ -118,12 +117,12 @@ def _evaluate(
         "sets": set_records,
     }
     write_json(out / EVALUATION_FILE, content)
-    click.echo(format_measures(measures))
-    click.echo(f"\n{differences_text(set_records)}\n")
-    click.echo(f"{prevention_text(set_records[0])}\n")
+    echo(format_measures(measures))
+    echo(f"\n{differences_text(set_records)}\n")
+    echo(f"{prevention_text(set_records[0])}\n")
     if IMPROVED not in [guard.name for guard in guards]:
-        click.echo(f"no improved guard: {why_no_candidate(manifest)}")
-    click.echo(f"results: {out / RESULTS_FILE}")
+        echo(f"no improved guard: {why_no_candidate(manifest)}")
+    echo(f"results: {out / RESULTS_FILE}")
 
 
 def why_no_candidate(manifest: Mapping[str, Any]) -> str:

@@ -119,6 +119,7 @@ def metric_records(
             high=interval.high,
             method=interval.method,
             n=len(test_set.y),
+            note=interval.note,
         )
         for name, interval in metrics.items()
     ]

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, OptionError
+from safebench.torch_utils import load_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,10 @@ def scale_adapter(network: Any, alpha: float) -> int:
     if not layers:
         raise ModelError("this guard has no LoRA to scale; load it with an adapter")
     for layer in layers:
+        # Switched off at 0: 0 times a weight that is no number would be none either,
+        # and the base guard would be judged by a training that diverged.
+        if layer.disable_adapters == (alpha > 0):
+            layer.enable_adapters(alpha > 0)
         for name in layer.active_adapters:
             layer.set_scale(name, alpha)
     return len(layers)
@@ -40,14 +45,14 @@ def write_scaled_adapter(adapter: Path, alpha: float, out: Path) -> None:
     Raises ModelError for an adapter with trained weights that are not LoRA, such as a
     whole output layer: they replace the base's weights and cannot be scaled.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     _check_scale(alpha)
     if not (adapter / WEIGHTS_FILE).is_file() or not (adapter / CONFIG_FILE).is_file():
         raise ModelError(
             f"adapter {adapter}: no {WEIGHTS_FILE} and {CONFIG_FILE} in it"
         )
-    weights = load_file(adapter / WEIGHTS_FILE)
+    weights = load_tensors(adapter / WEIGHTS_FILE, adapter.name)
     if others := sorted(name for name in weights if "lora_" not in name):
         raise ModelError(f"adapter {adapter}: {others[0]} is no LoRA and has no scale")
     scaled = {

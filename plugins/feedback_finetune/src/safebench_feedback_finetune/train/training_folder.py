@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import asdict
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from safebench import differences, write_jsonl
@@ -131,40 +133,117 @@ def text_hash(text: str) -> str:
 
 
 def read_test_split(out: Path) -> tuple[list[Prompt], dict[str, str]]:
-    """Return the test prompts of a training, and their clusters by prompt id."""
+    """Return the test prompts of a training, and their clusters by prompt id.
+
+    Raises ModelError that names the damaged line.
+    """
     prompts, cluster_of = [], {}
-    for row in _read_rows(out / TEST_FILE):
-        cluster_of[row["id"]] = row.pop("cluster")
-        tuples = {name: tuple(row[name]) for name in ("p_out", "responses")}
-        prompts.append(Prompt(**row | tuples))
+    for where, row in _read_rows(out / TEST_FILE):
+        with _damage_named(where):
+            cluster = _checked(row.pop("cluster"), str)
+            tuples = {name: tuple(row[name]) for name in ("p_out", "responses")}
+            prompt = Prompt(**row | tuples)
+            _check_prompt(prompt)
+            prompts.append(prompt)
+            cluster_of[prompt.id] = cluster
     return prompts, cluster_of
 
 
 def read_seen_hashes(out: Path) -> set[str]:
-    """Return the text hashes of all prompts in train, val and calib."""
-    rows = _read_rows(out / SPLITS_FILE)
-    return {row["text_hash"] for row in rows if row["part"] != "test"}
+    """Return the text hashes of all prompts in train, val and calib.
+
+    Raises ModelError that names the damaged line.
+    """
+    seen = set()
+    for where, row in _read_rows(out / SPLITS_FILE):
+        with _damage_named(where):
+            split, text = row["part"], _checked(row["text_hash"], str)
+            if split not in SPLITS:
+                raise ValueError(f"{split!r} is no part: {', '.join(SPLITS)}")
+            if split != "test":
+                seen.add(text)
+    return seen
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Return the rows of a JSON Lines file; raises ModelError if it is missing."""
+def _check_prompt(prompt: Prompt) -> None:
+    """Raise TypeError or ValueError for a stored prompt that holds no prompt."""
+    for text in (prompt.id, prompt.text, prompt.dataset, prompt.group):
+        _checked(text, str)
+    for response in prompt.responses:
+        _checked(response, str)
+    _checked(prompt.passed, bool)
+    if prompt.label is not None:
+        _checked(prompt.label, bool)
+    for p in (prompt.p_in, *prompt.p_out):
+        # NaN is in no interval; a truth value is no probability
+        if p is not None and (isinstance(p, bool) or not 0 <= p <= 1):
+            raise ValueError(f"{p!r} is no probability")
+
+
+def _checked(value: Any, kind: type) -> Any:
+    """Return a value of a JSON file; raises TypeError if it is of another type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} where {kind.__name__} is expected")
+    return value
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    """Turn what stored content of another shape raises into one line."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        yield
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        lacks = f"lacks {error}" if isinstance(error, KeyError) else ""
+        problem = " ".join((lacks or str(error)).split())[:200]
+        raise ModelError(
+            f"{where} is damaged ({problem}): train into a new folder"
+        ) from None
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return place and content of each row of a JSON Lines file.
+
+    Raises ModelError if it is missing, or names the line that is no JSON object.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
     except OSError:
         raise ModelError(f"{path} is missing: train into a new folder") from None
-    return (json.loads(line) for line in lines if line)
+    for number, line in enumerate(lines, 1):
+        if line:
+            where = f"{path}:{number}"
+            with _damage_named(where):
+                row = _checked(json.loads(line), dict)
+            yield where, row
 
 
 def read_pre_registration(path: Path) -> PreRegistration:
-    """Return what was registered before the calibration set was used."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    candidate = content["candidate"]
-    records = {
-        "terms": CertificationTerms(**content["terms"]),
-        "candidate": Candidate(**candidate) if candidate else None,
-        "control": Candidate(**content["control"]),
-    }
-    return PreRegistration(**content | records)
+    """Return what was registered before the calibration set was used.
+
+    Raises ModelError if it cannot be read: it must not be registered again, since
+    calib may have been seen.
+    """
+    with _damage_named(str(path)):
+        content = _checked(json.loads(path.read_bytes()), dict)
+        candidate = content["candidate"]
+        records = {
+            "terms": CertificationTerms(**content["terms"]),
+            "candidate": None if candidate is None else _stored_candidate(candidate),
+            "control": _stored_candidate(content["control"]),
+        }
+        registered = PreRegistration(**content | records)
+        for number in (registered.base_fpr, registered.base_recall, registered.aim):
+            if not 0 <= number <= 1:
+                raise ValueError(f"{number!r} is no rate")
+        _checked(registered.n_benign, int)
+    return registered
+
+
+def _stored_candidate(content: Any) -> Candidate:
+    candidate = Candidate(**content)
+    if not (0 <= candidate.alpha <= 1 and isfinite(candidate.threshold)):
+        raise ValueError(f"{content!r} is no candidate")
+    return candidate
 
 
 def hash_lines(lines: Iterable[str]) -> str:

@@ -13,9 +13,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from safebench import differences, lock_folder, package_versions, write_json
+from safebench import (
+    differences,
+    echo,
+    lock_folder,
+    package_versions,
+    write_json,
+)
 from safebench.errors import DataError, RunFolderError
 from safebench.training import ARTIFACT_MANIFEST, SCHEMA_VERSION
 from safebench_feedback_finetune.certify.certification import (
@@ -92,8 +96,8 @@ def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
         with lock_folder(training.out):
             # Another process may have finished between the first look and the lock.
             manifest = training.finished_manifest() or training.execute()
-    click.echo(certificate_text(manifest, run_command(options, manifest)))
-    click.echo(f"trained: {training.out}")
+    echo(certificate_text(manifest, run_command(options, manifest)))
+    echo(f"trained: {training.out}")
     rejected = manifest["gate"]["status"] != "passed"
     return int(rejected and options.strict)
 

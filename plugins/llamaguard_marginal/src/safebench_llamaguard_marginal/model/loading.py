@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import transformers
-
 from safebench.errors import ModelError
 from safebench.policies import load_policy
 from safebench.torch_utils import (
     choose_threads,
-    load_tokenizer,
+    load_config,
+    load_network,
     model_load_errors,
     pick_device,
     pick_dtype,
@@ -21,6 +20,7 @@ from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
 from safebench_llamaguard_marginal.prompt.prompt_format import pick_prompt_format
 from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
+from .adapter import apply_adapter, load_guard_tokenizer
 from .architecture import pick_attention, pick_tree_layout, refuse_recurrent
 from .hf_model import HfModel
 from .model_files import EMBEDDED_LABEL, locate_model
@@ -55,13 +55,14 @@ def load_guard(options: GuardOptions) -> LoadedGuard:
     """Load the guard that the options name; raises ModelError or OptionError."""
     policy = load_policy(options.policy)
     source = locate_model(options.model, options.revision)
+    adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     device = pick_device(options.device)
     hint = "; reinstall this plugin" if source.label == EMBEDDED_LABEL else ""
     with quiet_transformers(), model_load_errors(source.label, hint=hint):
-        tokenizer = load_tokenizer(source.folder, source.label)
+        tokenizer = load_guard_tokenizer(source, adapter)
         network = _load_network(source.folder, source.label, device, options)
-    if options.adapter:
-        network = _with_adapter(network, options.adapter)
+    if adapter:
+        network = apply_adapter(network, adapter, tokenizer)
     choose_threads(network, device)
     encoder = PromptEncoder(tokenizer)
     prompt_format = pick_prompt_format(options.format, tokenizer, policy, source.label)
@@ -73,8 +74,8 @@ def load_guard(options: GuardOptions) -> LoadedGuard:
         pick_tree_layout(options.layout, network.config),
     )
     label = source.label
-    if options.adapter:
-        label += f" + {locate_model(options.adapter, kind='adapter').label}"
+    if adapter:
+        label += f" + {adapter.label}"
     return LoadedGuard(
         label=label,
         tokenizer=tokenizer,
@@ -104,43 +105,17 @@ def end_token_ids(network: Any, tokenizer: Any) -> frozenset[int]:
 def _load_network(
     folder: Path, label: str, device: torch.device, options: GuardOptions
 ) -> Any:
-    config = transformers.AutoConfig.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
+    config = load_config(folder, label)
     refuse_recurrent(config, label)
-    load: Any = transformers.AutoModelForCausalLM.from_pretrained
-    network, report = load(
+    return load_network(
+        "causal_lm",
         folder,
-        config=config,
+        label,
         dtype=pick_dtype(options.dtype, device),
         attn_implementation=pick_attention(options.attention, config),
         device_map=None if device.type == "cpu" else {"": device},
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
+        headless_hint="; it is no whole causal language model",
     )
-    # The library would fill them with random numbers, and only log it.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"model {label!r}: {len(missing)} weights are not in its files, first "
-            f"{missing[0]}; it is no whole causal language model"
-        )
-    return network
-
-
-def _with_adapter(network: Any, adapter: str) -> Any:
-    import peft  # slow to import, and most guards have no adapter
-
-    source = locate_model(adapter, kind="adapter")
-    with quiet_transformers(), model_load_errors(source.label, "adapter"):
-        wrapped = peft.PeftModel.from_pretrained(network, source.folder)
-    if wrapped.active_peft_config.is_prompt_learning:
-        raise ModelError(
-            f"adapter {source.label!r} is a soft prompt; "
-            "only adapters of the weights (LoRA and the like) are supported"
-        )
-    return wrapped.get_base_model()
 
 
 def _vocabulary_size(network: Any, tokenizer: Any, label: str) -> int:

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from safebench.errors import OptionError
 from safebench.records import Turn
 from safebench.verdict_tree import llama_guard
-from safebench_llamaguard_marginal.prompt.prompt_format import (
-    PromptError,
-    category_labels,
-)
+from safebench_llamaguard_marginal.prompt.chat_template import PromptError
+from safebench_llamaguard_marginal.prompt.prompt_format import category_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +25,15 @@ if TYPE_CHECKING:
     from .loading import LoadedGuard
 
 
-def verdict_grammar(guard: LoadedGuard, mode: Literal["strict", "lenient"]) -> Grammar:
+def verdict_grammar(
+    guard: LoadedGuard,
+    mode: Literal["strict", "lenient"],
+    *,
+    ignore_case: bool = False,
+) -> Grammar:
     """Return the grammar of safe, or unsafe and labels, for this guard's policy."""
-    grammar = llama_guard(category_labels(guard.policy), mode=mode)
+    labels = category_labels(guard.policy)
+    grammar = llama_guard(labels, mode=mode, ignore_case=ignore_case)
     openers = list(grammar.openers)
     if not _encodes_exactly(guard):  # SentencePiece: a word may bring its own space
         openers.append(" ")

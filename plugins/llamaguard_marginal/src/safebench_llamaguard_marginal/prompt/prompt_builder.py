@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from safebench.records import Turn
 
-from .prompt_format import PromptError
+from .chat_template import PromptError
 from .tokenization import TruncatedPrompt, split_windows, truncate
 
 if TYPE_CHECKING:

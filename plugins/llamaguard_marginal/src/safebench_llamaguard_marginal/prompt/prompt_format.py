@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jinja2.exceptions import TemplateError
-
 from safebench.errors import ModelError, UnknownNameError
 from safebench.policies import load_policy
 from safebench.records import Turn
+
+from .chat_template import PromptError, apply_chat_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 _PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
 _LETTER_AND_NUMBER = re.compile(r"[A-Z]\d+")
 _ROLE_NAMES = {"user": "User", "assistant": "Agent"}
+_MAX_STRANGERS = 0.25  # share of categories under names unlike the policy's
+_FEWEST_WORDS = 6  # of a question; "GPT4 Correct Assistant" is none
 _LLAMA_GUARD_FORMATS = ("llama-guard-1", "llama-guard-2", "llama-guard-3")
 # A category in the listing of a prompt: "S1: Violent Crimes.", "- S1 Violent Crimes".
 _LISTED_CATEGORY = re.compile(r"^\W*([A-Z]\d{1,2})[\s:.\-]+(.+)$", re.MULTILINE)
-
-
-class PromptError(ValueError):
-    """A sample that cannot be turned into a prompt; its trace carries the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +53,40 @@ class PromptFormat(Protocol):
         """Return the prompt; raises PromptError for roles that it cannot render."""
 
 
+class TemplateCache:
+    """Renders a chat template once for each conversation of placeholders.
+
+    Templates see roles and placeholders alone, so that their text and their failures
+    are the same for all conversations of the same roles.
+    """
+
+    def __init__(self, tokenizer: Any, *, in_parts: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._in_parts = in_parts
+        self._rendered: dict[tuple[tuple[str, str], ...], str | PromptError] = {}
+
+    def render(self, turns: Sequence[Turn]) -> str:
+        """Return the template's text; raises PromptError as it did the first time."""
+        key = tuple((turn.role, turn.text) for turn in turns)
+        if key not in self._rendered:
+            try:
+                self._rendered[key] = apply_chat_template(
+                    self._tokenizer, turns, in_parts=self._in_parts
+                )
+            except PromptError as error:
+                self._rendered[key] = error
+        text = self._rendered[key]
+        if isinstance(text, PromptError):
+            raise PromptError(str(text))
+        return text
+
+
 class ChatTemplateFormat:
     """The chat template that a guard's tokenizer carries."""
 
     name = "chat"
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
         # Whether a template trims texts is seen from a text with spaces around it.
         spaced = f" {_placeholder(0)} "
         probe = apply_chat_template(tokenizer, [Turn("user", spaced)])
@@ -72,13 +97,12 @@ class ChatTemplateFormat:
                 tokenizer, [Turn("user", spaced)], in_parts=True
             )
         self._trims = spaced not in probe
+        self._templates = TemplateCache(tokenizer, in_parts=self._in_parts)
 
     def render(self, turns: Sequence[Turn]) -> RenderedPrompt:
         """Render with the template, trimming texts if it would."""
         texts = [t.text.strip() if self._trims else t.text for t in turns]
-        template = apply_chat_template(
-            self._tokenizer, _with_placeholders(turns), in_parts=self._in_parts
-        )
+        template = self._templates.render(_with_placeholders(turns))
         return _fill_placeholders(template, texts)
 
 
@@ -88,13 +112,14 @@ class InstructFormat:
     name = "instruct"
 
     def __init__(self, tokenizer: Any, policy: Policy) -> None:
-        self._tokenizer = tokenizer
         self._policy = policy
+        self._templates = TemplateCache(tokenizer)
+        self._templates.render([Turn("user", "a")])  # fails at once or never
 
     def render(self, turns: Sequence[Turn]) -> RenderedPrompt:
         """Render one user message that holds policy, conversation and question."""
         message = Turn("user", _instruct_body(self._policy, _with_placeholders(turns)))
-        template = apply_chat_template(self._tokenizer, [message])
+        template = self._templates.render([message])
         return _fill_placeholders(template, [turn.text for turn in turns])
 
 
@@ -128,30 +153,6 @@ def category_labels(policy: Policy) -> tuple[str, ...]:
     if all(_LETTER_AND_NUMBER.fullmatch(code) for code in policy.codes):
         return policy.codes
     return tuple(f"S{i}" for i, _ in enumerate(policy.codes, start=1))
-
-
-def apply_chat_template(
-    tokenizer: Any, turns: Sequence[Turn], *, in_parts: bool = False
-) -> str:
-    """Return the text of the tokenizer's chat template, ready for the answer."""
-    messages: list[dict[str, Any]] = [
-        {
-            "role": turn.role,
-            "content": [{"type": "text", "text": turn.text}] if in_parts else turn.text,
-        }
-        for turn in turns
-    ]
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,  # a verdict is read from the first token on
-            )
-        )
-    except (TemplateError, TypeError, KeyError) as error:
-        raise PromptError(f"the chat template refuses these turns: {error}") from error
 
 
 def _placeholder(index: int) -> str:
@@ -235,12 +236,16 @@ def pick_prompt_format(
 ) -> PromptFormat:
     """Return the format that the option `format` selects.
 
-    "auto" is the tokenizer's template if that asks for a verdict or the model calls
-    itself a guard, the instruction for other chat models, and the Llama Guard layout of
-    the policy for a tokenizer without a template. Raises ModelError for a format that
-    this tokenizer or policy does not go with.
+    "auto" is the tokenizer's template if that asks for a verdict, the instruction for
+    templates that leave a text as it is, and the Llama Guard layout of the policy for a
+    tokenizer without a template; names of models do not count. Raises ModelError for a
+    format that this tokenizer or policy does not go with, and for a template that asks
+    something else.
     """
-    name = _format_name(requested, tokenizer, policy, label)
+    try:
+        name = _format_name(requested, tokenizer, policy, label)
+    except PromptError as error:
+        raise ModelError(f"model {label!r}: {error}") from error
     if name in _LLAMA_GUARD_FORMATS:
         return _llama_guard_format(name, tokenizer, policy, label)
     if not tokenizer.chat_template:
@@ -248,9 +253,9 @@ def pick_prompt_format(
             f"model {label!r}: format={name} needs a chat template, and its tokenizer "
             f"has none; one of {', '.join(_LLAMA_GUARD_FORMATS)} would work"
         )
-    if name == "instruct":
-        return InstructFormat(tokenizer, policy)
     try:
+        if name == "instruct":
+            return InstructFormat(tokenizer, policy)
         chat_format = ChatTemplateFormat(tokenizer)
         _check_policy(chat_format, policy, label)
     except PromptError as error:
@@ -263,9 +268,33 @@ def _format_name(requested: str, tokenizer: Any, policy: Policy, label: str) -> 
         return requested
     if not tokenizer.chat_template:
         return policy.id if policy.id in _LLAMA_GUARD_FORMATS else "llama-guard-3"
-    # A guard's template names the verdict; those of chat models do not.
-    asks_verdict = "unsafe" in str(tokenizer.chat_template).lower()
-    return "chat" if asks_verdict or "guard" in label.lower() else "instruct"
+    prompt = ChatTemplateFormat(tokenizer).render([Turn("user", "a")])
+    words = set(re.findall(r"\w+", prompt.text.lower()))
+    if {"safe", "unsafe"} <= words:  # a guard's template names both verdicts
+        return "chat"
+    question = _words_around(prompt, tokenizer)
+    if len(question) >= _FEWEST_WORDS:
+        raise ModelError(
+            f"model {label!r}: its chat template asks a question of its own "
+            f"({' '.join(question[:8])} ...) and names no verdict safe or unsafe; "
+            "format=instruct would put the policy's question inside it, format=chat "
+            "sends it as it is"
+        )
+    return "instruct"
+
+
+def _words_around(prompt: RenderedPrompt, tokenizer: Any) -> list[str]:
+    """Return the words that a template writes into the same message as the text, once.
+
+    A message ends at control tokens. Templates of chat models write no more there than
+    the name of a role.
+    """
+    ((_, start, end),) = prompt.spans
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    control = "|".join(re.escape(token.content) for token in added) or r"(?!)"
+    before = re.split(control, prompt.text[:start])[-1]
+    after = re.split(control, prompt.text[end:])[0]
+    return list(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", f"{before} {after}")))
 
 
 def _llama_guard_format(
@@ -285,7 +314,8 @@ def _check_policy(chat_format: PromptFormat, policy: Policy, label: str) -> None
 
     S5, for one, names three different things in the three versions of Llama Guard.
     """
-    listed = listed_categories(chat_format.render([Turn("user", "a")]).text)
+    text = chat_format.render([Turn("user", "a")]).text
+    listed = listed_categories(text)
     n_matching = count_matching_names(listed, policy)
     for other in _LLAMA_GUARD_FORMATS:
         try:
@@ -297,6 +327,44 @@ def _check_policy(chat_format: PromptFormat, policy: Policy, label: str) -> None
                 f"model {label!r}: its prompt lists the categories of {other}, not of "
                 f"{policy.id}; policy={other} would work"
             )
+    _check_listed(_LISTED_CATEGORY.findall(text), policy, label)
+
+
+def _check_listed(
+    listed: Sequence[tuple[str, str]], policy: Policy, label: str
+) -> None:
+    """Refuse a prompt that lists other categories than the policy under its codes.
+
+    Guards word a policy in their own way, so that a name that shares no word with the
+    policy's is refused only where many do; a code that the policy does not have, or
+    one with the name of another category, is refused by itself.
+    """
+    names = {c.code: c.name for c in policy.categories}
+    code_of = {_normalised_name(name): code for code, name in names.items()}
+    strangers = []
+    for code, name in listed:
+        owner = code_of.get(_normalised_name(name), code)
+        known = names.get(code)
+        if owner != code or (known is None and code[:1] in {c[:1] for c in names}):
+            strangers = [(code, name)] * len(listed)
+            break
+        if known is None or not _share_a_word(name, known):
+            strangers.append((code, name))
+    if len(strangers) > _MAX_STRANGERS * len(listed):
+        code, name = strangers[0]
+        known = names.get(code)
+        meaning = f"{policy.id} has {known!r}" if known else f"{policy.id} has none"
+        raise ModelError(
+            f"model {label!r}: its prompt lists {code} as {name.strip()!r}, where "
+            f"{meaning}; name the policy that it was trained with (policy=NAME), or "
+            "format=instruct for the question of this one"
+        )
+
+
+def _share_a_word(one: str, other: str) -> bool:
+    """Tell whether two names share a word, or four first letters of one."""
+    words = [re.findall(r"[a-z]{3,}", name.casefold()) for name in (one, other)]
+    return any(a[:4] == b[:4] for a in words[0] for b in words[1])
 
 
 def listed_categories(text: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from .prompt_format import PromptError
+from .chat_template import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,8 +45,9 @@ class TruncatedPrompt:
 class PromptEncoder:
     """Encode rendered prompts with a fast tokenizer.
 
-    A prompt gets exactly one BOS if the tokenizer adds one (`adds_bos`) or the template
-    writes one, and none otherwise. `control_tokens` maps texts of control tokens to
+    A prompt begins with exactly one BOS if the tokenizer adds one (`adds_bos`) or the
+    template begins with one, and with none otherwise; what a template writes further on
+    is its own. `control_tokens` maps texts of control tokens to
     ids.
     """
 
@@ -129,16 +130,15 @@ class PromptEncoder:
         return Tokenizer.from_str(json.dumps(parts))
 
     def _with_bos(self, ids: Sequence[int], turns: Sequence[int]) -> EncodedPrompt:
-        """Put one BOS in front, in place of those that the template wrote."""
+        """Put one BOS in front, in place of those that the template wrote there."""
         leading = 0
         while leading < len(ids) and ids[leading] == self.bos:
             leading += 1
         if not (leading or self.adds_bos):
             return EncodedPrompt(tuple(ids), tuple(turns))
         assert self.bos is not None
-        whole = (self.bos, *ids[leading:])
-        assert whole.count(self.bos) == 1, f"{whole.count(self.bos)} BOS in {whole}"
-        return EncodedPrompt(whole, (TEMPLATE, *turns[leading:]))
+        # Those further on are the template's: texts are encoded without any.
+        return EncodedPrompt((self.bos, *ids[leading:]), (TEMPLATE, *turns[leading:]))
 
 
 def truncate(

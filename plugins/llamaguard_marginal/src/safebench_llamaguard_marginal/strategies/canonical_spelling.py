@@ -24,6 +24,7 @@ from .common import (
     canonical_unavailable,
     divide_or_nan,
     entropy,
+    unread_labels_note,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def positive_share(shares: Floats, positive: Sequence[bool]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenProbabilityOptions:
+class TokenProbabilityOptions(PositiveOptions):
     """How many label positions are read, and what counts as positive.
 
     `max_k`: a category is the largest of its probabilities at the first `max_k` label
@@ -83,9 +84,9 @@ class TokenProbabilityOptions:
     """
 
     max_k: int = 1
-    positive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        PositiveOptions.__post_init__(self)
         if self.max_k < 1:
             raise ValueError(f"max_k is {self.max_k}, not 1 or more")
 
@@ -151,6 +152,7 @@ def joint(evidence: EvidenceBundle, context: Context) -> Judgements:
         labels=columns.names,
         categories=columns.arrange(largest_per_sample(slots, scored, values)),
         uncertainty=-slots.bounds.path_logp[slots.bounds.greedy_end] + 0.0,
+        category_note=unread_labels_note(slots.bounds),
         errors=first_reason((np.isnan(score), NO_OPENER)),
     )
 
@@ -198,6 +200,7 @@ def marginal_slot1(evidence: EvidenceBundle, context: Context) -> Judgements:
         categories=categories,
         category_lower=categories,
         uncertainty=entropy(append_none(first)),
+        category_note=unread_labels_note(slots.bounds),
         errors=first_reason((np.isnan(score), NO_LEVEL)),
     )
 

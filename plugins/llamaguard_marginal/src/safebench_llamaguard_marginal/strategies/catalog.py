@@ -47,7 +47,7 @@ def _spec(
         aliases=(alias,) if alias else (),
         summary=summary,
         load=f"{_PACKAGE}.{module}:{name}",
-        options=f"{_PACKAGE}.{options}" if options else "",
+        options=f"{_PACKAGE}.{options}",
         needs=needs,
         emits=frozenset(emits.split()),
         record={"eps": "min", "max_new_tokens": "max"},
@@ -71,7 +71,7 @@ def _greedy_path_spec(name: str, summary: str, *fields: str) -> StrategySpec:
         "greedy_verdict",
         summary,
         "uncertainty",
-        options="",
+        options="common:VerdictOptions",
         needs=needs,
     )
 
@@ -157,6 +157,6 @@ SPECS: list[StrategySpec] = [
         "ccp",
         "how unlikely its level and labels are among those of their place",
         "uncertainty",
-        options="",
+        options="common:VerdictOptions",
     ),
 ]

@@ -13,9 +13,9 @@ import numpy as np
 
 from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, first_reason
-from safebench.verdict_tree import GREEDY, LabelSlots
+from safebench.verdict_tree import GREEDY, LabelSlots, greedy_failures
 
-from .common import NO_OPENER, canonical_unavailable, greedy_errors
+from .common import NO_OPENER, canonical_unavailable
 
 if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STARTS_INSIDE = "n/a: a label of the greedy verdict starts inside a token"
 
 
-def ccp(evidence: EvidenceBundle, _: Context) -> Judgements:
+def ccp(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return -log P(level and labels | some level and labels in their positions).
 
     Summed over the level and every label that the greedy verdict has, each among all
@@ -41,10 +41,8 @@ def ccp(evidence: EvidenceBundle, _: Context) -> Judgements:
     labels, starts_inside = _label_terms(slots)
     no_opener = tokenizations.greedy_opener_node < 0
     causes = first_reason((no_opener, NO_OPENER), (starts_inside, STARTS_INSIDE))
-    errors = [
-        greedy_error or cause
-        for greedy_error, cause in zip(greedy_errors(slots.bounds), causes, strict=True)
-    ]
+    failures = greedy_failures(slots.bounds, context.written)
+    errors = [a or b for a, b in zip(failures, causes, strict=True)]
     value = _level_terms(tokenizations) + labels
     value[[error is not None for error in errors]] = np.nan
     return Judgements(size=len(value), uncertainty=value, errors=errors)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.strategies import Judgements, first_reason
-from safebench.verdict_tree import ENDED
+from safebench.errors import OptionError
+from safebench.strategies import Judgements
+from safebench.verdict_tree import unread_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +18,28 @@ if TYPE_CHECKING:
     from safebench.verdict_tree import CanonicalTokenizations, TreeBounds
 
 INVALID = "invalid"  # no level was read
-TRUNCATED = "truncated"  # the token budget ended before a level was read
 NO_OPENER = "n/a: the greedy verdict does not start as the grammar does"
 LENIENT_GRAMMAR = "n/a: a lenient grammar has no canonical spellings"
 NOT_RECORDED = "n/a: canonical spellings were not recorded"
-INVALID_ABOVE = 0.5  # P(no verdict) above which a sample has no score
+MOSTLY = 0.5  # the share of unread labels above which a sample is counted
+NEGLIGIBLE = 0.01  # of probability: trees leave out as much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PositiveOptions:
+class VerdictOptions:
+    """`verdict_floor` is the probability of a verdict below which a sample fails."""
+
+    verdict_floor: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.verdict_floor <= 1:
+            raise OptionError(
+                f"verdict_floor={self.verdict_floor} is no probability in [0, 1]"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositiveOptions(VerdictOptions):
     """`positive` names the levels that count as positive (default: the grammar's)."""
 
     positive: tuple[str, ...] = ()
@@ -38,17 +52,42 @@ def nan_where(values: Array, failed: Array) -> Floats:
     return kept
 
 
-def mostly_invalid(bounds: TreeBounds) -> Array:
-    """Tell of each sample whether a verdict without a level is the likelier, (B,)."""
-    mask: Array = bounds.invalid_bounds.lower > INVALID_ABOVE
+def mostly_invalid(bounds: TreeBounds, options: VerdictOptions) -> Array:
+    """Tell of each sample whether P(some level) is certainly below the floor, (B,)."""
+    mask: Array = bounds.invalid_bounds.lower > 1.0 - options.verdict_floor
     return mask
 
 
-def greedy_errors(bounds: TreeBounds) -> list[str | None]:
-    """Say why the greedy verdict has no level: text off the grammar, or no room."""
-    without_level = bounds.tree["level"][bounds.greedy_end] < 0
-    ended = bounds.tree["status"][bounds.greedy_end] == ENDED
-    return first_reason((without_level & ended, INVALID), (without_level, TRUNCATED))
+def mostly_unread_labels(bounds: TreeBounds) -> Array:
+    """Tell of each sample whether its labels could mostly not be read, (B,).
+
+    That is so if a verdict that takes labels and goes on off the grammar before the
+    first one is likelier than one whose labels were read.
+    """
+    takes = [level.takes_labels for level in bounds.automaton.grammar.levels]
+    unread, level = unread_labels(bounds), bounds.level_bounds(takes).lower
+    mask: Array = (unread > MOSTLY * level) & (unread > NEGLIGIBLE)
+    return mask
+
+
+def unread_labels_note(bounds: TreeBounds) -> str:
+    """Count the samples whose labels could mostly not be read; "" for none."""
+    count = int(mostly_unread_labels(bounds).sum())
+    if not count:
+        return ""
+    return (
+        f"labels could not be read in {count} of {len(bounds.tree)} samples: what "
+        "follows the level is off the grammar"
+    )
+
+
+def label_upper(bounds: TreeBounds, upper: Floats) -> Floats:
+    """Return upper bounds (B, labels), raised where labels could not be read.
+
+    What is off the grammar may name any label, so that it may have all of that mass.
+    """
+    mass = np.where(mostly_unread_labels(bounds), unread_labels(bounds), 0.0)
+    return np.minimum(upper + mass[:, None], 1.0)
 
 
 def canonical_unavailable(

@@ -58,7 +58,7 @@ def _judge(
         return unavailable
     options = context.options or PositiveOptions()
     positive = grammar.positive_mask(context.task, options.positive)
-    invalid = mostly_invalid(bounds)
+    invalid = mostly_invalid(bounds, options)
     no_opener = slots.tokenizations.greedy_opener_node < 0
     failed = invalid | no_opener
     # The lower bound: pi comes from forced nodes and has no bounds to go with others.

@@ -13,12 +13,12 @@ import numpy as np
 from safebench.errors import OptionError
 from safebench.evidence import GreedyPath, VerdictTree
 from safebench.strategies import Judgements, LabelColumns, first_reason
-from safebench.verdict_tree import TreeBounds
+from safebench.verdict_tree import TreeBounds, greedy_failures
 
 from .common import (
     PositiveOptions,
-    greedy_errors,
     nan_where,
+    unread_labels_note,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score 1 if the greedy verdict is positive, else 0; its labels as 0 and 1.
 
     Uncertainty is 1 - P(greedy verdict). A verdict in which no level was read has no
-    score: error ``invalid``, or ``truncated`` where the token budget ended first.
+    score; its error shows what was written instead.
     """
     options = context.options or PositiveOptions()
     tree = evidence[VerdictTree]
@@ -52,8 +52,9 @@ def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
         labels=columns.names,
         categories=columns.arrange(nan_where(has_label, failed)),
         uncertainty=1.0 - bounds.mass[end],
-        errors=greedy_errors(bounds),
+        errors=greedy_failures(bounds, context.written),
         note="two-valued score",
+        category_note=unread_labels_note(bounds),
     )
 
 

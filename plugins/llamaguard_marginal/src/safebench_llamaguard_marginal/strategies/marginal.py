@@ -25,10 +25,13 @@ from safebench.verdict_tree import (
 
 from .common import (
     INVALID,
+    PositiveOptions,
     append_none,
     entropy,
+    label_upper,
     mostly_invalid,
     nan_where,
+    unread_labels_note,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ PointEstimator = Literal["lower", "mid", "renorm", "mc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarginalAnyOptions:
+class MarginalAnyOptions(PositiveOptions):
     """Which estimate between the bounds is taken, and what counts as positive.
 
     `point`: the lower bound, the middle, the resolved mass renormalised, or the lower
@@ -52,7 +55,6 @@ class MarginalAnyOptions:
     """
 
     point: PointEstimator = "lower"
-    positive: tuple[str, ...] = ()
 
 
 def marginal_any(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -68,7 +70,7 @@ def marginal_any(evidence: EvidenceBundle, context: Context) -> Judgements:
     grammar = bounds.automaton.grammar
     positive = grammar.positive_mask(context.task, options.positive)
     # The probability of a level says little where a guard hardly ever writes one.
-    failed = mostly_invalid(bounds)
+    failed = mostly_invalid(bounds, options)
     level, label = bounds.level_bounds(positive), bounds.label_bounds
     score = nan_where(level_point_estimate(bounds, positive, options.point), failed)
     categories = nan_where(label_point_estimate(bounds, options.point), failed)
@@ -81,9 +83,12 @@ def marginal_any(evidence: EvidenceBundle, context: Context) -> Judgements:
         labels=columns.names,
         categories=columns.arrange(categories),
         category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(nan_where(label.upper, failed)),
+        category_upper=columns.arrange(
+            nan_where(label_upper(bounds, label.upper), failed)
+        ),
         uncertainty=binary_entropy(score),
         errors=first_reason((failed, INVALID)),
+        category_note=unread_labels_note(bounds),
     )
 
 
@@ -93,7 +98,7 @@ def binary_entropy(p: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarginalFixedOptions:
+class MarginalFixedOptions(PositiveOptions):
     """`k` is the position in the list of labels, 1 the first.
 
     `point` and `positive` are those of `marginal_any`; ``mc`` is for k = 1, since a
@@ -102,9 +107,9 @@ class MarginalFixedOptions:
 
     k: int = 1
     point: PointEstimator = "lower"
-    positive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        PositiveOptions.__post_init__(self)
         if self.k < 1:
             raise ValueError(f"k is {self.k}, not 1 or more")
 
@@ -119,7 +124,7 @@ def marginal_fixed(evidence: EvidenceBundle, context: Context) -> Judgements:
     bounds = evidence[VerdictTree].cached(TreeBounds)
     grammar = bounds.automaton.grammar
     positive = grammar.positive_mask(context.task, options.positive)
-    failed = mostly_invalid(bounds)
+    failed = mostly_invalid(bounds, options)
     positions = LabelPositions(bounds, options.k)
     level, label = bounds.level_bounds(positive), positions.bounds
     categories = nan_where(position_point_estimate(positions, options.point), failed)
@@ -132,9 +137,12 @@ def marginal_fixed(evidence: EvidenceBundle, context: Context) -> Judgements:
         labels=columns.names,
         categories=columns.arrange(categories),
         category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(nan_where(label.upper, failed)),
+        category_upper=columns.arrange(
+            nan_where(label_upper(bounds, label.upper), failed)
+        ),
         uncertainty=entropy(append_none(categories)),
         errors=first_reason((failed, INVALID)),
+        category_note=unread_labels_note(bounds),
     )
 
 

@@ -14,7 +14,14 @@ from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, LabelColumns, first_reason
 from safebench.verdict_tree import TreeBounds
 
-from .common import INVALID, mostly_invalid, nan_where
+from .common import (
+    INVALID,
+    PositiveOptions,
+    label_upper,
+    mostly_invalid,
+    nan_where,
+    unread_labels_note,
+)
 from .marginal import PointEstimator, label_point_estimate, level_point_estimate
 
 if TYPE_CHECKING:
@@ -25,11 +32,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictEntropyOptions:
+class VerdictEntropyOptions(PositiveOptions):
     """Score and categories are those of `marginal_any`, and so are its options."""
 
     point: PointEstimator = "lower"
-    positive: tuple[str, ...] = ()
 
 
 class VerdictOutcomes(NamedTuple):
@@ -63,7 +69,7 @@ def verdict_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
     bounds = evidence[VerdictTree].cached(TreeBounds)
     grammar = bounds.automaton.grammar
     positive = grammar.positive_mask(context.task, options.positive)
-    failed = mostly_invalid(bounds)
+    failed = mostly_invalid(bounds, options)
     level, label = bounds.level_bounds(positive), bounds.label_bounds
     categories = nan_where(label_point_estimate(bounds, options.point), failed)
     columns = LabelColumns(grammar.label_codes, context.policy)
@@ -76,11 +82,14 @@ def verdict_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
         labels=columns.names,
         categories=columns.arrange(categories),
         category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(nan_where(label.upper, failed)),
+        category_upper=columns.arrange(
+            nan_where(label_upper(bounds, label.upper), failed)
+        ),
         uncertainty=nats.value,
         uncertainty_lower=nats.lower,
         uncertainty_upper=nats.upper,
         errors=first_reason((failed, INVALID)),
+        category_note=unread_labels_note(bounds),
     )
 
 

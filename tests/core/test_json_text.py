@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import unicodedata
 
-from safebench.score.render import json_line
+from safebench.sanitize import json_text
 
 STEERING = "\x1b[2J \x9b31m \u202eevil\u2066 \u200b \ud800 \U000e0041 \u2028"
 
 
 def test_what_steers_a_terminal_is_escaped() -> None:
     """No control, format, surrogate or line separator is in the line."""
-    line = json_line({"raw": STEERING, STEERING: 1})
+    line = json_text({"raw": STEERING, STEERING: 1})
 
     kinds = {unicodedata.category(char) for char in line}
     assert set() == kinds & {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -22,11 +22,11 @@ def test_the_record_comes_back_as_it_was() -> None:
     """Escapes are JSON's own, characters beyond the first plane included."""
     record = {"raw": STEERING, "n": [1, None, 0.5], "text": 'Grüße \\ "q" 漢字 🙂'}
 
-    assert record == json.loads(json_line(record))
-    assert record == json.loads(json_line(record, "ascii"))
+    assert record == json.loads(json_text(record))
+    assert record == json.loads(json_text(record, "ascii"))
 
 
 def test_letters_stay_readable() -> None:
     """What prints is not escaped, unless the encoding is not Unicode."""
-    assert '{"text": "Grüße 漢字 🙂"}' == json_line({"text": "Grüße 漢字 🙂"})
-    assert json_line({"text": "Grüße"}, "latin-1").isascii()
+    assert '{"text": "Grüße 漢字 🙂"}' == json_text({"text": "Grüße 漢字 🙂"})
+    assert json_text({"text": "Grüße"}, "latin-1").isascii()

@@ -1,0 +1,185 @@
+"""Names of classes that are stored with a data set, in place of their numbers.
+
+The ``datasets`` library stores a class as its index into a list of names: in the schema
+of a parquet file, in a set's README, in ``dataset_infos.json``. Which index is harmful
+is then up to the author. Here rows get the names back before anything reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from safebench.errors import DataError
+
+from .rows import ColumnOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .request import DatasetRequest
+
+    Features = Mapping[str, Any]  # as `datasets.Features.to_dict` writes them
+    ClassNames = dict[str, tuple[str, ...]]
+
+CARD = "README.md"
+
+
+def column_names(features: Features) -> ClassNames:
+    """Return the class names of each column that has some, by index."""
+    return {
+        column: tuple(map(str, feature["names"]))
+        for column, feature in features.items()
+        if _is_class_label(feature)
+    }
+
+
+def name_rows(rows: list[dict[str, Any]], features: Features) -> list[dict[str, Any]]:
+    """Return rows with the names of their classes."""
+    # most sets have no classes, and some have millions of values to look at
+    if "ClassLabel" not in json.dumps(features, default=str):
+        return rows
+    return [name_classes(row, features) for row in rows]
+
+
+def name_classes(value: Any, feature: Any) -> Any:
+    """Return a value with the name in place of each class index inside it.
+
+    A negative index is the library's sign for an unknown label: None. Anything else is
+    returned as it is.
+    """
+    if _is_class_label(feature):
+        return _class_name(value, feature["names"])
+    if isinstance(feature, dict) and isinstance(feature.get("_type"), str):
+        inner = feature.get("feature")
+        if inner is None:
+            return value
+        # version 3 of the library reads a sequence of structs as a struct of sequences
+        if isinstance(value, dict) and isinstance(inner, dict):
+            return {k: _name_all(v, inner.get(k)) for k, v in value.items()}
+        return _name_all(value, inner)
+    if isinstance(feature, dict) and isinstance(value, dict):
+        return {k: name_classes(v, feature.get(k)) for k, v in value.items()}
+    if isinstance(feature, list) and feature:
+        return _name_all(value, feature[0])
+    return value
+
+
+def _name_all(value: Any, feature: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [name_classes(item, feature) for item in value]
+    return name_classes(value, feature)
+
+
+def _is_class_label(feature: Any) -> bool:
+    return (
+        isinstance(feature, dict)
+        and feature.get("_type") == "ClassLabel"
+        and isinstance(feature.get("names"), list)
+    )
+
+
+def _class_name(value: Any, names: Sequence[str]) -> Any:
+    # floats: pandas makes them of integers with gaps; text: cells of a CSV file
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,9}(\.0*)?", text):
+        return value
+    index = int(text.partition(".")[0])
+    if index < 0:
+        return None
+    return names[index] if index < len(names) else value
+
+
+def parquet_features(metadata: Mapping[bytes, bytes] | None) -> Features:
+    """Return the features that the library stored in a parquet schema, {} if none."""
+    try:
+        stored = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+        features = stored["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def card_names(path: Path, column: str) -> tuple[str, ...]:
+    """Return the class names of a column from what describes the data set of a file.
+
+    A README or ``dataset_infos.json`` lies beside the file or, for files in ``data``,
+    beside that folder. () if there is none or it names none. Raises `DataError` if its
+    configs disagree.
+    """
+    folders = [path.parent]
+    if path.parent.name == "data":
+        folders.append(path.parent.parent)
+    for folder in folders:
+        found = {
+            *_names_in_card(folder / CARD, column),
+            *_names_in_infos(folder / "dataset_infos.json", column),
+        }
+        if len(found) > 1:
+            listed = " or ".join(", ".join(names) for names in sorted(found))
+            raise DataError(
+                f"{path}: the classes of {column!r} are {listed}, by the config, as "
+                f"{folder} describes them: say which with --label-map 0=safe|unsafe "
+                "--label-map 1=safe|unsafe"
+            )
+        if found:
+            return found.pop()
+    return ()
+
+
+def _names_in_card(card: Path, column: str) -> list[tuple[str, ...]]:
+    """Return the names that each config of a README gives the classes of a column."""
+    import yaml
+
+    try:
+        text = card.read_text(encoding="utf-8")
+        header = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+        content = yaml.safe_load(header[1]) if header else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return []
+    infos = content.get("dataset_info") if isinstance(content, dict) else None
+    found = []
+    for info in infos if isinstance(infos, list) else [infos]:
+        features = info.get("features") if isinstance(info, dict) else None
+        for feature in features if isinstance(features, list) else ():
+            names = _card_feature_names(feature, column)
+            if names:
+                found.append(names)
+    return found
+
+
+def _names_in_infos(infos: Path, column: str) -> list[tuple[str, ...]]:
+    """Return the names that each config of an older description gives a column."""
+    try:
+        content = json.loads(infos.read_text(encoding="utf-8"))
+        features = [info["features"][column] for info in content.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return [tuple(map(str, f["names"])) for f in features if _is_class_label(f)]
+
+
+def _card_feature_names(feature: Any, column: str) -> tuple[str, ...]:
+    """Return names from ``dtype: {class_label: {names: {'0': ..., '1': ...}}}``."""
+    try:
+        if feature["name"] != column:
+            return ()
+        names = feature["dtype"]["class_label"]["names"]
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names, key=int)]
+        return tuple(map(str, names))
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def note_class_names(name: str, request: DatasetRequest) -> None:
+    """Tell the user that stored names decide what the numbers in the label column are.
+
+    `name` is the source's.
+    """
+    column = (ColumnOptions().columns | request.columns)["label"]
+    names = request.report.class_names.get(column)
+    if names:
+        listed = ", ".join(f"{i} is {word!r}" for i, word in enumerate(names))
+        request.report.notes.append(f"{name}: {column} {listed}, as the set names them")

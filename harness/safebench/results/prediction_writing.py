@@ -1,0 +1,198 @@
+"""Where predictions are kept, and how they are written.
+
+A combination has one file, and the path of that file belongs to no other combination.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from safebench.errors import DataError
+from safebench.files import (
+    flush_to_disk,
+    make_folder,
+    replace_file,
+    set_aside,
+    temporary_path,
+    write_jsonl_to,
+)
+
+from .predictions import FORMS, PREDICTIONS_FOLDER, read_combination_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from safebench.records import Dataset
+
+    from .predictions import CombinationKey
+
+# what every file system keeps apart from every other such name
+_PLAIN_NAME = re.compile(r"(?=.{1,100}\Z)[a-z0-9_][a-z0-9_.+@=,-]*(?<!\.)")
+_DATA_SUFFIXES = {"jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "gz"}
+_RESERVED_NAMES = {  # on Windows, with any suffix
+    *("con", "prn", "aux", "nul"),
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
+
+
+def prediction_path(
+    folder: Path, classifier: str, dataset: Dataset, strategy: str
+) -> Path:
+    """Return where the predictions of one combination are kept, as JSON lines."""
+    key = (classifier, strategy, dataset.name, dataset.config, dataset.split)
+    return _path_of(folder, key)
+
+
+def _path_of(folder: Path, key: CombinationKey) -> Path:
+    classifier, strategy, name, config, split = key
+    parts = (path_name(classifier), _dataset_path_name(name, config, split or ""))
+    place = folder.joinpath(PREDICTIONS_FOLDER, *parts)
+    return place / f"{path_name(strategy)}.jsonl"
+
+
+def path_name(name: str) -> str:
+    """Return what a file is called for a name: something else for each name.
+
+    ``a`` and ``a.b`` stand for themselves. Whatever some system could take for another
+    name (capitals, a slash, ``..``, ``con``, accents, a dot at the end), or could not
+    keep, is spelt ``like_this~`` with ten digits of the name's SHA-256.
+    """
+    plain = _PLAIN_NAME.fullmatch(name)
+    if plain and name.partition(".")[0] not in _RESERVED_NAMES:
+        return name
+    return _hashed_name(name, name)
+
+
+def _dataset_path_name(name: str, config: str | None, split: str) -> str:
+    """Return what the folder of a dataset is called: ``name[.config].split``, or so."""
+    joined = ".".join(filter(None, (name, config, split)))
+    # so that the parts can be told from the end: a split, and then either the suffix
+    # of a file or a config
+    suffix = name.rpartition(".")[2] if "." in name else None
+    unambiguous = bool(split) and "." not in split
+    if config:
+        unambiguous &= "." not in config and config not in _DATA_SUFFIXES
+    elif suffix is not None:
+        unambiguous &= suffix in _DATA_SUFFIXES
+    if unambiguous and path_name(joined) == joined:
+        return joined
+    return _hashed_name(joined, json.dumps([name, config or None, split]))
+
+
+def _hashed_name(name: str, hashed: str) -> str:
+    digest = hashlib.sha256(hashed.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    readable = re.sub(r"[^a-z0-9]+", "_", name.lower())[:60].strip("_")
+    return f"{readable or '_'}~{digest}"
+
+
+def move_misplaced(folder: Path) -> None:
+    """Move files of a run folder to the paths of what they are about.
+
+    Early versions called files otherwise, so that two combinations could mean the same
+    one. Where a file is at the right path already, the other one is older. Only for the
+    one writer of the folder.
+    """
+    for path in sorted((folder / PREDICTIONS_FOLDER).glob("*/*/*")):
+        if path.suffix not in FORMS.values() or path.name.startswith("."):
+            continue
+        try:
+            right = _path_of(folder, read_combination_key(path))
+        except (DataError, OSError):
+            continue
+        if right.with_suffix("") == path.with_suffix(""):
+            continue
+        if any(right.with_suffix(suffix).exists() for suffix in FORMS.values()):
+            path.unlink()
+        else:
+            make_folder(right.parent)
+            path.replace(right.with_suffix(path.suffix))
+        for parent in (path.parent, path.parent.parent):
+            with suppress(OSError):  # others are in it
+                parent.rmdir()
+
+
+class StagedPredictions:
+    """Predictions of several combinations, written beside the places they will take.
+
+    So that no moment has new predictions beside old results or old ones beside new:
+    `add` them all, and write the results while `replacing`. Killed in between, there
+    are no predictions, and the next run has them.
+    """
+
+    def __init__(self) -> None:
+        # by path without a suffix: the temporary file, and the suffix it will get
+        self._staged: dict[Path, tuple[Path, str] | None] = {}
+
+    def add(self, path: Path, lines: Iterable[dict[str, Any]], form: str) -> None:
+        """Write predictions as ``jsonl`` or ``parquet``; ``none``: there will be none.
+
+        A parquet file takes the place of `path` with its own suffix.
+        """
+        place = path.with_suffix("")
+        if form == "none":
+            self._staged[place] = None
+            return
+        partial = temporary_path(path.with_suffix(FORMS[form]))
+        write = write_jsonl_to if form == "jsonl" else _write_parquet
+        try:
+            write(partial, lines)
+            flush_to_disk(partial)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        self._staged[place] = (partial, FORMS[form])
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Remove what is replaced, let results be written, and then move in.
+
+        If the block raises, the new predictions are dropped.
+        """
+        try:
+            self._remove_stale()
+            yield
+            self._publish()
+        finally:
+            for staged in self._staged.values():
+                if staged is not None:
+                    staged[0].unlink(missing_ok=True)
+            self._staged.clear()
+
+    def _remove_stale(self) -> None:
+        for path in self._staged:
+            for suffix in FORMS.values():
+                stale = path.with_name(path.name + suffix)
+                if stale.is_dir():
+                    set_aside(stale)
+                stale.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        for path, staged in self._staged.items():
+            if staged is not None:
+                partial, suffix = staged
+                replace_file(partial, path.with_name(path.name + suffix))
+
+
+def write_predictions(path: Path, lines: Iterable[dict[str, Any]], form: str) -> None:
+    """Replace the predictions of one combination, in one step."""
+    staged = StagedPredictions()
+    staged.add(path, lines, form)
+    with staged.replacing():
+        pass
+
+
+def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    records = [
+        # codes differ between policies, and a struct of all would change the schema
+        {**line, "categories": json.dumps(line["categories"])}
+        for line in lines
+    ]
+    pq.write_table(pa.Table.from_pylist(records), path)

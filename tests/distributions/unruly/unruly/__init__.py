@@ -1,0 +1,1 @@
+"""Guards and strategies that misbehave, each in one way."""

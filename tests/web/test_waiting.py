@@ -1,0 +1,187 @@
+"""Slow models: pages do not wait for them, and a queue shows one's place."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safebench.pipeline.config import ComponentRef
+from safebench.web.app import create_app
+from safebench.web.state import MAX_HELD_REQUESTS, AppState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from safebench.plugins import Plugins
+
+    Read = Callable[..., Any]
+    Serve = Callable[[float], str]
+
+SOON = 0.8  # seconds: a fraction, on a machine that is busy with other tests
+
+
+@pytest.fixture
+def serve(install: Any) -> Iterator[Serve]:
+    """Return a function that serves a guard of so many seconds a prompt."""
+    processes = []
+
+    def start(seconds: float) -> str:
+        installed = install("slow_guard")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "safebench", "serve", "--port", "0",
+             "-c", f"slow,pause={seconds}", "-c", "keyword"],
+            cwd=installed.cwd,
+            env=os.environ | {"PYTHONPATH": str(installed.site)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        processes.append(process)
+        assert process.stdout is not None
+        match = re.search(r"http://[\d.]+:\d+/", process.stdout.readline())
+        assert match
+        return match[0]
+
+    yield start
+    for process in processes:
+        with process:
+            process.kill()
+
+
+def ask(
+    address: str, fields: dict[str, str] | None = None
+) -> tuple[int, str, str, float]:
+    """Return status, page, address and seconds; redirections are followed."""
+    start = time.monotonic()
+    data = urllib.parse.urlencode(fields).encode() if fields else None
+    try:
+        response = urllib.request.urlopen(address, data, timeout=60)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        page = response.read().decode()
+    seconds = time.monotonic() - start
+    return response.status or 0, page, response.url, seconds
+
+
+def test_pages_do_not_wait_for_four_slow_requests(serve: Serve) -> None:
+    """While four run for 12 s each, every page comes soon, and each sees its place."""
+    address = serve(12)
+    pages = ("", "runs/", "static/style.css", "nowhere")
+    for page in pages:
+        ask(address + page)
+    with ThreadPoolExecutor(4) as pool:
+        posted = [
+            pool.submit(ask, address, {"prompt": f"x{i}", "classifier": "slow"})
+            for i in range(4)
+        ]
+        time.sleep(0.5)
+        answers = [ask(address + page) for page in pages]
+        waiting = [future.result() for future in posted]
+    again = [ask(address + page) for page in pages]
+    places = [ask(url)[1] for _, _, url, _ in waiting]
+
+    assert [200, 200, 200, 404] * 2 == [status for status, *_ in answers + again]
+    assert max(seconds for *_, seconds in answers + again) < SOON
+    assert [202] * 4 == [status for status, *_ in waiting]
+    assert max(seconds for *_, seconds in waiting) < 6
+    found = [
+        re.search(r"Place (\d) in the queue|slow has been at it", p) for p in places
+    ]
+    assert {None, "2", "3", "4"} == {match[1] if match else "?" for match in found}
+
+
+def test_the_answer_comes_to_who_waits(serve: Serve) -> None:
+    """The page of one that waits leads to its answer, as often as it is opened."""
+    address = serve(3)
+    status, page, url, _ = ask(address, {"prompt": "attack", "classifier": "slow"})
+    assert (202, True) == (status, 'http-equiv="refresh"' in page)
+    end = time.monotonic() + 60
+    while status == 202 and time.monotonic() < end:
+        time.sleep(0.3)
+        status, page, url, _ = ask(url)
+
+    assert 200 == status
+    assert "/answers/" in url
+    assert re.search(r'<h2 id="verdict">(un)?safe</h2>', page)
+    assert "attack</textarea>" in page
+    assert (200, page) == ask(url.partition("#")[0])[:2]
+
+
+def test_some_threads_are_never_held(
+    odd_guards: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the first few, a request that waits is sent to its page at once."""
+    state = AppState(plugins=odd_guards, patience=60.0)
+    client = create_app(state).test_client()
+    gate = Event()
+    monkeypatch.setattr(
+        state.service, "record", lambda *args: gate.wait(30) and sys.exit(3)
+    )
+    fields = {"prompt": "x", "classifier": "keyword"}
+    app = client.application
+    with ThreadPoolExecutor(MAX_HELD_REQUESTS) as pool:
+        held = [
+            pool.submit(lambda: app.test_client().post("/", data=fields).status_code)
+            for _ in range(MAX_HELD_REQUESTS)
+        ]
+        end = time.monotonic() + 30
+        while state._held._value and time.monotonic() < end:
+            time.sleep(0.01)
+        start = time.monotonic()
+        response = client.post("/", data=fields)
+        seconds = time.monotonic() - start
+        page = client.get(response.headers["Location"]).get_data(as_text=True)
+        gate.set()
+        statuses = [future.result() for future in held]
+
+    assert (303, True) == (response.status_code, seconds < SOON)
+    assert f"Place {MAX_HELD_REQUESTS + 1} in the queue" in page
+    assert [500] * MAX_HELD_REQUESTS == statuses
+
+
+def test_what_died_while_it_waited_is_told(
+    odd_guards: Plugins, read_page: Read
+) -> None:
+    """The address of one that waits shows the error of its work, with its status."""
+    classifiers = tuple(ComponentRef(n, n) for n in ("bursting", "liar"))
+    state = AppState(plugins=odd_guards, classifiers=classifiers, patience=0.0)
+    client = create_app(state).test_client()
+    statuses, texts = [], []
+    for name in ("bursting", "liar"):
+        url = client.post("/", data={"prompt": "x", "classifier": name}).headers[
+            "Location"
+        ]
+        end = time.monotonic() + 20
+        while (response := client.get(url, follow_redirects=True)).status_code == 202:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        statuses.append(response.status_code)
+        texts.append(read_page(response).text())
+
+    assert [500, 400] == statuses
+    assert "Something broke" in texts[0]
+    assert "broke its contract" in texts[1]
+
+
+@pytest.mark.parametrize("path", ["/waiting/x", "/answers/x", "/answers/%ff"])
+def test_an_answer_that_is_not_kept_is_told(
+    odd_guards: Plugins, read_page: Read, path: str
+) -> None:
+    """404, and what to do."""
+    client = create_app(AppState(plugins=odd_guards)).test_client()
+
+    response = client.get(path)
+
+    assert 404 == response.status_code
+    assert "judge the conversation again" in read_page(response).text()
