@@ -91,6 +91,7 @@ def test_failed_samples_are_left_out_and_counted(run: FakeRun) -> None:
     assert "1 of 8 samples failed and are left out" in combination["notes"]
 
 
+@pytest.mark.slow
 def test_prompts_are_shown_only_if_asked_for_and_then_sanitized(
     run: FakeRun,
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_dataset_that_is_gone_is_a_note(run: FakeRun) -> None:
     assert "could not be read again" in " ".join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_many_combinations_are_an_overview(run: FakeRun) -> None:
     """More than three fill one table, with the way to see more."""
     for name in "abcd":
@@ -217,6 +219,7 @@ def test_parquet_reads_like_json_lines(run: FakeRun) -> None:
     assert expected == as_json(run)
 
 
+@pytest.mark.slow
 def test_narrow_terminals_drop_columns_and_say_so(run: FakeRun) -> None:
     """Nothing runs over the edge, nothing is lost without a word."""
     run.predict("a_strategy_of_a_long_name", score=SCORE, uncertainty=UNCERTAINTY)
@@ -229,6 +232,7 @@ def test_narrow_terminals_drop_columns_and_say_so(run: FakeRun) -> None:
     assert "a_strategy_of_" in result.stdout  # folded, and no narrower than this
 
 
+@pytest.mark.slow
 def test_twenty_thousand_predictions_take_seconds(run: FakeRun) -> None:
     """Every step is a few array operations; measured in processor time."""
     rng = np.random.default_rng(0)

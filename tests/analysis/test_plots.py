@@ -42,6 +42,7 @@ def analyzed(run: FakeRun, *, text: bool = False) -> RunAnalysis:
     return analyze_run(run.folder, request, Plugins(), [])
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_png_with_a_description(run: FakeRun, tmp_path: Path) -> None:
     """One risk-coverage plot and one of ROC, a histogram each, one reliability."""
     written = write_plots(analyzed(run), tmp_path / "plots")
@@ -62,6 +63,7 @@ def test_every_figure_is_a_png_with_a_description(run: FakeRun, tmp_path: Path) 
         assert b"Description" in data
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
     """No script, no address to load from, colours as roles of the page."""
     text = render_html(analyzed(run))
@@ -80,6 +82,7 @@ def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_pages_of_one_run_are_equal(run: FakeRun) -> None:
     """No dates and no random names inside."""
     analysis = analyzed(run)
@@ -99,6 +102,7 @@ class Tags(HTMLParser):
         self.tags.add(tag)
 
 
+@pytest.mark.slow
 def test_prompts_cannot_write_into_the_page(run: FakeRun, tmp_path: Path) -> None:
     """They are in it only if asked for, and then as text."""
     run.prompts[2] = "<img src=x onerror=alert(1)> \u202e secret"

@@ -51,6 +51,7 @@ def used_by_plugins() -> dict[str, set[str]]:
     return used
 
 
+@pytest.mark.slow
 def test_the_packages_of_the_core_form_no_circle() -> None:
     """Imports for type checkers count, and those inside functions."""
     graph = source.package_graph(source.all_imports(HARNESS, "safebench"), HARNESS)
@@ -59,6 +60,7 @@ def test_the_packages_of_the_core_form_no_circle() -> None:
     assert [] == source.cycle_in(graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "package", [HARNESS / "safebench", *PLUGINS], ids=lambda path: path.name
 )
@@ -74,6 +76,7 @@ def test_a_circle_would_be_found() -> None:
     assert ["a", "b", "d", "a"] == source.cycle_in(longer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PLUGINS, ids=lambda path: path.name)
 def test_plugins_import_what_packages_export(package: Path) -> None:
     """Only `safebench`, its public packages, and what another plugin exports."""
@@ -92,6 +95,7 @@ def test_plugins_import_what_packages_export(package: Path) -> None:
     assert [] == wrong
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_used() -> None:
     """Every public name of a package is imported by a plugin or shown in the guide."""
     guide = (source.ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -107,6 +111,7 @@ def test_what_is_exported_is_used() -> None:
     assert [] == unused
 
 
+@pytest.mark.slow
 def test_no_two_classes_share_a_name() -> None:
     """A class name has one meaning: what plugins both have means the same in both."""
     places = defaultdict(list)
@@ -124,6 +129,7 @@ def test_no_two_classes_share_a_name() -> None:
     assert {} == {name: paths for name, paths in places.items() if len(paths) > 1}
 
 
+@pytest.mark.slow
 def test_the_core_imports_no_plugin_and_torch_in_one_place() -> None:
     """PyTorch stays behind `torch_utils` and what plugins import."""
     imports = source.all_imports(HARNESS, "safebench")
@@ -146,6 +152,7 @@ def test_every_public_name_can_be_imported(package: str) -> None:
         assert hasattr(module, name), name
 
 
+@pytest.mark.slow
 def test_all_that_people_read_is_printed_in_one_place() -> None:
     """`console.echo` spells out what would steer a terminal; nothing goes past it."""
     printing = []

@@ -91,6 +91,7 @@ def paths(tree: Any, sample: int) -> dict[tuple[int, ...], float]:
     return dict(zip(said, np.exp(log), strict=True))
 
 
+@pytest.mark.slow
 def test_one_call_a_node_gives_the_engines_tree(setting: Any) -> None:
     """At eps 0 every node that the engine keeps has the first way's probability.
 
@@ -111,6 +112,7 @@ def test_one_call_a_node_gives_the_engines_tree(setting: Any) -> None:
             assert expected[path] == pytest.approx(mass, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_call_a_node_gives_the_engines_values(setting: Any) -> None:
     """P(unsafe) is the mass of the first way's leaves that read as unsafe."""
     from guardspeed.generate_per_node import count_expanded, generate_tree
@@ -187,6 +189,7 @@ def test_batched_generate_says_the_greedy_verdict(setting: Any) -> None:
         assert text(tuple(kept)).startswith(expected)
 
 
+@pytest.mark.slow
 def test_the_meter_counts_passes_and_tokens(setting: Any) -> None:
     """A call with two rows of three tokens is one pass and six tokens."""
     import torch
@@ -218,6 +221,7 @@ def test_a_temperature_divides_the_logits(setting: Any) -> None:
     assert before.numpy() == pytest.approx(again.numpy(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_random_llama_speaks_the_grammar() -> None:
     """The output layer that is built makes every greedy verdict readable."""
     import torch

@@ -50,6 +50,7 @@ def changed(tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path
     return write
 
 
+@pytest.mark.slow
 def test_every_case_is_reproduced() -> None:
     """All quantities of all cases are met to 1e-9, and all bounds contain."""
     found = compare(FILE)
@@ -61,6 +62,7 @@ def test_every_case_is_reproduced() -> None:
         assert f"\n{quantity} " in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "quantity",
     ["positive", "first_token", "token_probability", "joint_score", "verdict_entropy"],
@@ -73,6 +75,7 @@ def test_a_wrong_value_is_found(quantity: str, changed: Any) -> None:
     assert {"positive": "marginal_any score"}.get(quantity, quantity) in named(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["F_2", "c_1", "A"])
 def test_a_wrong_label_is_found(quantity: str, changed: Any) -> None:
     """So is a single label's value."""
@@ -82,6 +85,7 @@ def test_a_wrong_label_is_found(quantity: str, changed: Any) -> None:
     assert quantity in named(found)
 
 
+@pytest.mark.slow
 def test_a_wrong_outcome_is_found(changed: Any) -> None:
     """So are verdicts that should not be there."""
     found = compare(changed(lambda e: e["outcomes"].pop()))
@@ -90,6 +94,7 @@ def test_a_wrong_outcome_is_found(changed: Any) -> None:
     assert ["outcomes"] == named(found)
 
 
+@pytest.mark.slow
 def test_no_file_is_a_usage_error() -> None:
     """Without a file it says how it is used."""
     assert "usage" in compare().stderr

@@ -94,6 +94,7 @@ def test_of_many_bad_lines_the_first_ten_are_named(tmp_path: Path) -> None:
     assert "20 more" in result.stderr
 
 
+@pytest.mark.slow
 def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
     """The run goes on if asked, and says how many rows it left out, and which."""
     path = write(tmp_path / "some.jsonl", *GOOD, "{broken", {"prompt": "", "label": 1})
@@ -118,6 +119,7 @@ def test_the_words_of_other_sets_are_understood(tmp_path: Path) -> None:
     assert (6, 3) == (row["n"], row["n_pos"])
 
 
+@pytest.mark.slow
 def test_other_words_take_a_label_map(tmp_path: Path) -> None:
     """An unknown word is refused with the option that settles it."""
     rows = [{"prompt": "a", "label": "spicy"}, {"prompt": "b", "label": "safe"}]

@@ -78,6 +78,7 @@ def harms(dataset: Dataset) -> dict[str, bool | None]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "card", "csv", "infos"])
 @pytest.mark.parametrize(
     ("names", "bomb"),
@@ -99,6 +100,7 @@ def test_stored_names_say_which_class_is_harmful(
     assert {BOMB: True, HELLO: False} == harms(load(name, data_root=tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv", "card"])
 @pytest.mark.parametrize(
     ("names", "unclear"),
@@ -255,6 +257,7 @@ def test_an_older_description_beside_a_file_names_its_classes(
     assert {BOMB: True} == harms(load(str(path)))
 
 
+@pytest.mark.slow
 def test_categories_and_flags_of_pairs_may_be_classes_too(
     load: Load, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_any_hub_set_is_read_by_naming_its_columns(
         load("org/set:one:test,prompt=text", data_root=root)
 
 
+@pytest.mark.slow
 def test_files_are_read_without_the_hub_library() -> None:
     """The starter set needs neither the hub library nor numpy."""
     code = (

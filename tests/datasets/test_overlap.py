@@ -99,6 +99,7 @@ def test_long_texts_are_cut_to_one_line() -> None:
     assert 70 == len(shorten_line("word " * 100))
 
 
+@pytest.mark.slow
 def test_toxic_chat_train_and_test_share_prompts(
     load: Callable[..., Dataset], data_root: Path
 ) -> None:

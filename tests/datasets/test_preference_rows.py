@@ -211,6 +211,7 @@ def test_pairs_are_for_judging_responses(
     assert "its rows are pairs of responses, labelled for response_harm" in message
 
 
+@pytest.mark.slow
 def test_a_file_of_pairs_loads_as_the_public_set(
     load: Load, write_file: WriteFile, data_root: Path
 ) -> None:

@@ -42,6 +42,7 @@ COUNTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "rows", "positive", "negative", "task"), COUNTS)
 def test_every_set_has_the_rows_and_labels_of_its_card(
     load: Load,
@@ -63,6 +64,7 @@ def test_every_set_has_the_rows_and_labels_of_its_card(
     assert rows == len({sample.id for sample in dataset.samples})
 
 
+@pytest.mark.slow
 def test_missing_keys_of_openai_moderation_are_unknown(
     load: Load, data_root: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_missing_keys_of_openai_moderation_are_unknown(
     assert 755 == sum(len(truth.known) == 8 for truth in dataset.ground_truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "duplicates"),
     [
@@ -130,6 +133,7 @@ def test_no_hint_of_the_label_reaches_a_sample(load: Load, data_root: Path) -> N
     assert "contrast_homonyms" in {truth.meta["type"] for truth in dataset.ground_truth}
 
 
+@pytest.mark.slow
 def test_jailbreakbench_counterparts_share_a_group(load: Load, data_root: Path) -> None:
     """Each of the 100 goals has one harmful and one benign prompt."""
     dataset = load("jbb_behaviors", data_root=data_root)
@@ -141,6 +145,7 @@ def test_jailbreakbench_counterparts_share_a_group(load: Load, data_root: Path) 
     assert all({True, False} == values for values in groups.values())
 
 
+@pytest.mark.slow
 def test_beavertails_labels_agree_with_its_categories(
     load: Load, data_root: Path
 ) -> None:
@@ -152,6 +157,7 @@ def test_beavertails_labels_agree_with_its_categories(
     assert frozenset({"llamaguard2"}) == dataset.contaminates
 
 
+@pytest.mark.slow
 def test_pku_rows_become_pairs(load: Load, data_root: Path) -> None:
     """Two samples a pair, one safer and one unsafer, in one group; old schema."""
     dataset = load("pku_safe_rlhf", data_root=data_root)
@@ -175,6 +181,7 @@ def test_the_current_pku_schema_brings_severity(load: Load, data_root: Path) -> 
     assert {0, 1, 2, 3} >= {truth.meta["severity"] for truth in dataset.ground_truth}
 
 
+@pytest.mark.slow
 def test_dices_votes_give_a_soft_label(load: Load, data_root: Path) -> None:
     """The plurality agrees with the card wherever votes decide; ties are unknown."""
     dataset = load("dices", data_root=data_root)
@@ -188,6 +195,7 @@ def test_dices_votes_give_a_soft_label(load: Load, data_root: Path) -> None:
     assert first.value is True
 
 
+@pytest.mark.slow
 def test_diasafety_irregularities_are_counted_not_fatal(
     load: Load, data_root: Path
 ) -> None:
@@ -212,6 +220,7 @@ def test_rows_without_a_response_are_left_out_and_counted(
     assert "200 x no response" in messages[0]
 
 
+@pytest.mark.slow
 def test_long_texts_are_not_cut(load: Load, data_root: Path) -> None:
     """Very long prompts are whole, and a text is never split at U+2028."""
     dataset = load("in_the_wild_jailbreak", data_root=data_root)

@@ -61,6 +61,7 @@ ROWS = st.lists(
 FRACTIONS = st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 0.9])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows=ROWS, fraction=FRACTIONS, seed=st.integers(0, 9))
 def test_calibration_keeps_groups_whole_and_ignores_the_order_of_rows(
@@ -77,6 +78,7 @@ def test_calibration_keeps_groups_whole_and_ignores_the_order_of_rows(
     assert calibration_ids(shuffled(whole, seed), fraction) == part
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(n=st.integers(3, 200), m=st.integers(3, 200))
 def test_calibration_of_single_samples_is_stratified_by_class(n: int, m: int) -> None:
@@ -111,6 +113,7 @@ def test_a_larger_subsample_contains_the_smaller(
     assert not rows or few.samples
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers())
 def test_a_subsample_has_both_classes_of_a_sorted_set(seed: int) -> None:
@@ -135,6 +138,7 @@ def classes_of_parts(part_of: Dataset, held_out: frozenset[str]) -> set[object]:
     }
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(rows=ROWS, n=st.integers(1, 120), fraction=FRACTIONS, seed=st.integers(0, 9))
 def test_a_limit_that_leaves_a_part_without_a_class_says_so(

@@ -211,6 +211,7 @@ def test_telltale_phrases_are_in_both_labels(phrase: str) -> None:
     assert {"safe", "unsafe"} == labels
 
 
+@pytest.mark.slow
 def test_words_alone_do_not_solve_it() -> None:
     """A linear bag-of-words model with whole groups held out stays under 0.75 AUROC."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -272,6 +273,7 @@ def parsed(path: Path) -> Iterator[object]:
             yield from (json.loads(line) for line in file if line.strip())
 
 
+@pytest.mark.slow
 def test_no_prompt_is_in_a_public_dataset() -> None:
     """No prompt equals, once folded, any text of the public sets at hand."""
     root = os.environ.get("SAFEBENCH_DATA")

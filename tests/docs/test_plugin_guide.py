@@ -71,6 +71,7 @@ def succeed(site: Any, *words: str) -> str:
     return str(result.stdout)
 
 
+@pytest.mark.slow
 def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
     """No plugin is broken, and the conformance kit has nothing to say."""
     listed = {
@@ -99,6 +100,7 @@ def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
     assert 0 == checked.returncode, checked.stderr
 
 
+@pytest.mark.slow
 def test_guard_strategy_metric_and_dataset_run_together(site: Any) -> None:
     """Shouted threats are told from greetings; the metric counts what is flagged."""
     succeed(site, "run", "-c", "shouting", "-c", "keyword", "-d", "greetings",
@@ -113,6 +115,7 @@ def test_guard_strategy_metric_and_dataset_run_together(site: Any) -> None:
     assert "flagged" in shown
 
 
+@pytest.mark.slow
 def test_what_the_trainer_leaves_is_what_the_classifier_reads(site: Any) -> None:
     """Trained on the guide's set, run on it; another folder is refused in one line."""
     succeed(site, "train", "limited", "-d", "greetings", "--steps", "50",

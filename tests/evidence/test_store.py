@@ -163,6 +163,7 @@ def test_forgotten_samples_are_recorded_again(tmp_path: Path) -> None:
     assert [0.3, 0.2] == loaded.evidence[Scores]["values"][:, 0].tolist()
 
 
+@pytest.mark.slow
 def test_a_shard_of_an_early_version_is_read_whole_before_it_is_used(
     tmp_path: Path,
 ) -> None:

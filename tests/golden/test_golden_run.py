@@ -151,6 +151,7 @@ def by_metric(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["first", "extended"])
 def test_a_stored_run_is_judged_again_to_the_same_bytes(place: Path, name: str) -> None:
     """The same command on a golden folder changes no prediction, row or evidence."""
@@ -168,6 +169,7 @@ def test_a_stored_run_is_judged_again_to_the_same_bytes(place: Path, name: str) 
         assert rows(table, timed=True) == rows(runs / path, timed=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["first", "extended"])
 def test_a_run_of_an_earlier_format_is_resumed(place: Path, name: str) -> None:
     """Its evidence is used as it is; predictions and values stay, rows are of today."""
@@ -195,6 +197,7 @@ def test_a_run_of_an_earlier_format_is_resumed(place: Path, name: str) -> None:
         assert {SCHEMA} == {row["schema"] for row in rows(runs / path, timed=True)}
 
 
+@pytest.mark.slow
 def test_a_golden_run_is_extended(place: Path) -> None:
     """More rows and strategies join a golden folder under the evidence keys it has."""
     stored = place / CURRENT / "extended" / "runs"
@@ -207,6 +210,7 @@ def test_a_golden_run_is_extended(place: Path) -> None:
         assert_close(expected, made, path)
 
 
+@pytest.mark.slow
 def test_a_fresh_run_stores_what_the_golden_one_stored(place: Path) -> None:
     """Evidence keys, kinds, fields and predictions are those of the earlier version."""
     stored = place / CURRENT / "first" / "runs"

@@ -77,6 +77,7 @@ def test_all_lower_and_all_upper_are_no_interval() -> None:
     assert (0.25, 1.0) == (auroc(outcome).bound_low, auroc(outcome).bound_high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metric",
     [auroc, accuracy, f1, recall, fpr, fnr, brier, nll],

@@ -105,6 +105,7 @@ def test_edges_belong_to_the_lower_bin() -> None:
     assert abs(0.5 - 0.195) * 0.5 == pytest.approx(ece(outcome).value)
 
 
+@pytest.mark.slow
 def test_chance_is_what_simulation_gives() -> None:
     """Mean and 95th percentile of the ECE of labels drawn from the scores."""
     rng = np.random.default_rng(0)

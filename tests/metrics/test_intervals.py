@@ -109,6 +109,7 @@ def test_a_resample_repeats_samples_and_whole_pairs() -> None:
     assert drawn.decision is None
 
 
+@pytest.mark.slow
 def test_a_called_metric_has_the_interval_of_the_same_draws() -> None:
     """Accuracy, called on resamples, has the ends of its own method, nearly."""
     outcome = make_outcome(5)

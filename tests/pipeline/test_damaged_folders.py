@@ -135,6 +135,7 @@ def link_to_nothing(path: Path) -> None:
     path.symlink_to("gone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -156,6 +157,7 @@ def test_a_damaged_shard_is_recorded_again(
     assert_mended(folder, expected, result, "00002.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -185,6 +187,7 @@ def test_a_damaged_description_of_evidence_is_written_again(
     assert_mended(folder, expected, result, "evidence.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [{"models": None}, {"models": []}, {"commands": "x"}])
 def test_a_manifest_with_damaged_parts_is_written_again(
     folder: Path, value: dict[str, Any]
@@ -202,6 +205,7 @@ def test_a_manifest_with_damaged_parts_is_written_again(
     assert isinstance(manifest["commands"], list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", "{}", '{"identity": 1}', "[" * 100_000]
 )
@@ -223,6 +227,7 @@ def test_a_manifest_that_does_not_say_whose_run_it_is_is_not_guessed(
     assert expected == contents(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -244,6 +249,7 @@ def test_a_damaged_table_is_computed_again(
     assert_mended(folder, expected, result, "results.jsonl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(N_DAMAGED))
 def test_no_damage_ends_in_a_traceback_or_in_other_numbers(
     folder: Path, seed: int

@@ -42,6 +42,7 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_failures_stay_in_every_denominator(site: Any) -> None:
     """Rows 0, 4, 8 (all safe) fail; the rest scores .5 = flagged: by hand.
 
@@ -57,6 +58,7 @@ def test_failures_stay_in_every_denominator(site: Any) -> None:
     assert 9 == values["auroc"]["n_scored"]
 
 
+@pytest.mark.slow
 def test_failures_are_listed_and_decide_the_exit_code(site: Any) -> None:
     """3 of 12 are more than 5 %, and not more than 3."""
     result, _, _ = run(site)
@@ -68,6 +70,7 @@ def test_failures_are_listed_and_decide_the_exit_code(site: Any) -> None:
     assert 0 == tolerant.returncode
 
 
+@pytest.mark.slow
 def test_a_failed_sample_keeps_its_line_and_its_raw_text(site: Any) -> None:
     """The prediction file has all 12, failed ones without score or decision."""
     _, _, lines = run(site)
@@ -78,6 +81,7 @@ def test_a_failed_sample_keeps_its_line_and_its_raw_text(site: Any) -> None:
     assert [(None, None)] * 3 == [(f["score"], f["decision"]) for f in failed]
 
 
+@pytest.mark.slow
 def test_where_every_sample_fails_every_decision_is_wrong(site: Any) -> None:
     """As with all but one: accuracy 0, no positive installed, all negatives flagged."""
     result, values, lines = run(site, "--set", "every=1")

@@ -208,6 +208,7 @@ def test_no_classifier_at_all_lists_what_there_is(plugins: Plugins) -> None:
         build_grid(RunConfig(strategies=(ComponentRef("score", "score"),)), plugins)
 
 
+@pytest.mark.slow
 def test_building_a_grid_imports_no_torch(plugins: Plugins) -> None:
     """Hashing weights and checking options needs no model library."""
     code = (

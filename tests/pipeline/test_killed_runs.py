@@ -72,6 +72,7 @@ def consistent(folder: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_kills_leave_nothing_wrong_and_nothing_behind(slow: Any) -> None:
     """At random moments of recording and judging, thresholds changing on the way."""
     assert 0 == slow.safebench(*COMMAND, "--out", "calm").returncode

@@ -62,6 +62,7 @@ def only(outputs: dict[str, list[Any]], key: str) -> list[Any]:
     return next(lines for name, lines in outputs.items() if name.startswith(key))
 
 
+@pytest.mark.slow
 def test_three_ordered_levels(run: Callable[..., Any]) -> None:
     """Unsafe .3, controversial .6: the score follows `positive`, categories do not.
 
@@ -84,6 +85,7 @@ def test_three_ordered_levels(run: Callable[..., Any]) -> None:
     assert "safe" == strict[1]["raw"]
 
 
+@pytest.mark.slow
 def test_yes_or_no(run: Callable[..., Any]) -> None:
     """A guard without categories has scores and no category column."""
     outputs = run("-c", "yes_no", "-d", "prompts.jsonl")
@@ -93,6 +95,7 @@ def test_yes_or_no(run: Callable[..., Any]) -> None:
     assert [None, None] == [line["categories"] for line in lines]
 
 
+@pytest.mark.slow
 def test_one_text_that_answers_three_tasks(run: Callable[..., Any]) -> None:
     """Three datasets, one evidence; each task's probability by the law of total."""
     outputs = run(
@@ -114,6 +117,7 @@ def test_one_text_that_answers_three_tasks(run: Callable[..., Any]) -> None:
     assert 1 == len(outputs["shards"])
 
 
+@pytest.mark.slow
 def test_an_encoder_over_windows(run: Callable[..., Any]) -> None:
     """Eleven words are three windows; the worst one decides."""
     outputs = run("-c", "encoder", "-d", "prompts.jsonl")
@@ -123,6 +127,7 @@ def test_an_encoder_over_windows(run: Callable[..., Any]) -> None:
     assert harm == [pytest.approx(line["score"], rel=1e-5) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_moderation_api(run: Callable[..., Any]) -> None:
     """Scores are used as sent; labels that are categories become categories."""
     outputs = run("-c", "api", "-d", "prompts.jsonl")

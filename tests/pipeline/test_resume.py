@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 COMMAND = ["run", "-c", "slow,pause=0.01", "--limit", "200", "--out", "run"]
 SHARDS = 5
 # A shell makes its background jobs ignore Ctrl-C, and their children inherit that.

@@ -50,6 +50,7 @@ def stored(place: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [
@@ -79,6 +80,7 @@ def test_other_content_of_one_name_is_refused(
     assert 0 == elsewhere.exit_code
 
 
+@pytest.mark.slow
 def test_appended_rows_extend_a_run(place: Path) -> None:
     """Twice, under a limit too; and the longer file is then the one that counts."""
     data = place / "data.jsonl"
@@ -97,6 +99,7 @@ def test_appended_rows_extend_a_run(place: Path) -> None:
     assert 40 == manifest["data"]["data.jsonl:all"]["rows"]
 
 
+@pytest.mark.slow
 def test_a_folder_without_results_takes_a_corrected_file(place: Path) -> None:
     """Evidence is found by the texts: nothing in the folder is about other rows."""
     data = write(place / "data.jsonl", ROWS)
@@ -108,6 +111,7 @@ def test_a_folder_without_results_takes_a_corrected_file(place: Path) -> None:
     assert 0 == run(write(place / "data.jsonl", ROWS[1:])).exit_code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, [], {"data.jsonl:all": 3}, {"other": {}}])
 def test_a_folder_of_an_early_version_is_resumed(place: Path, value: Any) -> None:
     """It does not say which rows it is about; from now on it does."""

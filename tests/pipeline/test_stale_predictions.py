@@ -42,6 +42,7 @@ def stored() -> list[Path]:
     return sorted(Path("r").glob("predictions/*/*/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["jsonl", "parquet"])
 @pytest.mark.parametrize("after", ["jsonl", "parquet", "none"])
 def test_predictions_are_of_the_run_that_wrote_the_rows(
@@ -64,6 +65,7 @@ def test_predictions_are_of_the_run_that_wrote_the_rows(
         assert decided == predictions.decision.astype(bool).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
 def test_an_interruption_before_the_rows_leaves_no_new_predictions(
     monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
@@ -92,6 +94,7 @@ def test_an_interruption_before_the_rows_leaves_no_new_predictions(
     assert [] == list(Path("r").rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_labels_that_differ_in_a_slash_or_in_case_have_files_of_their_own() -> None:
     """And a label that is a place is refused in one line."""
     labels = ("a/b", "a_b", "A_b", "\u00e4_b")

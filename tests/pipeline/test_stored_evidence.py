@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 COMMAND = ["run", "-c", "slow,pause=0", "--limit", "80", "--out", "run"]
 OTHER_CODE = "recorded by other code of safebench-test-slow-guard"
 

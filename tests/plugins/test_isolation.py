@@ -30,6 +30,7 @@ def records(output: str) -> dict[str, dict[str, Any]]:
     return {record["name"]: record for record in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "reason"), BROKEN, ids=[name for name, _ in BROKEN])
 def test_a_broken_plugin_is_reported_and_the_rest_works(
     install: Callable[..., Any], name: str, reason: str
@@ -49,6 +50,7 @@ def test_a_broken_plugin_is_reported_and_the_rest_works(
     assert "classifier:keyword" in listed["core"]["components"]
 
 
+@pytest.mark.slow
 def test_all_broken_plugins_at_once_leave_a_working_harness(
     install: Callable[..., Any],
 ) -> None:
@@ -62,6 +64,7 @@ def test_all_broken_plugins_at_once_leave_a_working_harness(
     assert len(BROKEN) == result.stderr.count("is disabled")
 
 
+@pytest.mark.slow
 def test_a_failed_command_hook_leaves_no_command_behind(
     install: Callable[..., Any],
 ) -> None:
@@ -72,6 +75,7 @@ def test_a_failed_command_hook_leaves_no_command_behind(
     assert "no command 'half-added'" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_clash_is_refused_only_when_the_name_is_asked_for(
     install: Callable[..., Any],
 ) -> None:
@@ -96,6 +100,7 @@ def test_a_clash_is_refused_only_when_the_name_is_asked_for(
     }
 
 
+@pytest.mark.slow
 def test_two_distributions_may_share_an_entry_point_name(
     install: Callable[..., Any],
 ) -> None:
@@ -111,6 +116,7 @@ def test_two_distributions_may_share_an_entry_point_name(
     )
 
 
+@pytest.mark.slow
 def test_a_third_party_guard_strategy_and_evidence_run_in_a_grid(
     install: Callable[..., Any],
 ) -> None:
@@ -135,6 +141,7 @@ def test_a_third_party_guard_strategy_and_evidence_run_in_a_grid(
     assert "keyword x longest_word: longest_word needs Lengths" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_option_of_a_third_party_guard_names_the_nearest(
     install: Callable[..., Any],
 ) -> None:

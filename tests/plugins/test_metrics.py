@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from conftest import Installed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(install: Callable[..., Installed]) -> Installed:

@@ -101,6 +101,7 @@ def assert_one_line(result: Result, *words: str) -> None:
     assert "\x1b" not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", RAISED)
 @pytest.mark.parametrize("place", ["init", "record", "facts", "identity", "options"])
 def test_a_guard_that_raises_is_named_and_the_others_go_on(
@@ -128,6 +129,7 @@ def test_a_guard_that_raises_is_named_and_the_others_go_on(
     assert expected == values(classifier="keyword")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "how", "reason"),
     [
@@ -173,6 +175,7 @@ def test_what_a_guard_must_not_return_is_refused(
     assert not list(Path("out").glob("predictions/*/*/*"))
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_numbers(safebench: Safebench) -> None:
     """Counts and seconds may be numpy's: they are stored as Python's."""
     result = run_forty(safebench, "-c", "rowdy_guard,place=record,how=numpy_counts")
@@ -181,6 +184,7 @@ def test_numbers_of_numpy_are_numbers(safebench: Safebench) -> None:
     assert {120} == {row["tokens"] for row in result_rows()}
 
 
+@pytest.mark.slow
 def test_what_was_recorded_before_a_failure_is_kept(safebench: Safebench) -> None:
     """The guard fails in its second shard of 20; repeated, it goes on from there."""
     failing = "rowdy_guard,place=record,how=raise,calls=1"
@@ -193,6 +197,7 @@ def test_what_was_recorded_before_a_failure_is_kept(safebench: Safebench) -> Non
     assert {40} == {row["n"] for row in result_rows()}
 
 
+@pytest.mark.slow
 def test_a_failure_is_forgotten_when_it_is_mended(safebench: Safebench) -> None:
     """Rows of a guard that could not even be loaded do not stay beside the new ones."""
     # the same identity: `place` and `how` are no part of it
@@ -203,6 +208,7 @@ def test_a_failure_is_forgotten_when_it_is_mended(safebench: Safebench) -> None:
     assert [] == [row["note"] for row in result_rows() if "boom" in row["note"]]
 
 
+@pytest.mark.slow
 def test_predictions_of_a_strategy_that_fails_now_are_removed(
     safebench: Safebench,
 ) -> None:
@@ -217,6 +223,7 @@ def test_predictions_of_a_strategy_that_fails_now_are_removed(
     assert {None} == set(values(strategy="s").values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -263,6 +270,7 @@ def test_a_strategy_fails_alone(safebench: Safebench, how: str, reason: str) -> 
     assert "auroc" in expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -290,6 +298,7 @@ def test_a_metric_fails_alone(safebench: Safebench, how: str, reason: str) -> No
     assert {**expected, "rowdy_metric": None} == values()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "value"), [("nan", None), ("float32", 0.5)])
 def test_a_metric_without_a_finite_number_is_null(
     safebench: Safebench, how: str, value: float | None
@@ -301,6 +310,7 @@ def test_a_metric_without_a_finite_number_is_null(
     assert value == values()["rowdy_metric"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -320,6 +330,7 @@ def test_a_reporter_is_named(safebench: Safebench, how: str, reason: str) -> Non
     assert 0 == safebench("leaderboard", "out", reporter=how).exit_code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "exit", "odd", "deep"])
 def test_a_trainer_and_a_dataset_are_named(safebench: Safebench, how: str) -> None:
     """Each in one line."""
@@ -330,6 +341,7 @@ def test_a_trainer_and_a_dataset_are_named(safebench: Safebench, how: str) -> No
     assert_one_line(read, "dataset 'rowdy_dataset' of plugin rowdy", RAISED[how])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["dict", "none", "text"])
 def test_a_reader_that_yields_no_examples_is_named(
     safebench: Safebench, how: str
@@ -342,6 +354,7 @@ def test_a_reader_that_yields_no_examples_is_named(
     assert_one_line(trained, "rowdy_trainer", "not a Trained")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "exit", "odd"])
 def test_all_strategies_are_those_that_work(safebench: Safebench, how: str) -> None:
     """One that nobody named, and whose options cannot be read, is left out by name."""
@@ -352,6 +365,7 @@ def test_all_strategies_are_those_that_work(safebench: Safebench, how: str) -> N
     assert {"score"} == {row["strategy"] for row in result_rows()}
 
 
+@pytest.mark.slow
 def test_debug_shows_the_tracebacks_of_parts(safebench: Safebench) -> None:
     """And the rest of the run goes on all the same."""
     result = run_forty(
@@ -381,6 +395,7 @@ def test_an_interruption_interrupts(
     assert 130 == result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_what_a_strategy_does_to_the_process_is_undone(safebench: Safebench) -> None:
     """Warnings made errors, numpy's error state, and another current folder."""
     guard = ("-c", "rowdy_guard", "-s", "s=rowdy_strategy", "-s", "score")
@@ -401,6 +416,7 @@ def test_what_a_strategy_does_to_the_process_is_undone(safebench: Safebench) -> 
     assert "brier" in expected[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "args", "kind"),
     [
@@ -433,6 +449,7 @@ def test_a_name_of_two_plugins_is_refused(
     assert before == Path("out/results.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_command_of_two_plugins_belongs_to_neither(
     install: Callable[..., Installed],
 ) -> None:
@@ -452,6 +469,7 @@ def test_a_command_of_two_plugins_belongs_to_neither(
     assert "replaces the command 'run'" in core.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["rowdy_command"], ["rowdy_group", "below"]])
 @pytest.mark.parametrize("how", ["raise", "exit", "odd", "deep"])
 def test_a_command_that_fails_is_named(
@@ -472,6 +490,7 @@ def test_a_command_that_fails_is_named(
     assert how == "exit" or "in _" in debug.stderr
 
 
+@pytest.mark.slow
 def test_what_plugins_print_never_reaches_the_output(
     install: Callable[..., Installed],
 ) -> None:
@@ -512,6 +531,7 @@ def test_what_plugins_print_never_reaches_the_output(
     assert "a table\n" == shown.stdout
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_slow_to_import_is_named(
     install: Callable[..., Installed],
 ) -> None:
@@ -522,6 +542,7 @@ def test_a_plugin_that_is_slow_to_import_is_named(
     assert "rowdy (safebench-test-rowdy 1.2.3) takes over 1 s" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["exit", "odd", "unreadable", "deep", "stop", "spoil"])
 @pytest.mark.parametrize("place", ["IMPORT", "HOOK"])
 def test_a_plugin_that_fails_while_declaring_is_disabled(

@@ -56,6 +56,7 @@ def cpu_seconds(*command: str, runs: int = 7, cwd: Path | None = None) -> float:
     return min(once() for _ in range(runs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["list-plugins"], ["--help"], ["run", "--help"]])
 def test_listing_and_help_import_nothing_heavy(args: list[str]) -> None:
     """No numeric or model library is loaded to say what there is."""
@@ -71,6 +72,7 @@ def test_listing_and_help_import_nothing_heavy(args: list[str]) -> None:
     assert set() == HEAVY & loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["list-plugins"], ["--help"]])
 def test_start_costs_at_most_eight_imports_of_click(command: list[str]) -> None:
     """CPU time is measured against the command-line library alone."""
@@ -81,6 +83,7 @@ def test_start_costs_at_most_eight_imports_of_click(command: list[str]) -> None:
     assert ours <= 8 * click_alone, f"{ours / click_alone:.1f} times"
 
 
+@pytest.mark.slow
 def test_a_keyword_run_takes_less_than_a_second_in_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +100,7 @@ def test_a_keyword_run_takes_less_than_a_second_in_process(
     assert 1.0 > time.process_time() - before
 
 
+@pytest.mark.slow
 def test_a_keyword_run_takes_less_than_three_seconds_as_a_command(
     tmp_path: Path,
 ) -> None:

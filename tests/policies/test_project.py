@@ -140,6 +140,7 @@ def reference(sample: GroundTruth, source: str, target: str) -> str:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target"),
     [

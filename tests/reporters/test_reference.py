@@ -228,6 +228,7 @@ def test_terminals_draw_them_dim_and_counts_stay_those_measured() -> None:
     assert "\x1b[2m0.500" not in styled
 
 
+@pytest.mark.slow
 def test_the_command_adds_them_on_request_alone(tmp_path: Path) -> None:
     """Every format marks them; without the switch there are none."""
     merge_rows(tmp_path / "results.jsonl", [row("a", 0.5)])

@@ -46,6 +46,7 @@ def test_a_prompt_is_judged_by_its_words(score: Score) -> None:
     assert ("prompt_harm", "score") == (record["task"], record["strategy"])
 
 
+@pytest.mark.slow
 def test_the_score_is_what_run_writes(score: Score, tmp_path: Path) -> None:
     """A prediction line of `run` on the same text has the same numbers."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
@@ -163,6 +164,7 @@ def test_a_prompt_can_come_from_a_file(score: Score, tmp_path: Path) -> None:
     assert [0.5, 0.0] == [alone["score"], answered["score"]]
 
 
+@pytest.mark.slow
 def test_all_strategies_read_one_record(score: Score) -> None:
     """`-s all` gives one answer each, from one forward pass."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
@@ -213,6 +215,7 @@ def test_options_reach_classifier_and_strategy(score: Score) -> None:
     assert (0.25, "safe") == (other["score"], other["verdict"])
 
 
+@pytest.mark.slow
 def test_without_a_name_the_default_classifier_answers(score: Score) -> None:
     """The embedded guard comes before the keyword list and before any stranger's."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
@@ -322,6 +325,7 @@ def test_names_are_checked_before_the_input_is_read(score: Score) -> None:
     assert "did you mean 'keyword'?" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_any_encoding_of_the_output_will_do(form: list[str]) -> None:
     """What an encoding lacks is replaced, or escaped in JSON, and nothing breaks."""
@@ -340,6 +344,7 @@ def test_any_encoding_of_the_output_will_do(form: list[str]) -> None:
     assert shown in result.stdout
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_is_told() -> None:
     """Exit code 2 and no traceback."""
     command = f"{shlex.quote(sys.executable)} -m safebench score -c keyword - <&-"
@@ -363,6 +368,7 @@ def test_a_response_does_not_go_with_json_lines(score: Score) -> None:
     assert "--response goes with one prompt" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_megabyte_is_judged(score: Score) -> None:
     """Long input is the classifier's business: it is cut there, and that is said."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")

@@ -24,6 +24,7 @@ def config_of(name: str, *strategies: str) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_threads_share_one_model_in_turn(odd_guards: Plugins) -> None:
     """Eight conversations at once: one load, and one of them inside at any time."""
     service = ScoringService(odd_guards)

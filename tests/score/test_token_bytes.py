@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
 
 
+@pytest.mark.slow
 def test_the_view_writes_the_greedy_verdict(odd_guards: Plugins) -> None:
     """The tokens on the marked lines join to what the model wrote."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")

@@ -54,6 +54,7 @@ def rows(result: CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_classifier_that_fails_is_named_and_the_next_one_judges(score: Run) -> None:
     """A line each with plugin and reason, nulls in their rows, exit code 1."""
     names = [arg for name in CLASSIFIERS for arg in ("-c", name)]
@@ -78,6 +79,7 @@ def test_a_classifier_that_fails_is_named_and_the_next_one_judges(score: Run) ->
     )
 
 
+@pytest.mark.slow
 def test_a_strategy_that_fails_is_named_and_the_next_one_judges(score: Run) -> None:
     """What one changes or raises does not reach the score of the last: .9."""
     names = [arg for name in STRATEGIES for arg in ("-s", name)]
@@ -97,6 +99,7 @@ def test_a_strategy_that_fails_is_named_and_the_next_one_judges(score: Run) -> N
     assert (0.9, "unsafe") == (last["score"], last["verdict"])
 
 
+@pytest.mark.slow
 def test_what_they_print_does_not_reach_the_output(score: Run) -> None:
     """Python's print, C code and a write to the descriptor go to standard error."""
     result = score("-c", "chatty", "-s", "score", "-s", "s-chatty", "--json", "attack")
@@ -106,6 +109,7 @@ def test_what_they_print_does_not_reach_the_output(score: Run) -> None:
     assert 5 == result.stderr.count("chatter")
 
 
+@pytest.mark.slow
 def test_one_bad_line_costs_its_own_verdict_alone(score: Run, tmp_path: Any) -> None:
     """Of three lines the second fails; a model that cannot be made fails once."""
     file = tmp_path / "lines.jsonl"
@@ -128,6 +132,7 @@ def test_one_bad_line_costs_its_own_verdict_alone(score: Run, tmp_path: Any) -> 
     )
 
 
+@pytest.mark.slow
 def test_debug_shows_where_it_failed(score: Run) -> None:
     """The traceback leads into the plugin's file."""
     result = score("-c", "raises", "--debug", "attack")
@@ -137,6 +142,7 @@ def test_debug_shows_where_it_failed(score: Run) -> None:
     assert "ZeroDivisionError: secret-word" in result.stderr
 
 
+@pytest.mark.slow
 def test_one_error_of_a_model_is_one_line(score: Run) -> None:
     """However many strategies would have read it."""
     result = score("-c", "raises", "-s", "all", "attack")

@@ -46,6 +46,7 @@ def area(y: np.ndarray, score: np.ndarray) -> float:
     return (ranks - m * (m + 1) / 2) / (m * (len(y) - m))
 
 
+@pytest.mark.slow
 def test_bca_of_an_area_is_scipys(bootstrapped: Callable[..., Interval]) -> None:
     """The ends of an AUROC of 60 samples, paired by SciPy, lie where it puts them."""
     rng = np.random.default_rng(3)

@@ -43,6 +43,7 @@ def test_paired_difference_of_areas(asah: Asah, pair: str) -> None:
     assert (expected["p"] < 0.05) == difference.excludes_zero
 
 
+@pytest.mark.slow
 def test_p_and_interval_never_disagree() -> None:
     """The p-value is below .05 exactly where the 95 % interval leaves zero out."""
     rng = np.random.default_rng(0)

@@ -109,6 +109,7 @@ def unpacked(path: Path) -> bytes:
         return b"".join(stored[name].tobytes() for name in stored.files)
 
 
+@pytest.mark.slow
 def test_another_key_goes_on_with_the_same_run(
     plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_home_may_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_one_line(safebench(*KEYWORD, "starter", "--out", "~/x"), "~/x", "set HOME")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
@@ -208,6 +209,7 @@ def test_what_fails_in_the_middle_of_a_run_is_one_line(
     assert 0 == repeated.exit_code, repeated.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [LONG, "é" * 130, "漢" * 100])
 def test_a_label_may_be_longer_than_a_name_of_a_file(label: str) -> None:
     """Folders and files get shorter names; tables show the label."""
@@ -267,6 +269,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("argv", COMMANDS)
 def test_output_that_cannot_be_written_is_one_line(argv: str) -> None:
@@ -290,6 +293,7 @@ def test_output_that_cannot_be_written_is_one_line(argv: str) -> None:
         assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_messages_that_cannot_be_written_end_no_work(folder: Path) -> None:
     """Results and exit code are those of a run whose messages are seen."""
@@ -305,6 +309,7 @@ def test_messages_that_cannot_be_written_end_no_work(folder: Path) -> None:
         assert (folder / name / "results.jsonl").is_file()
 
 
+@pytest.mark.slow
 def test_a_file_never_takes_the_place_of_a_closed_output(folder: Path) -> None:
     """What a library prints on file number 1 would end up in the next file opened."""
     code = (
@@ -318,6 +323,7 @@ def test_a_file_never_takes_the_place_of_a_closed_output(folder: Path) -> None:
     assert int(python(code).stderr) > 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     """As in ``safebench list | head -1``: nothing on standard error."""
     reading, writing = os.pipe()

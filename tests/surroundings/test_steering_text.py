@@ -114,6 +114,7 @@ def run_folder() -> str:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize(
     "args",

@@ -32,6 +32,7 @@ def test_plan_covers_everything_within_budget() -> None:
     assert 256 >= max(len(b) * max(lengths[i] for i in b) for b in batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -59,6 +60,7 @@ def test_memory_failure_halves_the_budget(error: BaseException) -> None:
     assert list(range(8)) == sorted(done)
 
 
+@pytest.mark.slow
 def test_work_in_one_piece_halves_the_budget_when_it_fails() -> None:
     """Longest first; after a failure there is no result, and half the budget."""
     batcher = Batcher(40)
@@ -71,6 +73,7 @@ def test_work_in_one_piece_halves_the_budget_when_it_fails() -> None:
     assert 20 == batcher.budget
 
 
+@pytest.mark.slow
 def test_one_row_that_is_too_much_is_given_up_alone() -> None:
     """A row that fits in no batch has no result; the others have theirs."""
 

@@ -107,6 +107,7 @@ def one_line(error: pytest.ExceptionInfo[ModelError]) -> str:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "values"),
     [
@@ -168,6 +169,7 @@ def test_names_of_the_librarys_own_classes_load_those(
     assert type(network).__module__.startswith("transformers.models.bert")
 
 
+@pytest.mark.slow
 def test_standard_input_is_not_asked(folder: Path, marker: Path) -> None:
     """With `yes` on standard input nothing is run: no library gets to ask."""
     names = {"AutoConfig": "configuration_evil.EvilConfig"}
@@ -295,6 +297,7 @@ def test_a_new_head_draws_the_head_alone(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -373,6 +376,7 @@ def read_long_words(tokenizer: Tokenizer) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trap",
     [
@@ -400,6 +404,7 @@ def test_tokenizer_bombs_are_refused(
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "expression",
     [r"\w+|[^\w\s]+", r"'s|'t|\p{L}+|\p{N}{1,3}|\s+", r"(?<=a)b|a(?=b)"],
@@ -413,6 +418,7 @@ def test_plain_expressions_are_kept(folder: Path, expression: str) -> None:
     assert load_tokenizer(folder, "mine")("a b")["input_ids"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

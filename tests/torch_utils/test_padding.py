@@ -52,6 +52,7 @@ def test_small_batches_are_not_cut_for_their_lengths() -> None:
     assert [list(range(8)), [8]] == plan_batches([100, *[1] * 8], 10**9, 0.8)
 
 
+@pytest.mark.slow
 def test_a_batcher_tells_that_its_budget_shrank() -> None:
     """The budget halves until the work fits; what never fits comes back as None."""
     batcher = Batcher(64, MIN_LENGTH_RATIO)

@@ -68,6 +68,7 @@ def test_help_names_the_trainers(train: Callable[..., Result]) -> None:
     assert "Examples:" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "modules"),
     [

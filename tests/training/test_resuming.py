@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Manifest = Callable[[str], dict[str, Any]]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(train: Train, manifest: Manifest) -> None:
     """130 with advice; the folder is refused without --resume and finished with it."""
     command = ("words", "--members", "3", "--out", "m")
@@ -35,6 +36,7 @@ def test_an_interrupted_training_goes_on(train: Train, manifest: Manifest) -> No
     assert 2 == len(manifest("m")["commands"])
 
 
+@pytest.mark.slow
 def test_resuming_gives_what_an_uninterrupted_training_gives(train: Train) -> None:
     """The members are the same, file by file."""
     train("words", "--members", "3", "--out", "a", "--interrupt-after", "2")
@@ -46,6 +48,7 @@ def test_resuming_gives_what_an_uninterrupted_training_gives(train: Train) -> No
         assert Path("b", name).read_text() == Path("a", name).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
@@ -81,6 +84,7 @@ def test_other_rows_are_another_training(train: Train) -> None:
     assert "data.train: " in result.stderr
 
 
+@pytest.mark.slow
 def test_a_training_that_saved_nothing_can_be_replaced(
     train: Train, manifest: Manifest
 ) -> None:

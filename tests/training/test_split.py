@@ -67,6 +67,7 @@ def test_splits_cover_all_rows_and_share_no_group(
             assert rows[int(sample.id[1:])][1] is truth.label.value
 
 
+@pytest.mark.slow
 @given(rows=ROWS, numbers=SHARE_TEXTS, seed=st.integers(0, 5))
 def test_splits_have_their_shares_up_to_whole_groups(
     rows: list[tuple[int, bool]], numbers: list[int], seed: int
@@ -89,6 +90,7 @@ def test_splits_have_their_shares_up_to_whole_groups(
             assert miss <= max(sizes.values()) + 1e-9, name
 
 
+@pytest.mark.slow
 @given(rows=ROWS, seed=st.integers(0, 5), order=st.randoms(use_true_random=False))
 def test_splits_do_not_depend_on_the_order_of_rows(
     rows: list[tuple[int, bool]], seed: int, order: random.Random

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Manifest = Callable[[str], dict[str, Any]]
 
 
+@pytest.mark.slow
 def test_an_artifact_is_loaded_by_a_run(install: Callable[..., Any]) -> None:
     """With an installed plugin: train, then the command it says is next."""
     site = install("word_trainer")
@@ -38,6 +39,7 @@ def test_an_artifact_is_loaded_by_a_run(install: Callable[..., Any]) -> None:
     assert auroc > 0.6
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_was_done(train: Train, manifest: Manifest) -> None:
     """Status, kind, counts of each part, options, versions, commands, measures."""
     result = train("words", "--members", "3", "--seed", "7", "--out", "m")
@@ -59,6 +61,7 @@ def test_the_manifest_says_what_was_done(train: Train, manifest: Manifest) -> No
     assert 1 == len(content["commands"])
 
 
+@pytest.mark.slow
 def test_secrets_do_not_reach_the_manifest(train: Train) -> None:
     """Neither as an argument nor in the command."""
     result = train("words", "--set", "hub_token=hf_secret", "--out", "m")
@@ -69,6 +72,7 @@ def test_secrets_do_not_reach_the_manifest(train: Train) -> None:
     assert "hub_token" in text
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_members(train: Train) -> None:
     """Twice with one seed: equal files; with another: not."""
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):

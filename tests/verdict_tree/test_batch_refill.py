@@ -57,6 +57,7 @@ def explored(
     ), model.forward_calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -113,6 +114,7 @@ def test_forward_calls_are_bounded_by_full_batches(batch_tokens: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_refilling_takes_fewer_passes_than_batches() -> None:
     """Where a few prompts go deep, the others need not wait for them."""
     count, batch_tokens = 100, 20

@@ -259,6 +259,7 @@ def bounded(
         yield expected, malformed_bounds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["strict", "lenient"])
 @pytest.mark.parametrize("seed", range(30))
 def test_random_models_are_read_as_enumerated(seed: int, mode: str) -> None:

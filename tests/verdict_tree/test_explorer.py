@@ -42,6 +42,7 @@ def random_model(rng: np.random.Generator, prompts: int) -> TableModel:
     return TableModel(token_bytes, len(PIECES), [table() for _ in range(prompts)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", [1, 3, 20])
 def test_forward_calls_do_not_grow_with_the_batch(prompts: int) -> None:
     """However many prompts, a batch takes at most one pass a token and one to start."""
@@ -57,6 +58,7 @@ def test_forward_calls_do_not_grow_with_the_batch(prompts: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_tree_does_not_depend_on_its_batch() -> None:
     """Every prompt's columns are bit for bit those of a batch of its own."""
     model = random_model(np.random.default_rng(1), 12)

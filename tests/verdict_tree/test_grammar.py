@@ -145,6 +145,7 @@ def labels_in(text: str) -> list[str]:
     return labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignore_case", [False, True])
 def test_lenient_reading_agrees_with_a_regular_expression(ignore_case: bool) -> None:
     """On random texts levels are whole words, and labels whole numbers."""

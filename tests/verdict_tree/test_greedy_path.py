@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import GreedyPath, VerdictTree
@@ -87,6 +88,7 @@ def test_a_verdict_without_labels_has_a_canonical_slot() -> None:
     assert_array_equal([[0.0, 1.0, 0.0]], np.exp(greedy["label_logits"]))
 
 
+@pytest.mark.slow
 def test_derived_values_live_as_long_as_the_evidence() -> None:
     """Two bundles share the derived path and the bounds; both go when the tree does."""
     tree = trees(ODDS)

@@ -60,6 +60,7 @@ def estimates(
     return np.column_stack([label_estimate(bounds), first_label, level]), bounds
 
 
+@pytest.mark.slow
 def test_the_case_by_hand_is_unbiased(build_model: BuildModel) -> None:
     """All samples count: the mean is .85; of those that may still read S1 it is .839.
 
@@ -103,6 +104,7 @@ def exact(case: dict[str, Any]) -> Any:
     return np.array([*values, expected["positive"]])
 
 
+@pytest.mark.slow
 def test_estimates_are_unbiased(case: dict[str, Any]) -> None:
     """On enumerated models the mean of 200 seeds is within 4 standard errors."""
     table = {tuple(map(int, prefix.split())): p for prefix, p in case["model"].items()}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import VerdictTree
@@ -122,6 +123,7 @@ def test_a_model_without_drafts_is_run_as_before(strict_case: dict[str, Any]) ->
         assert_array_equal(plain_options[name], drafted[name], name)
 
 
+@pytest.mark.slow
 def test_drafted_trees_do_not_depend_on_their_batch(
     strict_case: dict[str, Any],
 ) -> None:

@@ -130,6 +130,7 @@ def test_max_nodes_takes_the_likeliest(max_nodes: int) -> None:
     assert within.max(initial=0.0) <= expanded.min(initial=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 8, 32])
 @pytest.mark.parametrize(
     "rule", [StoppingRule(), GapStop(delta=0.02), DecisionStop(tau=0.3)]

@@ -85,6 +85,7 @@ def read_all(client: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beginning",
     [
@@ -105,6 +106,7 @@ def test_unfinished_connections_hold_nobody_up(port: int, beginning: bytes) -> N
     assert max(seconds for _, seconds in answers) < SOON
 
 
+@pytest.mark.slow
 def test_there_is_always_room_for_one_more(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_there_is_always_room_for_one_more(
         assert b"200 OK" in read_all(silent[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", [b"", b"X"])
 def test_a_request_that_does_not_end_is_answered(
     port: int, monkeypatch: pytest.MonkeyPatch, drip: bytes
@@ -143,6 +146,7 @@ def test_a_request_that_does_not_end_is_answered(
     assert 1.0 <= time.monotonic() - start < 5.0
 
 
+@pytest.mark.slow
 def test_a_silent_connection_is_closed(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_silent_connection_is_closed(
         assert read_all(answered).startswith(b"HTTP/1.1 200 OK")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "request_line",
     [b"GET http://[/ HTTP/1.1", b"GET //]/ HTTP/1.1", b"GET http://a]b/ HTTP/1.1",

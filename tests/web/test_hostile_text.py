@@ -34,6 +34,7 @@ HOSTILE = [
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("field", ["prompt", "response"])
 def test_no_text_changes_the_page(
@@ -51,6 +52,7 @@ def test_no_text_changes_the_page(
     assert all(not name.startswith("on") for _, a in page.tags for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("field", ["classifier", "strategy"])
 def test_no_name_changes_the_page(
@@ -65,6 +67,7 @@ def test_no_name_changes_the_page(
     assert read_page(plain).names == shown
 
 
+@pytest.mark.slow
 def test_no_address_changes_the_page(client: FlaskClient, read_page: Read) -> None:
     """Nor do paths and parameters."""
     text = "%3Cscript%3Ealert(1)%3C/script%3E"
@@ -73,6 +76,7 @@ def test_no_address_changes_the_page(client: FlaskClient, read_page: Read) -> No
         assert "script" not in read_page(client.get(path)).names, path
 
 
+@pytest.mark.slow
 def test_bidirectional_controls_are_shown_by_code(
     client: FlaskClient, read_page: Read
 ) -> None:
@@ -90,6 +94,7 @@ def test_bidirectional_controls_are_shown_by_code(
     assert text == page.text_areas[0]
 
 
+@pytest.mark.slow
 def test_hidden_letters_of_the_model_are_shown_by_code(
     client: FlaskClient, read_page: Read
 ) -> None:
@@ -126,6 +131,7 @@ def test_white_space_of_tokens_is_spelled() -> None:
     ]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_nothing_is_lost_and_nothing_hides(text: str) -> None:
     """Stretches give the text back; none holds a control or an override."""

@@ -154,6 +154,7 @@ def test_predictions_can_be_narrowed(
     } == shown
 
 
+@pytest.mark.slow
 def test_many_predictions_are_turned_like_pages(
     client: FlaskClient, read_page: Read, make_run: Make
 ) -> None:

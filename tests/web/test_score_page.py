@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEYWORD = {"classifier": "keyword"}
 
 
+@pytest.mark.slow
 def test_the_form_works_without_scripts(client: FlaskClient, read_page: Read) -> None:
     """One posted form; its first text area is the prompt; every field has a label."""
     page = read_page(client.get("/"))
@@ -38,6 +39,7 @@ def test_the_form_works_without_scripts(client: FlaskClient, read_page: Read) ->
     assert "script" not in page.names
 
 
+@pytest.mark.slow
 def test_the_page_says_that_a_model_is_being_loaded(
     odd_guards: Plugins, read_page: Read
 ) -> None:
@@ -64,6 +66,7 @@ def test_the_page_says_that_a_model_is_being_loaded(
     assert 1 == guard.loads - loads
 
 
+@pytest.mark.slow
 def test_a_prompt_alone_is_judged_by_the_default(
     client: FlaskClient, read_page: Read
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_prompt_alone_is_judged_by_the_default(
     assert "probability of unsafe" in page.text()
 
 
+@pytest.mark.slow
 def test_the_verdict_tree_is_shown(client: FlaskClient, read_page: Read) -> None:
     """Branches with their tokens and masses, and how much was left open."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
@@ -93,6 +97,7 @@ def test_the_verdict_tree_is_shown(client: FlaskClient, read_page: Read) -> None
     assert "Non-Violent Crimes" in page.text()
 
 
+@pytest.mark.slow
 def test_a_word_gives_one_half(client: FlaskClient, read_page: Read) -> None:
     """The answer of the keyword guard, its number, and the fields as they were set."""
     page = read_page(client.post("/", data=KEYWORD | {"prompt": "attack"}))
@@ -105,6 +110,7 @@ def test_a_word_gives_one_half(client: FlaskClient, read_page: Read) -> None:
     assert "50.0%" == mark["x"]
 
 
+@pytest.mark.slow
 def test_a_response_is_what_is_judged(client: FlaskClient, read_page: Read) -> None:
     """A harmless response to an alarming prompt is safe; a blank one is none."""
     fields = KEYWORD | {"prompt": "attack"}
@@ -117,6 +123,7 @@ def test_a_response_is_what_is_judged(client: FlaskClient, read_page: Read) -> N
     assert ["attack", "No."] == answered.text_areas
 
 
+@pytest.mark.slow
 def test_a_cost_is_drawn_around_zero(client: FlaskClient, read_page: Read) -> None:
     """Cost 0.5 is on the unsafe side; no strategy that fails hides the answer."""
     page = read_page(
@@ -132,6 +139,7 @@ def test_a_cost_is_drawn_around_zero(client: FlaskClient, read_page: Read) -> No
     assert "impossible" not in page.text("table")
 
 
+@pytest.mark.slow
 def test_a_failed_judgement_is_no_verdict(client: FlaskClient, read_page: Read) -> None:
     """Neither safe nor unsafe is claimed, and the reason is told."""
     page = read_page(client.post("/", data={"prompt": "x", "classifier": "mute"}))
@@ -140,6 +148,7 @@ def test_a_failed_judgement_is_no_verdict(client: FlaskClient, read_page: Read) 
     assert "no words" in page.text()
 
 
+@pytest.mark.slow
 def test_a_strategy_can_be_chosen(client: FlaskClient, read_page: Read) -> None:
     """The one that was picked answers, the others are listed below."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
@@ -153,6 +162,7 @@ def test_a_strategy_can_be_chosen(client: FlaskClient, read_page: Read) -> None:
     assert {"selected": None} == strategy
 
 
+@pytest.mark.slow
 def test_a_link_can_fill_the_form(client: FlaskClient, read_page: Read) -> None:
     """Fields in the address are put in; nothing is judged until the form is sent."""
     page = read_page(client.get("/?prompt=a%26b&response=c&classifier=keyword"))
@@ -161,6 +171,7 @@ def test_a_link_can_fill_the_form(client: FlaskClient, read_page: Read) -> None:
     assert "h2" not in page.names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -192,6 +203,7 @@ def test_a_mistake_is_answered_above_the_form(
     assert fields.get("prompt", "") == page.text_areas[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["a", "é", "\u202e"])
 def test_a_text_at_the_limit_is_judged(
     client: FlaskClient, read_page: Read, letter: str
@@ -205,6 +217,7 @@ def test_a_text_at_the_limit_is_judged(
     assert text == read_page(response).text_areas[0]
 
 
+@pytest.mark.slow
 def test_a_text_over_the_limit_is_refused_with_numbers(
     client: FlaskClient, read_page: Read
 ) -> None:
@@ -251,6 +264,7 @@ def test_other_methods_and_places_are_pages_too(
     assert "There is no such page" in read_page(nowhere).text()
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_guard_stays_inside(client: FlaskClient, read_page: Read) -> None:
     """500 without the exception's words: those are for whoever runs the server."""
     response = client.post("/", data={"prompt": "x", "classifier": "bursting"})

@@ -95,6 +95,7 @@ def test_a_full_queue_says_so(gate: threading.Event) -> None:
     gate.set()
 
 
+@pytest.mark.slow
 def test_who_does_not_look_again_is_left_out(gate: threading.Event) -> None:
     """A waiting ticket that nobody visits goes, one that is visited stays."""
     queue = ScoreQueue[Any, Any](abandoned_after=0.3)

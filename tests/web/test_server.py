@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Serving = tuple[str, subprocess.Popen[str]]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
@@ -62,6 +64,7 @@ def ask(address: str, fields: dict[str, str] | None = None) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+@pytest.mark.slow
 def test_it_answers_over_http(serving: Serving) -> None:
     """The page, a judgement, the style sheet, and a refusal of ten megabytes."""
     address, _ = serving
@@ -74,6 +77,7 @@ def test_it_answers_over_http(serving: Serving) -> None:
     assert (413, True) == (status, "4 MiB" in text)
 
 
+@pytest.mark.slow
 def test_it_is_for_this_machine_alone(serving: Serving) -> None:
     """Unless told otherwise it listens on 127.0.0.1 and on no other address."""
     address, _ = serving
@@ -85,6 +89,7 @@ def test_it_is_for_this_machine_alone(serving: Serving) -> None:
         other.bind(("127.0.0.2", port))  # free only if not all addresses are taken
 
 
+@pytest.mark.slow
 def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
     """On 0.0.0.0 the terminal says who can use the page; the address can be opened."""
     command = ["serve", "-c", "keyword", "--host", "0.0.0.0", "--port", "0"]
@@ -123,6 +128,7 @@ def test_which_addresses_are_this_machine_alone(host: str, local: bool) -> None:
     assert local == is_local(host)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_it(serving: Serving) -> None:
     """Exit code 0, no traceback."""
     _, process = serving

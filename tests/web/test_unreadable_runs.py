@@ -159,6 +159,7 @@ def test_links_among_the_runs_hide_nothing(
     assert 200 == client.get("/runs/good").status_code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Read = Callable[..., Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "reason"),
     [
@@ -54,6 +55,7 @@ def test_a_classifier_that_fails_is_named(
     assert 200 == client.post("/", data={"prompt": "x"}).status_code
 
 
+@pytest.mark.slow
 def test_strategies_that_fail_are_named_beside_the_others(
     unruly: Plugins, read_page: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def ask(
     return response.status or 0, page, response.url, seconds
 
 
+@pytest.mark.slow
 def test_pages_do_not_wait_for_four_slow_requests(serve: Serve) -> None:
     """While four run for 12 s each, every page comes soon, and each sees its place."""
     address = serve(12)
@@ -101,6 +102,7 @@ def test_pages_do_not_wait_for_four_slow_requests(serve: Serve) -> None:
     assert {None, "2", "3", "4"} == {match[1] if match else "?" for match in found}
 
 
+@pytest.mark.slow
 def test_the_answer_comes_to_who_waits(serve: Serve) -> None:
     """The page of one that waits leads to its answer, as often as it is opened."""
     address = serve(3)
@@ -150,6 +152,7 @@ def test_some_threads_are_never_held(
     assert [500] * MAX_HELD_REQUESTS == statuses
 
 
+@pytest.mark.slow
 def test_what_died_while_it_waited_is_told(
     odd_guards: Plugins, read_page: Read
 ) -> None:

@@ -68,6 +68,7 @@ def refusals(folder: Path, **options: Any) -> set[str]:
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LABEL_0", "score", "output", "0"])
 @pytest.mark.parametrize("problem", [None, "regression"])
 def test_a_single_output_is_asked_for_and_then_goes_through_a_sigmoid(
@@ -92,6 +93,7 @@ def test_a_single_output_is_asked_for_and_then_goes_through_a_sigmoid(
     assert "sigmoid" == evidence.meta["link"]
 
 
+@pytest.mark.slow
 def test_an_output_that_is_named_safe_counts_the_other_way(
     make_checkpoint: Callable[..., Path],
 ) -> None:
@@ -107,6 +109,7 @@ def test_an_output_that_is_named_safe_counts_the_other_way(
     assert judgements.probability
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "harmful"),
     [
@@ -197,6 +200,7 @@ def test_names_in_either_of_two_places_are_taken() -> None:
     assert ("LABEL_0", "LABEL_1") == class_names({}, "m")
 
 
+@pytest.mark.slow
 def test_members_with_other_classes_are_refused(
     ensemble_folder: Path, tmp_path: Path
 ) -> None:
@@ -216,6 +220,7 @@ def test_members_with_other_classes_are_refused(
     assert "member-01 and member-02 have other classes" in message
 
 
+@pytest.mark.slow
 def test_a_regression_head_has_no_brier_score_in_the_table(
     make_checkpoint: Callable[..., Path],
     tmp_path: Path,
@@ -282,6 +287,7 @@ def decoder(folder: Path, *, tokenizer_pads: bool, config_pads: int | None) -> P
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer_pads", [True, False])
 @pytest.mark.parametrize("config_pads", [None, 3, 1])
 def test_decoders_run_wherever_their_padding_is_named(

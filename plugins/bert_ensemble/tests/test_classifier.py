@@ -69,6 +69,7 @@ def test_evidence_is_that_of_each_member_alone(ensemble_folder: Path) -> None:
         np.testing.assert_allclose(expected, logits[0, at], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_member_of_an_ensemble_reads_as_the_ensemble_does(
     ensemble_folder: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_evidence_depends_on_the_sample_alone(ensemble_folder: Path) -> None:
     assert_classifier_is_sound(BertEnsemble(options), samples(), KINDS, 1e-5)
 
 
+@pytest.mark.slow
 def test_long_texts_are_read_in_windows(ensemble_folder: Path) -> None:
     """Windows cover a long text; cut at the right, one is left and the rest counted."""
     options = EnsembleOptions(model=str(ensemble_folder), device="cpu")
@@ -119,6 +121,7 @@ def test_long_texts_are_read_in_windows(ensemble_folder: Path) -> None:
     assert ["", "", "right", "right", ""] == [trace.dropped_side for trace in traces]
 
 
+@pytest.mark.slow
 def test_members_with_other_tokenizers_read_the_same_stretches(
     make_training: Callable[..., Training],
     tiny_base: Path,
@@ -210,6 +213,7 @@ def test_identity_changes_with_weights_and_reading_alone(
     assert base != ensemble_identity(replace(options, model=str(folder)))
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_nothing_wrong(ensemble_folder: Path) -> None:
     """All checks of a sound ensemble pass, and tell the meaning of its classes."""
     checks = list(doctor(EnsembleOptions(model=str(ensemble_folder), device="cpu")))
@@ -218,6 +222,7 @@ def test_the_doctor_finds_nothing_wrong(ensemble_folder: Path) -> None:
     assert "safe = safe, harmful = harm" in [detail for _, _, detail in checks]
 
 
+@pytest.mark.slow
 def test_the_plugin_declares_well() -> None:
     """All code is there, every component has a summary, and declaring is cheap."""
     assert_plugin_is_sound("bert_ensemble")

@@ -92,6 +92,7 @@ def test_measures_have_intervals_and_tell_disagreement(
     assert 0 <= disagreement.value <= 1
 
 
+@pytest.mark.slow
 def test_members_may_differ_in_architecture_and_tokenizer(
     make_training: MakeTraining,
     tiny_base: Path,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     MakeTraining = Callable[..., Training]
 
+pytestmark = pytest.mark.slow
+
 
 def test_validation_scores_are_those_of_scikit_learn() -> None:
     """F1, accuracy, AUROC and loss of rows, however they were batched."""

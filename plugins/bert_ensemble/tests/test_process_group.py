@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     EqualWeights = Callable[[Path, Path], bool]
 
 
+@pytest.mark.slow
 def test_processes_of_a_launched_group_share_the_members(
     make_training: MakeTraining,
     equal_weights: EqualWeights,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     MakeTraining = Callable[..., Training]
     EqualWeights = Callable[[Path, Path], bool]
 
+pytestmark = pytest.mark.slow
+
 
 class Interrupt:
     """Says nothing, and gives up as a user would after so many epochs."""

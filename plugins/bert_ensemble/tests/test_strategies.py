@@ -104,6 +104,7 @@ def test_entropy_of_pooled_logits_hides_a_member_that_disagrees() -> None:
     assert value("mutual_information", dissent) > 0.4
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=9))
 def test_total_uncertainty_is_noise_plus_disagreement(margins: list[float]) -> None:
     """H(mean) = mean H + mutual information, never negative; entropies by SciPy."""
@@ -119,6 +120,7 @@ def test_total_uncertainty_is_noise_plus_disagreement(margins: list[float]) -> N
     assert information >= 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-8, 8), min_size=2, max_size=6))
 def test_mean_logits_is_the_normalised_geometric_mean(margins: list[float]) -> None:
     """Softmax of mean logits is the geometric mean of probabilities, renormalised."""
@@ -187,6 +189,7 @@ def test_members_that_answer_another_task_are_refused() -> None:
         ensemble.mean_probs(batch([[1.0]]), Context(task="refusal"))
 
 
+@pytest.mark.slow
 def test_pooling_ten_thousand_texts_takes_no_loop() -> None:
     """All nine readings of 10,000 texts with six members, in about a second."""
     import time

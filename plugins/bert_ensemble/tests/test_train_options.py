@@ -87,6 +87,7 @@ def test_a_base_that_is_not_there_is_one_line(
         fit(make_training(base=base.format(tmp=tmp_path)))
 
 
+@pytest.mark.slow
 def test_arguments_that_need_what_is_not_installed_are_one_line(
     make_training: MakeTraining,
 ) -> None:

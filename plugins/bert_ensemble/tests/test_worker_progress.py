@@ -65,6 +65,7 @@ def test_no_time_is_told_before_the_first_step(
     assert "training: 1/400 steps, about 0 s left" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "arguments", "expected"),
     [

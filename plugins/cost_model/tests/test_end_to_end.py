@@ -57,6 +57,7 @@ def as_row(row: Any, i: int) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.slow
 def test_train_run_and_score(
     tiny_bert: Path,
     data_root: Path,
@@ -118,6 +119,7 @@ def test_train_run_and_score(
     assert "below 0 is safe" in words
 
 
+@pytest.mark.slow
 def test_what_a_model_lacks_stops_one_strategy_alone(
     tiny_bert: Path,
     data_root: Path,

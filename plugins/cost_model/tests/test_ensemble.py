@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Training]
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"epochs": 2.0, "batch": 16, "members": 3}
 
 

@@ -98,6 +98,7 @@ def test_rank_measures_are_those_of_scipy_and_sklearn() -> None:
     assert expected == pytest.approx(measures["kendall_tau_b"].value)
 
 
+@pytest.mark.slow
 def test_the_interval_of_tau_holds_its_value() -> None:
     """Draws of groups repeat rows, and ties raise tau-b: the interval allows for it."""
     source = np.random.default_rng(1)
@@ -118,6 +119,7 @@ def test_the_interval_of_tau_holds_its_value() -> None:
     assert (None, "fewer than 5 groups") == (few.low, few.method)
 
 
+@pytest.mark.slow
 def test_probabilities_are_those_of_the_calibration_alone() -> None:
     """Brier, NLL and ECE come with cost_platt, and without it not at all."""
     truth, platt = pair_labels(PAIRS), PlattScaling(bias=0.2, temperature=1.7, n=50)

@@ -116,6 +116,7 @@ def test_an_even_vote_on_the_order_is_a_tie(make_dataset: Make) -> None:
     assert set(pair.responses) == set(reversed_pair.responses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "rows", "distinct", "prompts", "contradicted"),
     [("train", 3312, 2254, 600, 846), ("test", 581, 365, 100, 157)],

@@ -67,6 +67,7 @@ def assert_same(folder: Path, other: Path) -> None:
             assert torch.equal(first[key], second[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooling", "step"),
     [("bert", "own", 8), ("bert", "mean", 11), ("llama", "own", 5)],
@@ -99,6 +100,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(
     assert [files] == [path.name for path in again.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "step"), [("bert", 5), ("llama", 1)])
 def test_members_go_on_where_the_training_was_interrupted(
     kind: str,
@@ -132,6 +134,7 @@ def test_members_go_on_where_the_training_was_interrupted(
         assert [files] == [path.name for path in (again / member).iterdir()]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_short_is_passed_over(
     tiny_llama: Path,
     make_training: Make,
@@ -160,6 +163,7 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(
         assert whole.measures == resumed.measures
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_measured_again_and_not_trained(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:
@@ -174,6 +178,7 @@ def test_a_finished_training_is_measured_again_and_not_trained(
     assert not any(line.startswith("step ") for line in lines)
 
 
+@pytest.mark.slow
 def test_damaged_facts_say_what_to_do(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:

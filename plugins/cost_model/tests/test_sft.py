@@ -53,6 +53,7 @@ def test_safer_responses_are_taken_once(make_dataset: Callable[..., Dataset]) ->
     assert [("a", "helps")] == safer_responses(read_pairs(make_dataset(rows)))
 
 
+@pytest.mark.slow
 def test_the_cost_model_starts_from_the_tuned_decoder(
     tiny_llama: Path, make_training: Callable[..., Training], tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_the_cost_model_starts_from_the_tuned_decoder(
         CostModel(CostOptions(model=str(moved)))
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_end(
     tiny_llama: Path,
     make_training: Callable[..., Training],

@@ -24,6 +24,7 @@ def value(trained: Trained, metric: str, part: str = "test") -> float:
     return measure.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_a_few_steps_teach_signs_and_the_order_of_severities(
     kind: str, bases: dict[str, Path], make_training: Make, tmp_path: Path
@@ -42,6 +43,7 @@ def test_a_few_steps_teach_signs_and_the_order_of_severities(
     assert any(line.startswith("step ") and "[" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_accumulated_steps_learn_what_one_large_step_learns(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def keep(training: Training, pairs: int) -> Training:
     return replace(training, train=few)
 
 
+@pytest.mark.slow
 def test_training_stops_when_evaluations_gain_nothing(
     tiny_bert: Path, make_training: Make, tmp_path: Path
 ) -> None:
@@ -106,6 +109,7 @@ def test_training_stops_when_evaluations_gain_nothing(
     assert "stopped after step 18, best at step 6" == lines[-1]
 
 
+@pytest.mark.slow
 def test_a_log_tells_how_long_a_training_took(
     tiny_llama: Path,
     make_training: Make,

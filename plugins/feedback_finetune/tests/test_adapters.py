@@ -27,6 +27,7 @@ CONVERSATIONS = (
 )
 
 
+@pytest.mark.slow
 def test_the_scale_leads_from_the_base_to_the_whole_adapter(
     scorer: VerdictScorer, make_adapter: Callable[[float], Path]
 ) -> None:
@@ -45,6 +46,7 @@ def test_the_scale_leads_from_the_base_to_the_whole_adapter(
     assert np.abs(scores[0.5] - scores[0.0]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_a_training_that_diverged_leaves_the_base_guard_as_it_is(
     scorer: VerdictScorer, make_adapter: Callable[[float], Path], value: float
@@ -64,6 +66,7 @@ def test_a_training_that_diverged_leaves_the_base_guard_as_it_is(
     assert not (scores[1.0] == scores[0.0]).any()
 
 
+@pytest.mark.slow
 def test_a_scaled_copy_loads_as_the_scaled_adapter(
     make_adapter: Callable[[float], Path], tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_the_cap_is_that_of_other_benign_prompts(seed: int) -> None:
     assert (flagged & y).sum() >= min_recall * y.sum()
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_best_of_all_scales_and_thresholds() -> None:
     """Brute force over every scale and every cut finds no better F1 within the cap."""
     rng = np.random.default_rng(0)

@@ -127,6 +127,7 @@ def _terms() -> CertificationTerms:
     return CertificationTerms(cap=_fpr(BASE, 0.5) + 0.02, tolerance=0.02, delta=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["unsafe_only", "ours_without_kl", "ours"])
 def test_what_passes_keeps_both_promises_on_fresh_prompts(recipe: str) -> None:
     """Of all seeds at most the promised share lets a breaking guard through."""

@@ -27,6 +27,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_replay_judges_prompts_alone_and_responses_with_them(
     rows_file: Path,
     tmp_path: Path,
@@ -57,6 +58,7 @@ def test_replay_judges_prompts_alone_and_responses_with_them(
     assert {True, False, None} == {record.blocked for record in records.values()}
 
 
+@pytest.mark.slow
 def test_labels_ids_and_revisions_are_kept(
     rows_file: Path,
     tmp_path: Path,
@@ -75,6 +77,7 @@ def test_labels_ids_and_revisions_are_kept(
     assert first.revision.startswith("local:")
 
 
+@pytest.mark.slow
 def test_missed_prompts_have_a_file_of_their_own(
     rows_file: Path, tmp_path: Path, run_collect: Callable[..., int]
 ) -> None:
@@ -89,6 +92,7 @@ def test_missed_prompts_have_a_file_of_their_own(
     assert all(r.categories == () for r in records if r.passed and not r.blocked)
 
 
+@pytest.mark.slow
 def test_labelled_prompts_keep_their_label(
     tmp_path: Path,
     language_model: Path,
@@ -114,6 +118,7 @@ def test_labelled_prompts_keep_their_label(
     assert ["prompts", "2", "100.0%", "1", "1", "0"] == counted[1].split()
 
 
+@pytest.mark.slow
 def test_a_language_model_answers_what_passed_and_nothing_else(
     many_rows: Path,
     tmp_path: Path,
@@ -136,6 +141,7 @@ def test_a_language_model_answers_what_passed_and_nothing_else(
     assert any(r.response != answers[r.prompt] for r in shared)
 
 
+@pytest.mark.slow
 def test_greedy_answers_need_no_seed(
     tmp_path: Path,
     language_model: Path,
@@ -155,6 +161,7 @@ def test_greedy_answers_need_no_seed(
     assert any(record.response for record in first)
 
 
+@pytest.mark.slow
 def test_unreadable_prompts_are_listed_and_the_rest_is_collected(
     rows_file: Path,
     tmp_path: Path,
@@ -186,6 +193,7 @@ def test_unreadable_prompts_are_listed_and_the_rest_is_collected(
     assert "2 could not be asked" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_legacy_config_runs(
     tmp_path: Path,
     language_model: Path,
@@ -215,6 +223,7 @@ def test_a_legacy_config_runs(
     assert "dataset.store_dir is ignored" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_answers_to_a_prompt_are_kept_apart(
     tmp_path: Path,
     language_model: Path,
@@ -249,6 +258,7 @@ def test_a_set_without_responses_cannot_be_replayed(
     assert "carries no responses to replay" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_repeated_pairs_are_scored_once_and_vote_on_the_label(
     tmp_path: Path, run_collect: Callable[..., int], write_rows: Callable[..., Path]
 ) -> None:
@@ -265,6 +275,7 @@ def test_repeated_pairs_are_scored_once_and_vote_on_the_label(
     assert {"Hi there": True, "Good day": None} == records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["beavertails:30k_test", "diasafety:validation"])
 def test_real_sets_are_replayed(
     name: str, tmp_path: Path, run_feedback: Callable[..., int]

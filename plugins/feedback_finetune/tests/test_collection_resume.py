@@ -41,6 +41,7 @@ def undisturbed(
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "named"),
     [
@@ -83,6 +84,7 @@ def test_a_foreign_folder_is_refused(
     assert ["thesis.tex"] == [p.name for p in (tmp_path / "out").iterdir()]
 
 
+@pytest.mark.slow
 def test_another_dataset_joins_the_collection(
     rows_file: Path,
     tmp_path: Path,
@@ -106,6 +108,7 @@ def test_another_dataset_joins_the_collection(
     ]
 
 
+@pytest.mark.slow
 def test_a_partial_line_is_collected_again(
     many_rows: Path, undisturbed: Path, tmp_path: Path, run_collect: Callable[..., int]
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_partial_line_is_collected_again(
         assert (undisturbed / name).read_bytes() == (out / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_answers_are_generated_the_same_again(
     many_rows: Path,
     tmp_path: Path,
@@ -145,6 +149,7 @@ def test_interrupted_answers_are_generated_the_same_again(
     assert undisturbed == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_finished_chunks_are_not_processed_again(
     rows_file: Path,
     tmp_path: Path,
@@ -160,6 +165,7 @@ def test_finished_chunks_are_not_processed_again(
     assert [] == processed
 
 
+@pytest.mark.slow
 def test_ctrl_c_loses_nothing_and_resuming_gives_the_same_bytes(
     many_rows: Path, undisturbed: Path, tmp_path: Path, run_collect: Callable[..., int]
 ) -> None:
@@ -188,6 +194,7 @@ def test_ctrl_c_loses_nothing_and_resuming_gives_the_same_bytes(
     assert (undisturbed / "collected.jsonl").read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_command_interrupted_while_loading_can_be_repeated(
     rows_file: Path,
     tmp_path: Path,
@@ -211,6 +218,7 @@ def test_a_command_interrupted_while_loading_can_be_repeated(
     assert len(labelled_pairs) == len(read_collection(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_second_command_in_the_same_folder_stops(
     rows_file: Path,
     tmp_path: Path,
@@ -228,6 +236,7 @@ def test_a_second_command_in_the_same_folder_stops(
     assert 0 == run_collect(rows_file, out)
 
 
+@pytest.mark.slow
 def test_a_folder_without_records_takes_another_identity(
     rows_file: Path,
     tmp_path: Path,

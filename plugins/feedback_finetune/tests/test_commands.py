@@ -36,6 +36,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["--help"], ["feedback", "--help"]])
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     """The group is listed without torch, transformers or numpy."""
@@ -84,6 +85,7 @@ def test_full_takes_no_adapter() -> None:
     assert not any("adapter" in OptionSchema.of(stage).names for stage in STAGES[1:])
 
 
+@pytest.mark.slow
 def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
     """Exit code 2 and a suggestion."""
     result = subprocess.run(

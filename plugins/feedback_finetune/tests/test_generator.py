@@ -46,6 +46,7 @@ def greedy_answer(model: Path, text: str, count: int) -> str:
     return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
 
 
+@pytest.mark.slow
 def test_answers_in_a_batch_are_those_of_each_prompt_alone(
     language_model: Path,
 ) -> None:
@@ -58,6 +59,7 @@ def test_answers_in_a_batch_are_those_of_each_prompt_alone(
     assert expected == ResponseGenerator(options(language_model)).answer(PROMPTS)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_template_goes_on_with_the_prompt(
     language_model: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def _train(
     return result, scorer
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     """A training that lost its machine ends with the same weights and numbers."""
     uninterrupted, scorer = _train(tmp_path / "whole" / "trained", _options())
@@ -108,6 +109,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     _loads_by_itself(folders[0], scorer)
 
 
+@pytest.mark.slow
 def test_a_partial_checkpoint_is_skipped(tmp_path: Path) -> None:
     """Ended while writing a checkpoint, and moved: as if nothing had happened."""
     uninterrupted, _ = _train(tmp_path / "whole" / "trained", _options())

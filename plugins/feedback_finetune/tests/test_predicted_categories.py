@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from safebench.records import Turn
@@ -37,6 +38,7 @@ def likeliest_line(scorer: VerdictScorer, prompt: tuple[int, ...]) -> str:
     return text.decode()
 
 
+@pytest.mark.slow
 def test_categories_are_those_of_greedy_decoding(
     scorer: VerdictScorer,
 ) -> None:

@@ -33,6 +33,7 @@ def _run(stage: str, environment: dict[str, str]) -> tuple[int, str]:
     return result.returncode, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_each_process_of_a_group_says_why(launcher: str) -> None:
     """Whatever its rank, and whichever launcher numbered it: one line, exit code 2."""
@@ -43,6 +44,7 @@ def test_each_process_of_a_group_says_why(launcher: str) -> None:
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_shares_its_folder(stage: str) -> None:
     """All stages write into one folder."""
@@ -52,6 +54,7 @@ def test_no_stage_shares_its_folder(stage: str) -> None:
     assert f"feedback {stage} runs in one process" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["1", "", "none"])
 def test_a_group_of_one_is_none(size: str) -> None:
     """Launchers of one process are no obstacle: the stage looks for its input."""

@@ -60,6 +60,7 @@ def test_scores_are_those_of_the_networks_own_forward(scorer: VerdictScorer) -> 
     )
 
 
+@pytest.mark.slow
 def test_gradients_flow_and_values_agree(scorer: VerdictScorer) -> None:
     """The differentiable pass equals the one without gradients."""
     prompts = [scorer.encode(turns) for turns in CONVERSATIONS]
@@ -103,6 +104,7 @@ def test_long_prompts_fit_and_empty_ones_are_refused(scorer: VerdictScorer) -> N
         scorer.encode((Turn("user", "  "),))
 
 
+@pytest.mark.slow
 def test_the_limit_of_a_batch_changes_nothing(scorer: VerdictScorer) -> None:
     """One prompt a batch or all in one: the same scores, in the order given."""
     small = type(scorer)(scorer.guard, batch_tokens=1)
@@ -132,6 +134,7 @@ def base_scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return run_scores(tmp_path_factory.mktemp("runs") / "base")
 
 
+@pytest.mark.slow
 def test_it_agrees_with_first_token_of_a_run(
     scorer: VerdictScorer, base_scores: dict[str, float]
 ) -> None:
@@ -145,6 +148,7 @@ def test_it_agrees_with_first_token_of_a_run(
     assert [base_scores[s.id] for s in samples] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_adapter_of_zeros_is_the_base_guard_to_the_last_bit(
     scorer: VerdictScorer,
     make_adapter: Callable[[float], Path],

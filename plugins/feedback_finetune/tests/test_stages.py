@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+# the tests after the first go on with the folder that it leaves
+pytestmark = pytest.mark.slow
+
 GOOD = ("bread", "soup", "tea", "roses", "chess", "music", "maths", "poems", "rain")
 BAD = ("bombs", "poison", "weapons", "murder", "drugs", "theft", "arson", "guns")
 TAILS = ("at home", "in winter", "in class", "with friends", "for less", "in steps")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 from safebench.records import Turn
@@ -29,6 +30,7 @@ def _logits_and_gradient(
     return values.detach(), weight.grad.clone()
 
 
+@pytest.mark.slow
 def test_logits_and_gradients_are_those_of_whole_prompts() -> None:
     """One pass over the shared prefix gives what a pass over each prompt gives."""
     scorer = load_scorer("", device="cpu")

@@ -78,6 +78,7 @@ def guard(guard_folder: Path) -> LlamaGuard:
     return build(guard_folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 150, 100_000])
 def test_batch_size_and_order_do_not_matter(
     guard: LlamaGuard, guard_folder: Path, batch_tokens: int
@@ -157,6 +158,7 @@ def test_nothing_but_bad_samples(guard: LlamaGuard) -> None:
     assert 3 == len(VerdictTree.concat([tree, good]))
 
 
+@pytest.mark.slow
 def test_nan_is_the_samples_own(guard_folder: Path, tmp_path: Path) -> None:
     """A prompt for which the model gives no numbers fails; the others do not."""
     broken = build(guard_folder)
@@ -175,6 +177,7 @@ def test_nan_is_the_samples_own(guard_folder: Path, tmp_path: Path) -> None:
     assert "NaN" in str(errors[1])
 
 
+@pytest.mark.slow
 def test_out_of_memory_once_changes_nothing_but_the_budget(
     guard: LlamaGuard, guard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +201,7 @@ def test_out_of_memory_once_changes_nothing_but_the_budget(
         assert first == pytest.approx(second, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_long_turns_are_truncated_and_counted(guard_folder: Path) -> None:
     """The trace tells how many tokens went, and from where."""
     text = " ".join(f"w{i}" for i in range(300))
@@ -214,6 +218,7 @@ def test_long_turns_are_truncated_and_counted(guard_folder: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_windows_keep_the_worst(guard_folder: Path) -> None:
     """The evidence of a long input is that of its likeliest unsafe window."""
     from safebench.evidence.bundle import EvidenceBundle

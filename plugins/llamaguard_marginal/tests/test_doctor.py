@@ -12,6 +12,8 @@ from safebench_llamaguard_marginal.options import GuardOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checks(guard_folder: Path) -> dict[str, tuple[str, str]]:

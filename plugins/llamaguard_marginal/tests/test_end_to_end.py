@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 RUN = ["run", "-c", "llamaguard", "--limit", "96", "--out", "run"]
 # A shell makes its background jobs ignore Ctrl-C, and their children inherit that.
 HEED = (

@@ -85,6 +85,7 @@ def verdict(text: str, over: bool) -> tuple[str | None, set[str]]:
     return "unsafe", read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.0, 1e-4, 1e-2])
 @pytest.mark.parametrize(("prefixes", "layout"), [((), "tree"), ([PREFIX], "rows")])
 def test_trees_bound_all_verdicts(

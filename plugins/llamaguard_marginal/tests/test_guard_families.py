@@ -143,6 +143,7 @@ def test_a_text_that_no_token_starts_with_has_no_encoding() -> None:
     assert [1] == encode_after_newline(pieces, lambda _: [0, 1], "safe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [sentence_piece_tokenizer, unigram_tokenizer])
 def test_words_that_bring_their_space_are_read_canonically(
     build: Callable[[], Any], make_network: Callable[..., Any], tmp_path: Path
@@ -222,6 +223,7 @@ def test_third_format_needs_its_tokens(first_guard: Path) -> None:
         LlamaGuard(options)
 
 
+@pytest.mark.slow
 def test_chat_model_gets_the_policy(
     make_tokenizer: Callable[[], Any], make_network: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -242,6 +244,7 @@ def test_chat_model_gets_the_policy(
     assert {"", "\n\n", "\n", " "} == set(grammar["openers"])
 
 
+@pytest.mark.slow
 def test_tokenizer_of_another_model(
     make_tokenizer: Callable[[], Any], make_network: Callable[..., Any], tmp_path: Path
 ) -> None:

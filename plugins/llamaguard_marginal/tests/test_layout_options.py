@@ -43,6 +43,7 @@ def expected(guard_folder: Path) -> Any:
     return recorded(build(guard_folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -72,6 +73,7 @@ def test_evidence_is_the_same(
     assert_allclose(one.label_bounds.upper, two.label_bounds.upper, atol=limit)
 
 
+@pytest.mark.slow
 def test_refilling_gives_way_where_memory_runs_out(
     expected: VerdictTree, guard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +96,7 @@ def test_refilling_gives_way_where_memory_runs_out(
     )
 
 
+@pytest.mark.slow
 def test_refilled_shards_are_repeatable(guard_folder: Path) -> None:
     """A resumed run records the same bytes: they hang on the shard and the budget."""
     one, two = (
@@ -103,6 +106,7 @@ def test_refilled_shards_are_repeatable(guard_folder: Path) -> None:
     assert all(np.array_equal(one[name], two[name]) for name in one.arrays)
 
 
+@pytest.mark.slow
 def test_the_original_search_can_be_run_row_by_row(guard_folder: Path) -> None:
     """It goes back to the prompts three times: every slot is still there."""
     tree = recorded(build(guard_folder), SeedTree)
@@ -112,6 +116,7 @@ def test_the_original_search_can_be_run_row_by_row(guard_folder: Path) -> None:
     assert_allclose(tree["label_logits"], rows["label_logits"], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_samples_can_be_drawn_row_by_row(guard_folder: Path) -> None:
     """What is drawn from the rest of a tree does not depend on the layout."""
     drawn = {"mc_samples": 6, "eps": 0.1}
@@ -121,6 +126,7 @@ def test_samples_can_be_drawn_row_by_row(guard_folder: Path) -> None:
     assert np.array_equal(tree["mc_labels"], rows["mc_labels"])
 
 
+@pytest.mark.slow
 def test_facts_say_what_auto_became(guard_folder: Path) -> None:
     """On a CPU nothing is drafted; a Llama is read as a tree."""
     facts = build(guard_folder).facts
@@ -132,6 +138,7 @@ def test_facts_say_what_auto_became(guard_folder: Path) -> None:
     assert ("rows", "off") == (rows["layout"], rows["draft"])
 
 
+@pytest.mark.slow
 def test_an_accelerator_drafts_after_the_likeliest_opener(
     guard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +169,7 @@ class _Accelerator:
     type = "cuda"
 
 
+@pytest.mark.slow
 def test_an_unknown_opener_is_refused(guard_folder: Path) -> None:
     """The message lists the openers as they are typed."""
     with pytest.raises(OptionError, match=r"draft='\\n' is no opener") as caught:
@@ -175,6 +183,7 @@ def test_a_kernel_without_masks_refuses_the_tree() -> None:
         GuardOptions(attention="flash_attention_2", layout="tree")
 
 
+@pytest.mark.slow
 def test_a_window_does_not_shorten_prompts_row_by_row(
     tmp_path: Path, make_tokenizer: Callable[[], Any]
 ) -> None:

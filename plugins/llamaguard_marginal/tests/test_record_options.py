@@ -32,6 +32,7 @@ def run(folder: Path, *args: str) -> dict[tuple[str, str], Any]:
     return {(r["strategy"], r["metric"]): r for r in map(json.loads, lines)}
 
 
+@pytest.mark.slow
 def test_original_and_corrected_strategies_run_together(tmp_path: Path) -> None:
     """`compat=original` reads evidence of its own, and its rows say what they saw."""
     rows = run(
@@ -49,6 +50,7 @@ def test_original_and_corrected_strategies_run_together(tmp_path: Path) -> None:
     assert tuned["value"] is not None
 
 
+@pytest.mark.slow
 def test_the_original_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None:
     """Costs of a row are those of the evidence that its strategy read."""
     results = run(
@@ -76,6 +78,7 @@ def test_the_original_search_is_paid_for_by_its_own_rows(tmp_path: Path) -> None
     assert rows["main"]["forward_passes"] < rows["main.SeedTree"]["forward_passes"]
 
 
+@pytest.mark.slow
 def test_original_strategies_are_no_part_of_all(tmp_path: Path) -> None:
     """`-s all` is what the default record serves: one pass, nothing on request."""
     rows = run(tmp_path, "-s", "all")
@@ -87,6 +90,7 @@ def test_original_strategies_are_no_part_of_all(tmp_path: Path) -> None:
     assert rows["msp", "f1"]["value"] == rows["greedy", "f1"]["value"]
 
 
+@pytest.mark.slow
 def test_a_gap_rule_keeps_every_gap_below_its_delta(tmp_path: Path) -> None:
     """With nodes to spare, no tree stops before its bounds are that close."""
     rows = run(
@@ -97,6 +101,7 @@ def test_a_gap_rule_keeps_every_gap_below_its_delta(tmp_path: Path) -> None:
     assert 0 <= rows["marginal_any", "gap_p95"]["value"] <= 0.02 + 1e-9
 
 
+@pytest.mark.slow
 def test_certified_evidence_supports_decisions_at_its_threshold_alone(
     tmp_path: Path,
 ) -> None:
@@ -112,6 +117,7 @@ def test_certified_evidence_supports_decisions_at_its_threshold_alone(
     assert "0.5" in rows["other", "f1"]["note"]
 
 
+@pytest.mark.slow
 def test_samples_give_an_estimate_between_the_bounds(tmp_path: Path) -> None:
     """`point=mc` on coarse trees lies, on average, above the lower bound."""
     run(
@@ -130,6 +136,7 @@ def test_samples_give_an_estimate_between_the_bounds(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -66,6 +66,7 @@ def test_folder_is_under_six_megabytes() -> None:
     assert 6_000_000 > sum(path.stat().st_size for path in ARTIFACT.iterdir())
 
 
+@pytest.mark.slow
 def test_model_is_a_small_tied_llama_with_a_thousand_positions() -> None:
     """Plain loading gives the promised architecture."""
     config = model().config
@@ -193,6 +194,7 @@ def test_card_states_every_measured_number() -> None:
                     assert f"{figures[metric]:.3f}" in line
 
 
+@pytest.mark.slow
 def test_training_texts_are_in_no_held_out_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -90,6 +90,7 @@ UNREAD: dict[str, tuple[Table, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREAD)
 def test_a_verdict_that_is_not_read_fails_for_every_strategy(
     name: str, tmp_path: Path, bigram_guard: Build, answers_of: Answers
@@ -114,6 +115,7 @@ def test_a_verdict_that_is_not_read_fails_for_every_strategy(
     assert {3} == {row["n_failed"] for row in rows(tmp_path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", ",ignore_case=yes"])
 @pytest.mark.parametrize(
     "table",
@@ -151,6 +153,7 @@ def test_lenient_verdicts_are_words(
             assert (read < 0.5) <= (line["error"] is not None)
 
 
+@pytest.mark.slow
 def test_the_floor_is_an_option(tmp_path: Path, bigram_guard: Build) -> None:
     """A guard that answers in 40 of 100 cases can be judged by these on request."""
     folder = bigram_guard({START: {"Sorry": 0.6, "unsafe": 0.3, "safe": 0.1}})
@@ -165,6 +168,7 @@ def test_the_floor_is_an_option(tmp_path: Path, bigram_guard: Build) -> None:
     assert all("wrote 'Sorry'" in line["error"] for line in failed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [" \n", "\n\n", " unsafe", "Sorry"])
 def test_labels_that_are_not_read_are_counted(
     gap: str, tmp_path: Path, bigram_guard: Build
@@ -189,6 +193,7 @@ def test_labels_that_are_not_read_are_counted(
     assert all("could not be read in 3 of 3" in row["note"] for row in noted)
 
 
+@pytest.mark.slow
 def test_category_bounds_include_labels_that_are_not_read(
     tmp_path: Path, bigram_guard: Build
 ) -> None:
@@ -213,6 +218,7 @@ def test_category_bounds_include_labels_that_are_not_read(
     assert math.isclose(0.7, first["upper"], abs_tol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["\n", END])
 def test_labels_that_are_read_need_no_note(
     ending: str, tmp_path: Path, bigram_guard: Build

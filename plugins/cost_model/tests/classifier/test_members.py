@@ -44,6 +44,7 @@ def alone(folder: Path, base: Path, classifier: Any, samples: list[Sample]) -> A
     return output.logits[:, 0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_the_cost_is_the_mean_of_the_members(
     kind: str,
@@ -69,6 +70,7 @@ def test_the_cost_is_the_mean_of_the_members(
     assert 3 == classifier.facts["members"]
 
 
+@pytest.mark.slow
 def test_one_network_has_no_spread(
     artifacts: Artifacts, samples: list[Sample], load: Load, costs: Callable[..., Cost]
 ) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Load = Callable[..., Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf"]
 )
@@ -33,6 +34,7 @@ def test_costs_depend_on_the_sample_alone(
     assert_classifier_is_sound(classifier, samples, frozenset({Cost}), 1e-5)
 
 
+@pytest.mark.slow
 def test_small_batches_give_the_same_costs(
     artifacts: Artifacts, samples: list[Sample], load: Load, costs: Load
 ) -> None:

@@ -38,6 +38,7 @@ def test_models_that_are_none_are_refused_in_one_line(
         CostModel(CostOptions(model=str(tmp_path)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "gone", "message"),
     [
@@ -70,6 +71,7 @@ def test_a_folder_that_lacks_something_says_what(
         CostModel(CostOptions(model=str(folder)))
 
 
+@pytest.mark.slow
 def test_adapters_without_their_base_say_so(
     tiny_llama: Path,
     make_training: Callable[..., Training],

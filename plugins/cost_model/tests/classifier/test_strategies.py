@@ -30,6 +30,7 @@ CONTEXT = Context(task="response_harm")
 NO_CONSTANTS = {"bias": None, "temperature": None, "n_calibration": 0}
 
 
+@pytest.mark.slow
 def test_constants_travel_from_training_to_the_probability(
     artifacts: dict[str, tuple[Path, Trained]],
     samples: list[Sample],

@@ -119,6 +119,7 @@ class Literal:
             self.search(path, mass * chance, depth + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.01, 0.05])
 @pytest.mark.parametrize("top_p", [0.99, 0.9])
 def test_marginal_any_is_the_literal_search(top_p: float, eps: float) -> None:

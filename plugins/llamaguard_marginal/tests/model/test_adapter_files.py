@@ -46,6 +46,7 @@ def prompt_text(guard: Any) -> str:
     return str(guard.prompt_format.render([Turn("user", "hello")]).text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", ["chat_template.jinja", "tokenizer_config.json", "tokenizer"]
 )
@@ -72,6 +73,7 @@ def test_the_adapters_template_is_used(
     assert "Is this safe or unsafe? hello <|end_header_id|>" == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [0, 6])
 @pytest.mark.parametrize("tied", [True, False])
 def test_added_tokens_get_the_adapters_embeddings(
@@ -100,6 +102,7 @@ def test_added_tokens_get_the_adapters_embeddings(
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_added_tokens_without_embeddings_are_refused(
     guard_folder: Path, make_tokenizer: Callable[[], Any], tmp_path: Path
 ) -> None:
@@ -114,6 +117,7 @@ def test_added_tokens_without_embeddings_are_refused(
     assert "\n" not in error.value.message
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_another_model_is_refused(
     guard_folder: Path, word_tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -126,6 +130,7 @@ def test_a_tokenizer_of_another_model_is_refused(
         load(guard_folder, adapter=str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x02" + b"\0" * 7 + b"[]"])
 def test_damaged_weights_of_an_adapter_are_one_line(
     content: bytes, guard_folder: Path, tmp_path: Path

@@ -99,6 +99,7 @@ def furthest(model: HfModel, grown: Any) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefixes", [(), [(1, 2, 3, 4, 5, 6, 7)], [(5,), (1, 2, 3)]])
 @pytest.mark.parametrize("drop", [False, True])
 @pytest.mark.parametrize("layout", ["tree", "rows"])
@@ -114,6 +115,7 @@ def test_nodes_equal_forward_passes_without_cache(
     assert 1e-12 >= furthest(model, grown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -131,6 +133,7 @@ def test_float32_stays_within_rounding(
     assert 5e-5 >= furthest(model, grow(model, PROMPTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["tree", "rows"])
 def test_batch_and_order_do_not_matter(model_of: Builder, layout: str) -> None:
     """A prompt's nodes are the same alone, in a batch, and in a reversed batch."""
@@ -191,6 +194,7 @@ def test_a_prefix_leaves_every_prompt_its_last_token(
     assert plain(model, (1, 2, 3, 4), ()) == pytest.approx(actual, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["siblings", "columns", "padding"])
 def test_wrong_masks_and_positions_are_far_off(
     monkeypatch: pytest.MonkeyPatch, model_of: Builder, fault: str

@@ -64,6 +64,7 @@ WAYS = [("tree", True), ("tree", False), ("rows", False)]
 DRAFTS = [(*way, None) for way in WAYS] + [(*way, "\n\n") for way in WAYS[:2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "packs", "draft"), DRAFTS)
 @pytest.mark.parametrize("prefixes", [(), ((6, 7, 8),), ((6, 7, 8), (6, 7, 9, 5))])
 def test_refilled_trees_are_those_of_one_batch(
@@ -97,6 +98,7 @@ def test_refilled_trees_are_those_of_one_batch(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "packs"), WAYS)
 def test_refilling_is_repeatable(model_of: Builder, layout: str, packs: bool) -> None:
     """The same prompts and budget give the same bytes."""
@@ -113,6 +115,7 @@ def test_refilling_is_repeatable(model_of: Builder, layout: str, packs: bool) ->
         assert_array_equal(explorations[0][name], explorations[1][name], name)
 
 
+@pytest.mark.slow
 def test_a_refilled_cache_stays_small(model_of: Builder, joined: list[int]) -> None:
     """What finished prompts and their nodes took is left out when others join."""
     model = model_of()

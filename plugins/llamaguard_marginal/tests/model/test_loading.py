@@ -38,6 +38,7 @@ def guard(guard_folder: Path) -> LlamaGuard:
     return build(guard_folder)
 
 
+@pytest.mark.slow
 def test_facts_resolve_auto(guard: LlamaGuard) -> None:
     """What "auto" came to is known: device, number format, attention, prompt."""
     facts = dict(guard.facts)
@@ -61,6 +62,7 @@ def test_all_endings_end(guard: LlamaGuard) -> None:
     assert frozenset({1, 4}) == guard.guard.model.eos
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_adapter_changes_the_answer(
     guard: LlamaGuard, guard_folder: Path, tmp_path: Path
@@ -89,6 +91,7 @@ def edited(source: Path, target: Path, **config: Any) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -115,6 +118,7 @@ def test_models_that_cannot_be_used(
     assert "\n" not in error.value.message
 
 
+@pytest.mark.slow
 def test_damaged_weights(guard_folder: Path, tmp_path: Path) -> None:
     """A truncated file is refused in one line that names the model."""
     folder = edited(guard_folder, tmp_path / "cut")
@@ -127,6 +131,7 @@ def test_damaged_weights(guard_folder: Path, tmp_path: Path) -> None:
     assert "\n" not in error.value.message
 
 
+@pytest.mark.slow
 def test_loading_is_silent(
     guard_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -248,6 +248,7 @@ def test_options_out_of_range(wrong: dict[str, float]) -> None:
         GuardOptions(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_declaring_and_identifying_import_nothing_heavy(tmp_path: Path) -> None:
     """Neither the plugin's declaration nor a model's identity imports its libraries."""
     model = fake(tmp_path / "guard")

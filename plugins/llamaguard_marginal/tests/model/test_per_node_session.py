@@ -94,6 +94,7 @@ def furthest(model: Any, prompts: Any) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(WINDOWED))
 @pytest.mark.parametrize("prefixes", [(), ((1, 2, 3),), ((1, 2, 3, 4, 5, 6, 7),)])
 @pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1]])

@@ -299,6 +299,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("name", ["chat", "instruct", "auto"])
 def test_hostile_templates_are_bounded(

@@ -76,6 +76,7 @@ def judge(strategy: Any, tree: VerdictTree, options: Any = None) -> Judgements:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.0, 1e-3, 1e-2])
 def test_greedy_on_enumerated_cases(cases: list[dict[str, Any]], eps: float) -> None:
     """Score, labels, error and uncertainty are those of the enumerated greedy path."""
@@ -92,6 +93,7 @@ def test_greedy_on_enumerated_cases(cases: list[dict[str, Any]], eps: float) -> 
             assert_array_equal(said, result.categories)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.0, 1e-3, 1e-2])
 def test_marginal_any_on_enumerated_cases(
     cases: list[dict[str, Any]], eps: float

@@ -233,6 +233,7 @@ def test_levels_and_their_absence_sum_to_one(seed: int, eps: float) -> None:
     assert_allclose([1.0], levels + cut.invalid_bounds.lower + open_, atol=TINY)
 
 
+@pytest.mark.slow
 @SEEDS
 def test_values_on_forced_paths_do_not_depend_on_eps(seed: int) -> None:
     """What was recorded whatever its probability is the same however much was cut."""

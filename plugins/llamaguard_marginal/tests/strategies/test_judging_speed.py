@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pytest
 
 from safebench.evidence import VerdictTree
 from safebench.evidence.bundle import EvidenceBundle
@@ -37,6 +38,7 @@ class Diffuse(dict[Any, Any]):
         return p
 
 
+@pytest.mark.slow
 def test_ten_thousand_trees_and_all_strategies_take_less_than_20_s() -> None:
     """Some 65 to 150 nodes a tree, on one core, sharing what is worked out once."""
     tables = [Diffuse(seed) for seed in range(40)]

@@ -91,6 +91,7 @@ def judge(name: str, tree: VerdictTree, **options: Any) -> Point:
     return Point(result.score, result.categories, result.uncertainty)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), BOUNDED)
 @pytest.mark.parametrize("seed", range(4))
 def test_monte_carlo_estimates_are_unbiased(
