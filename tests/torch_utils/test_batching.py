@@ -7,10 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="batches are for its networks")
 
+import torch
 
 from safebench.torch_utils.batching import Batcher, out_of_memory, plan_batches
-
-torch = pytest.importorskip("torch", reason="memory errors are those of torch")
 
 
 def test_plan_by_hand() -> None:

@@ -56,7 +56,7 @@ def test_small_batches_are_not_cut_for_their_lengths() -> None:
 def test_a_batcher_tells_that_its_budget_shrank() -> None:
     """The budget halves until the work fits; what never fits comes back as None."""
     batcher = Batcher(64, MIN_LENGTH_RATIO)
-    assert not batcher.reduced
+    assert {} == batcher.state
 
     def work(batch: list[int]) -> int:
         if len(batch) > 2 or 0 in batch:
@@ -68,4 +68,4 @@ def test_a_batcher_tells_that_its_budget_shrank() -> None:
     assert None is results.pop(0)
     assert {1, 2, 3, 4, 5, 6, 7, 8} == set(results)
     assert all(results.values())
-    assert batcher.reduced
+    assert {"batch_tokens": batcher.budget} == batcher.state

@@ -50,8 +50,8 @@ class MetricComparison:
     """One metric of both on the same samples, and their difference, b minus a.
 
     `test` names the test that `p` comes from, `holm` is p adjusted for all lines of
-    the comparison. `better` is ``a``, ``b``, or None where it is not shown; `note`
-    says why there is no number.
+    the comparison. `better` is ``a``, ``b``, or None where the difference is not
+    significant; `note` says why there is no number.
     """
 
     metric: str

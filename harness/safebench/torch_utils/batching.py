@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from safebench.typing import Array
 
@@ -81,9 +81,13 @@ class Batcher:
         self.min_length_ratio = min_length_ratio
 
     @property
-    def reduced(self) -> bool:
-        """Tell whether memory ran out, so that a resumed run should start smaller."""
-        return self.budget < self.full_budget
+    def state(self) -> dict[str, int]:
+        """The budget, if memory ran out: a resumed run should not start larger."""
+        return {"batch_tokens": self.budget} if self.budget < self.full_budget else {}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go on with the budget that an earlier run came to."""
+        self.budget = state["batch_tokens"]
 
     def run_at_once(
         self, lengths: Sequence[int], work: Callable[[list[int]], T]

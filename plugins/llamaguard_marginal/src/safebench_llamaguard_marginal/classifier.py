@@ -139,12 +139,11 @@ class LlamaGuard(Classifier):
     @property
     def state(self) -> Mapping[str, Any]:
         """Return the token budget if it shrank, as it does when memory runs out."""
-        shrunk = self.batcher.budget < self.batch_tokens
-        return {"batch_tokens": self.batcher.budget} if shrunk else {}
+        return self.batcher.state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue with the budget at which an interrupted run had arrived."""
-        self.batcher.budget = state["batch_tokens"]
+        self.batcher.restore(state)
 
     def record(
         self,

@@ -70,12 +70,11 @@ class BertEnsemble(Classifier):
     @property
     def state(self) -> Mapping[str, Any]:
         """The token budget, if memory ran out and it shrank."""
-        batcher = self.ensemble.batcher
-        return {"batch_tokens": batcher.budget} if batcher.reduced else {}
+        return self.ensemble.batcher.state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the budget that an earlier run came to."""
-        self.ensemble.batcher.budget = state["batch_tokens"]
+        self.ensemble.batcher.restore(state)
 
     def record(
         self,

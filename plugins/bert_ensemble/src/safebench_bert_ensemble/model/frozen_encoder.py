@@ -146,12 +146,11 @@ class FrozenEncoder(Classifier):
     @property
     def state(self) -> Mapping[str, Any]:
         """The token budget, if memory ran out and it shrank."""
-        batcher = self.embedder.batcher
-        return {"batch_tokens": batcher.budget} if batcher.reduced else {}
+        return self.embedder.batcher.state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the budget that an earlier run came to."""
-        self.embedder.batcher.budget = state["batch_tokens"]
+        self.embedder.batcher.restore(state)
 
     def record(
         self,
