@@ -23,9 +23,9 @@ import numpy as np
 
 from safebench import Plugins
 from safebench.datasets import load_dataset, resolve_dataset
-from safebench.metrics import Interval, metric_intervals, shared_weights
+from safebench.metrics import GroupedSamples, Interval
 from safebench.metrics.arrays import paired_difference
-from safebench.training import ARTIFACT_MANIFEST
+from safebench.training import Artifact
 
 RESULT = Path(__file__).parent / "results" / "bert_ensemble.json"
 ENSEMBLE, TFIDF, FROZEN = "bert_ensemble", "tfidf", "frozen_encoder"
@@ -141,8 +141,8 @@ def safebench(arguments: list[str]) -> None:
 def train(out: Path, settings: list[str], data: list[str]) -> None:
     """Train or resume one model, unless it is finished."""
     resume: list[str] = []
-    if (out / ARTIFACT_MANIFEST).is_file():
-        manifest = json.loads((out / ARTIFACT_MANIFEST).read_text(encoding="utf-8"))
+    if Artifact(out).path.is_file():
+        manifest = Artifact(out).manifest()
         if manifest["status"] == "done":
             return
         resume = ["--resume"]
@@ -153,7 +153,7 @@ def train(out: Path, settings: list[str], data: list[str]) -> None:
 
 def training_facts(folder: Path) -> dict[str, Any]:
     """Return what the manifest says about rows, members and validation."""
-    manifest = json.loads((folder / ARTIFACT_MANIFEST).read_text(encoding="utf-8"))
+    manifest = Artifact(folder).manifest()
     members = manifest.get("members", [])
     keys = ("base", "max_length", "strength", "terms", "val_auroc")
     return {
@@ -228,10 +228,10 @@ def metric_rows(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, column in columns.items():
         y = column["y"]
-        shared = shared_weights(y, column["groups"], n_resamples=DRAWS)
+        samples = GroupedSamples(y, column["groups"], n_resamples=DRAWS)
         for kind in (ENSEMBLE, TFIDF, FROZEN):
             p = column[kind]
-            intervals = metric_intervals(METRICS, y, p, p > EVEN, shared)
+            intervals = samples.intervals(*METRICS, score=p, decision=p > EVEN)
             rows += [
                 {
                     "dataset": name,
@@ -262,7 +262,6 @@ def differences(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 column[ENSEMBLE],
                 groups=column["groups"],
                 n_resamples=DRAWS,
-                strata=column["set"],
             )
             rows.append(
                 {

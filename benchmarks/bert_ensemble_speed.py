@@ -28,12 +28,10 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from safebench import Plugins
-from safebench.datasets import load_dataset, resolve_dataset, subsample
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 from safebench.torch_utils import (
-    choose_threads,
-    pick_device,
-    pick_precision,
+    Placement,
     quiet_transformers,
 )
 from safebench.training import Training
@@ -42,6 +40,7 @@ from safebench_bert_ensemble.model.encoding import collate
 from safebench_bert_ensemble.model.evidence import CLASSES
 from safebench_bert_ensemble.model.location import find_base
 from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.train.hardware import pick_precision
 from safebench_bert_ensemble.train.member_trainer import (
     MemberTrainer,
     padding_shares,
@@ -103,7 +102,7 @@ def beside_plain(
     With `steps`, the plain epoch is reckoned from that many of its steps.
     """
     source = resolve_dataset("wildguardmix:train", Plugins(), data_root=data_root)
-    part = LabelledTexts.from_dataset(subsample(load_dataset(source), rows, 0))
+    part = LabelledTexts.from_dataset(load_dataset(source, limit=rows))
     options = TrainOptions(base="minilm", max_length=length, batch_size=BATCH)
     base = find_base("minilm")
     job = TrainingJob(options=options, bases=(base,), out=Path(), train=part, val=part)
@@ -141,8 +140,8 @@ def epoch(trainer: Any, rows: list[dict[str, Any]], steps: int = 0) -> float:
     transformers.set_seed(0)
     base = find_base("minilm")
     network = new_classifier(base.folder, base.label, CLASSES)
-    device = pick_device("cpu")
-    choose_threads(network, device)
+    placement = Placement.choose("cpu")
+    placement.limit_threads(network)
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         arguments = transformers.TrainingArguments(
             output_dir=folder,
@@ -155,7 +154,7 @@ def epoch(trainer: Any, rows: list[dict[str, Any]], steps: int = 0) -> float:
             disable_tqdm=True,
             use_cpu=True,
             dataloader_pin_memory=False,
-            bf16=pick_precision("auto", device) == "bf16",
+            bf16=pick_precision("auto", placement.device) == "bf16",
         )
         made = trainer(model=network, args=arguments, train_dataset=rows)
         started = time.process_time()

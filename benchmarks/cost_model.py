@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench import ClassifierSpec, Plugins, atomic_write
+from safebench import ClassifierSpec, Plugins
 from safebench.datasets import load_dataset, resolve_dataset
 from safebench.evidence import Cost
+from safebench.files import atomic_write
 from safebench.metrics import mean_interval
 from safebench.metrics.arrays import paired_difference
 from safebench.options import build_options
 from safebench.statistics import mean_difference
-from safebench.training import read_artifact
+from safebench.training import Artifact
 from safebench_cost_model.model.platt_scaling import platt_from_json
 from safebench_cost_model.train.evaluation import (
     cost_measures,
@@ -150,7 +151,7 @@ def compare(
         "model": costs_by("cost_model", folders["model"], dataset, pairs),
         "baseline": costs_by("cost_tfidf", folders["baseline"], dataset, pairs),
     }
-    facts = read_artifact(folders["model"], "cost_model")
+    facts = Artifact(folders["model"]).finished("cost_model")
     return {
         "dataset": facts["dataset"],
         "test": {
@@ -160,7 +161,7 @@ def compare(
         },
         "measures": {
             who: measures(
-                truth, costs[who], read_artifact(folder, KINDS)["calibration"]
+                truth, costs[who], Artifact(folder).finished(KINDS)["calibration"]
             )
             for who, folder in folders.items()
         },

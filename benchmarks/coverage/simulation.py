@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit
 
-from safebench.metrics import Outcome, compute
+from safebench.metrics import Outcome
 from safebench.metrics.catalog import SPECS
+from safebench.metrics.compute import compute
 
 if TYPE_CHECKING:
     from safebench.typing import Array
@@ -27,6 +28,8 @@ LARGEST_GROUP = 9
 # of unsafe prompts with a category, and how often a guard has it wrong in any prompt
 CATEGORIES = (0.6, 0.4, 0.25)
 MISSED, ADDED = 0.15, 0.02
+LARGEST_SEVERITY = 3  # severities are whole numbers from 0
+CATEGORY_DISTANCE = 1.5  # between cells of both classes, in standard deviations
 POPULATION = 400_000  # samples that stand for all
 POPULATIONS = 8
 
@@ -61,6 +64,8 @@ def draw(rng: np.random.Generator, cell: Cell) -> Outcome:
     decision = score >= expit(logit(cell.prevalence))  # as likely as before it was read
     gold, named = _categories(rng, y, decision, group, size)
     severity = 2.0 * y + _deviations(rng, group, size)
+    # drawn apart, so that what is drawn above stays as it was measured
+    category_score = _category_scores(rng.spawn(1)[0], gold)
     return Outcome(
         y=y,
         failed=np.zeros(n, dtype=bool),
@@ -74,8 +79,9 @@ def draw(rng: np.random.Generator, cell: Cell) -> Outcome:
         gold=gold,
         mask=np.ones_like(gold),
         predicted=named,
-        category_score=named.astype(float),
+        category_score=category_score,
         pairs=_pairs(group, severity, cell.clustered),
+        severity=np.clip(np.round(severity), 0, LARGEST_SEVERITY),
     )
 
 
@@ -98,7 +104,7 @@ def truth(
 
 
 # of a calibrated guard; a sample of any size has more by chance
-CALIBRATED = {"ece": 0.0, "ece_mass": 0.0, "rmsce": 0.0}
+CALIBRATED = {"ece": 0.0, "ece_mass": 0.0, "rmsce": 0.0, "rmsce_debiased": 0.0}
 
 
 def _groups(rng: np.random.Generator, n: int) -> Array:
@@ -124,6 +130,11 @@ def _categories(
     draws = rng.random(gold.shape)
     named = np.where(gold, draws >= MISSED, draws < ADDED) & flagged[:, None]
     return gold, named
+
+
+def _category_scores(rng: np.random.Generator, gold: Array) -> Array:
+    """Return scores of the categories (n, L), of which each ranks its own cells."""
+    return expit(CATEGORY_DISTANCE * (gold - 0.5) + rng.normal(size=gold.shape) - 2)
 
 
 def _pairs(group: Array, severity: Array, clustered: bool) -> Array:

@@ -12,8 +12,10 @@ from . import forwarding
 from .hookspecs import hookimpl
 from .lazy import lazy_exports
 from .specs import (
+    Capabilities,
     ClassifierSpec,
     DatasetSpec,
+    GuardProfile,
     MetricSpec,
     ReporterSpec,
     StrategySpec,
@@ -21,39 +23,29 @@ from .specs import (
 )
 
 if TYPE_CHECKING:
-    from .config_file import (
-        merge_flags,
-        option_keys,
-        parse_key_values,
-        read_yaml_mapping,
-    )
+    from .config_file import OptionFile
     from .console import echo
-    from .files import atomic_write, lock_folder, write_json, write_jsonl
+    from .files import lock_folder, write_json, write_jsonl
     from .plugins import Plugins
-    from .progress import progress_bar
-    from .provenance import differences, package_versions, source_commit
+    from .provenance import differences, provenance_fields
 
 __all__ = [
+    "Capabilities",
     "ClassifierSpec",
     "DatasetSpec",
+    "GuardProfile",
     "MetricSpec",
+    "OptionFile",
     "Plugins",
     "ReporterSpec",
     "StrategySpec",
     "TrainerSpec",
-    "atomic_write",
     "differences",
     "echo",
     "hookimpl",
     "lazy_exports",
     "lock_folder",
-    "merge_flags",
-    "option_keys",
-    "package_versions",
-    "parse_key_values",
-    "progress_bar",
-    "read_yaml_mapping",
-    "source_commit",
+    "provenance_fields",
     "write_json",
     "write_jsonl",
 ]
@@ -62,19 +54,13 @@ __version__ = "0.1.0"
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Plugins": "plugins",
-        "atomic_write": "files",
-        "differences": "provenance",
+        "OptionFile": "config_file",
         "echo": "console",
         "lock_folder": "files",
-        "merge_flags": "config_file",
-        "option_keys": "config_file",
-        "package_versions": "provenance",
-        "parse_key_values": "config_file",
-        "progress_bar": "progress",
-        "read_yaml_mapping": "config_file",
-        "source_commit": "provenance",
         "write_json": "files",
         "write_jsonl": "files",
+        "Plugins": "plugins",
+        "differences": "provenance",
+        "provenance_fields": "provenance",
     },
 )

@@ -40,6 +40,7 @@ def format_skipped(skipped: Sequence[IncompatiblePair]) -> list[str]:
     """
     groups: dict[tuple[str, str], list[IncompatiblePair]] = {}
     for pair in skipped:
+        # Without the name, strategies that lack the same thing have one reason.
         reason = pair.reason.removeprefix(f"{pair.strategy} ")
         groups.setdefault((pair.classifier, reason), []).append(pair)
     return [
@@ -99,6 +100,7 @@ def check_pairs(
         for right, strategy in zip(strategy_labels, strategies, strict=True)
         if (missing := missing_requirements(classifier, strategy))
     ]
+    # A grid with some pairs runs: `-s all` means all that can.
     if len(skipped) == len(classifiers) * len(strategies):
         reason = explain_incompatible(classifiers[0], strategies[0], plugins)
         raise IncompatibleError(reason)

@@ -6,7 +6,8 @@ name a key, one message for a key that nobody knows, one rule for which value wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from .errors import OptionError, did_you_mean
 
@@ -17,34 +18,78 @@ if TYPE_CHECKING:
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Return the keys and values of a file; an empty one has none.
+@dataclass(frozen=True, slots=True)
+class OptionFile:
+    """The keys and values of a file of options; an empty file has none."""
 
-    Raises `OptionError` if it is not there (naming the nearest), no YAML or no mapping,
-    and for a key that occurs twice: YAML would take the last one in silence.
+    path: Path
+    content: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises `OptionError` if it is not there (naming the nearest), no YAML or no
+        mapping, and for a key that occurs twice: YAML would take the last one in
+        silence.
+        """
+        if not path.is_file():
+            beside = path.parent.iterdir() if path.parent.is_dir() else ()
+            hint = did_you_mean(
+                path.name, (p.name for p in beside if p.suffix in YAML_SUFFIXES)
+            )
+            raise OptionError(f"no configuration file {path}{hint}")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise OptionError(f"{path} is no YAML: {error}") from None
+        return cls(path, parse_yaml_mapping(text, path))
+
+    def options(
+        self, known: Collection[str], aliases: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Return the values by option: that of ``max-failures`` under max_failures.
+
+        Raises `OptionError` for a key that is neither in `known` nor one of its
+        `aliases`, with the nearest of both and with all that are `known`.
+        """
+        accepted = [*known, *aliases]
+        values = {key.replace("-", "_"): value for key, value in self.content.items()}
+        # A file that has both spellings would lose one of the two values.
+        for key in self.content:
+            name = key.replace("-", "_")
+            if name != key and name in self.content:
+                raise OptionError(f"{self.path}: {key!r} and {name!r} are one key")
+        for key in values:
+            if key not in accepted:
+                hint = did_you_mean(key, accepted)
+                listed = ", ".join(sorted(known))
+                raise OptionError(
+                    f"{self.path}: unknown key {key!r}{hint}\n  keys: {listed}"
+                )
+        return values
+
+
+def parse_yaml_mapping(text: str, where: Path | str) -> dict[str, Any]:
+    """Return the keys and values of a YAML text; `where` names it in messages.
+
+    Raises `OptionError` as `OptionFile.read` does.
     """
     import yaml
 
-    if not path.is_file():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        hint = did_you_mean(
-            path.name, (p.name for p in beside if p.suffix in YAML_SUFFIXES)
-        )
-        raise OptionError(f"no configuration file {path}{hint}")
     try:
-        text = path.read_text(encoding="utf-8")
-        _refuse_repeated_keys(path, yaml.compose(text, Loader=yaml.SafeLoader))
+        _refuse_repeated_keys(where, yaml.compose(text, Loader=yaml.SafeLoader))
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
-        raise OptionError(f"{path} is no YAML: {problem}") from None
+        raise OptionError(f"{where} is no YAML: {problem}") from None
     if not isinstance(content, (dict, type(None))):
         kind = type(content).__name__
-        raise OptionError(f"{path}: expected keys and values, got {kind}")
+        raise OptionError(f"{where}: expected keys and values, got {kind}")
     return {str(key): value for key, value in (content or {}).items()}
 
 
-def _refuse_repeated_keys(path: Path, root: Any) -> None:
+def _refuse_repeated_keys(path: Path | str, root: Any) -> None:
     """Raise `OptionError` for a mapping with two keys of one name; `root` is a node."""
     import yaml
 
@@ -66,31 +111,6 @@ def _refuse_repeated_keys(path: Path, root: Any) -> None:
                     raise OptionError(
                         f"{path}:{line}: the key {key.value!r} occurs twice"
                     )
-
-
-def option_keys(
-    path: Path,
-    content: Mapping[str, Any],
-    known: Collection[str],
-    aliases: Iterable[str] = (),
-) -> dict[str, Any]:
-    """Return `content` under the names of options: ``max-failures`` as max_failures.
-
-    Raises `OptionError` for a key that is neither in `known` nor one of its `aliases`,
-    with the nearest of both and with all that are `known`.
-    """
-    accepted = [*known, *aliases]
-    values = {key.replace("-", "_"): value for key, value in content.items()}
-    for key in content:
-        name = key.replace("-", "_")
-        if name != key and name in content:
-            raise OptionError(f"{path}: {key!r} and {name!r} are one key")
-    for key in values:
-        if key not in accepted:
-            hint = did_you_mean(key, accepted)
-            listed = ", ".join(sorted(known))
-            raise OptionError(f"{path}: unknown key {key!r}{hint}\n  keys: {listed}")
-    return values
 
 
 def merge_flags(

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from safebench.datasets.catalog import SPECS as DATASETS
 from safebench.metrics.catalog import SPECS as METRICS
-from safebench.reporters.catalog import SPECS as REPORTERS
 
 from .evidence import Scores
 from .hookspecs import hookimpl
-from .specs import ClassifierSpec, StrategySpec
+from .specs import ClassifierSpec, ReporterSpec, StrategySpec
 
 if TYPE_CHECKING:
-    from .specs import DatasetSpec, MetricSpec, ReporterSpec
+    from .specs import DatasetSpec, MetricSpec
 
 
 @hookimpl
@@ -61,4 +60,32 @@ def safebench_metrics() -> list[MetricSpec]:
 @hookimpl
 def safebench_reporters() -> list[ReporterSpec]:
     """Return the leaderboard's output formats."""
-    return REPORTERS
+    return [
+        ReporterSpec(
+            name="table",
+            load="safebench.reporters.formats:render_terminal",
+            summary="for terminals from 80 columns; best of each dataset in bold",
+        ),
+        ReporterSpec(
+            name="md",
+            load="safebench.reporters.formats:render_markdown",
+            summary="a Markdown table with footnotes",
+            aliases=("markdown",),
+        ),
+        ReporterSpec(
+            name="csv",
+            load="safebench.reporters.formats:render_csv",
+            summary="comma-separated values, unrounded",
+        ),
+        ReporterSpec(
+            name="latex",
+            load="safebench.reporters.formats:render_latex",
+            summary="a tabular that needs the package booktabs",
+            aliases=("tex",),
+        ),
+        ReporterSpec(
+            name="json",
+            load="safebench.reporters.formats:render_json",
+            summary="one object a line of the table, unrounded, with every n",
+        ),
+    ]

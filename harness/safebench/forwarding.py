@@ -49,6 +49,13 @@ NAMES = {
         "SHA256": "WEIGHTS_SHA256",
     },
 }
+# functions that became methods of what their first argument makes, by their module
+METHODS = {
+    "safebench.training.artifact": {
+        "read_artifact": ("Artifact", "finished"),
+        "weights_hash": ("Artifact", "weights_hash"),
+    },
+}
 # fields and methods that changed, by the class that has them
 MEMBERS = {
     "ClassifierSpec": {"asks": "evidence_scope"},
@@ -70,12 +77,24 @@ def old_names(module: str) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a module that answers to its old names."""
 
     def get(name: str) -> Any:
+        if name in METHODS.get(module, {}):
+            owner, method = METHODS[module][name]
+            return _as_function(getattr(sys.modules[module], owner), method)
         new = NAMES.get(module, {}).get(name)
         if new is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return getattr(sys.modules[module], new)
 
     return get
+
+
+def _as_function(owner: type[Any], method: str) -> Callable[..., Any]:
+    """Return a method as the function of version 0.1 that it was."""
+
+    def call(subject: Any, *args: Any, **options: Any) -> Any:
+        return getattr(owner(subject), method)(*args, **options)
+
+    return call
 
 
 def old_fields(cls: ClassT) -> ClassT:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from math import isnan
 
 COUNTS = frozenset({"tp", "fp", "tn", "fn"})
-BOUND_WIDTHS = frozenset({"gap_mean", "gap_p95"})
+BOUND_WIDTHS = frozenset(
+    f"gap_{summary}{quantity}"
+    for summary in ("mean", "p95")
+    for quantity in ("", "_categories", "_uncertainty")
+)
 _INTEGER_FROM = 1000  # seconds, tokens: decimals of larger numbers are noise
 
 

@@ -36,6 +36,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def provenance_fields() -> dict[str, Any]:
+    """Return the fields of a result row that say what it was computed with."""
+    return {"versions": package_versions(), "commit": source_commit()}
+
+
 @cache
 def source_commit() -> str | None:
     """Return the commit of a source checkout, or None for an installed package."""

@@ -23,6 +23,8 @@ TASKS = (
     "jailbreak",
     "groundedness",
 )
+# they judge the assistant's last turn, the others what it answers
+RESPONSE_TASKS = frozenset({"response_harm", "refusal", "groundedness"})
 
 
 def normalise(text: str) -> str:
@@ -43,19 +45,22 @@ class Turn:
     text: str
 
 
-def content_hash(turns: tuple[Turn, ...]) -> str:
-    """Return the SHA-256 (hex) of roles and normalised texts."""
+def content_hash(turns: tuple[Turn, ...], documents: tuple[str, ...] = ()) -> str:
+    """Return the SHA-256 (hex) of roles and normalised texts, documents included."""
     # JSON, since no separator is safe: any character may stand in a text
     pairs = [[turn.role, normalise(turn.text)] for turn in turns]
-    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    # without documents as in versions that had none: stored hashes stay valid
+    content = [pairs, [*map(normalise, documents)]] if documents else pairs
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """A conversation to judge, without any label.
 
-    `target` indexes the judged turn (-1: the last). `group` clusters samples that
-    belong together; splits and bootstraps keep a group whole. `transform` names an
+    `target` indexes the judged turn (-1: the last). `documents` are the texts that a
+    response is held against (groundedness), beside the turns. `group` clusters samples
+    that belong together; splits and bootstraps keep a group whole. `transform` names an
     attack, paraphrase or translation of another sample.
     """
 
@@ -63,6 +68,7 @@ class Sample:
     turns: tuple[Turn, ...]
     task: str = "prompt_harm"
     target: int = -1
+    documents: tuple[str, ...] = ()
     group: str = ""
     language: str | None = None
     transform: str | None = None
@@ -71,7 +77,7 @@ class Sample:
     @cached_property
     def content(self) -> str:
         """SHA-256 of roles and texts: equal for samples that read the same."""
-        return content_hash(self.turns)
+        return content_hash(self.turns, self.documents)
 
     @property
     def judged(self) -> Turn:
@@ -115,6 +121,8 @@ class Dataset:
 
     `revision` is the hub revision or ``local:<fingerprint>``; `counts` holds what was
     found and is not fatal (duplicates, conflicts, empty responses, skipped rows).
+    `licence` is that of a public set ("" if none is known), `mix` how many samples each
+    of joined sets has.
     """
 
     name: str
@@ -127,6 +135,8 @@ class Dataset:
     ground_truth: list[GroundTruth]
     counts: dict[str, int] = field(default_factory=dict)
     contaminates: frozenset[str] = frozenset()
+    licence: str = ""
+    mix: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)

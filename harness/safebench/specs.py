@@ -11,6 +11,9 @@ from .forwarding import old_fields
 from .lazy import import_object
 
 if TYPE_CHECKING:
+    from safebench.evidence.scope import EvidenceScope
+    from safebench.recipes import Recipe
+
     from .evidence import Evidence
 
     Kinds = frozenset[type[Evidence]] | Mapping[type[Evidence], frozenset[str]]
@@ -18,7 +21,12 @@ if TYPE_CHECKING:
 
 # what a strategy may say of a sample, and what a metric may ask for
 EMITS = ("score", "probability", "categories", "uncertainty", "bounds")
-NEEDS = (*EMITS, "decision", "pairs", "severity", "votes")
+NEEDS = (
+    *EMITS,
+    *("category_scores", "category_bounds", "uncertainty_bounds"),
+    *("decision", "pairs", "severity", "votes"),
+)
+NO_THRESHOLD = "no threshold: "  # start of `threshold_from` of a rule of its own
 NO_INTERVAL = "none"  # of `MetricSpec.interval`
 
 
@@ -74,6 +82,44 @@ class Component:
             raise ComponentError(message) from error.__cause__
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a classifier can do, where that depends on its options.
+
+    `tasks` are those that it answers, `policy` the id of the taxonomy of its
+    categories (None: none). `threshold` is where it decides, as its authors say: the
+    default of strategies whose score is a probability (None: the strategy's own).
+    `evidence_scope` is that of the spec, where the options change it (None: they do
+    not). `note` is what whoever reads a run has to know of how these options were
+    understood.
+    """
+
+    tasks: frozenset[str]
+    policy: str | None = None
+    threshold: float | None = None
+    evidence_scope: EvidenceScope | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardProfile:
+    """A guard that a classifier knows by name, for ``safebench list guards``.
+
+    `command` is how it is run; `models` are hub ids, or patterns of them. `answer`
+    says in words what is read, `prompt` where the text of the prompt comes from (empty
+    for a guard without one), `verified` what was compared with what.
+    """
+
+    name: str
+    summary: str
+    command: str
+    tasks: tuple[str, ...]
+    answer: str
+    models: tuple[str, ...] = ()
+    prompt: str = ""
+    verified: str = ""
+
+
 @old_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSpec(Component):
@@ -85,8 +131,17 @@ class ClassifierSpec(Component):
     `identity` ("module:function" of the options; must import nothing heavy) returns
     JSON that tells two models apart: hash of the weights, template, record options.
     `evidence_scope` says what evidence depends on: ``target`` (the judged turn and the
-    task) or ``conversation`` (one answer serves every task). `doctor`
+    task), ``turn`` (one answer serves every task of the judged turn) or
+    ``conversation`` (one answer serves every task of prompt and response);
+    `safebench.evidence.scope` has the details. `reads_documents`: it holds a response
+    against `Sample.documents`; rows that have some are not for the others. `doctor`
     ("module:function") yields checks of a loaded model.
+    `capabilities` ("module:function" of the options; must import nothing heavy) returns
+    the `Capabilities` that they give; `tasks` is then what any options could give.
+    `profiles` ("module:function") returns the `GuardProfile` of each guard that the
+    classifier knows by name.
+    `profile_doctor` ("module:function" of the options) yields checks of a profile
+    without its model.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -97,8 +152,12 @@ class ClassifierSpec(Component):
     on_request: Kinds = frozenset()
     default_strategy: str = "score"
     identity: str = ""
-    evidence_scope: Literal["target", "conversation"] = "target"
+    evidence_scope: EvidenceScope = "target"
+    reads_documents: bool = False
     doctor: str = ""
+    capabilities: str = ""
+    profiles: str = ""
+    profile_doctor: str = ""
 
 
 @old_fields
@@ -114,9 +173,12 @@ class StrategySpec(Component):
     `decision_fallback` names the strategy whose decisions stand in where this one has
     an uncertainty alone, so that it can be judged by the errors that it finds.
     `replacements` maps an option ("compat=original") to the name of the strategy that
-    takes over where it is given. `oracle_tuner` ("module:function") chooses options
+    takes over where it is given. `joins_questions`: it gets the answers to several
+    questions about a sample together, and not one by one; ``all`` leaves it out, since
+    most guards are asked one. `oracle_tuner` ("module:function") chooses options
     with the labels of the scored samples, which shows how much such a choice flatters;
-    `threshold_from` must say so.
+    `threshold_from` must say so. A strategy that decides by a rule of its own says
+    which behind ``no threshold: ``.
     """
 
     kind: ClassVar[str] = "strategy"
@@ -132,6 +194,30 @@ class StrategySpec(Component):
     replacements: Mapping[str, str] = field(default_factory=dict)
     oracle_tuner: str = ""
     threshold_from: str = "fixed"
+    joins_questions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCard:
+    """What is known of a public set, for whoever chooses one or reads its numbers.
+
+    `columns` says what each column that is read means, `taxonomy` whose categories it
+    has (a policy, or words), `untold` what a number on it does not say. `rows` is how
+    many rows each split has before any is left out; a split that is not named has a
+    number that is not known. `sources` are where columns, numbers and licences were
+    read: ``ORG/NAME:PATH`` of a repository, or a page. One that ends in "(columns not
+    checked)" is named for numbers and licence alone. `checked` says against what: data,
+    or the card alone.
+    A gated set is read by whoever accepted its terms.
+    """
+
+    columns: Mapping[str, str]
+    sources: tuple[str, ...]
+    untold: str
+    taxonomy: str = "none"
+    rows: Mapping[str, int] = field(default_factory=dict)
+    gated: bool = False
+    checked: Literal["data", "card"] = "card"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +225,8 @@ class DatasetSpec(Component):
     """A labelled set for one task. `load` is ``read(request) -> Iterable[Example]``.
 
     `splits` lists what can be asked for, the evaluation split first. `contaminates`
-    names model families that were trained on it.
+    names model families that were trained on it. `card` is what is known of a public
+    set; `recipe` says how ``safebench.datasets.declared:read_declared`` reads it.
     """
 
     kind: ClassVar[str] = "dataset"
@@ -152,14 +239,17 @@ class DatasetSpec(Component):
     revision: str | None = None
     licence: str = "unknown"
     contaminates: frozenset[str] = frozenset()
+    card: DatasetCard | None = None
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec(Component):
     """A number about judgements. `load` is ``metric(outcome) -> MetricValue``.
 
-    `needs` is a subset of score, probability, decision, categories, uncertainty,
-    bounds, pairs, severity, votes. `interval` ("module:attribute") is the metric's
+    `needs` is a subset of score, probability, decision, categories (those named),
+    category_scores, uncertainty, bounds, category_bounds, uncertainty_bounds, pairs,
+    severity, votes. `interval` ("module:attribute") is the metric's
     `safebench.metrics.MetricDefinition`, by which all resamples are computed at once.
     Without one the metric is called on each resample, which is slower; ``none`` leaves
     it without an interval.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.metrics import brier_score_loss
 
 from safebench.analysis.calibration import reliability_diagram
@@ -23,9 +22,25 @@ def test_bins_by_hand() -> None:
     assert [0.03, 1.0] == pytest.approx(diagram.mean_predicted[[0, -1]])
     assert [0.5, 0.0] == pytest.approx(diagram.fraction_positive[[0, -1]])
     assert (2 * 0.47 + 1 * 1.0) / 3 == pytest.approx(diagram.ece)
-    known = stats.binomtest(1, 2).proportion_ci(0.95, method="wilson")
-    assert (known.low, known.high) == pytest.approx((diagram.low[0], diagram.high[0]))
+    # mid-P of 1 of 2: half the probability of what was seen, and all of 2 of 2
+    low, high = diagram.low[0], diagram.high[0]
+    assert 0.025 == pytest.approx(low * (1 - low) + low**2)
+    assert 0.025 == pytest.approx(high * (1 - high) + (1 - high) ** 2)
     assert np.isnan(diagram.fraction_positive[1:-1]).all()
+
+
+def test_bins_of_groups_are_wider() -> None:
+    """Ten copies of each of twelve samples tell no more than the twelve do."""
+    y = np.repeat([True, False, True, True, False, False] * 2, 10)
+    p = np.full(120, 0.5)
+    names = [str(i) for i in np.repeat(np.arange(12), 10)]
+    alone, grouped = reliability_diagram(y, p), reliability_diagram(y, p, names)
+    once = reliability_diagram(y[::10], p[::10])
+
+    filled = np.flatnonzero(alone.count)
+    widths = [(d.high - d.low)[filled[0]] for d in (alone, grouped, once)]
+    assert 2 * widths[0] < widths[1]
+    assert widths[2] <= widths[1] + 1e-9
 
 
 def test_ece_and_brier_of_many_samples() -> None:

@@ -11,6 +11,8 @@ from sklearn.metrics import recall_score
 
 from safebench.analysis.slices import compute_slices, empty_columns
 from safebench.datasets.public import _wildguard_meta
+from safebench.metrics import Outcome
+from safebench.metrics.intervals import sampling_intervals
 from safebench.plugins import Plugins
 from safebench.results.predictions import SampleMetadata, read_predictions
 from safebench.specs import MetricSpec
@@ -56,7 +58,7 @@ def test_parts_of_a_column_by_hand(run: FakeRun) -> None:
     rows = [0, 1, 2, 7]
     expected = recall_score(labels[rows], flagged[rows])
     assert expected == pytest.approx(x.metrics["recall"].value)
-    assert x.low < 0.75 < x.high
+    assert (None, None) == (x.low, x.high)  # four groups are too few
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,10 @@ def test_rare_values_share_a_line(run: FakeRun) -> None:
         },
         **{
             name: getattr(predictions, name) * 4
-            for name in ("ids", "content", "sample_datasets", "categories", "errors")
+            for name in (
+                *("ids", "content", "sample_datasets", "categories", "errors"),
+                "columns",
+            )
         },
         metadata=tuple(
             replace(sample, meta={"focus": str(i)})
@@ -177,3 +182,33 @@ def test_failed_samples_are_wrong_in_their_slice(run: FakeRun) -> None:
     (only,) = table(predictions, "dataset").slices
 
     assert 5 / 8 == only.accuracy
+
+
+def test_the_interval_is_that_of_results(run: FakeRun) -> None:
+    """A slice of all samples has the ends of the row, and knows of groups."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([True, False], 40)
+    score = np.where(rng.random(80) < 0.15, 1 - labels, labels) * 1.0
+    run.prompts = [f"prompt {i}" for i in range(80)]
+    run.labels = labels.tolist()
+    run.predict(score=score, groups=[f"g{i // 5}" for i in range(80)])
+    (grouped,) = read_predictions(run.folder)
+    spec = Plugins().get(MetricSpec, "accuracy")
+    outcome = Outcome(
+        y=labels,
+        failed=np.zeros(80, bool),
+        groups=grouped.groups,
+        decision=score >= 0.5,
+    )
+    row = sampling_intervals(outcome, [spec])["accuracy"]
+    names = ("all", "all")
+    metadata = tuple(
+        SampleMetadata(group="", meta={"kind": names[i % 2]}, text="", length=1)
+        for i in range(80)
+    )
+
+    (part,) = table(replace(grouped, metadata=metadata), "kind").slices
+    alone = table(replace(grouped, metadata=metadata, group=grouped.ids), "kind")
+
+    assert (row.low, row.high) == (part.low, part.high)
+    assert part.high - part.low > alone.slices[0].high - alone.slices[0].low  # type: ignore[operator]

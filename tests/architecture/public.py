@@ -13,6 +13,7 @@ PACKAGES = (
     "evidence",
     "metrics",
     "policies",
+    "profiles",
     "results",
     "strategies",
     "testing",

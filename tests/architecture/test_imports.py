@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -31,6 +32,7 @@ def load(name: str) -> ModuleType:
 
 source, public = load("imports"), load("public")
 HARNESS = source.ROOT / "harness"
+MOST_PUBLIC_NAMES = 107
 PLUGINS = sorted(path for path in (source.ROOT / "plugins").glob("*/src/safebench_*"))
 
 
@@ -49,6 +51,21 @@ def used_by_plugins() -> dict[str, set[str]]:
             if found.module.split(".")[0] == "safebench":
                 used[found.module].add(found.name)
     return used
+
+
+def shown_in_guide() -> set[str]:
+    """Return what examples of the guide import, and what its text names in full."""
+    guide = (source.ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    guide = guide.partition("## Public names")[0]
+    shown = set(re.findall(r"`(safebench(?:\.\w+)+)", guide))
+    # by its bare name, of `safebench` and where the text speaks of one package
+    for name in re.findall(r"`(\w+)(?:\.\w+)*(?:\([^`]*\))?`", guide):
+        shown |= {f"{package}.{name}" for package in public.public_names()}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                shown |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return shown
 
 
 @pytest.mark.slow
@@ -98,17 +115,20 @@ def test_plugins_import_what_packages_export(package: Path) -> None:
 @pytest.mark.slow
 def test_what_is_exported_is_used() -> None:
     """Every public name of a package is imported by a plugin or shown in the guide."""
-    guide = (source.ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    shown = guide.partition("## Public names")[0]
-    used = used_by_plugins()
+    shown, used = shown_in_guide(), used_by_plugins()
     unused = [
         f"{package}.{name}"
         for package, names in public.public_names().items()
         for name in names
-        if name not in used[package] and name not in shown
+        if name not in used[package] and f"{package}.{name}" not in shown
     ]
 
     assert [] == unused
+
+
+def test_the_surface_fits_on_a_page() -> None:
+    """What plugins may import is few names: a new one should replace two."""
+    assert sum(map(len, public.public_names().values())) <= MOST_PUBLIC_NAMES
 
 
 @pytest.mark.slow

@@ -10,9 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from safebench.cli import cli
+from safebench.cli import SuggestingGroup, cli
 from safebench.cli.execution import debug_tracebacks
-from safebench.cli.group import SuggestingGroup
 from safebench.errors import OptionError
 from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 OWN = [
     "analyze",
     "compare",
+    "power",
     "doctor",
     "leaderboard",
     "list",
@@ -138,7 +138,7 @@ def test_list_alone_names_everything() -> None:
         (["list", "classifier"], "did you mean 'classifiers'?"),
         (["run", "--on-bad-row", "skp"], "did you mean 'skip'?"),
         (["run", "--predictions", "parket"], "did you mean 'parquet'?"),
-        (["run", "--strategi", "x"], "Did you mean '--strategy'?"),
+        (["run", "--classifer", "x"], "Did you mean '--classifier'?"),
         (["compare", "a", "b", "--format", "jsno"], "did you mean 'json'?"),
         (["scroe", "x"], "did you mean 'score'?"),
         (["trane"], "did you mean 'train'?"),

@@ -53,3 +53,16 @@ def test_text_leaves_out_what_is_empty(core: Plugins) -> None:
     assert text.startswith("score  (core)\n  the classifier's own score, as it is\n")
     assert "  emits: categories, probability, score\n" in text
     assert "variants" not in text
+
+
+def test_what_is_known_of_a_public_set_is_listed(core: Plugins) -> None:
+    """Its columns, where they were read, and what a number on it does not say."""
+    datasets = records(core, "datasets")
+
+    wildguard = datasets["wildguardmix"]
+    assert {"test": 1725, "train": 86759} == wildguard["rows"]
+    assert wildguard["columns"]
+    assert wildguard["sources"]
+    assert wildguard["untold"]
+    assert {"card", "recipe"}.isdisjoint(wildguard)
+    assert "rows" not in datasets["jsonl"]

@@ -15,7 +15,7 @@ from safebench.compatibility import (
     source_kinds,
 )
 from safebench.evidence import Evidence, Scores
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 
 
 class Whole(Evidence):

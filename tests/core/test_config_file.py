@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from safebench.config_file import (
+    OptionFile,
     merge_flags,
-    option_keys,
     parse_key_values,
-    read_yaml_mapping,
 )
 from safebench.errors import OptionError
 
@@ -20,7 +19,9 @@ FILE = Path("run.yaml")
 
 def test_dashes_in_a_file_are_those_of_flags() -> None:
     """What is ``--max-failures`` at the prompt may be so in a file."""
-    values = option_keys(FILE, {"max-failures": 3, "seed": 1}, ["max_failures", "seed"])
+    values = OptionFile(FILE, {"max-failures": 3, "seed": 1}).options(
+        ["max_failures", "seed"]
+    )
 
     assert {"max_failures": 3, "seed": 1} == values
 
@@ -28,7 +29,9 @@ def test_dashes_in_a_file_are_those_of_flags() -> None:
 def test_an_unknown_key_is_answered_with_the_nearest_and_all() -> None:
     """An alias is suggested, too, but the list has the names alone."""
     with pytest.raises(OptionError) as caught:
-        option_keys(FILE, {"clasifier": "x"}, ["seed", "classifiers"], ["classifier"])
+        OptionFile(FILE, {"clasifier": "x"}).options(
+            ["seed", "classifiers"], ["classifier"]
+        )
 
     assert (
         "run.yaml: unknown key 'clasifier'; did you mean 'classifier'?\n"
@@ -85,7 +88,7 @@ def test_a_key_that_occurs_twice_is_refused(
     path.write_text(text)
 
     with pytest.raises(OptionError) as caught:
-        read_yaml_mapping(path)
+        OptionFile.read(path)
 
     assert f"{path}:{line}: the key {key!r} occurs twice" == caught.value.message
 
@@ -95,7 +98,7 @@ def test_keys_of_different_mappings_may_be_equal(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: &x {k: 1}\nb: *x\nc: {<<: *x, k: 2}\nd: [{k: 1}, {k: 2}]\n")
 
-    values = read_yaml_mapping(path)
+    values = OptionFile.read(path).content
 
     expected = {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 2}, "d": [{"k": 1}, {"k": 2}]}
     assert expected == values
@@ -106,4 +109,17 @@ def test_two_spellings_of_one_key_are_refused() -> None:
     content = {"max-failures": 1, "max_failures": 2}
 
     with pytest.raises(OptionError, match="'max-failures' and 'max_failures' are one"):
-        option_keys(FILE, content, ["max_failures"])
+        OptionFile(FILE, content).options(["max_failures"])
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_a_file_that_is_nested_too_deeply_is_one_line(
+    opening: str, tmp_path: Path
+) -> None:
+    """Damage or malice: the reader of YAML calls itself for every level."""
+    path = tmp_path / "config.yaml"
+    path.write_text(opening * 5_000, encoding="utf-8")
+
+    with pytest.raises(OptionError, match="is no YAML") as error:
+        OptionFile.read(path)
+    assert "\n" not in error.value.message

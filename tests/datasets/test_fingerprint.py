@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.datasets.fingerprint import DataFingerprint
+from safebench.pipeline.manifest import DataFingerprint
 from safebench.records import Dataset, GroundTruth, Label, Turn
 
 if TYPE_CHECKING:

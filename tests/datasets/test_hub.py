@@ -12,6 +12,7 @@ import pytest
 
 from safebench.datasets.hub import find_commit, load_split, reachable
 from safebench.errors import DataError
+from safebench.recipes import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,8 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_local_copy_is_read_with_a_fingerprint(root: Path) -> None:
     """Rows are the file's; the fingerprint depends on the rows alone."""
-    split = load_split("org/set", "one", "test", "main", root)
-    again = load_split("org/set", "two", "test", None, root)
+    split = load_split("org/set", Source(config="one", split="test"), "main", root)
+    again = load_split("org/set", Source(config="two", split="test"), None, root)
 
     assert split.rows == ROWS
     assert split.revision.startswith("local:")
@@ -60,7 +61,7 @@ def test_local_copies_do_not_fill_the_cache(root: Path) -> None:
     """A local copy is built in a temporary cache."""
     import datasets
 
-    load_split("org/set", "one", "test", None, root)
+    load_split("org/set", Source(config="one", split="test"), None, root)
 
     cache = datasets.config.HF_DATASETS_CACHE
     assert not (cache / "set").exists()
@@ -80,7 +81,7 @@ def test_what_a_local_copy_lacks_is_named(
 ) -> None:
     """One line: what was looked for, where, and the nearest name."""
     with pytest.raises(DataError, match=words) as caught:
-        load_split(hub_id, config, split, None, root)
+        load_split(hub_id, Source(config=config, split=split), None, root)
     assert 1 == len(caught.value.format_message().splitlines())
     assert str(root) in caught.value.format_message()
 
@@ -90,7 +91,7 @@ def test_a_broken_file_is_one_line(root: Path) -> None:
     (root / "org" / "set" / "test.jsonl.xz").write_bytes(b"not compressed")
 
     with pytest.raises(DataError, match="cannot read org/set") as caught:
-        load_split("org/set", "one", "test", None, root)
+        load_split("org/set", Source(config="one", split="test"), None, root)
     assert 1 == len(caught.value.format_message().splitlines())
 
 
@@ -101,7 +102,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
     with pytest.raises(DataError, match="cannot reach no-org/no-set") as caught:
-        load_split("no-org/no-set", None, "test", None, None)
+        load_split("no-org/no-set", Source(config=None, split="test"), None, None)
     message = caught.value.format_message()
     assert "SAFEBENCH_DATA" in message
     assert 1 == len(message.splitlines())
@@ -123,7 +124,7 @@ def test_a_variable_that_keeps_the_hub_away_is_named(
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(DataError, match="cannot reach no-org/no-set") as caught:
-        load_split("no-org/no-set", None, "test", None, None)
+        load_split("no-org/no-set", Source(config=None, split="test"), None, None)
 
     message = caught.value.format_message()
     assert bool(is_said) is (f"{variable} is set" in message)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from safebench.datasets.loader import load_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from safebench.datasets import DatasetRequest
     from safebench.records import Dataset
 
+    Resolve = Callable[..., DatasetRequest]
     Load = Callable[..., Dataset]
     ErrorMessage = Callable[..., str]
     WriteFile = Callable[..., str]
@@ -212,3 +217,59 @@ def test_two_meanings_of_one_word_are_refused(
     message = error_message(write_file(GOOD), label_map={"1": "safe", "1.0": "unsafe"})
 
     assert "'1' is given two meanings" in message
+
+
+def notes_of(resolve: Resolve, text: str, **options: object) -> list[str]:
+    """Return what loading a dataset tells the user about numbers and their meaning."""
+    notes: list[str] = []
+    load_dataset(resolve(text, **options), say=notes.append)
+    return [note for note in notes if "is taken for" in note]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "one"),
+    [
+        ("sicher", (1, 0), "1"),
+        ("seguro", ("1", "0"), "1"),
+        ("безопасно", (1.0, 0.0), "1"),
+        ("安全", (1, 0), "1"),
+        ("inoffensif", (True, False), "true"),
+        ("c3", ("TRUE", "FALSE"), "true"),
+    ],
+)
+def test_a_column_whose_name_says_nothing_is_named_with_what_1_is_taken_for(
+    resolve: Resolve, write_file: WriteFile, column: str, values: Any, one: str
+) -> None:
+    """In any language: no list of words knows them all, so the user is told.
+
+    Words of classes, and the user's own map, leave nothing to tell.
+    """
+    rows = [{"prompt": f"p{i}", column: value} for i, value in enumerate(values)]
+    words = [{"prompt": "p", column: "safe"}, {"prompt": "q", column: "unsafe"}]
+    texts = ["\n".join(map(json.dumps, part)) for part in (rows, words)]
+    zero = {"1": "0", "true": "false"}[one]
+
+    noted = notes_of(resolve, f"{write_file(texts[0])},label={column}")
+    mapped = notes_of(
+        resolve,
+        f"{write_file(texts[0])},label={column}",
+        label_map={one: "safe", zero: "unsafe"},
+    )
+    clear = notes_of(resolve, f"{write_file(texts[1])},label={column}")
+
+    assert 1 == len(noted)
+    assert f"{one} in column {column!r} is taken for unsafe" in noted[0]
+    assert f"--label-map {one}=safe --label-map {zero}=unsafe" in noted[0]
+    assert [] == mapped == clear
+
+
+@pytest.mark.parametrize(
+    "column", ["label", "y", "is_unsafe", "isToxic", "flagged", "hate_speech", "target"]
+)
+def test_a_column_that_is_named_after_what_it_holds_needs_no_note(
+    resolve: Resolve, write_file: WriteFile, column: str
+) -> None:
+    """1 is what the task looks for, as its readers expect."""
+    path = write_file(f'{{"prompt": "x", "{column}": 1}}')
+
+    assert [] == notes_of(resolve, f"{path},label={column}")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safebench.datasets import DatasetRequest, Example, exchange
+from safebench import Plugins
+from safebench.datasets import DatasetRequest, Example, exchange, resolve_dataset
 from safebench.datasets.loader import load_dataset, prompt_hash
+from safebench.datasets.splits import subsample
 from safebench.errors import DataError
 from safebench.records import Label, Turn
 from safebench.specs import DatasetSpec
@@ -110,3 +112,13 @@ def test_the_revision_falls_back_to_the_pinned_one(
 ) -> None:
     """A reader that notes no revision leaves the spec's."""
     assert "main" == load_examples(example("x")).revision
+
+
+def test_a_limit_takes_whole_groups() -> None:
+    """What is read first and cut down after is the same as what is read cut down."""
+    dataset = load_dataset(resolve_dataset("starter", Plugins()))
+
+    part = load_dataset(resolve_dataset("starter", Plugins()), limit=40, seed=3)
+
+    assert 0 < len(part) <= 40
+    assert part.samples == subsample(dataset, 40, 3).samples

@@ -217,7 +217,7 @@ def test_rows_without_a_response_are_left_out_and_counted(
     )
 
     assert 200 == dataset.counts["skipped"]
-    assert "200 x no response" in messages[0]
+    assert any("200 x no response" in message for message in messages)
 
 
 @pytest.mark.slow

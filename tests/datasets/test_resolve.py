@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safebench import Plugins
+from safebench.datasets import resolve_dataset
 from safebench.errors import DataError, OptionError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -107,3 +109,12 @@ def test_a_data_root_that_is_no_folder_is_refused(
     with pytest.raises(DataError, match="SAFEBENCH_DATA: no folder /no/such"):
         resolve("xstest")
     assert resolve("starter").data_root is None
+
+
+def test_a_label_map_may_be_what_flags_give() -> None:
+    """Texts ``word=meaning`` are a mapping; a word that stands twice is refused."""
+    request = resolve_dataset("starter", Plugins(), label_map=["bad=unsafe", "ok=safe"])
+
+    assert {"bad": "unsafe", "ok": "safe"} == request.label_map
+    with pytest.raises(OptionError, match="'bad' is given twice"):
+        resolve_dataset("starter", Plugins(), label_map=["bad=unsafe", "bad=safe"])

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safebench.cli import cli
-from safebench.cli.group import SuggestingGroup
+from safebench.cli import SuggestingGroup, cli
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:

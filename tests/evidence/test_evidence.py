@@ -58,6 +58,30 @@ def test_concat_gives_what_lists_give(
     assert first + second == nested(Words.concat([words_of(first), words_of(second)]))
 
 
+@pytest.mark.parametrize(
+    ("notes", "joined"),
+    [
+        ([["a"], ["a"]], ["a"]),
+        ([None, ["a", "b"], ["b", "c"]], ["a", "b", "c"]),
+        ([None, None], None),
+    ],
+)
+def test_notes_of_joined_batches_are_kept_once(
+    notes: list[list[str] | None], joined: list[str] | None
+) -> None:
+    """Shards of early versions have none, and still join those that do."""
+    batches = [
+        Words(
+            {"letters": [], "total": []},
+            offsets={"T": [0]},
+            meta={"unit": "letter"} | ({} if lines is None else {"notes": lines}),
+        )
+        for lines in notes
+    ]
+
+    assert joined == Words.concat(batches).meta.get("notes")
+
+
 def test_joining_batches_of_different_meta_is_refused() -> None:
     """Evidence under another policy or unit must not be mixed."""
     other = Words({"letters": [], "total": []}, offsets={"T": [0]}, meta={"unit": "m"})

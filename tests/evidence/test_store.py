@@ -16,9 +16,7 @@ from safebench.evidence.store import (
     EvidenceStore,
     evidence_key,
     manifest_paths,
-    sample_key,
 )
-from safebench.records import Sample, Turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,17 +97,6 @@ def test_key_changes_with_request_and_facts() -> None:
     }
 
     assert 3 == len(keys)
-
-
-def test_a_sample_key_depends_on_the_scope_of_the_evidence() -> None:
-    """Evidence about a turn differs by target and task, about a conversation not."""
-    turns = (Turn("user", "hi"), Turn("assistant", "hello"))
-    first = Sample(id="1", turns=turns, target=0)
-    last = Sample(id="2", turns=turns, task="refusal")
-    explicit = Sample(id="3", turns=turns, target=1, task="refusal")
-    assert sample_key(first, "target") != sample_key(last, "target")
-    assert sample_key(last, "target") == sample_key(explicit, "target")
-    assert sample_key(first, "conversation") == sample_key(last, "conversation")
 
 
 def test_a_shard_knows_its_key_and_its_code(tmp_path: Path) -> None:
@@ -208,3 +195,20 @@ def test_a_description_of_another_key_is_no_description(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DamagedError, match="cannot be read"):
             EvidenceManifest.read(path)
+
+
+def test_failed_samples_are_forgotten_and_no_other(tmp_path: Path) -> None:
+    """Also by a store that is opened later; a success takes the place of a failure."""
+    store = EvidenceStore(tmp_path, [Scores])
+    failed = recording([0.1, 0.2])
+    failed.traces[1].error = "no answer"
+    store.add(["a", "b"], failed)
+
+    assert 1 == store.forget_failed(["a", "b", "c", "b"])
+    assert ["b"] == store.missing(["a", "b"])
+    later = EvidenceStore(tmp_path, [Scores])
+    assert [] == later.missing(["a", "b"])
+    assert 1 == later.forget_failed(["b"])
+    later.add(["b"], recording([0.4]))
+    assert 0 == later.forget_failed(["a", "b"])
+    assert 0 == EvidenceStore(tmp_path, [Scores]).forget_failed(["a", "b"])

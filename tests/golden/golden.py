@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from safebench.results import SCHEMA
+from safebench.results.rows import SCHEMA
 
 HERE = Path(__file__).parent
 GUARDS = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from safebench.metrics import Outcome, compute
+from safebench.metrics import Outcome
 from safebench.metrics.calibration import (
     ece,
     ece_if_calibrated,
@@ -16,6 +16,7 @@ from safebench.metrics.calibration import (
     rmsce_debiased,
 )
 from safebench.metrics.catalog import SPECS
+from safebench.metrics.compute import compute
 from safebench.statistics import sufficient_statistics
 
 

@@ -7,8 +7,9 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from safebench.metrics import MetricValue, Outcome, compute
+from safebench.metrics import MetricValue, Outcome
 from safebench.metrics.catalog import SPECS
+from safebench.metrics.compute import compute
 from safebench.metrics.outcome import apply_threshold
 
 RATES = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from safebench.metrics import Outcome, compute
+from safebench.metrics import Outcome
 from safebench.metrics.catalog import SPECS
+from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals
 from safebench.metrics.pairs import kendall_tau_b, ranking_accuracy, sign_accuracy
 from safebench.pipeline.metric_input import _preference_pairs, _severity
@@ -125,11 +127,68 @@ def test_the_index_of_a_dataset() -> None:
         ground_truth=golds,
     )
 
-    result = _preference_pairs(dataset, [1, 0, 3])
+    result, note = _preference_pairs(dataset, [1, 0, 3])
     severity = _severity(dataset, [1, 0, 3])
     assert result is not None
     assert severity is not None
     assert [[0, 1]] == result.tolist()
+    assert not note
     assert [False, True, False] == (severity == 2).tolist()
-    assert _preference_pairs(dataset, [0, 2]) is None
+    assert (None, "") == _preference_pairs(dataset, [0, 2])
     assert _severity(dataset, [2, 3]) is None
+
+
+def test_rows_of_the_same_answers_are_votes_on_one_pair() -> None:
+    """Two of three say that b is worse: one pair; of two that contradict, none."""
+    votes = [("a", "b"), ("a", "b"), ("b", "a"), ("c", "d"), ("d", "c"), ("e", "f")]
+    samples, truths = [], []
+    for row, texts in enumerate(votes):
+        for side, text in zip(("safer", "unsafer"), texts, strict=True):
+            turns = (Turn("user", "q"), Turn("assistant", text))
+            samples.append(Sample(id=f"{row}{side}", turns=turns))
+            label = Label(value=side == "unsafer")
+            truths.append(GroundTruth(label=label, pair=(str(row), side)))  # type: ignore[arg-type]
+    dataset = Dataset(
+        name="x",
+        config=None,
+        split="test",
+        task="response_harm",
+        policy=None,
+        revision="1",
+        samples=samples,
+        ground_truth=truths,
+    )
+
+    pairs, note = _preference_pairs(dataset, range(12))
+
+    assert pairs is not None
+    assert [[0, 1], [10, 11]] == pairs.tolist()
+    assert "6 rows are votes on 3 distinct pairs" in note
+    assert "1 with as many for either answer left out" in note
+
+
+def test_the_interval_of_tau_has_the_error_of_a_jackknife() -> None:
+    """On Fisher's scale, as leaving out one sample after the other gives it."""
+    rng = np.random.default_rng(4)
+    severity = rng.integers(0, 4, 80).astype(float)
+    score = severity + 2 * rng.normal(size=80)
+    outcome = Outcome(
+        y=severity > 1,
+        failed=np.zeros(80, dtype=bool),
+        groups=[str(i) for i in range(80)],
+        score=score,
+        severity=severity,
+    )
+    interval = sampling_intervals(outcome, SPECS)["kendall_tau_b"]
+    taus = [
+        stats.kendalltau(np.delete(severity, i), np.delete(score, i)).statistic
+        for i in range(80)
+    ]
+    error = np.sqrt(79 / 80 * ((taus - np.mean(taus)) ** 2).sum())
+    assert interval.low is not None
+    assert interval.high is not None
+    half = (np.arctanh(interval.high) - np.arctanh(interval.low)) / 2
+
+    assert stats.kendalltau(severity, score).statistic == pytest.approx(interval.value)
+    # between a normal quantile and one of t, which knows of unequal influences
+    assert 1.9 < half / (error / (1 - interval.value**2)) < 2.2

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from safebench.metrics import Outcome
-from safebench.metrics.selective import aurc, e_aurc, selective_accuracy_80
+from safebench.metrics.catalog import SPECS
+from safebench.metrics.intervals import sampling_intervals
+from safebench.metrics.selective import E_AURC, aurc, e_aurc, selective_accuracy_80
 
 
 def make_outcome(wrong: object, sure: object, **columns: object) -> Outcome:
@@ -120,3 +122,34 @@ def test_failed_samples_are_left_out() -> None:
 
     assert (0 + 1 / 2 + 1 / 3) / 3 == pytest.approx(result.value)
     assert 3 == result.n_scored
+
+
+def test_the_interval_of_e_aurc_has_the_error_of_a_jackknife() -> None:
+    """Its middle half is t errors wide, with as many degrees as errors count."""
+    rng = np.random.default_rng(2)
+    sure = rng.random(400)
+    wrong = rng.random(400) < 0.3 * (1 - sure)
+    interval = sampling_intervals(make_outcome(wrong, sure), SPECS)["e_aurc"]
+    values = [E_AURC.value(np.delete(wrong, i), np.delete(sure, i)) for i in range(400)]
+    error = np.sqrt(399 / 400 * ((np.array(values) - np.mean(values)) ** 2).sum())
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.value is not None
+
+    # (end - value)^2 = t^2 error^2 end / value
+    for end in (interval.low, interval.high):
+        t = abs(end - interval.value) / error * np.sqrt(interval.value / end)
+        assert 1.9 < t < 2.4
+
+
+def test_a_confidence_that_finds_every_error_has_no_interval() -> None:
+    """Nothing says how often an error would be confident; without errors 0 is low."""
+    sure = np.arange(50.0)
+    perfect = sampling_intervals(make_outcome(sure < 5, sure), SPECS)["e_aurc"]
+    faultless = sampling_intervals(make_outcome(sure < 0, sure), SPECS)["e_aurc"]
+
+    assert (None, None) == (perfect.low, perfect.high)
+    assert "no error is more confident than a right decision" == perfect.method
+    assert 0 == faultless.low == faultless.value
+    assert faultless.high is not None
+    assert 0 < faultless.high < 0.1

@@ -73,6 +73,7 @@ def test_wheels_hold_packages_and_their_data_only(wheels: list[Path]) -> None:
     tops = {name.partition("/")[0] for name in names}
     packages = {top for top in tops if not top.endswith(".dist-info")}
     plugins = {
+        "safebench_any_guardrail",
         "safebench_bert_ensemble",
         "safebench_cost_model",
         "safebench_feedback_finetune",

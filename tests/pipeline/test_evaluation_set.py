@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -124,3 +124,33 @@ def test_unknown_labels_are_noted(
     expected = f"set.csv:all: {n_unknown} of {len(cells)} rows have no known label"
     assert bool(n_unknown) is bool(notes)
     assert all(note.startswith(expected) for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "notes"),
+    [
+        ([("a", 0, "[]"), ("a", 0, "[]"), ("b", 1, '["S1"]')], []),
+        ([("a", 0, "[]"), ("a", 1, '["S1"]')], ["1 conversation occurs more"]),
+        ([("a", 0, "[]"), ("a", "", "[]")], ["1 of 2 rows", "1 conversation occurs"]),
+        (
+            [*((t, y, ('["S1"]' if y else "[]")) for t in "abc" for y in (0, 1))],
+            ["3 conversations occur more"],
+        ),
+        ([("a", 0, '["S1"]'), ("b", 1, "[]")], ["2 of 2 rows have a label that"]),
+    ],
+    ids=range(5),
+)
+def test_labels_that_contradict_each_other_are_noted(
+    plugins: Plugins, tmp_path: Path, rows: list[tuple[Any, ...]], notes: list[str]
+) -> None:
+    """Below the table, with how many: no guard can be right about all of them."""
+    path = tmp_path / "set.jsonl"
+    names = ("prompt", "label", "categories")
+    lines = [dict(zip(names, (t, y, json.loads(c)), strict=True)) for t, y, c in rows]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+
+    made = one_set(plugins, f"{path},policy=llama-guard-3").notes
+
+    assert len(notes) == len(made)
+    for start, note in zip(notes, made, strict=True):
+        assert note.startswith(f"set.jsonl:all: {start}")

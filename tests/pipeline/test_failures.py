@@ -93,3 +93,29 @@ def test_where_every_sample_fails_every_decision_is_wrong(site: Any) -> None:
     assert (None, 0) == (values["auroc"]["value"], values["auroc"]["n_scored"])
     assert "no sample has a score" == values["auroc"]["note"]
     assert {None} == {line["score"] for line in lines}
+
+
+@pytest.mark.slow
+def test_failed_samples_are_recorded_again_on_request(site: Any) -> None:
+    """And no other. The guard fails on the first of the three that it is shown again.
+
+    Without the option a failure stays one, and nothing is asked.
+    """
+    _, _, before = run(site)
+    usual, _, _ = run(site)
+    retried, values, lines = run(site, "--retry-failed")
+    again, values_again, _ = run(site, "--retry-failed")
+    names = [path.name for path in (site.cwd / "run").glob("evidence/*/main/*.npz")]
+
+    assert "uses stored evidence of 12 samples" in usual.stderr
+    assert "failing: 3 failed samples are recorded again" in retried.stderr
+    assert "9 of 12 samples already done" in retried.stderr
+    assert {1} == {row["n_failed"] for row in values.values()}
+    assert [0] == [i for i, line in enumerate(lines) if line["error"]]
+    # flagged like all that it judges
+    assert [0.5] * 11 == [line["score"] for line in lines[1:]]
+    judged = [i for i, line in enumerate(before) if not line["error"]]
+    assert [before[i] for i in judged] == [lines[i] for i in judged]
+    assert "failing: 1 failed sample is recorded again" in again.stderr
+    assert {1} == {row["n_failed"] for row in values_again.values()}
+    assert ["00000.npz", "00001.npz", "00002.npz"] == sorted(names)

@@ -8,7 +8,7 @@ import pytest
 
 from safebench.classifiers import Trace
 from safebench.evidence import GreedyPath, Scores, SeedTree, VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.pipeline.evidence_set import (
     EvidenceSet,
     RecordingCost,
@@ -16,6 +16,7 @@ from safebench.pipeline.evidence_set import (
     sum_traces,
 )
 from safebench.pipeline.grid import ResolvedStrategy
+from safebench.pipeline.recording import left_out_notes
 from safebench.specs import ClassifierSpec, StrategySpec
 
 GUARD = ClassifierSpec(
@@ -119,6 +120,23 @@ def test_evidence_without_costs_stays_as_it_is(both: EvidenceSet) -> None:
     bare = replace(both, costs=())
 
     assert bare.for_strategy(GUARD, strategy_reading(SeedTree)) is bare
+
+
+@pytest.mark.parametrize(
+    ("sides", "start"),
+    [
+        (["left", "", "right"], None),
+        (["template", "left"], "1 of 2 samples was judged without earlier turns"),
+        (["template"] * 3, "3 of 3 samples were judged without earlier turns"),
+    ],
+)
+def test_turns_that_a_template_leaves_out_are_noted(
+    sides: list[str], start: str | None
+) -> None:
+    """Truncation alone has a note of its own below the table."""
+    notes = left_out_notes([Trace(dropped_side=side) for side in sides])
+
+    assert [start] * (start is not None) == [n.partition(":")[0] for n in notes]
 
 
 def test_unknown_peaks_are_left_out() -> None:

@@ -16,7 +16,7 @@ from safebench.plugins import Plugins
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safebench.pipeline.evaluation import Evaluation
+    from safebench.pipeline.evidence_set import Evaluation
     from safebench.results import Row
 
 STRATEGIES = tuple(ComponentRef("score", f"score{i}") for i in range(4))

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from safebench.cli import cli
+from safebench.errors import RunFolderError
 from safebench.plugins import Plugins
 from safebench.results import read_rows
 from safebench.results.predictions import read_predictions
@@ -56,6 +57,8 @@ def test_predictions_are_of_the_run_that_wrote_the_rows(
     rows = {row.strategy: row for row in read_rows(Path("r/results.jsonl"))}
     if after == "none":
         assert [] == stored()
+        with pytest.raises(RunFolderError, match="again without `--predictions none`"):
+            read_predictions(Path("r"))
         return
     for predictions in read_predictions(Path("r")):
         row = rows[predictions.strategy]

@@ -57,9 +57,10 @@ def test_a_metric_of_a_plugin_has_an_interval_and_is_compared(site: Installed) -
         assert values == pytest.approx(compared, abs=1e-5)  # scores are stored rounded
         assert 0 <= line["p"] <= 1
         assert line["difference"]["low"] <= line["difference"]["value"]
-    assert "percentile" == lines["score_gap"]["difference"]["method"]
-    # the interval of specificity is that of the false positive rate, mirrored
-    assert lines["fpr"]["p"] == pytest.approx(lines["specificity"]["p"])
+    assert "swapped groups" == lines["score_gap"]["difference"]["method"]
+    # specificity is one minus the false positive rate, whose flips are all counted
+    assert "exact McNemar" == lines["fpr"]["test"]
+    assert lines["fpr"]["p"] == pytest.approx(lines["specificity"]["p"], abs=0.05)
 
 
 def test_a_metric_without_interval_cannot_be_compared(site: Installed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 from safebench.errors import DataError, UnknownNameError
 from safebench.policies import load_policy
-from safebench.policies.mapping import find_map
+from safebench.policies.mapping import PIVOT, find_map, map_ids
 from safebench.policies.policy import policy_ids
 
 if TYPE_CHECKING:
@@ -23,8 +24,22 @@ SIZES = {
     "llama-guard-3": 14,
     "beavertails": 14,
     "openai-moderation": 8,
+    "qwen3guard": 9,
+    "openai-moderation-13": 13,
     "mlcommons-hazards": 12,
     "catqa": 11,
+    "md-judge": 6,
+    "aegis-2": 23,
+    "do-not-answer": 12,
+    "harmbench": 7,
+    "jailbreakbench": 10,
+    "or-bench": 10,
+    "pku-safe-rlhf": 19,
+    "salad-bench": 16,
+    "simple-safety-tests": 5,
+    "sorry-bench": 44,
+    "strongreject": 6,
+    "wildguard": 14,
 }
 MAPS = sorted(
     p.name
@@ -41,6 +56,8 @@ def test_the_core_ships_these_policies() -> None:
     for name, policy in policies.items():
         assert name == policy.id
         assert all(c.name and c.definition.endswith(".") for c in policy.categories)
+        assert policy.source, f"{name} does not say where its names come from"
+        assert len(set(policy.codes)) == len(policy.codes)
 
 
 def test_llama_guard_codes_are_numbered() -> None:
@@ -74,6 +91,28 @@ def test_every_map_lists_every_source_code(name: str) -> None:
     assert policy_map is not None
     assert name.removesuffix(".yaml") == policy_map.id
     assert set(load_policy(source).codes) == policy_map.entries.keys()
+
+
+@pytest.mark.parametrize("name", [n for n in policy_ids() if n != PIVOT])
+def test_every_policy_leads_to_the_pivot(name: str) -> None:
+    """So that its sets can be compared with every guard that the pivot leads to."""
+    assert find_map(load_policy(name), load_policy(PIVOT)) is not None
+
+
+def test_the_maps_that_are_listed_are_those_of_the_folder() -> None:
+    """The newest of each pair, once."""
+    expected = {name.removesuffix(".yaml") for name in MAPS}
+
+    assert expected == {f"{a}__{b}@{version}" for a, b, version in map_ids()}
+    assert sorted(map_ids()) == map_ids()
+
+
+def test_a_source_is_no_part_of_the_hash() -> None:
+    """Evidence and results stay those of the policy when a citation is mended."""
+    policy = load_policy("harmbench")
+
+    assert policy.hash == replace(policy, source="elsewhere").hash
+    assert policy.hash != replace(policy, version="2").hash
 
 
 def test_the_required_maps_are_there() -> None:

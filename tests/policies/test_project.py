@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safebench.policies import load_policy, project
-from safebench.policies.mapping import find_map
+from safebench.policies import load_policy
+from safebench.policies.mapping import find_map, project
 from safebench.records import GroundTruth, Label
 
 if TYPE_CHECKING:
@@ -78,6 +78,15 @@ def test_one_to_many_is_masked() -> None:
         assert "?" == cells(sample, "llama-guard-3", "beavertails")[s9]
 
 
+def test_eight_categories_of_the_moderation_are_among_the_thirteen() -> None:
+    """Those of the evaluation set stay known; the five that came later are unknown."""
+    eight = truth(["S3", "HR"], OPENAI.codes)
+
+    # harassment, hate, illicit, self-harm, sexual, violence, each with its subclasses
+    expected = "1?" + "00" + "??" + "0??" + "01" + "00"
+    assert expected == cells(eight, "openai-moderation-13")
+
+
 def test_a_target_that_nothing_reaches_is_masked() -> None:
     """Defamation and elections are no Llama Guard 2 codes: S5, S13, S14 are unknown."""
     text = cells(truth(["S1"]), "llama-guard-3", "llama-guard-2")
@@ -98,11 +107,12 @@ def test_identical_policies_need_no_map() -> None:
 
 def test_without_a_map_nothing_is_known_and_the_note_says_so() -> None:
     """No guess is made."""
-    projection = project([truth(["S1"])], load_policy("llama-guard-2"), OPENAI)
+    target = load_policy("sorry-bench")
+    projection = project([truth(["S1"])], load_policy("llama-guard-2"), target)
 
     assert projection.map_id is None
     assert not projection.mask.any()
-    assert "no map from policy llama-guard-2 to openai-moderation" == projection.note
+    assert "no map from policy llama-guard-2 to sorry-bench" == projection.note
 
 
 def test_the_note_names_what_the_map_covers_in_part() -> None:
@@ -149,6 +159,8 @@ def reference(sample: GroundTruth, source: str, target: str) -> str:
         ("llama-guard-1", "llama-guard-3"),
         ("llama-guard-3", "openai-moderation"),
         ("llama-guard-3", "llama-guard-2"),
+        ("openai-moderation-13", "llama-guard-3"),
+        ("openai-moderation", "openai-moderation-13"),
     ],
 )
 def test_projection_agrees_with_a_reference_for_each_sample(

@@ -196,11 +196,23 @@ def test_lines_that_would_read_the_same_are_disambiguated(
     assert shown == set(names(build_leaderboard(given)))
 
 
+CONFLICTING = (
+    "have a text that occurs with the other label, too, so that no guard can have all "
+    "of them right"
+)
+
+
 def test_footnotes(rows: Rows) -> None:
     """Demonstration models, nulls, thresholds, truncation and contamination."""
     tiny = {"model": "tiny-guard (embedded)"}
     given = [
-        *rows({"auroc": 0.5, "f1": 0.4}, strategy="greedy", n_truncated=3, **tiny),
+        *rows(
+            {"auroc": 0.5, "f1": 0.4},
+            strategy="greedy",
+            n_truncated=3,
+            n_conflicting=2,
+            **tiny,
+        ),
         *rows({"auroc": None}, strategy="none", n_failed=1, note="no score"),
         *rows({"f1": 0.4}, strategy="none", n_failed=1),
     ]
@@ -214,6 +226,7 @@ def test_footnotes(rows: Rows) -> None:
         "decisions at a score from 0.5 (fixed)",
         "failed samples count as wrong decisions; metrics of scores leave them out",
         "guard on set:test: 3 of 8 samples were truncated",
+        f"set:test: 2 of 8 samples {CONFLICTING}",
         "b on set:test: the model may have been trained on this set",
     ] == others
 
@@ -229,6 +242,22 @@ def test_thresholds_that_differ_are_named(rows: Rows) -> None:
     assert (
         "decisions at a score from 0.5 (fixed) for a; 0.3125 (calibration) for b",
     ) == build_leaderboard(given, specs=SPECS).footnotes
+
+
+def test_a_rule_in_place_of_a_threshold_is_named(rows: Rows) -> None:
+    """Nothing is said of a score where no score was compared with anything."""
+    rule = {"threshold_from": "no threshold: the provider's verdict"}
+    alone = rows({"f1": 0.5}, strategy="b", **rule)
+    beside = [*rows({"f1": 0.5}, strategy="a"), *alone]
+
+    assert (
+        "decisions by the provider's verdict"
+        in build_leaderboard(alone, specs=SPECS).footnotes
+    )
+    assert (
+        "decisions at a score from 0.5 (fixed) for a; by the provider's verdict for b"
+        in build_leaderboard(beside, specs=SPECS).footnotes
+    )
 
 
 def test_a_table_of_unranked_lines_says_so_of_all(rows: Rows) -> None:

@@ -18,8 +18,8 @@ from safebench.reporters.formats import render_csv as to_csv
 from safebench.reporters.formats import render_json as to_json
 from safebench.reporters.formats import render_latex as to_latex
 from safebench.reporters.formats import render_markdown as to_markdown
+from safebench.reporters.formats import render_terminal as to_terminal
 from safebench.reporters.leaderboard import build_leaderboard
-from safebench.reporters.terminal import render_terminal as to_terminal
 from safebench.results import merge_rows
 
 if TYPE_CHECKING:

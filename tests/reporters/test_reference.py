@@ -13,6 +13,7 @@ from safebench.cli.leaderboard import command
 from safebench.console import RenderOptions
 from safebench.datasets.catalog import SPECS
 from safebench.plugins import Plugins
+from safebench.reporters.formats import render_terminal
 from safebench.reporters.leaderboard import build_leaderboard
 from safebench.reporters.reference import (
     PublishedResults,
@@ -21,7 +22,6 @@ from safebench.reporters.reference import (
     reference_folder,
 )
 from safebench.reporters.table import LeaderboardLine
-from safebench.reporters.terminal import render_terminal
 from safebench.results import Row, merge_rows
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from rich.cells import cell_len
 
 from safebench.console import RenderOptions
 from safebench.metrics.catalog import SPECS
+from safebench.reporters.formats import render_terminal
 from safebench.reporters.layout import shrink_widths, wrap_name
 from safebench.reporters.leaderboard import build_leaderboard
-from safebench.reporters.terminal import render_terminal
 
 if TYPE_CHECKING:
     from conftest import Rows

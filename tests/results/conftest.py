@@ -46,6 +46,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         *,
         groups: Any = None,
         dataset: str = "set",
+        columns: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Path:
         classifier, strategy = label.split("/")
@@ -64,6 +65,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
                 decision=bool(value >= 0.5) if known else None,
                 **fields,
             )
+            for name, column in (columns or {}).items():
+                line[name] = column[row].item()
             if groups is not None:
                 line["group"] = f"group-{groups[row]}"
             lines.append(json.dumps(line))

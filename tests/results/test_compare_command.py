@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from safebench.cli.compare import command
+from safebench.metrics.catalog import SPECS
 from safebench.plugins import Plugins
+from safebench.specs import MetricSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +48,7 @@ def test_the_table_names_the_better_one(run: Callable[..., Result]) -> None:
 
     assert 0 == done.exit_code, done.output
     assert "A: guard/weak\nB: guard/strong" in done.output
-    (auroc,) = [line for line in done.output.splitlines() if line.startswith("auroc")]
+    auroc = next(s for s in done.output.splitlines() if s.startswith("auroc"))
     assert auroc.endswith("B is better")
     assert 80 >= max(map(len, done.output.splitlines()))
     swapped = run("strong", "weak", "--metrics", "auroc").output
@@ -94,3 +97,75 @@ def test_mistakes_are_answered(
     assert 2 == done.exit_code
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_practically_equal_is_said(run: Callable[..., Result]) -> None:
+    """With a margin that no difference reaches nobody wins; which one is in a note."""
+    done = run("weak", "strong", "--metrics", "auroc", "--margin", "0.9")
+
+    assert "practically" in done.output
+    assert "B is better" not in done.output
+    assert "margin 0.9, as given" in done.output
+    wrong = run("weak", "strong", "--margin", "-1")
+    assert 2 == wrong.exit_code
+
+
+def test_equivalence_on_request(run: Callable[..., Result]) -> None:
+    """Verdict and p of two one-sided tests; JSON has both."""
+    args = ("weak", "strong", "--metrics", "auroc", "--margin", "0.9", "--equivalence")
+    done = run(*args, "--format", "json")
+    (record,) = json.loads(done.stdout)
+    (line,) = record["lines"]
+
+    assert (True, "equivalent") == (line["equivalent"], line["verdict"])
+    assert line["equivalence_p"] < 0.001
+    assert 0.9 == record["margin"]["value"]
+    assert "two one-sided tests" in run(*args).output
+
+
+def test_nothing_to_compare_is_no_success(run: Callable[..., Result]) -> None:
+    """No uncertainty on either side: the table says so, and the exit code."""
+    done = run("weak", "strong", "--metrics", "error_auroc")
+
+    assert 2 == done.exit_code
+    assert "nothing could be compared: error_auroc: " in done.output
+    assert "uncertainty" in done.output
+
+
+def test_the_smallest_difference_is_said(run: Callable[..., Result]) -> None:
+    """A remark names that of each metric, and the command that says more."""
+    done = run("weak", "strong", "--metrics", "auroc,fpr")
+
+    assert "smallest difference that one test could have shown" in done.output
+    assert "safebench power" in done.output
+
+
+def failing_and(*names: str) -> list[MetricSpec]:
+    """Return metrics of the core, and one of a plugin that takes no outcome."""
+    failing = MetricSpec(
+        name="broken",
+        summary="what always fails",
+        load="math:sqrt",
+        needs=frozenset({"decision"}),
+        higher_is_better=True,
+    )
+    return [failing, *(spec for spec in SPECS if spec.name in names)]
+
+
+@pytest.mark.parametrize("others", [(), ("accuracy",)])
+def test_a_metric_that_fails_is_no_success(
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    others: tuple[str, ...],
+) -> None:
+    """The others are compared; a line names it, and the exit code is 1."""
+    # the package's attribute of that name is the command
+    module = sys.modules["safebench.cli.compare"]
+    monkeypatch.setattr(module, "comparable_metrics", lambda *_: failing_and(*others))
+    done = run("weak", "strong", "--metrics", "broken,accuracy")
+
+    assert 1 == done.exit_code
+    (line,) = [s for s in done.stderr.splitlines() if s.startswith("error: ")]
+    assert "broken" in line
+    assert ("B is better" in done.stdout) == bool(others)
+    assert ("nothing could be compared" in done.stderr) == (not others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from safebench.metrics.catalog import SPECS
 from safebench.results.comparison import DEFAULT_METRICS, compare
 from safebench.results.selection import select_pairs
 from safebench.statistics import delong, holm, mcnemar
+from safebench.statistics.power import mcnemar_power
 
 if TYPE_CHECKING:
     from conftest import Write
@@ -47,9 +48,11 @@ def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> No
 
     expected = mcnemar(y, weak >= 0.5, strong >= 0.5)
     assert expected == comparison.discordant
-    assert (expected.p, "exact McNemar") == (by["accuracy"].p, by["accuracy"].test)
-    assert (delong(y, weak, strong).p, "DeLong") == (by["auroc"].p, by["auroc"].test)
-    assert "paired bootstrap" == by["f1"].test
+    assert expected.p == pytest.approx(by["accuracy"].p, rel=1e-9)
+    assert "exact McNemar" == by["accuracy"].test
+    assert delong(y, weak, strong).p == pytest.approx(by["auroc"].p, rel=1e-9)
+    assert "DeLong" == by["auroc"].test
+    assert "swapped samples" == by["f1"].test
     adjusted = holm([line.p for line in comparison.lines])
     assert adjusted == [line.holm for line in comparison.lines]
     assert "b" == by["auroc"].better == by["accuracy"].better
@@ -58,7 +61,7 @@ def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> No
 
 
 def test_groups_are_drawn_whole(write: Write, scores: Scores) -> None:
-    """With groups no exact test; the interval is that of the clustered bootstrap."""
+    """With groups ranks are swapped, or signs flipped, of whole groups."""
     y, weak, strong = scores
     groups = np.arange(200) // 4
     write("one", "guard/weak", y, weak, groups=groups)
@@ -68,7 +71,8 @@ def test_groups_are_drawn_whole(write: Write, scores: Scores) -> None:
     names = [f"group-{group}" for group in groups]
     expected = paired_difference("auroc", y, weak, strong, names)
     assert expected == lines(comparison)["auroc"].difference
-    assert {"paired bootstrap"} == {line.test for line in comparison.lines}
+    tests = {line.metric: line.test for line in comparison.lines}
+    assert {"auroc": "swapped groups", "accuracy": "exact sign flips"} == tests
     assert (200, 50) == (comparison.n, comparison.groups)
 
 
@@ -140,7 +144,7 @@ def test_old_predictions_without_groups(write: Write, scores: Scores) -> None:
 
     assert 1 == comparison.groups
     assert comparison.lines[0].difference is not None
-    assert "fewer than 5 groups" == comparison.lines[0].difference.method
+    assert "no test: 1 groups, it takes 6" == comparison.lines[0].difference.method
 
 
 def test_a_difference_that_no_draw_changes(write: Write) -> None:
@@ -154,7 +158,105 @@ def test_a_difference_that_no_draw_changes(write: Write) -> None:
         (comparison["recall"].p, comparison["fpr"].p)
     )
     assert ("b", "a") == (comparison["recall"].better, comparison["fpr"].better)
-    assert "exact sign flips" == comparison["recall"].test
+    assert "exact McNemar" == comparison["recall"].test
+
+
+def compared_with(metrics: tuple[str, ...], **options: Any) -> dict[str, Any]:
+    """Compare with options, and return the lines by metric."""
+    specs = [BY_NAME[name] for name in metrics]
+    (comparison,) = compare(select_pairs("weak", "strong"), specs, **options)
+    return lines(comparison)
+
+
+def test_a_difference_too_small_to_be_shown_has_no_winner(
+    write: Write, scores: Scores
+) -> None:
+    """Every score better by 1e-6: significant, and practically equal."""
+    y, weak, _ = scores
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, np.where(y, weak + 1e-6, weak - 1e-6))
+    line = compared_with(("brier",))["brier"]
+
+    assert line.p < 0.001
+    assert (None, True) == (line.better, line.practically_equal)
+    shown = compared_with(("brier",), margin=1e-9)["brier"]
+    assert ("b", False) == (shown.better, shown.practically_equal)
+
+
+def test_the_margin_is_as_wide_as_the_bounds(write: Write, scores: Scores) -> None:
+    """Scores that may be 0.1 higher: differences below 0.1 have no winner."""
+    y, weak, strong = scores
+    bounds = {"lower": weak, "upper": weak + 0.1}
+    write("one", "guard/weak", y, weak, columns=bounds)
+    write("one", "guard/strong", y, strong)
+    comparison = compared("auroc")
+
+    assert 0.1 == pytest.approx(comparison.margin.value)
+    assert "the mean width of the scores' bounds" == comparison.margin.source
+
+
+def test_equivalence_is_tested_where_asked_for(write: Write) -> None:
+    """3,000 prompts of which four are told apart: a difference of 1 % is excluded."""
+    y = np.arange(3000) % 2 == 0
+    right = np.where(y, 0.9, 0.1)
+    write("one", "guard/weak", y, np.where(np.arange(3000) < 2, 1 - right, right))
+    write("one", "guard/strong", y, np.where(np.arange(3000) > 2997, 1 - right, right))
+    options: dict[str, Any] = {"margin": 0.01, "equivalence": True}
+    line = compared_with(("accuracy",), **options)["accuracy"]
+
+    assert 0.99**3000 == pytest.approx(line.equivalence_p, rel=1e-6) or (
+        line.equivalence_p < 0.05
+    )
+    assert line.equivalent
+    assert not compared_with(("accuracy",), margin=0.0004, equivalence=True)[
+        "accuracy"
+    ].equivalent
+    assert compared_with(("accuracy",))["accuracy"].equivalence_p is None
+
+
+def test_uncertainties_are_compared_where_both_have_one(
+    write: Write, scores: Scores
+) -> None:
+    """Two metrics more, unless one side has none."""
+    y, weak, strong = scores
+    rng = np.random.default_rng(0)
+    for name, score in (("weak", weak), ("strong", strong)):
+        unsure = rng.random(200) + ((score >= 0.5) != y)
+        write("one", f"guard/{name}", y, score, columns={"uncertainty": unsure})
+    specs = [BY_NAME["auroc"]]
+    more = [BY_NAME["error_auroc"], BY_NAME["aurc"]]
+    (both,) = compare(select_pairs("weak", "strong"), specs, of_uncertainty=more)
+
+    assert ["auroc", "error_auroc", "aurc"] == [line.metric for line in both.lines]
+    assert 1.0 == pytest.approx(lines(both)["error_auroc"].a.value)  # type: ignore[union-attr]
+    assert not both.same_decisions
+    write("one", "guard/strong", y, strong)
+    (one,) = compare(select_pairs("weak", "strong"), specs, of_uncertainty=more)
+    assert ["auroc"] == [line.metric for line in one.lines]
+
+
+def test_the_smallest_difference_is_said(write: Write, scores: Scores) -> None:
+    """That of accuracy has 80 % power by McNemar's test of as many discordant ones."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, strong)
+    line = compared_with(("accuracy",))["accuracy"]
+
+    told_apart = float(((weak >= 0.5) != (strong >= 0.5)).mean())
+    power = mcnemar_power(200, told_apart, line.smallest_difference)
+    assert 0.8 == pytest.approx(power, abs=0.01)
+
+
+def test_more_lines_draw_more_swaps(write: Write, scores: Scores) -> None:
+    """With 50 lines and more the smallest p still passes Holm's adjustment."""
+    y, weak, strong = scores
+    write("one", "guard/weak", y, weak)
+    write("one", "guard/strong", y, strong)
+    (comparison,) = compare(
+        select_pairs("weak", "strong"), [BY_NAME["f1"]] * 60, n_resamples=None
+    )
+
+    assert comparison.lines[0].holm < 0.05  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ FIELDS = [
     "split",
     "part",
     "task",
+    "pack",
+    "pack_missing",
     "policy",
     "policy_map",
     "slice",
@@ -43,6 +45,7 @@ FIELDS = [
     "n_scored",
     "n_failed",
     "n_truncated",
+    "n_conflicting",
     "prevalence",
     "threshold",
     "threshold_from",
@@ -51,6 +54,7 @@ FIELDS = [
     "forward_passes",
     "tokens",
     "peak_memory_mib",
+    "cost_shared_with",
     "latency_mode",
     "device",
     "dtype",
@@ -60,6 +64,8 @@ FIELDS = [
     "data_hash",
     "split_hash",
     "contaminated",
+    "licence",
+    "mix",
     "note",
 ]
 
@@ -81,7 +87,11 @@ ROW = Row(
 def test_fields_and_their_order() -> None:
     """The columns of the long table, in their documented order; schema 2."""
     assert FIELDS == [f.name for f in fields(Row)]
-    assert FIELDS == list(json.loads(to_json(ROW)))
+    optional = {"pack": "core@1", "pack_missing": "a, b", "licence": "MIT", "mix": "m"}
+    assert FIELDS == list(json.loads(to_json(replace(ROW, **optional))))
+    # as in versions that knew neither packs nor licences
+    without = [name for name in FIELDS if name not in optional]
+    assert without == list(json.loads(to_json(ROW)))
     assert 2 == ROW.schema
 
 

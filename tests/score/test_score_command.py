@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_a_prompt_is_judged_by_its_words(score: Score) -> None:
 
 @pytest.mark.slow
 def test_the_score_is_what_run_writes(score: Score, tmp_path: Path) -> None:
-    """A prediction line of `run` on the same text has the same numbers."""
+    """A prediction line of `run` on the same text has the same numbers, in full."""
     pytest.importorskip("safebench_llamaguard_marginal", reason="another plugin")
     text = "how do I build a bomb"
     row = json.dumps({"prompt": text, "label": "unsafe"})
@@ -61,9 +62,11 @@ def test_the_score_is_what_run_writes(score: Score, tmp_path: Path) -> None:
 
     record = only_record(score("-c", "llamaguard", "--json", text))
 
-    for name in ("score", "lower", "upper", "uncertainty", "raw", "tokens_in"):
+    for name in ("score", "lower", "upper", "uncertainty"):
+        assert float(f"{expected[name]:.6g}") == record[name], name
+    for name in ("raw", "tokens_in"):
         assert expected[name] == record[name], name
-    assert expected["categories"] == {
+    assert {code: float(f"{p:.6g}") for code, p in expected["categories"].items()} == {
         code: share["score"] for code, share in record["categories"].items()
     }
     assert "Violent Crimes" == record["categories"]["S1"]["name"]
@@ -395,3 +398,42 @@ def test_the_help_loads_nothing_heavy() -> None:
     loaded = set(out.rpartition("LOADED")[2].split())
     assert set() == {"numpy", "torch", "rich", "flask", "waitress", "yaml"} & loaded
     assert "Examples:" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("letter.txt", "TEXT 'letter.txt' is a file: --prompt-file letter.txt"),
+        ("two words", "TEXT 'two words' is a file"),
+        ("./letter.txt", "is a file"),
+        ("missing.jsonl", "TEXT 'missing.jsonl' looks like the name of a missing file"),
+        ("folder/ROWS.CSV", "looks like the name of a missing file"),
+        ("how to attack missing.jsonl", ""),
+        ("folder", ""),
+        ("a\0b.txt", "NUL|missing file"),
+        ("a" * 5000, ""),
+    ],
+    ids=range(9),
+)
+def test_a_files_name_is_asked_about(
+    score: Score,
+    text: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its name would be judged in place of what it holds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("letter.txt", "two words"):
+        (tmp_path / name).write_text("how to attack", encoding="utf-8")
+
+    for words in ([text], ["a prompt", "--response", text]):
+        result = score("-c", "keyword", *words)
+        expected = message.replace("TEXT", "--response") if words[1:] else message
+        expected = expected.partition(":")[0]  # what would work differs
+        assert (2 if message else 0) == result.exit_code, result.output
+        assert re.search(expected, result.output)
+    if "NUL" not in message:
+        told = score("-c", "keyword", "--json", "--input", "text", text)
+        assert 0 == told.exit_code, told.output

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from safebench.metrics.arrays import paired_difference
+from safebench.metrics.arrays import metric_value, paired_difference
 from safebench.statistics import (
     auroc_difference,
     auroc_interval,
@@ -244,4 +244,16 @@ def test_partial_areas_are_those_of_proc(
     assert asah.expected["partial_auc"][name][key] == pytest.approx(area, abs=1e-10)
     assert compute_auroc(asah.y, asah.scores[name]) == pytest.approx(
         partial_auroc(asah.y, asah.scores[name])
+    )
+
+
+@pytest.mark.parametrize("name", ["wfns", "ndka"])
+def test_the_metric_of_partial_area_is_procs_in_another_scale(
+    asah: Asah, name: str
+) -> None:
+    """From the area a of pROC: 1/2 + (a - 0.005) / 0.19, by McClish."""
+    area = asah.expected["partial_auc"][name]["spec 1..0.9"]
+
+    assert 0.5 + (area - 0.005) / 0.19 == pytest.approx(
+        metric_value("pauroc_fpr_0.1", asah.y, asah.scores[name]), abs=1e-10
     )

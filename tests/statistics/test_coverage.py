@@ -21,6 +21,8 @@ from safebench.metrics.arrays import paired_difference
 from safebench.metrics.catalog import SPECS
 from safebench.metrics.intervals import sampling_intervals
 from safebench.statistics import delong, mean_interval
+from safebench.statistics.resampling_weights import draw_weights
+from safebench.statistics.sufficient_statistics import resampled_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +67,24 @@ def share_held(cell_name: str, names: set[str], runs: int = RUNS) -> dict[str, f
 @pytest.mark.parametrize("cell", ["n50-p0.5", "n200-p0.05", "n200-p0.5-clustered"])
 def test_intervals_hold_the_truth(cell: str) -> None:
     """Every metric's interval holds its truth as often as intervals of 93 % would."""
-    shares = share_held(cell, {*CELLS[cell]["metrics"]})
+    counts = CELLS[cell]["metrics"]
+    names = {name for name, count in counts.items() if "reps" not in count}
+    shares = share_held(cell, names)
 
     assert 20 < len(shares)
     assert not {name: share for name, share in shares.items() if share < TOLERATED}
+
+
+@pytest.mark.slow
+def test_intervals_of_categories_and_abstention_hold_the_truth() -> None:
+    """As above, of the metrics that were measured less often."""
+    counts = CELLS["n200-p0.5-clustered"]["metrics"]
+    names = {name for name, count in counts.items() if "reps" in count} - {"mce"}
+    shares = share_held("n200-p0.5-clustered", names, runs=120)
+
+    assert 10 == len(shares)
+    # of 120 intervals that hold in 93 of 100 cases fewer do in one cut of 100
+    assert not {name: share for name, share in shares.items() if share < 0.875}
 
 
 def wald(index: Any, n_groups: int, level: float, y: Any, x: Any) -> Any:
@@ -94,11 +110,22 @@ def plain_mean(index: Any, n_groups: int, level: float, y: Any, p: Any) -> Any:
     return loss.mean() - half, loss.mean() + half
 
 
+def frozen_prevalence(
+    index: Any, n_groups: int, level: float, y: Any, x: Any
+) -> tuple[float, float]:
+    """Return percentiles of draws that all have as many positives, as before."""
+    weights = draw_weights(index, len(y), strata=y, n_resamples=400)
+    sums = decision.confusion_counts(index, weights.n_groups, y, x)
+    (values,) = resampled_values(sums, [decision.f1_formula], weights)
+    low, high = np.quantile(values[1:401], [0.025, 0.975])
+    return float(low), float(high)
+
+
 WORSE: list[tuple[str, Any, str, Callable[..., Any] | None]] = [
     ("recall", decision, "n200-p0.5-clustered", wald),
     ("auroc", ranking, "n200-p0.05", logit_delong),
     ("brier", calibration, "n200-p0.5-clustered", plain_mean),
-    ("f1", decision, "n200-p0.05", None),  # a bootstrap that fixes the prevalence
+    ("f1", decision, "n200-p0.05", frozen_prevalence),
     ("ece", calibration, "n50-p0.5", None),  # a bootstrap that mirrors its draws
 ]
 
@@ -145,7 +172,11 @@ def test_enough_samples_have_intervals_without_a_note(cell: str) -> None:
 
     But for error AUROC, in the few samples with fewer than five errors.
     """
+    refused = {"mce"}  # a largest gap has no interval
+    rare = {"macro_auprc"}  # about 25 samples have the rarest category
     for name, count in CELLS[cell]["metrics"].items():
+        if name in refused | rare:
+            continue
         assert 0 == count["noted"], name
         assert count["refused"] <= (10 if name == "error_auroc" else 0), name
 

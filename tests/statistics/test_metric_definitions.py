@@ -10,8 +10,12 @@ import pytest
 from sklearn import metrics as sk
 
 from safebench.errors import UnknownNameError
-from safebench.metrics import metric_interval, metric_value
-from safebench.metrics.arrays import metric_definition, metric_definitions
+from safebench.metrics.arrays import (
+    metric_definition,
+    metric_definitions,
+    metric_interval,
+    metric_value,
+)
 from safebench.metrics.calibration import ECE_MASS
 from safebench.metrics.definition import decision_columns
 from safebench.statistics.resampling_weights import draw_weights

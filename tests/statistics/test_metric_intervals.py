@@ -10,8 +10,13 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from safebench.metrics import metric_interval, metric_intervals, metric_value
-from safebench.metrics.arrays import paired_difference
+from safebench.metrics.arrays import (
+    GroupedSamples,
+    metric_interval,
+    metric_intervals,
+    metric_value,
+    paired_difference,
+)
 from safebench.statistics import delong, shared_weights
 
 if TYPE_CHECKING:
@@ -165,3 +170,19 @@ def test_undefined_metrics_are_none() -> None:
 
     assert (None, None) == (interval["recall"].value, interval["auroc"].value)
     assert metric_value("recall", y, y) is None
+
+
+def test_samples_share_their_resamples(data: Grouped) -> None:
+    """Several metrics at once are those of one at a time; so is a difference."""
+    groups = data.groups
+    samples = GroupedSamples(data.y, groups, n_resamples=200, seed=5)
+    options: dict[str, Any] = {"groups": groups, "n_resamples": 200, "seed": 5}
+
+    together = samples.intervals("f1", "auroc", score=data.p, decision=data.decision)
+
+    alone = metric_interval("f1", data.y, decision=data.decision, **options)
+    assert alone == together["f1"]
+    assert together["auroc"] == metric_interval("auroc", data.y, data.p, **options)
+    other = 1 - data.p
+    expected = paired_difference("auroc", data.y, data.p, other, **options)
+    assert expected == samples.difference("auroc", data.p, other)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from safebench.statistics.proportion import (
+from safebench.statistics.interval import (
     clustered_share,
     function_of_shares,
     mid_p_interval,

@@ -44,13 +44,17 @@ def test_strata_are_drawn_apart() -> None:
     assert np.all(5 == weights[:5, 1:51].sum(axis=0))
 
 
-def test_a_scarce_class_is_never_lost() -> None:
-    """Six positives of 200: no draw is without them, as one in 400 would be."""
-    y = np.arange(200) < 6
-    weights = shared_weights(y, n_resamples=300).weights
+def test_the_share_of_a_scarce_class_is_not_frozen() -> None:
+    """Of six positives of 200 a draw holds as many as the binomial distribution says.
 
-    assert np.all(6 == weights[:6, 1:301].sum(axis=0))
-    assert np.ptp(shared_weights(np.arange(200) < 60).weights[:60, 1:].sum(axis=0)) > 5
+    Draws that always held six gave F1 and precision intervals of 95 % that held the
+    truth in 58 to 86 cases of 100; these hold it in 93 to 97.
+    """
+    y = np.arange(200) < 6
+    held = shared_weights(y, n_resamples=2000).weights[:6, 1:2001].sum(axis=0)
+
+    assert 6 == pytest.approx(held.mean(), abs=0.2)
+    assert 200 * 0.03 * 0.97 == pytest.approx(held.var(), rel=0.1)
 
 
 @pytest.mark.parametrize(("groups", "draws"), [(10, 2000), (4000, 1000), (10**6, 500)])

@@ -15,7 +15,7 @@ from safebench.cli import cli
 from safebench.errors import ModelError
 from safebench.isolation import describe_error
 from safebench.plugins import ENTRY_POINT_GROUP, Plugins
-from safebench.training import load_manifest
+from safebench.training import Artifact
 
 SERVICE = '''
 """A classifier that asks a service, with a key."""
@@ -176,7 +176,7 @@ def test_a_manifest_of_a_model_that_is_no_json_is_one_line(
     (tmp_path / "safebench.json").write_bytes(content)
 
     with pytest.raises(ModelError) as caught:
-        load_manifest(tmp_path)
+        Artifact(tmp_path).manifest()
 
     line = r".*safebench\.json cannot be read: .{3,200}"
     assert re.fullmatch(line, caught.value.message)

@@ -24,14 +24,12 @@ from transformers import BertConfig, BertForSequenceClassification
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from safebench.errors import ModelError
-from safebench.torch_utils import (
-    load_adapters,
-    load_arrays,
+from safebench.torch_utils import load_adapters, load_arrays, quiet_transformers
+from safebench.torch_utils.loading import (
     load_config,
     load_network,
     load_tensors,
     load_tokenizer,
-    quiet_transformers,
 )
 
 if TYPE_CHECKING:
@@ -175,8 +173,8 @@ def test_standard_input_is_not_asked(folder: Path, marker: Path) -> None:
     names = {"AutoConfig": "configuration_evil.EvilConfig"}
     change(folder, "config.json", model_type="evil", auto_map=names)
     script = (
-        "from pathlib import Path; from safebench.torch_utils import load_config; "
-        f"load_config(Path({str(folder)!r}), 'mine')"
+        "from pathlib import Path; from safebench.torch_utils import ModelFolder; "
+        f"ModelFolder(Path({str(folder)!r}), 'mine').config()"
     )
 
     done = subprocess.run(

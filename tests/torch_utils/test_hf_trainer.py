@@ -13,9 +13,7 @@ import torch
 from safebench.errors import OptionError
 from safebench.torch_utils import (
     StepSeedCallback,
-    build_training_arguments,
-    check_training_arguments,
-    training_errors,
+    TrainingOverrides,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ def test_text_becomes_what_the_field_holds() -> None:
     """Values come from flags as text, and from files as they are."""
     overrides = {"adam_beta2": "0.98", "use_cpu": "false", "max_steps": 5}
 
-    checked = check_training_arguments(overrides)
+    checked = TrainingOverrides(overrides).values
 
     assert {"adam_beta2": 0.98, "use_cpu": False, "max_steps": 5} == checked
 
@@ -42,20 +40,19 @@ def test_text_becomes_what_the_field_holds() -> None:
 def test_fields_that_cannot_be_set_are_refused(name: str, message: str) -> None:
     """An unknown field gets the nearest name, a reserved one its flag."""
     with pytest.raises(OptionError, match=message):
-        check_training_arguments({name: 1})
+        TrainingOverrides({name: 1})
 
 
 def test_values_that_clash_are_one_line(tmp_path: pytest.TempPathFactory) -> None:
     """What the library refuses is shown without its line breaks."""
-    values = {
-        "output_dir": str(tmp_path),
+    overrides = {
         "load_best_model_at_end": True,
         "eval_strategy": "epoch",
         "save_strategy": "no",
         "use_cpu": True,
     }
     with pytest.raises(OptionError, match=r"^--set: .*[Ss]trateg") as caught:
-        build_training_arguments(values)
+        TrainingOverrides(overrides).build({}, {"output_dir": str(tmp_path)})
     assert "\n" not in caught.value.message
 
 
@@ -79,10 +76,10 @@ def test_what_is_not_there_is_one_line_before_training(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    values = {"output_dir": str(tmp_path), "use_cpu": True} | overrides
+    fixed = {"output_dir": str(tmp_path), "use_cpu": True}
 
     with pytest.raises(OptionError) as caught:
-        build_training_arguments(values)
+        TrainingOverrides(overrides).build({}, fixed)
 
     assert expected in caught.value.message
     assert "\n" not in caught.value.message
@@ -101,7 +98,7 @@ def test_what_the_library_notices_while_it_trains_is_one_line(
     overrides: dict[str, Any], raised: Exception
 ) -> None:
     """Overridden arguments are named with the reason."""
-    with pytest.raises(OptionError) as caught, training_errors(overrides):
+    with pytest.raises(OptionError) as caught, TrainingOverrides(overrides).errors():
         raise raised
 
     assert "\n" not in caught.value.message
@@ -111,9 +108,9 @@ def test_what_the_library_notices_while_it_trains_is_one_line(
 
 def test_failures_of_our_own_stay_visible() -> None:
     """Without overrides an error is no fault of the arguments."""
-    with pytest.raises(ZeroDivisionError), training_errors({"optim": "x"}):
+    with pytest.raises(ZeroDivisionError), TrainingOverrides({"optim": "x"}).errors():
         raise ZeroDivisionError
-    with pytest.raises(ValueError, match="ours"), training_errors({}):
+    with pytest.raises(ValueError, match="ours"), TrainingOverrides({}).errors():
         raise ValueError("ours")
 
 

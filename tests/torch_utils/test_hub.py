@@ -10,7 +10,9 @@ pytest.importorskip("huggingface_hub", reason="its client fetches models")
 import huggingface_hub
 import huggingface_hub.errors
 
-from safebench.torch_utils import (
+from safebench.errors import ModelError
+from safebench.torch_utils.hub import (
+    ModelFolder,
     download_snapshot,
     hub_failure,
     is_path,
@@ -65,3 +67,32 @@ def test_what_the_hub_says_becomes_a_few_words() -> None:
 
     assert "cannot be reached" in hub_failure(offline)
     assert "(no route to host)" in hub_failure(OSError("no route\nto host"))
+
+
+def test_a_model_is_a_folder_or_refused_with_what_would_work(tmp_path: Path) -> None:
+    """A folder is taken as it is; a path that is none gets its neighbour or advice."""
+    folder = tmp_path / "tiny-bert"
+    folder.mkdir()
+
+    assert ModelFolder(folder, "tiny-bert") == ModelFolder.find(str(folder))
+    with pytest.raises(ModelError, match="no such folder; did you mean 'tiny-bert'"):
+        ModelFolder.find(str(tmp_path / "tiny-bort"), advice="; name a folder")
+    with pytest.raises(ModelError, match="no such folder; name a folder"):
+        ModelFolder.find("./nowhere", advice="; name a folder")
+
+
+def test_a_hub_that_has_no_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason stands behind the name, and the commit of a snapshot beside it."""
+
+    def snapshot(name: str, **_: object) -> str:
+        if name == "org/gone":
+            raise OSError("no route\nto host")
+        return "/cache/snapshots/abc"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+
+    assert "abc" == ModelFolder.find("org/there").commit
+    with pytest.raises(ModelError) as caught:
+        ModelFolder.find("org/gone")
+    assert "no such folder, and the hub did not give it" in caught.value.message
+    assert "\n" not in caught.value.message

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="batches are for its networks")
 
-from safebench.torch_utils import Batcher, padding_share, plan_batches
+from safebench.torch_utils import Batcher, pad
+from safebench.torch_utils.batching import plan_batches
 
 MIN_LENGTH_RATIO = 0.8
 
@@ -19,10 +20,10 @@ def lengths() -> list[int]:
     return np.clip(rng.lognormal(4, 1, 3000), 3, 256).astype(int).tolist()
 
 
-def test_padding_share_by_hand() -> None:
-    """Lengths 1 and 3 in one batch: 2 of 6 tokens are padding."""
-    assert 2 / 6 == pytest.approx(padding_share([1, 3], [[0, 1]]))
-    assert 0 == padding_share([], [])
+def padding_share(lengths: list[int], batches: list[list[int]]) -> float:
+    """Return the share of padding among all tokens of some batches."""
+    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+    return 1 - sum(lengths) / padded
 
 
 def test_a_length_ratio_bounds_padding_whatever_the_budget(lengths: list[int]) -> None:
@@ -69,3 +70,24 @@ def test_a_batcher_tells_that_its_budget_shrank() -> None:
     assert {1, 2, 3, 4, 5, 6, 7, 8} == set(results)
     assert all(results.values())
     assert {"batch_tokens": batcher.budget} == batcher.state
+
+
+def test_rows_are_filled_up_on_either_side() -> None:
+    """Zeros stand before or behind the tokens, and are told from a token 0."""
+    rows = [(5, 0), (7,)]
+
+    tokens, real = pad(rows)
+    assert [[5, 0], [0, 7]] == tokens.tolist()
+    assert [[True, True], [False, True]] == real.tolist()
+    tokens, real = pad(rows, "right")
+    assert [[5, 0], [7, 0]] == tokens.tolist()
+    assert [[True, True], [True, False]] == real.tolist()
+
+
+def test_a_budget_of_none_is_what_the_device_holds() -> None:
+    """A batch of a GPU is larger; a budget that is given stands for both."""
+    budgets = [Batcher.for_device(device).budget for device in ("cpu", "cuda")]
+
+    assert budgets[0] < budgets[1]
+    assert 7 == Batcher.for_device("cuda", 7).budget
+    assert [[1], [0]] == Batcher.for_device("cpu", 9).plan([3, 8])

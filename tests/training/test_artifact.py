@@ -9,11 +9,9 @@ import pytest
 
 from safebench.errors import ModelError, RunFolderError
 from safebench.training.artifact import (
+    Artifact,
     check_output_folder,
-    read_artifact,
     wait_for_manifest,
-    weights_hash,
-    write_manifest,
 )
 
 if TYPE_CHECKING:
@@ -24,10 +22,12 @@ DONE = {"kind": "words", "status": "done", "trainer": "words", "members": ["a"]}
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """With the schema's version added, for one kind or one of several."""
-    write_manifest(tmp_path, DONE)
+    Artifact(tmp_path).write(DONE)
 
-    assert DONE | {"schema_version": 1} == read_artifact(tmp_path, "words")
-    assert DONE | {"schema_version": 1} == read_artifact(str(tmp_path), {"x", "words"})
+    assert DONE | {"schema_version": 1} == Artifact(tmp_path).finished("words")
+    assert DONE | {"schema_version": 1} == Artifact(str(tmp_path)).finished(
+        {"x", "words"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_unusable_folder_gives_one_line(
         (tmp_path / "safebench.json").write_text(content)
 
     with pytest.raises(ModelError) as error:
-        read_artifact(tmp_path, "words")
+        Artifact(tmp_path).finished("words")
 
     assert message in error.value.message
     assert 1 == len(error.value.message.splitlines())
@@ -66,7 +66,7 @@ def test_an_unusable_folder_gives_one_line(
 def test_a_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     """The training command is named."""
     with pytest.raises(ModelError, match=r"no folder .*none: train one with safebench"):
-        read_artifact(tmp_path / "none", "words")
+        Artifact(tmp_path / "none").finished("words")
 
 
 def test_new_and_empty_folders_are_open(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_all_differences_are_named_by_their_path(tmp_path: Path) -> None:
     """Nested values, keys that one side lacks; tuples and lists are alike."""
     identity = {"options": {"a": 1, "b": [1, 2]}, "seed": 0}
-    write_manifest(tmp_path, DONE | {"identity": identity})
+    Artifact(tmp_path).write(DONE | {"identity": identity})
     (tmp_path / "weights.bin").touch()
 
     check_output_folder(
@@ -108,21 +108,60 @@ def test_the_hash_follows_weights_and_their_names_alone(tmp_path: Path) -> None:
     (tmp_path / "member").mkdir()
     weights = tmp_path / "member" / "model.safetensors"
     weights.write_bytes(b"abc")
-    first = weights_hash(tmp_path)
+    first = Artifact(tmp_path).weights_hash()
 
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "model.safetensors").write_bytes(b"x")
-    same = weights_hash(tmp_path)
+    same = Artifact(tmp_path).weights_hash()
     weights.write_bytes(b"abd")
-    changed = weights_hash(tmp_path)
+    changed = Artifact(tmp_path).weights_hash()
     weights.rename(tmp_path / "member" / "other.safetensors")
 
     assert first == same
-    assert 3 == len({first, changed, weights_hash(tmp_path)})
+    assert 3 == len({first, changed, Artifact(tmp_path).weights_hash()})
 
 
 def test_waiting_for_a_main_process_that_failed_ends(tmp_path: Path) -> None:
     """Other processes do not wait for ever."""
     with pytest.raises(RunFolderError, match="main process wrote no"):
         wait_for_manifest(tmp_path, timeout=0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"seed": 3', '"seed": 4'),
+        ('"threshold": 0.25', '"threshold": 0.26'),
+        ('"threshold": 0.25', '"threshold": "0.25"'),
+        ('"status": "training"', '"status": "done"'),
+        ('"a",', ""),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    """It decides what is loaded and how it is read; the message names the file."""
+    content = {
+        "kind": "keyword",
+        "status": "training",
+        "seed": 3,
+        "members": ["a", "b"],
+        "threshold": 0.25,
+    }
+    Artifact(tmp_path).write(content)
+    assert content.items() <= Artifact(tmp_path).manifest().items()
+    path = tmp_path / "safebench.json"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+    with pytest.raises(ModelError, match=r"safebench\.json cannot be read.*changed"):
+        Artifact(tmp_path).manifest()
+
+
+def test_a_manifest_without_a_checksum_is_read(tmp_path: Path) -> None:
+    """Early versions wrote none."""
+    (tmp_path / "safebench.json").write_text('{"kind": "keyword", "seed": 3}')
+
+    assert {"kind": "keyword", "seed": 3} == Artifact(tmp_path).manifest()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safebench.records import GroundTruth, Label, Sample, Turn
-from safebench.training.pooling import deduplicate, truncate_after_target
+from safebench.training.splits import deduplicate, truncate_after_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

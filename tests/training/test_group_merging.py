@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safebench.records import GroundTruth, Label, Sample, Turn
-from safebench.training.pooling import merge_groups
+from safebench.training.splits import merge_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from safebench.errors import OptionError
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
-from safebench.training.split import SPLIT_NAMES, parse_shares, split_by_group
+from safebench.training.splits import SPLIT_NAMES, parse_shares, split_by_group
 
 if TYPE_CHECKING:
     import random

@@ -10,9 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import TreeBounds
-from safebench.verdict_tree.explorer import Exploration, ExploreOptions, TreeExplorer
+from safebench.verdict_tree.explorer import (
+    BatchAdmission,
+    Exploration,
+    ExploreOptions,
+    TreeExplorer,
+)
 from safebench.verdict_tree.grammar import llama_guard
-from safebench.verdict_tree.search import BatchAdmission
 from safebench.verdict_tree.stopping import DecisionStop, GapStop, StoppingRule
 
 if TYPE_CHECKING:

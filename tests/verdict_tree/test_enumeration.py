@@ -64,6 +64,10 @@ class VerdictLookup:
 
     def __init__(self, grammar: Grammar) -> None:
         self.cont = grammar.cont
+        # Labels that follow at once are letters themselves: no border is waited for.
+        self.at_once = {
+            level.name for level in grammar.levels if level.takes_labels
+        } & ({level.name for level in grammar.levels} if not grammar.intro else set())
         self.takes = {level.name: level.takes_labels for level in grammar.levels}
         self.verdicts = sorted(_verdicts(grammar))
 
@@ -79,7 +83,10 @@ class VerdictLookup:
         matching = self.matching(text[:size])
         levels = {verdict.level for verdict in matching}
         if size == len(text) and not stops:
-            read = len(levels) == 1 and matching[0].level_end <= size
+            end = matching[0].level_end
+            read = len(levels) == 1 and (
+                end < size or (end == size and levels <= self.at_once)
+            )
             level = levels.pop() if read else None
             labels = _before(matching[0], size)
             more = level is None or self.takes[level]
@@ -88,14 +95,22 @@ class VerdictLookup:
         exact = next((v for v in matching if size in v.ends), matching[0])
         labels = _before(exact, size + complete)
         accepted = any(verdict.text == text for verdict in matching)
-        return Read(self._level(text[:size]), labels, True, False, accepted)
+        return Read(self._level(text, size), labels, True, False, accepted)
 
-    def _level(self, text: str) -> str | None:
-        """Return the level with which `text` or, failing that, a prefix of it ends."""
-        for size in range(len(text), -1, -1):
-            verdicts = self.matching(text[:size])
-            levels = {v.level for v in verdicts if v.level_end <= size}
-            if levels and (size < len(text) or len(levels) == 1):
+    def _level(self, text: str, read: int) -> str | None:
+        """Return the level in the first `read` characters of `text`.
+
+        One that ends there has no letter after it.
+        """
+        for size in range(read, -1, -1):
+            border = not re.match(r"[\w-]", text[size:], re.ASCII)
+            levels = {
+                v.level
+                for v in self.matching(text[:size])
+                if v.level_end < size
+                or (v.level_end == size and (border or v.level in self.at_once))
+            }
+            if levels and (size < read or len(levels) == 1):
                 return levels.pop()
         return None
 

@@ -14,6 +14,7 @@ from safebench.verdict_tree.automaton import ParsedVerdict, compile_grammar
 from safebench.verdict_tree.grammar import (
     Grammar,
     Level,
+    Line,
     graded,
     llama_guard,
     wildguard,
@@ -168,14 +169,16 @@ def test_lenient_reading_agrees_with_a_regular_expression(ignore_case: bool) -> 
 
 
 def test_stored_grammars_are_read_as_they_were() -> None:
-    """A lenient grammar that was stored before there were borders has none."""
+    """A grammar that was stored before there were borders has none."""
     stored = llama_guard(CODES, mode="lenient").to_json()
-    del stored["whole_words"], stored["ignore_case"]
+    del stored["whole_words"]
     grammar = Grammar.from_json(stored)
+    strict = Grammar.from_json({**stored, "mode": "strict"})
 
     assert ("safe", (), False) == parse(grammar, "Unsafe")
     assert ("unsafe", ("S4",), False) == parse(grammar, "ununsafeSS4")
-    assert not {"whole_words", "ignore_case"} & llama_guard(CODES).to_json().keys()
+    assert ("safe", (), True) == parse(strict, "safety")
+    assert (None, (), False) == parse(llama_guard(CODES), "safety")
 
 
 def test_lenient_reading_falls_back_to_what_else_fits() -> None:
@@ -216,7 +219,8 @@ def test_a_level_that_continues_another_waits() -> None:
     assert ("Safely unsafe", (), True) == parse(grammar, "Safely unsafe")
     assert ("Safely unsafe", ("S1",), False) == parse(grammar, "Safely unsafe\nS1")
     assert ("Safely unsafe!", (), False) == parse(grammar, "Safely unsafe!")
-    assert ("Safe", (), True) == parse(grammar, "Safely")
+    assert (None, (), False) == parse(grammar, "Safely")
+    assert ("Safe", (), True) == parse(grammar, "Safe ly")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +290,7 @@ LABELLED: dict[str, Any] = {"levels": (UNSAFE,)}
 @pytest.mark.parametrize(
     ("message", "parts"),
     [
-        ("label 'S1' followed by 'a' starts label 'S1a'", {"labels": ("S1", "S1a")}),
+        ("'S1' followed by ',' starts label 'S1,a'", {"labels": ("S1", "S1,a")}),
         ("65 labels, more than 64", {"labels": tuple(f"S{i}" for i in range(65))}),
         ("given twice", {"labels": ("S1", "S1")}),
         ("takes labels, but there are none", {"labels": ()}),
@@ -342,3 +346,125 @@ def test_a_task_that_no_level_answers_is_refused() -> None:
     """A composite guard says which tasks it answers."""
     with pytest.raises(OptionError, match="does not answer injection\n"):
         WILDGUARD.positive_mask("injection")
+
+
+LINED = Grammar(
+    levels=(
+        Level(name="safe", tails=("\nWhy: none", "\nWhy: none given")),
+        Level(name="unsafe", takes_labels=True, positive=True, aliases=("bad",)),
+    ),
+    labels=(" Sex", " Sex (minor)", " War"),
+    aliases=(("Sex",), ("Sex (minor)",), ("War", " Weapons")),
+    codes=("S1", "S2", "S3"),
+    intro="\nWhy:",
+    separators=(",",),
+    none=(" none",),
+    cont="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    label_tasks=("prompt_harm",),
+    lines=(
+        Line(
+            intro="\nRefusal: ",
+            labels=("yes", "no", "N/A"),
+            task="refusal",
+            positive=("yes",),
+            silent=("N/A",),
+        ),
+        Line(
+            intro="\nResponse:",
+            labels=(" S1", " S2", " S3"),
+            codes=("S1", "S2", "S3"),
+            separators=(",",),
+            none=(" none",),
+            task="response_harm",
+        ),
+    ),
+    variants={"strict": ("unsafe",)},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "labels", "malformed"),
+    [
+        ("safe", "safe", (), False),
+        ("safe\nRefusal: yes", "safe", ("yes",), False),
+        ("safe\nWhy: none\nRefusal: no", "safe", ("no",), False),
+        ("safe\nWhy: none given", "safe", (), False),
+        ("safe\nWhy: none given\nRefusal: N/A", "safe", ("N/A",), False),
+        ("safe\nWhy: Sex", "safe", (), True),
+        ("unsafe\nWhy: Sex, War", "unsafe", ("S1", "S3"), False),
+        ("unsafe\nWhy: Sex (minor),Weapons", "unsafe", ("S2",), True),
+        ("unsafe\nWhy: Sex (minor), Weapons", "unsafe", ("S2", "S3"), False),
+        ("unsafe\nWhy: Sex (other)", "unsafe", ("S1",), True),
+        ("unsafe\nWhy: Sexy", "unsafe", (), True),
+        ("bad\nWhy: none\nRefusal: yes", "unsafe", ("yes",), False),
+        (
+            "unsafe\nWhy: War\nRefusal: yes\nResponse: S1, S3",
+            "unsafe",
+            ("S3", "yes", " S1", " S3"),
+            False,
+        ),
+        (
+            "unsafe\nWhy: War\nResponse: none",
+            "unsafe",
+            ("S3",),
+            False,
+        ),
+        (
+            "unsafe\nWhy: War\nResponse: S2\nRefusal: no",
+            "unsafe",
+            ("S3", " S2"),
+            True,
+        ),
+        ("badly\nWhy: War", None, (), False),
+        ("unsafe\nRefusal: yesterday", "unsafe", (), True),
+    ],
+)
+def test_lines_after_the_labels(
+    text: str, level: str | None, labels: tuple[str, ...], malformed: bool
+) -> None:
+    """A line is read behind its intro, in order; a longer label waits for its end."""
+    assert (level, labels, malformed) == parse(LINED, text)
+
+
+def test_what_lines_answer() -> None:
+    """A task of a line is answered by no level; categories are those of their task."""
+    assert (False, False) == LINED.positive_mask("refusal")
+    assert (False, True) == LINED.positive_mask("prompt_harm", ("strict",))
+    assert (3,) == LINED.answers("refusal")
+    assert (4,) == LINED.answers("refusal", ("no",))
+    assert (3, 4) == LINED.line_answers("refusal")
+    assert () == LINED.answers("prompt_harm")
+    assert {"S1": 0, "S2": 1, "S3": 2} == LINED.categories("prompt_harm")
+    assert {"S1": 6, "S2": 7, "S3": 8} == LINED.categories("response_harm")
+    assert {} == LINED.categories("jailbreak")
+    with pytest.raises(OptionError, match="refusal is not answered by 'maybe'"):
+        LINED.answers("refusal", ("maybe",))
+    assert LINED == Grammar.from_json(LINED.to_json())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"verdict": "unsafe", "why": "S1,S2"}',
+        '{"verdict":"UNSAFE","why":"s1, S2"}',
+        '{ "verdict" : "unsafe" ,\n "why" : " S1 , S2 " }',
+    ],
+)
+def test_blanks_and_case_may_not_matter(text: str) -> None:
+    """JSON is read in any spacing, and words in any case, if the grammar says so."""
+    grammar = Grammar(
+        levels=(
+            Level(
+                name="unsafe",
+                text='{"verdict": "unsafe"',
+                takes_labels=True,
+                tails=('"}',),
+            ),
+        ),
+        labels=CODES,
+        intro=', "why": "',
+        ignore_case=True,
+        ignore_blanks=True,
+    )
+
+    assert ("unsafe", ("S1", "S2"), False) == parse(grammar, text)

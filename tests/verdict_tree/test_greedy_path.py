@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import GreedyPath, VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore

@@ -117,7 +117,9 @@ def sparse_table(rng: np.random.Generator) -> dict[tuple[int, ...], list[float]]
 
 def verdict(text: str, *, over: bool) -> tuple[str | None, set[str]]:
     """Read a verdict with regular expressions; `over`: it ended, no more will come."""
-    level_match = re.match(r"(?:\n\n)?(unsafe|safe)", text)
+    level_match = re.match(r"(?:\n\n)?(unsafe|safe)(?![\w-])", text)
+    if level_match and level_match.end() == len(text) and not over:
+        return None, set()  # the word may go on
     if not level_match or level_match[1] == "safe":
         return level_match and level_match[1], set()
     labels_read, text, separator = set(), text[level_match.end() :], r"\n"

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from waitress import wasyncore
 
-from safebench.web import connections
+from safebench.web import server
 from safebench.web.app import create_app
-from safebench.web.connections import TimedChannel
-from safebench.web.server import create_server, open_listener
+from safebench.web.server import TimedChannel, create_server, open_listener
 from safebench.web.state import AppState
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def test_there_is_always_room_for_one_more(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the limit the connection that is silent for longest is closed."""
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     with ExitStack() as stack:
         silent = [stack.enter_context(connect(port)) for _ in range(30)]
         assert (200, True) == (get(port, "/")[0], get(port, "/")[1] < SOON)

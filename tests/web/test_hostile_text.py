@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safebench.web.hidden_characters import is_hidden, text_segments
+from safebench.sanitize import is_hidden, text_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

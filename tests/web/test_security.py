@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safebench.web
-from safebench.web.app import create_app
-from safebench.web.security import host_name
+from safebench.web.app import create_app, host_name
 from safebench.web.state import AppState
 
 if TYPE_CHECKING:

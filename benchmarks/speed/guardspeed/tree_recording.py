@@ -11,7 +11,7 @@ from safebench.evidence import EvidenceBundle, VerdictTree
 from safebench.lazy import import_object
 from safebench.specs import StrategySpec, fields_by_kind
 from safebench.strategies import Context
-from safebench.torch_utils import plan_batches
+from safebench.torch_utils import Batcher
 from safebench.verdict_tree import Exploration, ExploreOptions, TreeBounds, TreeExplorer
 from safebench_llamaguard_marginal import HfModel, TorchLogitSummarizer
 
@@ -44,7 +44,7 @@ def record(engine: TreeExplorer, setting: Setting) -> tuple[VerdictTree, list[in
     lengths = [len(prompt) for prompt in setting.prompts]
     explorations: list[Exploration] = []
     order: list[int] = []
-    for batch in plan_batches(lengths, setting.batch_tokens):
+    for batch in Batcher(setting.batch_tokens).plan(lengths):
         explorations.append(engine.explore([setting.prompts[i] for i in batch]))
         order += batch
     tree = VerdictTree.concat([exploration.tree for exploration in explorations])
@@ -59,7 +59,7 @@ def record(engine: TreeExplorer, setting: Setting) -> tuple[VerdictTree, list[in
 def prefill(engine: TreeExplorer, setting: Setting) -> None:
     """Read all prompts, batch by batch, and grow nothing."""
     lengths = [len(prompt) for prompt in setting.prompts]
-    for batch in plan_batches(lengths, setting.batch_tokens):
+    for batch in Batcher(setting.batch_tokens).plan(lengths):
         engine.model.open([setting.prompts[i] for i in batch])
 
 

@@ -1,8 +1,9 @@
-"""Inter-rater agreement: between members of an ensemble, or between strategies.
+"""Inter-rater agreement: of ensemble members, of strategies, of a dataset's raters.
 
-A rater is whatever decides: a member, or one classifier with one strategy. Agreement is
-reported as the share of samples decided differently, and as Cohen's and Fleiss' kappa,
-which take off what chance would explain.
+A rater is whatever decides: a member, one classifier with one strategy, or a person.
+Agreement is reported as the share of samples decided differently, and as Cohen's and
+Fleiss' kappa, which take off what chance would explain; Krippendorff's alpha is for
+raters of whom not all rate everything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from safebench.results.predictions import StoredPredictions
     from safebench.typing import Array
 
+
 _MIN_RATERS = 2
+MIN_RATINGS = 2  # of an item: a single one can neither agree nor disagree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,7 @@ def _shared_decisions(
         {rater.ids[row]: int(row) for row in np.flatnonzero(rater.judged)}
         for rater in raters
     ]
+    # By id and not by row: a strategy that failed on a sample has no decision about it.
     shared_ids = [id_ for id_ in row_of_id[0] if all(id_ in ids for ids in row_of_id)]
     rows = [np.array([ids[i] for i in shared_ids], dtype=int) for ids in row_of_id]
     columns = [
@@ -197,3 +201,20 @@ def _identical_raters(names: Sequence[str], votes: Array) -> dict[int, list[str]
 def _merged_name(names: Sequence[str]) -> str:
     others = len(names) - 1
     return f"{names[0]} and {others} identical" if others else names[0]
+
+
+def krippendorff_alpha(counts: Array) -> float | None:
+    """Return alpha for classes without an order (Krippendorff 2011).
+
+    `counts` (items, classes): how many raters gave an item each class. 1 is agreement
+    throughout, 0 what chance would give; None if all ratings are of one class.
+    """
+    counts = counts[counts.sum(axis=1) >= MIN_RATINGS].astype(float)
+    ratings, totals = counts.sum(axis=1), counts.sum(axis=0)
+    n = totals.sum()
+    # ordered pairs of unlike ratings, of one item and of any two
+    within = (ratings**2 - (counts**2).sum(axis=1)) / (ratings - 1)
+    expected = n**2 - (totals**2).sum()
+    if not expected:
+        return None
+    return float(1 - (n - 1) * within.sum() / expected)

@@ -15,7 +15,8 @@ from scipy import special
 
 from safebench.evidence import MemberLogits
 from safebench.evidence.store import EvidenceStore, read_header
-from safebench.pipeline.manifest import MANIFEST_FILE, read_manifest
+from safebench.pipeline.manifest import read_manifest
+from safebench.results.run_files import MANIFEST_FILE
 from safebench.specs import ClassifierSpec, fields_by_kind
 
 from .agreement import Agreement, compute_agreement
@@ -195,12 +196,12 @@ def _read_ensemble(
 def _evidence_rows(keys: Iterable[str], task: str) -> Iterator[tuple[str, str]]:
     """Yield (content, key) for the stored rows that serve a task.
 
-    A key is the content's hash alone, or ``content:turn:task`` where the evidence
-    depends on what was asked.
+    A key is the content's hash alone, ``content:turn`` where one answer serves every
+    task of a turn, or ``content:N:task`` where the evidence depends on what was asked.
     """
     for key in keys:
         content, _, scope = key.partition(":")
-        if not scope or scope.rpartition(":")[2] == task:
+        if scope in ("", "turn") or scope.rpartition(":")[2] == task:
             yield content, key
 
 
@@ -209,11 +210,7 @@ def positive_probability(batch: MemberLogits, task: str) -> Array | None:
 
     NaN for samples without a window; None if no class speaks of the task.
     """
-    tasks = batch.meta["tasks"]
-    names = batch.meta["classes"]
-    signs = np.array(
-        [tasks[c][1] if c in tasks and tasks[c][0] == task else 0 for c in names]
-    )
+    signs = np.array(batch.polarity(task))
     if not signs.any():
         return None
     logits = batch["logits"].astype(float)  # (W, M, C)

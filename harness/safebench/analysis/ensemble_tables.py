@@ -119,6 +119,8 @@ def _vote_count_table(members: EnsembleMembers, title: str) -> TextTable:
     )
     rows = []
     for votes, (n, n_positive) in enumerate(counts):
+        # Above half of the votes the majority says positive: wrong are then the
+        # negatives.
         n_wrong = n - n_positive if 2 * votes > n_members else n_positive
         rows.append(
             (

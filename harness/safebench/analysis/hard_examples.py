@@ -56,6 +56,8 @@ def _first_examples(
 
     `candidates` are positions in the arrays of `uncertainty`.
     """
+    # Stable: scores of few distinct values tie often, and lists of two strategies
+    # should then show the same samples.
     chosen = candidates[np.argsort(sort_key[candidates], kind="stable")][:n]
     return tuple(
         _example(predictions, uncertainty, int(position), text) for position in chosen

@@ -91,7 +91,9 @@ def to_json(analysis: RunAnalysis) -> str:
     record = {
         "run": analysis.run,
         "part": analysis.part,
-        "combinations": [_combination_record(each) for each in analysis.combinations],
+        "combinations": [
+            _combination_record(combination) for combination in analysis.combinations
+        ],
         "contests": _to_json_value(analysis.uncertainty_comparisons),
         "members": _to_json_value(analysis.ensembles),
         "agreements": _to_json_value(analysis.agreements),
@@ -103,6 +105,7 @@ def to_json(analysis: RunAnalysis) -> str:
 def _combination_record(combination: CombinationAnalysis) -> dict[str, Any]:
     predictions = combination.predictions
     curve: dict[str, Any] | None = _to_json_value(combination.risk_coverage)
+    # A property: only fields of a record become keys by themselves.
     if combination.risk_coverage is not None and curve is not None:
         curve["e_aurc"] = combination.risk_coverage.e_aurc
     uncertainty = combination.uncertainty

@@ -38,6 +38,7 @@ def find_run(path: Path) -> Path:
     Raises RunFolderError with what would work.
     """
     folder = path
+    # What lies here is what is meant; the run of that name only where nothing does.
     if not path.exists() and not path.is_absolute() and (RUNS_FOLDER / path).is_dir():
         folder = RUNS_FOLDER / path
     if not folder.is_dir():

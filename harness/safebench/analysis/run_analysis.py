@@ -182,6 +182,7 @@ def _analyze_combination(
                 predictions.y[rows],
                 predictions.decision[rows].astype(bool),
                 uncertainty.values,
+                [groups[row] for row in rows],
             ),
         }
     if uncertainty is not None and detailed:
@@ -195,7 +196,13 @@ def _analyze_combination(
     scored = ~np.isnan(predictions.score)
     if predictions.probability and scored.any():
         analyses["reliability"] = reliability_diagram(
-            predictions.y[scored], predictions.score[scored]
+            predictions.y[scored],
+            predictions.score[scored],
+            [
+                group
+                for group, kept in zip(predictions.groups, scored, strict=True)
+                if kept
+            ],
         )
     if detailed and judged.any():
         analyses["slices"] = compute_slices(predictions, metrics, request.slice_columns)

@@ -10,20 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from safebench.datasets.public import RATINGS
+from safebench.datasets.sample_columns import sample_columns
 from safebench.errors import SafebenchError
 from safebench.results.predictions import SampleMetadata
+from safebench.results.run_files import CONFIG_FILE, check_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from safebench.plugins import Plugins
-    from safebench.records import GroundTruth, Sample
+    from safebench.records import Dataset, GroundTruth, Sample
     from safebench.results.predictions import StoredPredictions
 
     SampleKey = tuple[str, str, str, str]
-
-CONFIG_FILE = "config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ def read_sample_metadata(
             {}, (f"no {CONFIG_FILE} in {folder}: its datasets are not known",)
         )
     try:
+        check_unchanged(path)
         # whole datasets: ids find the samples of a limited run as well
         config = replace(load_run_config(path, {"data_root": data_root}), limit=None)
     except SafebenchError as error:
@@ -61,24 +65,55 @@ def read_sample_metadata(
     notes = []
     for name in config.datasets:  # one by one: a set that fails leaves the others
         try:
-            (part,) = load_evaluation_sets(replace(config, datasets=(name,)), plugins)
+            parts = load_evaluation_sets(
+                # what the run could not read is no news
+                replace(config, datasets=(name,), skip_missing=True),
+                plugins,
+            )
         except SafebenchError as error:
             reason = error.message.partition("\n")[0]
             notes.append(f"{name} could not be read again: {reason}")
             continue
-        dataset = part.dataset
-        for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True):
-            key = (dataset.name, dataset.split, dataset.task, sample.id)
-            by_sample[key] = (sample.content, _sample_metadata(sample, truth))
+        for dataset in (part.dataset for part in parts):
+            notes += rater_agreement_notes(dataset)
+            by_sample |= _metadata_of(dataset)
     return DatasetMetadata(by_sample, tuple(notes))
 
 
+def _metadata_of(dataset: Dataset) -> dict[SampleKey, tuple[str, SampleMetadata]]:
+    return {
+        (dataset.name, dataset.split, dataset.task, sample.id): (
+            sample.content,
+            _sample_metadata(sample, truth),
+        )
+        for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True)
+    }
+
+
+def rater_agreement_notes(dataset: Dataset) -> list[str]:
+    """Say how far the raters of a dataset agree, of all samples that it has.
+
+    A sample's ratings are in its truth's `meta`: how many raters gave each answer.
+    """
+    from .agreement import krippendorff_alpha
+
+    ratings = [truth.meta.get(RATINGS) for truth in dataset.ground_truth]
+    counts = [votes for votes in ratings if votes]
+    answers = list(dict.fromkeys(answer for votes in counts for answer in votes))
+    if not counts:
+        return []
+    table = np.array([[votes.get(answer, 0) for answer in answers] for votes in counts])
+    alpha = krippendorff_alpha(table)
+    if alpha is None:
+        return []
+    of_what = f"{len(counts):,} samples, {', '.join(answers)}; 1 agreement, 0 chance"
+    return [f"{dataset.label}: Krippendorff's alpha of raters {alpha:.3f} ({of_what})"]
+
+
 def _sample_metadata(sample: Sample, truth: GroundTruth) -> SampleMetadata:
-    columns = {"language": sample.language, "transform": sample.transform}
-    known = {name: value for name, value in columns.items() if value is not None}
     return SampleMetadata(
         group=sample.group,
-        meta={**sample.meta, **truth.meta, **known},
+        meta=sample_columns(sample, truth),
         text=conversation_text(sample),
         length=sum(len(turn.text) for turn in sample.turns),
     )

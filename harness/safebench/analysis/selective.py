@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.statistics import wilson_interval
+from safebench.metrics.definition import truth_and
+from safebench.metrics.intervals import own_intervals
+from safebench.metrics.selective import selective_accuracy
+from safebench.statistics.resampling_weights import group_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safebench.typing import Array
 
 COVERAGE_LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6)
@@ -27,13 +32,17 @@ RISK_LEVELS = (0.01, 0.05)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoveragePoint:
-    """The `n_kept` most certain decisions: accuracy with Wilson's interval, and F1."""
+    """The `n_kept` most certain decisions: accuracy with its interval, and F1.
+
+    The interval is that of the metrics ``selective_accuracy_*``, None where groups are
+    too few.
+    """
 
     coverage: float
     n_kept: int
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     f1: float | None
 
 
@@ -63,9 +72,12 @@ class RiskCoverageCurve:
 
 
 def risk_coverage_curve(
-    y: Array, flagged: Array, uncertainty: Array
+    y: Array, flagged: Array, uncertainty: Array, groups: Sequence[str] | None = None
 ) -> RiskCoverageCurve:
-    """Return the risk-coverage curve of k decisions, all arrays (k,)."""
+    """Return the risk-coverage curve of k decisions, all arrays (k,).
+
+    `groups` (k,) are dependent samples; without them each is alone.
+    """
     wrong = y != flagged
     n_kept = np.arange(1, len(y) + 1)
     errors = _expected_cumulative(uncertainty, wrong)
@@ -80,7 +92,7 @@ def risk_coverage_curve(
         aurc=float(risk.mean()),
         optimal_aurc=float(optimal_risk.mean()),
         augrc=float((errors / len(y)).mean()),
-        points=_coverage_points(y, flagged, uncertainty, errors),
+        points=_coverage_points(y, flagged, uncertainty, errors, groups),
         coverage_at_risk={
             level: float((rows[-1] + 1) / len(y)) if rows.size else 0.0
             for level, rows in within.items()
@@ -102,17 +114,26 @@ def _expected_cumulative(uncertainty: Array, counted: Array) -> Array:
 
 
 def _coverage_points(
-    y: Array, flagged: Array, uncertainty: Array, errors: Array
+    y: Array,
+    flagged: Array,
+    uncertainty: Array,
+    errors: Array,
+    groups: Sequence[str] | None,
 ) -> tuple[CoveragePoint, ...]:
     true_positives = _expected_cumulative(uncertainty, y & flagged)
     positives = _expected_cumulative(uncertainty, y)
+    intervals = own_intervals(
+        {str(share): selective_accuracy(share) for share in COVERAGE_LEVELS},
+        truth_and(y != flagged, -uncertainty),
+        np.arange(len(y)) if groups is None else group_codes(groups),
+    )
     points = []
     for coverage in COVERAGE_LEVELS:
         # the product may round to just above a whole number: keep no decision more
         n_kept = max(1, ceil(coverage * len(y) - 1e-9))
         last = n_kept - 1
         n_right = n_kept - errors[last]
-        low, high = wilson_interval(np.array(n_right), np.array(n_kept))
+        interval = intervals[str(coverage)]
         twice_tp = 2 * true_positives[last]
         f1 = None
         if positives[last]:  # F1 = 2 TP / (2 TP + FP + FN)
@@ -122,8 +143,8 @@ def _coverage_points(
                 coverage=coverage,
                 n_kept=n_kept,
                 accuracy=float(n_right / n_kept),
-                low=float(low),
-                high=float(high),
+                low=interval.low,
+                high=interval.high,
                 f1=f1,
             )
         )

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.metrics import Outcome, compute
+from safebench.metrics import Outcome
+from safebench.metrics.compute import compute
+from safebench.metrics.decision import ACCURACY
+from safebench.metrics.definition import truth_and
+from safebench.metrics.intervals import own_intervals
 from safebench.metrics.outcome import apply_threshold
-from safebench.statistics import wilson_interval
+from safebench.statistics.resampling_weights import group_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,14 +32,17 @@ _QUARTERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One slice: its accuracy with Wilson's 95 % interval, and metrics by name."""
+    """One slice: its accuracy with the 95 % interval of results, and metrics by name.
+
+    `low` and `high` are None where groups are too few.
+    """
 
     value: str
     n: int
     n_pos: int
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     metrics: dict[str, MetricValue]
 
 
@@ -102,7 +109,7 @@ def slice_masks(
 
 def empty_columns(predictions: StoredPredictions) -> list[str]:
     """Return the default columns that the dataset has and leaves empty in every row."""
-    samples = [sample.meta for sample in predictions.metadata if sample]
+    samples = [row for row in predictions.sample_columns if row is not None]
     return [
         name
         for name in DEFAULT_COLUMNS
@@ -116,7 +123,7 @@ def _low_cardinality_columns(predictions: StoredPredictions) -> list[str]:
 
     Ids and free text have about one value a sample, and make no slices.
     """
-    samples = [sample.meta for sample in predictions.metadata if sample]
+    samples = [row for row in predictions.sample_columns if row is not None]
     names = dict.fromkeys(name for columns in samples for name in columns)
     # more values than get a slice each: the rare ones share one, ids would all share it
     few = range(2, MAX_VALUES * 4 + 1)
@@ -129,15 +136,13 @@ def _low_cardinality_columns(predictions: StoredPredictions) -> list[str]:
 
 
 def _by_column(predictions: StoredPredictions, name: str) -> SliceMasks:
-    if not any(predictions.metadata):
+    columns = predictions.sample_columns
+    if all(row is None for row in columns):
         return SliceMasks(name, {}, "not known: the dataset could not be read again")
-    values = [
-        _value_text(sample.meta.get(name)) if sample else None
-        for sample in predictions.metadata
-    ]
+    values = [_value_text((row or {}).get(name)) for row in columns]
     n_known = sum(value is not None for value in values)
     if not n_known:
-        exists = any(sample and name in sample.meta for sample in predictions.metadata)
+        exists = any(row and name in row for row in columns)
         reason = (
             "the column is empty in every row" if exists else "there is no such column"
         )
@@ -157,6 +162,7 @@ def _by_value(column: str, values: Sequence[str | None], note: str = "") -> Slic
     counts = Counter(value for value in values if value is not None)
     common = [value for value, _ in counts.most_common(MAX_VALUES)]
     array = np.array(values, dtype=object)
+    # By value and not by count: slices of two datasets can be laid side by side.
     masks = {value: array == value for value in sorted(common)}
     rest = [value for value in counts if value not in masks]
     if rest:
@@ -215,14 +221,17 @@ def _compute_slice(
     n_right = outcome.n - np.count_nonzero(
         np.asarray(outcome.decision, dtype=bool) != outcome.y
     )
-    low, high = wilson_interval(np.array(n_right), np.array(outcome.n))
+    columns = truth_and(outcome.y, np.asarray(outcome.decision))
+    codes = group_codes(outcome.groups)
+    # By the method of the metric, so that a slice and a result row agree.
+    interval = own_intervals({"accuracy": ACCURACY}, columns, codes)["accuracy"]
     return Slice(
         value=value,
         n=outcome.n,
         n_pos=int(outcome.y.sum()),
         accuracy=n_right / outcome.n,
-        low=float(low),
-        high=float(high),
+        low=interval.low,
+        high=interval.high,
         metrics={spec.name: number for spec, number in compute(outcome, metrics)},
     )
 

@@ -16,6 +16,7 @@ from safebench.number_format import (
     format_whole_percent,
 )
 from safebench.sanitize import sanitize
+from safebench.statistics.bootstrap import MIN_GROUPS
 
 from .ensemble_tables import agreement_tables, ensemble_tables
 from .text_table import TEXT_LIMIT, TextTable, sparkline
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 MAX_PAIRS = 10  # pairs of raters that a table lists
 _AXES = ("classifier", "strategy", "dataset")
+NO_INTERVAL = f"no interval: fewer than {MIN_GROUPS} groups of prompts"
 
 
 def analysis_tables(
@@ -99,6 +101,7 @@ def _varying_axes(analysis: RunAnalysis) -> tuple[tuple[str, ...], list[str]]:
         for axis in _AXES
     }
     varying = tuple(axis for axis, values in values_of.items() if len(values) > 1)
+    # A run of one combination still has a column to name it by.
     axes = varying or ("strategy",)
     shared = [sanitize(v) for axis, (v, *_) in values_of.items() if axis not in axes]
     return axes, shared
@@ -109,6 +112,7 @@ def _axis_value(combination: CombinationAnalysis, axis: str) -> str:
         combination.uncertainty is not None
         and not combination.uncertainty.from_strategy
     )
+    # Explained below the table: it is not what the strategy says of itself.
     mark = "*" if derived and axis == "strategy" else ""
     return sanitize(str(getattr(combination.predictions, axis))) + mark
 
@@ -132,7 +136,10 @@ def _combination_numbers(combination: CombinationAnalysis) -> tuple[str, ...]:
 def _overview_notes(analysis: RunAnalysis, *, detailed: bool) -> Iterator[str]:
     yield from map(sanitize, analysis.notes)
     uncertainties = [combination.uncertainty for combination in analysis.combinations]
-    if any(each is not None and not each.from_strategy for each in uncertainties):
+    if any(
+        uncertainty is not None and not uncertainty.from_strategy
+        for uncertainty in uncertainties
+    ):
         yield (
             "* uncertainty is the closeness of the score to the threshold, as the "
             "strategy gives none of its own"
@@ -198,6 +205,7 @@ def _combination_tables(
         yield _coverage_table(combination.risk_coverage)
     if combination.reliability is not None:
         yield _reliability_table(combination.reliability)
+    # Columns without slices share one note: a table each would bury the others.
     known = [table for table in combination.slices if table.slices]
     for table in known:
         yield _slice_table(table, metrics)
@@ -261,11 +269,12 @@ def _coverage_table(curve: RiskCoverageCurve) -> TextTable:
         f"E-AURC {format_number(curve.e_aurc, 4)}, "
         f"AUGRC {format_number(curve.augrc, 4)}"
     )
+    missing = [NO_INTERVAL] if any(p.low is None for p in curve.points) else []
     return TextTable(
         title="Accuracy against the share kept, most certain first",
         headers=("kept", "n", "accuracy", "95 %", "F1"),
         rows=rows,
-        notes=(areas, at_risk),
+        notes=(areas, at_risk, *missing),
     )
 
 
@@ -309,11 +318,15 @@ def _slice_table(table: SliceTable, metrics: Sequence[str]) -> TextTable:
         )
         for part in table.slices
     )
+    notes = [
+        table.note,
+        NO_INTERVAL if any(p.low is None for p in table.slices) else "",
+    ]
     return TextTable(
         title=f"By {sanitize(table.column)}",
         headers=("slice", "n", "positive", "accuracy", "95 %", *metrics),
         rows=rows,
-        notes=(table.note,) if table.note else (),
+        notes=tuple(filter(None, notes)),
     )
 
 

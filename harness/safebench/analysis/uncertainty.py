@@ -99,6 +99,7 @@ def error_detection(
 ) -> ErrorDetection:
     """Compare the uncertainty (k,) of wrong decisions with that of right ones."""
     edges = np.histogram_bin_edges(_without_tails(uncertainty), bins=HISTOGRAM_BINS)
+    # Into the outer bins, so that the counts are of all decisions.
     clipped = uncertainty.clip(edges[0], edges[-1])
     distributions: dict[str, Any] = {
         "right": _distribution(uncertainty[~wrong], clipped[~wrong], edges),
@@ -209,6 +210,8 @@ def _compare(
     best_auroc, _, best = ranked[0]
     results = []
     for position, (auroc, strategy, uncertainty) in enumerate(ranked):
+        # Paired: both are judged by the same errors, so that much of what is left open
+        # cancels.
         paired = auroc_difference(wrong, best.values, uncertainty.values, groups)
         difference, low, high = paired or (auroc - best_auroc, None, None)
         results.append(

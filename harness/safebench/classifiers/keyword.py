@@ -41,6 +41,7 @@ class KeywordOptions:
 
 def identity(options: KeywordOptions) -> dict[str, Any]:
     """Return what tells two word lists apart."""
+    # Of the words and not of the file: comments and letter case change no score.
     digest = hashlib.sha256("\n".join(read_words(options)).encode()).hexdigest()
     model = Path(options.words).name or "built-in words"
     return {"model": model, "weights": digest, "options": asdict(options)}
@@ -92,6 +93,7 @@ class Keyword(Classifier):
         ]
         on_progress(len(samples))
         values = [[h / (h + self.options.saturation)] for h in hits]
+        # It ranks, but is no probability: calibration metrics must not read it as one.
         meta = {"labels": ["alarming"], "scale": "score"}
         return Recording(
             evidence={Scores: Scores({"values": values}, meta=meta)},

@@ -58,11 +58,12 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
 )
 @click.option(
     "--slice",
+    "--by",
     "columns",
     multiple=True,
     metavar="COLUMN",
-    help="adversarial, subcategory, length, category, dataset or a column of the "
-    "dataset; repeatable [default: all that there are].",
+    help="language, turns, adversarial, subcategory, length, category, dataset or a "
+    "column of the dataset; repeatable [default: all that there are].",
 )
 @flags.METRICS.override(
     default=",".join(DEFAULT_METRICS),
@@ -157,6 +158,7 @@ def execute(
         require_matplotlib()  # before the work, not after it
     analysis = analyze_run(find_run(run), request, plugins, metrics)
     echo_rendered(lambda options: render_analysis(analysis, form, options))
+    # On standard error: with --format json the output is read by a program.
     for path in _write_files(analysis, plots, html):
         echo(f"wrote {path}", err=True)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from . import flags
+from .execution import print_errors
 
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
@@ -17,6 +19,7 @@ Examples:
   safebench compare greedy marginal_any --run runs/llamaguard-starter
   safebench compare llamaguard/marginal_any keyword/score --metrics auroc,fpr
   safebench compare runs/before runs/after --format md
+  safebench compare greedy marginal_any --margin 0.02 --equivalence
 """
 
 
@@ -31,14 +34,27 @@ Examples:
     help="Where A and B are looked for. Repeatable [default: every run in ./runs].",
 )
 @flags.METRICS.override(
-    help="What to compare [default: auroc,auprc,f1,accuracy,recall,fpr]."
+    help="What to compare [default: auroc,auprc,f1,accuracy,recall,fpr, and "
+    "error_auroc,aurc where both have an uncertainty]."
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=100),
     metavar="N",
     show_default="2000, fewer where there are many groups",
-    help="Bootstrap draws.",
+    help="How often groups change sides at random: p is above 1/N.",
+)
+@click.option(
+    "--margin",
+    type=flags.POSITIVE,
+    metavar="X",
+    help="A smaller difference is practically equal, and has no winner [default: half "
+    "of the last digit shown, or the mean width of the bounds if larger].",
+)
+@click.option(
+    "--equivalence",
+    is_flag=True,
+    help="Test, too, whether differences are below the margin (TOST).",
 )
 @flags.SEED.override(default=0, help="Seed of the draws [default: 0].")
 @click.option(
@@ -49,13 +65,15 @@ Examples:
     help="What to print [default: table].",
 )
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0917 - click names them all
     plugins: Plugins,
     a: str,
     b: str,
     runs: tuple[str, ...],
     metrics: str | None,
     draws: int | None,
+    margin: float | None,
+    equivalence: bool,
     seed: int,
     form: str,
 ) -> None:
@@ -63,24 +81,40 @@ def command(
 
     A and B are CLASSIFIER/STRATEGY, or the one of the two in which they differ; or run
     folders, also as RUN/CLASSIFIER/STRATEGY. Both are measured on the samples that
-    both have, resampled by group.
+    both have, and tested by what would be if groups of samples changed sides.
     """
     from safebench.console import echo_rendered
     from safebench.reporters.comparison import render_comparisons
-    from safebench.results.comparison import compare
+    from safebench.results.comparison import (
+        UNCERTAINTY_METRICS,
+        compare,
+        errors_of_metrics,
+        require_one_compared,
+    )
     from safebench.results.selection import select_pairs
 
-    specs = _comparable_metrics(metrics, plugins)  # a wrong name costs no reading
+    specs = comparable_metrics(metrics, plugins)  # a wrong name costs no reading
     comparisons = compare(
         select_pairs(a, b, runs),
         specs,
+        of_uncertainty=()
+        if metrics
+        else comparable_metrics(",".join(UNCERTAINTY_METRICS), plugins),
         n_resamples=draws,
         seed=seed,
+        margin=margin,
+        equivalence=equivalence,
     )
     echo_rendered(lambda options: render_comparisons(comparisons, form, options))
+    # After the table: a metric of one plugin that fails takes nothing from the others.
+    failures = errors_of_metrics(comparisons)
+    print_errors(failures, debug=False)
+    require_one_compared(comparisons)
+    if failures:
+        sys.exit(1)
 
 
-def _comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:
+def comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:
     """Return the metrics asked for; raises UnknownNameError for one without a test."""
     from safebench.errors import unknown_name
     from safebench.metrics.intervals import can_compare
@@ -89,6 +123,7 @@ def _comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:
 
     installed = plugins.unambiguous(MetricSpec)
     specs = {spec.name: spec for spec in installed if can_compare(spec)}
+    # Each once: a test that is listed twice would be paid for twice by Holm.
     names = dict.fromkeys(name.casefold() for name in flags.split_names(text))
     for name in names:
         if name not in specs:

@@ -34,16 +34,28 @@ STATUS_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @flags.SETS.override(
     metavar="KEY=VALUE", help="An option of the classifier. Repeatable."
 )
+@click.option(
+    "--profile",
+    metavar="FILE",
+    help="Check a guard's profile without a model (-c guard unless you say another).",
+)
 @click.pass_obj
 def command(
-    plugins: Plugins, classifier: str | None, model: str | None, sets: tuple[str, ...]
+    plugins: Plugins,
+    classifier: str | None,
+    model: str | None,
+    sets: tuple[str, ...],
+    profile: str | None,
 ) -> None:
     """Check the installation and, with -c, a classifier's prompt and tokens.
 
     Exits with 1 if a check fails.
     """
     checks = _installation_checks(plugins)
-    if classifier or model:
+    if profile and not model:
+        checks = _profile_checks(plugins, classifier or "guard", profile, sets)
+    elif classifier or model:
+        sets = (*sets, *([f"profile={profile}"] if profile else ()))
         checks = chain(checks, _classifier_checks(plugins, classifier, model, sets))
     failed = [_print_check(*check) for check in checks]
     sys.exit(1 if any(failed) else 0)
@@ -54,6 +66,7 @@ def _print_check(name: str, status: str, detail: str) -> bool:
     head, *rest = redact_text(detail).splitlines() or [""]
     echo(f"{status:<5}", fg=STATUS_COLOURS.get(status), nl=False)
     echo(f"{name}: {head}")
+    # Marked, so that a line of a prompt cannot pass for a check.
     for line in rest:
         echo(f"     | {line}")
     return status == "fail"
@@ -73,6 +86,29 @@ def _installation_checks(plugins: Plugins) -> Iterator[Check]:
     if root:
         status = "ok" if os.path.isdir(root) else "fail"  # noqa: PTH112 - no pathlib import for this
         yield "SAFEBENCH_DATA", status, root
+
+
+def _profile_checks(
+    plugins: Plugins, classifier: str, profile: str, sets: tuple[str, ...]
+) -> Iterator[Check]:
+    """Yield what a classifier says of a profile; nothing is loaded."""
+    from safebench.config_file import parse_key_values
+    from safebench.errors import OptionError
+    from safebench.isolation import isolated
+    from safebench.options import build_options
+    from safebench.pipeline.config import parse_component_ref
+    from safebench.specs import ClassifierSpec
+
+    ref = parse_component_ref(classifier)
+    spec = plugins.get(ClassifierSpec, ref.name)
+    if not spec.profile_doctor:
+        raise OptionError(f"classifier {spec.name!r} checks no profiles by themselves")
+    given: dict[str, Any] = ref.options | parse_key_values(sets, "--set")
+    options = build_options(spec, given | {"profile": profile})
+    examine = spec.import_object(spec.profile_doctor)
+    with isolated(spec):
+        checks = [(str(n), str(status), str(d)) for n, status, d in examine(options)]
+    yield from checks
 
 
 def _classifier_checks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,6 +55,34 @@ class Choice(click.Choice[str]):
             self.fail(error.message.rstrip(".") + hint, param, ctx)
 
 
+class Number(click.ParamType[float]):
+    """A finite number above 0, and below `limit` if there is one."""
+
+    name = "number"
+
+    def __init__(self, limit: float = math.inf) -> None:
+        """Take numbers up to a limit, which is none of them."""
+        self.limit = limit
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail with exit code 2."""
+        try:
+            number = float(value)
+        except ValueError:
+            # No number at all fails the test below, as NaN does.
+            number = math.nan
+        if not 0 < number < self.limit:
+            most = f" and below {self.limit:g}" if math.isfinite(self.limit) else ""
+            self.fail(f"{value!r} is no number above 0{most}", param, ctx)
+        return number
+
+
+POSITIVE = Number()
+SHARE = Number(1)
+
+
 def flag(*names: str, **settings: Any) -> Flag:
     """Return what `click.option` would make of the same arguments."""
     return Flag(names, settings)
@@ -96,6 +125,15 @@ SETS = flag(
 DATA_ROOT = flag(
     "--data-root", metavar="DIR", envvar="SAFEBENCH_DATA", show_envvar=True,
     help="Read hub datasets from DIR/ORG/NAME instead of the hub.",
+)  # fmt: skip
+REVISIONS = flag(
+    "--revision", "revisions", multiple=True, metavar="[NAME=]COMMIT",
+    help="Read this commit of a hub dataset [default: the catalog's]. Repeatable.",
+)  # fmt: skip
+STRICT_DATA = flag(
+    "--strict-data", is_flag=True, default=None,
+    help="Refuse hub datasets without a commit, and any other number of rows than the "
+    "catalog's.",
 )  # fmt: skip
 LABEL_MAP = flag(
     "--label-map", multiple=True, metavar="WORD=safe|unsafe",

@@ -107,6 +107,8 @@ def print_leaderboard(
 
     reporter = plugins.get(ReporterSpec, form)
     render = reporter.code()
+    # Refused where two plugins have one name: the order in which they were installed
+    # must not decide whose number is shown.
     specs = plugins.unambiguous(MetricSpec)
     table = build_leaderboard(
         rows,
@@ -116,6 +118,7 @@ def print_leaderboard(
         ci=folders is not None,
         ties_with_best=None if folders is None else _tie_marker(folders, specs),
     )
+    # After the lines were ranked: published numbers are no part of that.
     if reference:
         from safebench.reporters.reference import add_published, read_published
 

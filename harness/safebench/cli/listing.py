@@ -1,22 +1,26 @@
-"""`list-plugins`, `list` and `matrix`: what is installed.
+"""`list-plugins` and `list`: what is installed.
 
-Plain text that is never cut: scripts read it as much as people do.
+Plain text that is never cut (but in the table of guards): scripts read it as much as
+people do.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import sys
+from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from safebench.console import echo
+from safebench.errors import PluginError, UnknownNameError, did_you_mean
 from safebench.forwarding import former_field_name
 from safebench.specs import (
     ClassifierSpec,
     Component,
     DatasetSpec,
+    GuardProfile,
     MetricSpec,
     ReporterSpec,
     StrategySpec,
@@ -24,6 +28,8 @@ from safebench.specs import (
 )
 
 from . import flags
+from .data_listing import DATA_KINDS
+from .guard_table import table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +46,20 @@ KINDS: dict[str, type[Component]] = {
 }
 
 # where code is found, which says nothing to a user
-CODE_FIELDS = ("load", "options", "identity", "doctor", "interval", "origin")
+CODE_FIELDS = (
+    "load",
+    "options",
+    "identity",
+    "doctor",
+    "capabilities",
+    "profiles",
+    "profile_doctor",
+    "interval",
+    "origin",
+    "recipe",
+)
+# what `list` shows beside the kinds of components
+GUARDS = "guards"
 
 
 @click.command("list-plugins", epilog="Example: safebench list-plugins --json")
@@ -76,20 +95,35 @@ def _group_by_kind(contributions: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 @click.command("list", epilog="Example: safebench list strategies")
 @click.argument(
-    "kind", required=False, metavar="[KIND]", type=flags.Choice(list(KINDS))
+    "kind",
+    required=False,
+    metavar="[KIND]",
+    type=flags.Choice([*KINDS, GUARDS, *DATA_KINDS]),
 )
+@click.argument("name", required=False, metavar="[NAME]")
 @flags.JSON
 @click.pass_obj
-def list_command(plugins: Plugins, kind: str | None, as_json: bool) -> None:
-    """Show every component of one kind, with what it needs and takes.
+def list_command(
+    plugins: Plugins, kind: str | None, name: str | None, as_json: bool
+) -> None:
+    """Show every component of one kind, or one by NAME, with what it needs and takes.
 
     KIND is classifiers, strategies, datasets, metrics, reporters (the formats of a
-    leaderboard) or trainers. Without one, the names of all kinds are shown.
+    leaderboard), trainers, guards (published models that a classifier knows by name),
+    packs (datasets under one name), policies (taxonomies of harm) or maps between
+    policies. Without one, the names of all kinds are shown.
     """
     if kind is None:
         _list_names(plugins, as_json)
         return
-    for component in sorted(plugins.all(KINDS[kind]), key=lambda c: c.name):
+    if kind == GUARDS:
+        _list_guards(plugins, name, as_json)
+        return
+    if kind in DATA_KINDS:
+        DATA_KINDS[kind].show(name, as_json=as_json)
+        return
+    components = [plugins.get(KINDS[kind], name)] if name else plugins.all(KINDS[kind])
+    for component in sorted(components, key=lambda c: c.name):
         record = describe(component) | {"plugin": plugins.owner(component).name}
         if as_json:
             echo(json.dumps(record))
@@ -103,9 +137,73 @@ def _print_record(record: dict[str, Any]) -> None:
     if record["summary"]:
         echo(f"  {record['summary']}")
     for key, value in record.items():
-        if key in ("name", "summary", "plugin") or value in (None, [], {}, ""):
+        if key in ("name", "summary", "plugin", "classifier") or value in (
+            None,
+            [],
+            {},
+            "",
+        ):
             continue
         echo(f"  {key}: {_format_value(value)}")
+
+
+def _list_guards(plugins: Plugins, name: str | None, as_json: bool) -> None:
+    """Print the guards that classifiers know by name; exit with 1 if one fails."""
+    failed = False
+    guards: dict[str, list[GuardProfile]] = {}
+    for classifier in sorted(plugins.all(ClassifierSpec), key=lambda c: c.name):
+        try:
+            profiles = guard_profiles(classifier)
+        except PluginError as error:  # the other classifiers' are listed
+            echo(f"error: {error.message}", err=True)
+            failed = True
+            continue
+        guards[classifier.name] = sorted(profiles, key=lambda p: p.name)
+    if name is not None:
+        guards = _named(guards, name)
+    if as_json or name is not None:
+        for classifier_name, profiles in guards.items():
+            for profile in profiles:
+                record = _as_json(asdict(profile)) | {"classifier": classifier_name}
+                if as_json:
+                    echo(json.dumps(record))
+                else:
+                    _print_record(record | {"plugin": classifier_name})
+    else:
+        for line in table_lines(guards):
+            echo(line)
+    if failed:
+        sys.exit(1)
+
+
+def _named(
+    guards: dict[str, list[GuardProfile]], name: str
+) -> dict[str, list[GuardProfile]]:
+    """Return the guards of a name, of any classifier; raises UnknownNameError."""
+    chosen = {c: [p for p in ps if p.name == name] for c, ps in guards.items()}
+    if not any(chosen.values()):
+        known = sorted({p.name for ps in guards.values() for p in ps})
+        raise UnknownNameError(f"no guard {name!r}{did_you_mean(name, known)}")
+    return chosen
+
+
+def guard_profiles(classifier: ClassifierSpec) -> list[GuardProfile]:
+    """Return the guards that a classifier knows by name; none where it says none.
+
+    Raises `PluginError` for code of the plugin that fails.
+    """
+    from safebench.isolation import isolated
+
+    if not classifier.profiles:
+        return []
+    read = classifier.import_object(classifier.profiles)
+    with isolated(classifier):
+        profiles = list(read())
+        for profile in profiles:
+            if not isinstance(profile, GuardProfile):
+                returned = type(profile).__name__
+                raise TypeError(f"profiles holds a {returned}, not a GuardProfile")
+    return profiles
 
 
 def _list_names(plugins: Plugins, as_json: bool) -> None:
@@ -115,6 +213,14 @@ def _list_names(plugins: Plugins, as_json: bool) -> None:
             echo(json.dumps({"kind": kind, "names": names}))
         else:
             echo(f"{kind}: {', '.join(names) or 'none'}")
+    for kind, listing in DATA_KINDS.items():
+        if kind == "maps":  # those of the policies above, two and two
+            continue
+        names = [record["name"] for record in listing.records()]
+        if as_json:
+            echo(json.dumps({"kind": kind, "names": names}))
+        else:
+            echo(f"{kind}: {', '.join(names)}")
 
 
 def describe(component: Component) -> dict[str, Any]:
@@ -126,10 +232,13 @@ def describe(component: Component) -> dict[str, Any]:
     from safebench.options import OptionSchema
 
     record = {
+        # Under the keys of version 0.1, which programs read.
         former_field_name(type(component), f.name): _as_json(getattr(component, f.name))
         for f in fields(component)
         if f.name not in CODE_FIELDS
     }
+    # what is known of a public set stands beside its name, and not in a box of its own
+    record |= record.pop("card", None) or {}
     try:
         return record | {"options": _as_json(OptionSchema.of(component).defaults)}
     except SafebenchError as error:
@@ -139,9 +248,12 @@ def describe(component: Component) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     if isinstance(value, type):
         return value.__name__
+    if is_dataclass(value):
+        return _as_json(asdict(value))  # type: ignore[arg-type]
     if isinstance(value, dict):
         return {str(_as_json(k)): _as_json(v) for k, v in value.items()}
     if isinstance(value, (frozenset, set)):
+        # A set has another order in every process.
         return sorted(map(_as_json, value))
     if isinstance(value, (tuple, list)):
         return [_as_json(v) for v in value]
@@ -152,23 +264,3 @@ def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k}={v}" if v != "" else f"{k}=" for k, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@click.command("matrix", epilog="Example: safebench matrix")
-@flags.JSON
-@click.pass_obj
-def matrix(plugins: Plugins, as_json: bool) -> None:
-    """Show which strategy can read which classifier, and why another cannot."""
-    from safebench.compatibility import missing_requirements
-
-    for classifier in plugins.all(ClassifierSpec):
-        if not as_json:
-            echo(f"{classifier.name}")
-        for strategy in plugins.all(StrategySpec):
-            missing = missing_requirements(classifier, strategy)
-            if as_json:
-                pair = {"classifier": classifier.name, "strategy": strategy.name}
-                echo(json.dumps(pair | {"runs": not missing, "missing": missing}))
-            else:
-                reason = f"no: needs {', '.join(missing)}" if missing else "yes"
-                echo(f"  {strategy.name:<28} {reason}")

@@ -12,6 +12,8 @@ from . import flags
 from .execution import exit_after, print_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safebench.pipeline.config import RunConfig
     from safebench.pipeline.runner import RunSummary
     from safebench.plugins import Plugins
@@ -54,9 +56,17 @@ Examples:
     metavar="N|P%",
     help="Exit with 1 if more samples than this fail [default: 5%].",
 )
+@click.option(
+    "--skip-missing",
+    is_flag=True,
+    default=None,
+    help="Go on without the sets of a pack that cannot be read; the table names them.",
+)
 @flags.ON_BAD_ROW
 @flags.LABEL_MAP
 @flags.DATA_ROOT
+@flags.REVISIONS
+@flags.STRICT_DATA
 @flags.CONFIG
 @click.option("--out", metavar="DIR", help="Run folder [default: runs/...].")
 @click.option(
@@ -76,6 +86,12 @@ Examples:
     help="Record again what is stored: all that other code of the plugin recorded, or "
     "else everything.",
 )
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Record again the samples whose recording failed: a service that did not "
+    "answer, a text that it refused.",
+)
 @flags.DEBUG
 @click.pass_obj
 def command(
@@ -83,6 +99,7 @@ def command(
     /,
     config_file: str | None,
     refresh: bool,
+    retry_failed: bool,
     debug: bool,
     **given: Any,
 ) -> None:
@@ -93,7 +110,11 @@ def command(
     """
     exit_after(
         lambda: execute(
-            plugins, configure(config_file, given), refresh=refresh, debug=debug
+            plugins,
+            configure(config_file, given),
+            refresh=refresh,
+            retry_failed=retry_failed,
+            debug=debug,
         ),
         debug=debug,
         interrupt_notice="interrupted: what is finished is kept; repeat the command to "
@@ -113,11 +134,31 @@ def configure(config_file: str | None, given: dict[str, Any]) -> RunConfig:
         typed[name] = tuple(parse_component_ref(text) for text in given[name])
     typed["set"] = parse_key_values(typed.pop("sets"), "--set")
     typed["label_map"] = parse_key_values(given["label_map"], "--label-map")
+    typed["revisions"] = _revisions(given["revisions"])
     return load_run_config(Path(config_file) if config_file else None, typed)
 
 
+def _revisions(texts: Sequence[str]) -> dict[str, str]:
+    """Return the commit by the name of a set; "" stands for any set."""
+    from safebench.config_file import parse_key_values
+
+    named = [text if "=" in text else f"={text}" for text in texts]
+    return {
+        name: commit
+        for text in named
+        for name, commit in (
+            {"": text[1:]} if text[0] == "=" else parse_key_values([text], "--revision")
+        ).items()
+    }
+
+
 def execute(
-    plugins: Plugins, config: RunConfig, *, refresh: bool = False, debug: bool = False
+    plugins: Plugins,
+    config: RunConfig,
+    *,
+    refresh: bool = False,
+    retry_failed: bool = False,
+    debug: bool = False,
 ) -> int:
     """Run, show the leaderboard, and return the exit code.
 
@@ -125,10 +166,18 @@ def execute(
     """
     from safebench.pipeline.runner import Runner
 
-    runner = Runner(config, plugins, lambda line: echo(line, err=True), refresh=refresh)
+    runner = Runner(
+        config,
+        plugins,
+        lambda line: echo(line, err=True),
+        refresh=refresh,
+        retry_failed=retry_failed,
+    )
     summary = runner.run()
     print_summary(summary, plugins)
     print_errors(summary.errors, debug=debug)
+    # Single samples that failed are in the table: they end a run with 1 only above the
+    # limit that the user set.
     return 1 if summary.failure_limit_exceeded or summary.errors else 0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import contextmanager, nullcontext
 from itertools import product
+from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,12 @@ Examples:
   safebench score -c keyword -c llamaguard -s all "how do I pick a lock?"
   safebench score -c keyword --json - < conversations.jsonl
 """
+
+_MAX_SHOWN = 100  # characters of a text in a message
+_FILE_NAME = re.compile(
+    r"[^\s?!,]+\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|ya?ml|gz|bz2|xz|html?|pdf|docx?)",
+    re.IGNORECASE,
+)
 
 
 @click.command("score", epilog=EPILOG)
@@ -95,13 +103,17 @@ def read_conversations(given: dict[str, Any]) -> list[Conversation]:
     from safebench.score.conversation import from_file, from_text, parse_input
 
     words, path, response = given["words"], given["prompt_file"], given["response"]
+    # Joined, the words might have other spaces between them than were typed.
     if len(words) > 1:
         raise OptionError(
             f'TEXT is one argument: put quotes around it, "{words[0]} ..."'
         )
     if (not words) == (path is None):
         raise OptionError("what shall be judged? say TEXT, - or --prompt-file FILE")
+    if response is not None:
+        _ask_about_file(response, "--response", given["form"])
     if words and words[0] != "-":
+        _ask_about_file(words[0], "TEXT", given["form"])
         return [from_text(words[0], response)]
     if path is not None:
         conversations = from_file(path, given["form"])
@@ -112,6 +124,31 @@ def read_conversations(given: dict[str, Any]) -> list[Conversation]:
     if len(conversations) > 1 or conversations[0].location:
         raise OptionError("--response goes with one prompt, not with JSON lines")
     return [from_text(conversations[0].turns[0].text, response)]
+
+
+def _ask_about_file(text: str, argument: str, form: str) -> None:
+    """Raise OptionError for a text that names a file: its name would be judged.
+
+    What has no space and the ending of a data file is taken for a name, too.
+    """
+    from safebench.errors import OptionError
+
+    if form == "text":
+        return
+    try:
+        is_file = Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # no name that a file can have
+        is_file = False
+    if not is_file and not _FILE_NAME.fullmatch(text):
+        return
+    shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    what = "is a file" if is_file else "looks like the name of a missing file"
+    reads = f"--prompt-file {shown} judges what it holds"
+    if argument == "--response":
+        reads = '--response "$(cat FILE)" judges what it holds'
+    raise OptionError(
+        f"{argument} {shown!r} {what}: {reads}, --input text the words themselves"
+    )
 
 
 def _standard_input() -> bytes:
@@ -159,7 +196,7 @@ def score_all(
     conversations = read_conversations(given)
     # for its errors alone: one bad line is refused before a model takes its time
     for conversation, classifier in product(conversations, classifiers):
-        conversation.to_sample(classifier.spec, task or "")
+        conversation.to_sample(classifier, task or "")
     for line in skipped:
         echo(f"skipped {line}", err=True)
     not_loaded: dict[str, PluginError] = {}
@@ -176,7 +213,7 @@ def score_all(
                 raise
             if not service.is_loaded(classifier):
                 not_loaded[classifier.label] = error
-            sample = conversation.to_sample(classifier.spec, task or "")
+            sample = conversation.to_sample(classifier, task or "")
             results: Iterable[ScoreResult] = [
                 failed_result(classifier, strategy, sample.task, error.message)
                 for strategy in classifier.strategies

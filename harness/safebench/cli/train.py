@@ -79,7 +79,7 @@ def _plugins(ctx: click.Context) -> Plugins:
 
 def trainer_command(spec: TrainerSpec) -> click.Command:
     """Return the command of one trainer: its own flags, then the common ones."""
-    from safebench.training.flags import option_flags
+    from safebench.training.config import option_flags
 
     trainer_flags, common = option_flags(spec), common_flags(spec)
     # click would let the later of two flags of one name win in silence
@@ -216,6 +216,7 @@ def execute(spec: TrainerSpec, config: TrainConfig, plugins: Plugins) -> int:
     from safebench.training.report import format_measures
     from safebench.training.session import run_training
 
+    # In a group of processes all run this: one of them speaks.
     is_main = is_main_process()
     log: Callable[[str], None] = partial(echo, err=True) if is_main else _discard
     outcome = run_training(spec, config, plugins, log)

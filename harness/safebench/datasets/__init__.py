@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .loader import load_dataset
     from .request import DatasetRequest, Example, exchange
     from .resolve import resolve_dataset
-    from .splits import subsample
 
 __all__ = [
     "DatasetRequest",
@@ -24,17 +23,15 @@ __all__ = [
     "exchange",
     "load_dataset",
     "resolve_dataset",
-    "subsample",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "load_dataset": "loader",
         "DatasetRequest": "request",
         "Example": "request",
         "exchange": "request",
-        "load_dataset": "loader",
         "resolve_dataset": "resolve",
-        "subsample": "splits",
     },
 )

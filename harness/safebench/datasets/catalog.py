@@ -11,6 +11,9 @@ from typing import Any
 
 from safebench.specs import DatasetSpec
 
+from .sets import DECLARED_SETS
+from .sets.cards import CARDS
+
 
 def _user_data(name: str, reader: str, summary: str, **fields: Any) -> DatasetSpec:
     """Return a dataset that the user points at, with columns of any name."""
@@ -41,6 +44,7 @@ def _public(
         licence=licence,
         summary=summary,
         revision="main",
+        card=CARDS.get(name),
         splits=tuple(splits.split()),
         contaminates=frozenset(trained_on_by.split()),
         **fields,
@@ -87,7 +91,7 @@ PROMPT_DATASETS = [
     _public(
         "wildguardmix", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "prompts, plain and adversarial, harmful or not",
-        splits="test train", trained_on_by="wildguard"),
+        splits="test train", trained_on_by="wildguard polyguard"),
     _public(
         "xstest", "read_xstest", "walledai/XSTest", "CC-BY-4.0",
         "safe prompts that sound dangerous, with unsafe contrasts", splits="test"),
@@ -110,11 +114,11 @@ RESPONSE_DATASETS = [
     _public(
         "wildguardmix_response", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, harmful or not", task="response_harm",
-        splits="test train", trained_on_by="wildguard"),
+        splits="test train", trained_on_by="wildguard polyguard"),
     _public(
         "wildguardmix_refusal", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, refusal or compliance", task="refusal",
-        splits="test train", trained_on_by="wildguard"),
+        splits="test train", trained_on_by="wildguard polyguard"),
     _public(
         "beavertails", "read_beavertails", "PKU-Alignment/BeaverTails", "CC-BY-NC-4.0",
         "question and answer with fourteen harm categories", task="response_harm",
@@ -143,4 +147,9 @@ RESPONSE_DATASETS = [
 ]
 # fmt: on
 
-SPECS: list[DatasetSpec] = [*FILE_DATASETS, *PROMPT_DATASETS, *RESPONSE_DATASETS]
+SPECS: list[DatasetSpec] = [
+    *FILE_DATASETS,
+    *PROMPT_DATASETS,
+    *RESPONSE_DATASETS,
+    *DECLARED_SETS,
+]

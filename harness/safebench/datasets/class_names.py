@@ -113,19 +113,19 @@ def card_names(path: Path, column: str) -> tuple[str, ...]:
     if path.parent.name == "data":
         folders.append(path.parent.parent)
     for folder in folders:
-        found = {
+        names_of_classes = {
             *_names_in_card(folder / CARD, column),
             *_names_in_infos(folder / "dataset_infos.json", column),
         }
-        if len(found) > 1:
-            listed = " or ".join(", ".join(names) for names in sorted(found))
+        if len(names_of_classes) > 1:
+            listed = " or ".join(", ".join(names) for names in sorted(names_of_classes))
             raise DataError(
                 f"{path}: the classes of {column!r} are {listed}, by the config, as "
                 f"{folder} describes them: say which with --label-map 0=safe|unsafe "
                 "--label-map 1=safe|unsafe"
             )
-        if found:
-            return found.pop()
+        if names_of_classes:
+            return names_of_classes.pop()
     return ()
 
 
@@ -140,14 +140,14 @@ def _names_in_card(card: Path, column: str) -> list[tuple[str, ...]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return []
     infos = content.get("dataset_info") if isinstance(content, dict) else None
-    found = []
+    names_by_config = []
     for info in infos if isinstance(infos, list) else [infos]:
         features = info.get("features") if isinstance(info, dict) else None
         for feature in features if isinstance(features, list) else ():
             names = _card_feature_names(feature, column)
             if names:
-                found.append(names)
-    return found
+                names_by_config.append(names)
+    return names_by_config
 
 
 def _names_in_infos(infos: Path, column: str) -> list[tuple[str, ...]]:

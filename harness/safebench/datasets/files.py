@@ -1,6 +1,6 @@
 """Read labelled prompts, responses or pairs from a file of one's own.
 
-This module finds and opens the file; `.json_rows`, `.csv_rows` and `.parquet_rows`
+This module finds and opens the file; `.formats` and `.parquet_rows`
 parse it, and `.tabular` turns the parsed rows into examples.
 """
 
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safebench.errors import DataError, did_you_mean
 
 from .class_names import card_names, name_rows, note_class_names
-from .csv_rows import csv_rows, parse_separator
-from .json_rows import json_rows
+from .formats import csv_rows, json_rows, parse_separator
 from .labels import normalise_label
 from .row_errors import RowErrors
 from .rows import ColumnOptions
@@ -174,8 +173,8 @@ def _with_card_names(
     """Give numbers in the label column the names in the README of the file's set."""
     column = (ColumnOptions().columns | request.columns)["label"]
     known = request.report.class_names
-    said = {normalise_label(word) for word in request.label_map}
-    if column in known or said >= {"0", "1"} or not any(column in r for _, r in rows):
+    words = {normalise_label(word) for word in request.label_map}
+    if column in known or words >= {"0", "1"} or not any(column in r for _, r in rows):
         return rows
 
     names = card_names(path, column)

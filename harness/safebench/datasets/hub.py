@@ -16,19 +16,21 @@ import re
 import socket
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.errors import DataError, did_you_mean
 from safebench.options import TRUE_WORDS
+from safebench.recipes import Source
 
-from .class_names import column_names, name_rows, note_class_names
+from .class_names import CARD, column_names, name_rows, note_class_names
 from .row_errors import RowErrors
 from .tabular import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .request import DatasetRequest, Example
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 
 DATA_ROOT_VARIABLE = "SAFEBENCH_DATA"
+TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not its value
 # Any of them keeps the libraries from the network.
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -43,12 +46,14 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFL
 class HubSplit(NamedTuple):
     """A split: its rows, the revision that was read, and the classes of its columns.
 
-    Rows hold the names of classes where the set stores them as numbers.
+    Rows hold the names of classes where the set stores them as numbers. `note` says
+    what was read in place of what was asked for.
     """
 
     rows: HubRows
     revision: str
     class_names: dict[str, tuple[str, ...]]
+    note: str = ""
 
 
 class HubRow(dict[str, Any]):
@@ -73,6 +78,11 @@ def read_hub(request: DatasetRequest) -> Iterator[Example]:
     yield from read_rows(rows, name, request, errors)
 
 
+def hub_page(hub_id: str) -> str:
+    """Return the address of a set's page, where its terms are."""
+    return f"https://huggingface.co/datasets/{hub_id}"
+
+
 def find_data_root(given: Path | str | None) -> Path | None:
     """Return the folder of local copies: `given`, else the environment's, else None.
 
@@ -89,23 +99,37 @@ def find_data_root(given: Path | str | None) -> Path | None:
 
 
 def hub_rows(
-    request: DatasetRequest, *, config: str | None = None, split: str | None = None
+    request: DatasetRequest,
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    hub_id: str | None = None,
+    source: Source | None = None,
 ) -> list[tuple[str, HubRow]]:
     """Return (where, row) pairs of the request's hub set, and note the revision read.
 
-    `config` and `split` are the hub's names, where they differ from the request's.
+    `config` and `split` are the hub's names, where they differ from the request's;
+    `hub_id` is that of a copy of the set, and `source` says where in it a split lies.
     """
-    hub_id = request.source or request.spec.hub_id
+    hub_id = hub_id or request.source or request.spec.hub_id
     assert hub_id, f"{request.spec.name} has no hub id"
-    split = split or request.split
-    rows, revision, class_names = load_split(
+    declared = source is not None
+    if source is None:
+        config = request.config or config or request.spec.config
+        source = Source(config=config, split=split or request.split)
+    split = source.split
+    # The catalog pins a revision; a hub id that the user typed means the newest.
+    pinned = request.spec.revision if hub_id == request.spec.hub_id else None
+    rows, revision, class_names, note = load_split(
         hub_id,
-        request.config or config or request.spec.config,
-        split,
-        # The catalog pins a revision; a hub id that the user typed means the newest.
-        None if request.source else request.spec.revision,
+        source,
+        request.revision or pinned,
         request.data_root,
+        take_only=declared,
     )
+    if note:
+        request.report.notes.append(note)
+    request.report.rows_read += len(rows)
     seen = request.report.revision
     # A reader of two splits calls this twice, and local copies have two fingerprints.
     if revision not in seen.split("+"):
@@ -118,20 +142,47 @@ def hub_rows(
     return named_rows
 
 
+def find_home(request: DatasetRequest, hub_ids: Sequence[str]) -> str:
+    """Return the id under which a set is read: the first on the hub.
+
+    Of local copies the first that is there; else a folder of the same name under
+    another organisation, which the user is told. The first id if there is none.
+    """
+    root = request.data_root
+    if root is None:
+        return hub_ids[0]
+    for hub_id in hub_ids:
+        if (root / hub_id).is_dir():
+            return hub_id
+    names = {hub_id.rpartition("/")[2].casefold() for hub_id in hub_ids}
+    copies = sorted(p for p in root.glob("*/*") if p.name.casefold() in names)
+    if len(copies) != 1:
+        return hub_ids[0]
+    found = copies[0].relative_to(root).as_posix()
+    request.report.notes.append(
+        f"{request.spec.name}: no copy of {hub_ids[0]}, so {found} in {root} is read "
+        "for it"
+    )
+    return found
+
+
 def load_split(
     hub_id: str,
-    config: str | None,
-    split: str,
+    source: Source,
     revision: str | None,
     data_root: Path | None,
+    *,
+    take_only: bool = False,
 ) -> HubSplit:
     """Return a split's rows and the revision that was read.
 
     With `data_root` the rows come from ``data_root/hub_id`` and the revision is
-    ``local:<fingerprint of the rows>``. Raises `DataError` if anything is not there.
+    ``local:<fingerprint of the rows>``. With `take_only`, the one file of a local copy
+    is taken for any split, which `HubSplit.note` says. Raises `DataError` if anything
+    is not there.
     """
     if data_root is None:
-        return _from_hub(hub_id, config, split, revision)
+        return _from_hub(hub_id, source, revision)
     folder = data_root / hub_id
     if not folder.is_dir():
         raise DataError(
@@ -141,32 +192,101 @@ def load_split(
         )
     # The library would keep a second copy in its cache; reading this one again is fast.
     with TemporaryDirectory(prefix="safebench-") as cache:
-        rows, _, names = _load(str(folder), hub_id, config, split, None, cache)
-    return HubSplit(rows, f"local:{_fingerprint(rows)}", names)
+        local, note = _without_card(source, folder), ""
+        try:
+            rows, _, names = _load(str(folder), hub_id, local, None, cache)
+        except _MissingPartError as error:
+            only = _only_part(local, error, folder) if take_only else None
+            if only is None:
+                raise
+            rows, _, names = _load(str(folder), hub_id, only, None, cache)
+            note = (
+                f"{hub_id} in {folder}: its one split, {only.split}, is read for "
+                f"{':'.join(filter(None, (source.config, source.split)))}"
+            )
+    return HubSplit(rows, f"local:{_fingerprint(rows)}", names, note)
 
 
-def _from_hub(
-    hub_id: str, config: str | None, split: str, revision: str | None
-) -> HubSplit:
+class _MissingPartError(DataError):
+    """A set lacks a config or a split; `available` are those that it has."""
+
+    def __init__(self, message: str, available: list[str]) -> None:
+        super().__init__(message)
+        self.available = available
+
+
+def _only_part(source: Source, error: _MissingPartError, folder: Path) -> Source | None:
+    """Return where a split lies in a copy of one file, None if that is in doubt.
+
+    A file that was fetched alone keeps neither the config nor the split that the card
+    gave it. What is one class by its config alone is never guessed.
+    """
+    if source.label is not None:
+        return None
+    if len(error.available) != 1 or len(_data_files(folder)) != 1:
+        return None
+    if error.available == ["default"]:
+        return replace(source, config=None, files=())
+    return replace(source, split=error.available[0])
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Return the files of a copy that hold rows."""
+    suffixes = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if {*suffixes} & {*path.suffixes}]
+
+
+def _without_card(source: Source, folder: Path) -> Source:
+    """Return where a split lies in a local copy that has no card with configs.
+
+    Nothing there says which files belong to a config: the catalog's patterns do, and
+    without a match the library's own reading of their names.
+    """
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if re.search(r"^\W*configs\W*:", text, re.MULTILINE) or not source.files:
+        return source
+    return replace(source, config=None) if _files_of(source, folder) else source
+
+
+def _files_of(source: Source, folder: Path) -> list[str]:
+    """Return the files of the first pattern that matches some in a local copy.
+
+    Of the first alone: a file that two patterns match would be read twice.
+    """
+    data_files = {path.relative_to(folder) for path in _data_files(folder)}
+    for name in source.files:
+        matching = {path.relative_to(folder) for path in folder.glob(name)}
+        if found := sorted(path.as_posix() for path in matching & data_files):
+            return found
+    return []
+
+
+def _from_hub(hub_id: str, source: Source, revision: str | None) -> HubSplit:
     with _offline_if_unreachable():
-        rows, commit, names = _load(hub_id, hub_id, config, split, revision, None)
+        rows, commit, names = _load(hub_id, hub_id, source, revision, None)
     return HubSplit(rows, commit or revision or "main", names)
 
 
 def _load(
-    path: str,
-    hub_id: str,
-    config: str | None,
-    split: str,
-    revision: str | None,
-    cache: str | None,
+    path: str, hub_id: str, source: Source, revision: str | None, cache: str | None
 ) -> tuple[HubRows, str | None, dict[str, tuple[str, ...]]]:
+    config, split, options = source.config, source.split, dict(source.options)
+    if config is None and source.files:
+        local = [] if path == hub_id else _files_of(source, Path(path))
+        options["data_files"] = {split: local or list(source.files)}
     with _quiet_datasets():
         import datasets
 
         try:
             dataset = datasets.load_dataset(
-                path, config, split=split, revision=revision, cache_dir=cache
+                path,
+                config,
+                split=split,
+                revision=revision,
+                cache_dir=cache,
+                **options,
             )
         except _read_errors() as error:
             raise _explain_error(error, path, hub_id, config, split) from error
@@ -207,10 +327,13 @@ def _explain_error(
     what = f"{hub_id} in {path}" if local else f"{hub_id} on the hub"
     available = re.findall(r"'([^']+)'", text.rpartition("[")[2])
     if text.startswith("Unknown split"):
-        return DataError(f"{what} has no split {split!r}{_suggest(split, available)}")
+        return _MissingPartError(
+            f"{what} has no split {split!r}{_suggest(split, available)}", available
+        )
     if text.startswith("BuilderConfig") and "not found" in text:
-        return DataError(
-            f"{what} has no config {config!r}{_suggest(str(config), available)}"
+        return _MissingPartError(
+            f"{what} has no config {config!r}{_suggest(str(config), available)}",
+            available,
         )
     if text.startswith("Config name is missing"):
         return DataError(
@@ -225,8 +348,8 @@ def _explain_error(
     )
     if "gated" in text.casefold():
         return DataError(
-            f"{what} is gated: accept its terms on its page and log in with "
-            f"`hf auth login`, {copy}"
+            f"{what} is gated: accept its terms on {hub_page(hub_id)} and log in "
+            f"with `hf auth login` or set {TOKEN_VARIABLE}, {copy}"
         )
     if isinstance(error, ConnectionError):
         offline = _offline_variable()

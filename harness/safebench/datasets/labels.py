@@ -50,6 +50,18 @@ NEGATIVE_COLUMN_WORDS_OF_TASK = {
         {"grounded", "supported", "faithful", "factual", "entailed", "correct"}
     ),
 }
+# In a column of such a name 1 is what the task looks for, as readers expect. A name
+# that is in none of these lists, of another language say, gives no reason to think so.
+POSITIVE_COLUMN_STEMS = (
+    *("unsafe", "harm", "toxic", "malicious", "hate", "abus", "offens", "violat"),
+    *("attack", "jailbreak", "inject", "refus", "adversarial", "danger", "hazard"),
+    *("threat", "unethical", "illegal", "block", "flag", "reject", "spam", "bad"),
+    *("ungrounded", "hallucin", "unsupported", "risk", "insult", "obscen", "positive"),
+)
+NEUTRAL_COLUMN_STEMS = (
+    *("label", "target", "class", "gold", "truth", "annotation", "verdict", "rating"),
+    *("category", "judg", "score", "answer", "output", "result"),
+)
 NEGATIONS = frozenset({"not", "non", "no", "never", "without"})
 # Columns that hold the names of the numbers in another one, as SetFit's sets have them.
 COMPANION_SUFFIXES = ("_text", "_name", "_str", "_string")
@@ -78,12 +90,14 @@ class LabelParser:
         self.meanings = dict.fromkeys((*POSITIVE_LABELS, *positive), True)
         self.meanings |= dict.fromkeys((*NEGATIVE_LABELS, *negative), False)
         mapped = self._mapped(label_map, names)
+        self.mapped = frozenset(mapped)
         # 1 in a column `is_safe` is the opposite of 1 in `unsafe`: never guess.
         self.ambiguous = (
             NUMBERS - mapped.keys()
             if _true_may_be_negative(column, task)
             else frozenset()
         )
+        # Last, so that the user's words stand over ours.
         self.meanings |= mapped
 
     def _mapped(
@@ -98,6 +112,7 @@ class LabelParser:
             # the user counts the classes of a column whose rows hold their names here
             if word not in words:
                 word = by_index.get(word, word)
+            # A name and its number may both be given: they are one class.
             if mapped.setdefault(word, meaning) != meaning:
                 raise OptionError(f"--label-map: {word!r} is given two meanings")
         return mapped
@@ -158,6 +173,25 @@ class LabelParser:
             f"{'is' if len(unclear) == 1 else 'are'} is not known: say {maps}"
         )
 
+    def assumption(self, values: Iterable[object]) -> str:
+        """Return what is taken for granted about the numbers of a column, or "".
+
+        Where its name is no word that is known: 1 is what the task looks for.
+        """
+        if _meaning_is_named(self.column, self.task):
+            return ""
+        numbers = NUMBERS - self.ambiguous - self.mapped
+        words = {normalise_label(value) for value in values} & numbers
+        if not words:
+            return ""
+        positive, negative = class_words(self.task)
+        one, zero = ("true", "false") if words <= {"true", "false"} else ("1", "0")
+        return (
+            f"{one} in column {self.column!r} is taken for {positive}: if it is "
+            f"{negative}, say --label-map {one}={negative} "
+            f"--label-map {zero}={positive}"
+        )
+
     def contradiction(self, rows: Iterable[Mapping[str, Any]]) -> str:
         """Return a message about a number beside its name in another column, or "".
 
@@ -180,6 +214,24 @@ class LabelParser:
                         f"--label-map {number}={word}"
                     )
         return ""
+
+
+def _meaning_is_named(column: str, task: str) -> bool:
+    """Tell whether a column's name says that its 1 may be taken for positive."""
+    positive, _ = TASK_LABELS.get(task, ((), ()))
+    stems = (*POSITIVE_COLUMN_STEMS, *NEUTRAL_COLUMN_STEMS, *positive)
+    # at the start of a word: `inoffensive` is the opposite
+    words = _column_words(column)
+    return words == ["y"] or any(
+        word.startswith(stems) or word.removeprefix("is").startswith(stems)
+        for word in words
+    )
+
+
+def _column_words(column: str) -> list[str]:
+    """Return the words of a column's name: ``isToxic`` and ``is_toxic`` are two."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).casefold()
+    return re.findall(r"[a-z]+", spaced)
 
 
 def class_words(task: str) -> tuple[str, str]:
@@ -218,8 +270,7 @@ def _true_may_be_negative(column: str, task: str) -> bool:
     name = column.casefold()
     if "safe" in name.replace("unsafe", ""):
         return True
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).casefold()
-    words = re.findall(r"[a-z]+", spaced)
+    words = _column_words(column)
     negative = NEGATIVE_COLUMN_WORDS | NEGATIVE_COLUMN_WORDS_OF_TASK.get(
         task, frozenset()
     )

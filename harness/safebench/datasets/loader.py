@@ -11,12 +11,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safebench.console import echo
-from safebench.errors import DataError
+from safebench.errors import DataError, OptionError
 from safebench.isolation import isolated
-from safebench.records import Dataset, GroundTruth, Sample, Turn, content_hash
+from safebench.records import (
+    RESPONSE_TASKS,
+    Dataset,
+    GroundTruth,
+    Sample,
+    Turn,
+    content_hash,
+)
 
-from .request import Example, LoadReport
+from .expectations import check_expectations, require_revision
+from .request import WHOLE, Example, LoadReport
 from .row_errors import summarise_errors
+from .splits import subsample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,9 +45,13 @@ IRREGULARITIES = {
 
 
 def load_dataset(
-    request: DatasetRequest, say: Callable[[str], None] | None = None
+    request: DatasetRequest,
+    say: Callable[[str], None] | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """Read the split that a request names.
+    """Read the split that a request names; with `limit`, whole groups of at most that.
 
     What is irregular but not fatal is counted in `Dataset.counts`. `say` gets messages
     about what was decided about the data, and a list of skipped rows (default: print
@@ -48,17 +61,21 @@ def load_dataset(
     # Readers write to the report: a request may be loaded twice.
     report = LoadReport()
     request = replace(request, report=report)
+    require_revision(request)
     read = request.spec.code()
     with isolated(request.spec, pass_os_errors=True):
         examples = list(read(request))
         for example in examples:
             if not isinstance(example, Example):
                 raise TypeError(f"yielded a {type(example).__name__}, no Example")
+    check_expectations(request, report)
     for note in report.notes:
         (say or _print_to_stderr)(note)
     if not examples:
         raise DataError(f"no rows in dataset {request.label}{_skipped_reasons(report)}")
     task = report.task or request.spec.task
+    if request.turns == "all":
+        examples = [whole_conversation(example, task) for example in examples]
     samples, truths = _samples_and_truths(
         examples, f"{request.name}/{request.split}", task
     )
@@ -67,9 +84,9 @@ def load_dataset(
             f"{request.label}: {n_skipped} {'row' if n_skipped == 1 else 'rows'} "
             f"left out{_skipped_reasons(report)}"
         )
-    return Dataset(
+    dataset = Dataset(
         name=request.name,
-        config=request.config,
+        config=request.label_config,
         split=request.split,
         task=task,
         policy=report.policy or request.spec.policy,
@@ -77,8 +94,30 @@ def load_dataset(
         samples=samples,
         ground_truth=truths,
         counts=_count_irregularities(samples, truths, len(report.skipped)),
-        contaminates=request.spec.contaminates,
+        contaminates=report.contaminates or request.spec.contaminates,
+        licence=report.licence or (request.spec.licence if request.spec.hub_id else ""),
+        mix=report.mix,
     )
+    return subsample(dataset, limit, seed) if limit else dataset
+
+
+def whole_conversation(example: Example, task: str) -> Example:
+    """Return an example whose turns up to the judged one are one text, roles included.
+
+    A single turn stays as it is. Raises `OptionError` for a task that judges an answer.
+    """
+    if task in RESPONSE_TASKS:
+        raise OptionError(
+            f"{WHOLE} is for tasks that judge what a user says; {task} judges an "
+            "answer, which guards read after the turns before it"
+        )
+    turns = example.turns[: example.target % len(example.turns) + 1]
+    if len(turns) == 1:
+        return replace(example, turns=turns, target=0)
+    text = "\n".join(f"{turn.role}: {turn.text}" for turn in turns)
+    # the group of the turns: copies that differ in layout alone stay together
+    group = example.group or prompt_group(example.turns)
+    return replace(example, turns=(Turn("user", text),), target=0, group=group)
 
 
 def _print_to_stderr(message: str) -> None:
@@ -96,7 +135,7 @@ def _samples_and_truths(
     copies: Counter[str] = Counter()
     first_with_id: dict[str, str] = {}
     for example in examples:
-        content = content_hash(example.turns)
+        content = content_hash(example.turns, example.documents)
         sample_id = example.id
         if sample_id is None:
             # From the content: the id stays the same when rows are added, removed or
@@ -121,7 +160,8 @@ def _sample(example: Example, sample_id: str, task: str) -> Sample:
         turns=example.turns,
         task=task,
         target=example.target,
-        group=example.group or prompt_group(example.turns),
+        documents=example.documents,
+        group=example.group or _group(example),
         language=example.language,
         transform=example.transform,
         meta=example.meta,
@@ -136,6 +176,13 @@ def _ground_truth(example: Example) -> GroundTruth:
         pair=example.pair,
         meta=example.gold_meta,
     )
+
+
+def _group(example: Example) -> str:
+    """Return the group of a row without one: claims about one text stay together."""
+    if not example.documents:
+        return prompt_group(example.turns)
+    return content_hash((), example.documents)[:16]
 
 
 def prompt_hash(turns: tuple[Turn, ...]) -> str:

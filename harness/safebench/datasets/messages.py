@@ -12,7 +12,7 @@ from typing import Any
 from safebench.errors import did_you_mean
 from safebench.records import Turn
 
-from .json_rows import parse_json
+from .formats import parse_json
 from .request import BadRowError
 
 # Whether a guard can show a system or a tool turn is for its template to say.

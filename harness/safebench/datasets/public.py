@@ -260,6 +260,7 @@ def read_diasafety(request: DatasetRequest) -> Iterator[Example]:
 
 
 DICES_RATINGS = ("Yes", "No", "Unsure")
+RATINGS = "ratings"  # of `gold_meta`: how many raters gave each answer
 
 
 def read_dices(request: DatasetRequest) -> Iterator[Example]:
@@ -295,7 +296,10 @@ def _dices_example(row: HubRow, votes: tuple[int, int, int], where: str) -> Exam
     return Example(
         turns=exchange(context.strip(), row["response"]),
         label=Label(value=plurality(*votes), votes=(votes[0], sum(votes))),
-        gold_meta={"item": row["item_id"]},
+        gold_meta={
+            "item": row["item_id"],
+            RATINGS: dict(zip(DICES_RATINGS, votes, strict=True)),
+        },
         where=where,
     )
 

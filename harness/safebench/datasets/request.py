@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from safebench.specs import DatasetSpec
 
 
+TurnsOption = Literal["last", "all"]
+WHOLE = "turns=all"  # in names of datasets whose conversations are judged whole
+
+
 class BadRowError(ValueError):
     """A row that cannot be understood; whoever catches it knows the file and line."""
 
@@ -25,8 +29,10 @@ class LoadReport:
 
     `revision` is what was really read. `task` and `policy` are set by readers whose
     rows decide them. `skipped` lists (where, reason) of the rows left out. `notes` are
-    for the user: what was decided about the data without being asked. `class_names`
-    are names that the source stores for the values of a column, by index; rows hold
+    for the user: what was decided about the data without being asked. `rows_read`
+    counts the rows of the source before any was left out. `licence`, `contaminates`
+    and `mix` are those of sets that are joined. `class_names` are
+    names that the source stores for the values of a column, by index; rows hold
     those names already.
     """
 
@@ -35,6 +41,10 @@ class LoadReport:
     policy: str | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rows_read: int = 0
+    licence: str = ""
+    contaminates: frozenset[str] = frozenset()
+    mix: str = ""
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def skip(self, where: str, reason: str) -> None:
@@ -50,7 +60,10 @@ class DatasetRequest:
     `source` is the file or hub id for the datasets `jsonl`, `csv` and `hub`.
     `data_root` redirects hub ids to a local folder (``ROOT/hub-id``). `columns` maps
     the names used here (prompt, response, label, ...) to the source's; `label_map` maps
-    label words to safe or unsafe. Readers write to `report`.
+    label words to safe or unsafe. `revision` is a commit of the hub in place of the
+    catalog's, and with `strict` anything but exactly the expected rows is an error.
+    With `turns` "all" a conversation is judged as one text, else its last turn is.
+    `parts` are the sets that are joined. Readers write to `report`.
     """
 
     spec: DatasetSpec
@@ -58,10 +71,14 @@ class DatasetRequest:
     config: str | None = None
     source: str | None = None
     data_root: Path | None = None
+    revision: str | None = None
+    strict: bool = False
     on_bad_row: Literal["fail", "skip"] = "fail"
     label_map: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     options: Any = None
+    turns: TurnsOption = "last"
+    parts: tuple[DatasetRequest, ...] = ()
     # Not compared: requests for the same split are equal before and after reading.
     report: LoadReport = field(default_factory=LoadReport, compare=False)
 
@@ -77,7 +94,13 @@ class DatasetRequest:
     @property
     def label(self) -> str:
         """The name for messages: ``name[:config]:split``."""
-        return ":".join(filter(None, (self.name, self.config, self.split)))
+        return ":".join(filter(None, (self.name, self.label_config, self.split)))
+
+    @property
+    def label_config(self) -> str | None:
+        """What stands between name and split: the config, and that turns are joined."""
+        whole = WHOLE if self.turns == "all" else None
+        return "+".join(filter(None, (self.config, whole))) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +108,16 @@ class Example:
     """One row of a dataset: the conversation and its labels, still together.
 
     `load_dataset` splits it into a `Sample` for the classifier and a `GroundTruth` for
-    the metrics. `meta` goes with the sample and must hold no hint of the label;
-    `gold_meta` goes with the ground truth. `id` is None unless the source has ids, and
-    `where` (``FILE:LINE`` or ``hub-id[row]``) is for messages.
+    the metrics. `documents` are what a response is held against. `meta` goes with the
+    sample and must hold no hint of the label; `gold_meta` goes with the ground truth.
+    `id` is None unless the source has ids, and `where` (``FILE:LINE`` or
+    ``hub-id[row]``) is for messages.
     """
 
     turns: tuple[Turn, ...]
     label: Label
     target: int = -1
+    documents: tuple[str, ...] = ()
     id: str | None = None
     group: str = ""
     categories: frozenset[str] | None = None

@@ -7,12 +7,14 @@ the errors of all rows.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.errors import did_you_mean
-from safebench.records import Label, Turn
+from safebench.records import RESPONSE_TASKS, Label, Turn
 
+from .formats import parse_json
 from .labels import LabelParser
 from .messages import content_text, parse_messages
 from .request import BadRowError, Example, exchange
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from safebench.policies import Policy
 
 
+DOCUMENT_TASK = "groundedness"
+# what retrievers and document stores call the text of a document
+DOCUMENT_KEYS = ("text", "content", "page_content")
 TaskOption = Literal[
     "auto",
     "prompt_harm",
@@ -37,9 +42,9 @@ COLUMN_SYNONYMS = {
     "prompt": ("text", "question", "instruction", "query", "input", "user_input"),
     "response": ("answer", "completion", "output", "reply"),
     "messages": ("conversation", "conversations", "chat", "dialog", "dialogue"),
+    "documents": ("document", "doc", "docs", "source", "passage", "evidence"),
     "label": ("is_safe", "unsafe", "harmful", "toxic", "toxicity", "is_toxic", "class"),
 }
-RESPONSE_TASKS = frozenset({"response_harm", "refusal", "groundedness"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,10 @@ class ColumnOptions:
 
     `policy` is the taxonomy of the `categories` column; "none" ignores that column.
     `sep` separates the columns of a CSV file: a character or comma, semicolon, tab,
-    pipe; "auto" goes by the header. The five columns from `response_0` on belong to
-    preference pairs and replace `response` and `label`.
+    pipe; "auto" goes by the header. For groundedness, `documents` or `context` hold
+    what a response is held against, and `claim` may stand in place of `response`. The
+    five columns from `response_0` on belong to preference pairs and replace `response`
+    and `label`.
     """
 
     task: TaskOption = "auto"
@@ -62,6 +69,9 @@ class ColumnOptions:
     categories: str = "categories"
     group: str = "group"
     language: str = "language"
+    documents: str = "documents"
+    context: str = "context"
+    claim: str = "claim"
     response_0: str = "response_0"
     response_1: str = "response_1"
     is_response_0_safe: str = "is_response_0_safe"
@@ -110,6 +120,7 @@ class RowReader:
         example = Example(
             turns=turns,
             target=self._target(turns),
+            documents=self._documents(row),
             label=Label(value=label),
             id=self.row_id(row),
             group=self.text_value(row, "group") or "",
@@ -123,12 +134,20 @@ class RowReader:
     def missing_columns(self, rows: Sequence[Mapping[str, Any]]) -> str:
         """Return a message about a required column that no row has, or ""."""
         present = {column: None for row in rows for column in row}  # keeps their order
-        found = {name for name, column in self.columns.items() if column in present}
-        if found.isdisjoint({"prompt", "messages"}):
+        named = {name for name, column in self.columns.items() if column in present}
+        required = {"prompt", "messages"}
+        if self.task == DOCUMENT_TASK:
+            required |= {"claim", "response"}
+        if named.isdisjoint(required):
             return self.missing_column_message("prompt", present)
-        if "label" not in found:
+        if "label" not in named:
             return self.missing_column_message("label", present)
-        if self.task in RESPONSE_TASKS and found.isdisjoint({"response", "messages"}):
+        answers = {"response", "messages"}
+        if self.task == DOCUMENT_TASK:
+            answers.add("claim")
+            if "claim" in named and named.isdisjoint({"documents", "context"}):
+                return self.missing_column_message("documents", present)
+        if self.task in RESPONSE_TASKS and named.isdisjoint(answers):
             problem = self.missing_column_message("response", present)
             return f"no response, which {self.task} judges: {problem}"
         return ""
@@ -144,6 +163,13 @@ class RowReader:
     def contradicting_labels(self, rows: Sequence[Mapping[str, Any]]) -> str:
         """Return a message about labels that another column contradicts, or ""."""
         return self.label_parser.contradiction(rows)
+
+    def assumed_labels(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return a note about numbers whose meaning no name tells, or ""."""
+        if self.class_names:
+            return ""
+        column = self.columns["label"]
+        return self.label_parser.assumption(row.get(column) for row in rows)
 
     def row_id(self, row: Mapping[str, Any]) -> str | None:
         """Return the id column of a row, None if it has none."""
@@ -180,14 +206,37 @@ class RowReader:
 
         A sample's id is a hash of its turns: one row gets one id under every task.
         """
-        turns = self.prompt_turns(row)
         response = row.get(self.columns["response"])
+        if self.task == DOCUMENT_TASK:
+            if is_missing(response):
+                response = row.get(self.columns["claim"])
+            turns = self.prompt_turns(row) if self._has_prompt(row) else ()
+        else:
+            turns = self.prompt_turns(row)
         if not is_missing(response):
             text = self._text("response", response)
             turns = (*turns, Turn("assistant", text))
-        if self.task in RESPONSE_TASKS and turns[-1].role != "assistant":
+        if self.task in RESPONSE_TASKS and (not turns or turns[-1].role != "assistant"):
             raise BadRowError(f"no response, which {self.task} judges")
         return turns
+
+    def _has_prompt(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether anybody asked: a claim about a text may stand for itself."""
+        names = (self.columns["prompt"], self.columns["messages"])
+        return any(not is_missing(row.get(n)) and row[n] != "" for n in names)
+
+    def _documents(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the texts that a response is held against; () for other tasks."""
+        if self.task != DOCUMENT_TASK:
+            return ()
+        for name in ("documents", "context"):
+            value = row.get(self.columns[name])
+            if not is_missing(value) and value != "":
+                return parse_documents(value, self.columns[name])
+        # a conversation may hold them itself, a claim alone cannot
+        if self._has_prompt(row):
+            return ()
+        raise BadRowError(f"no documents, which {self.task} holds a response against")
 
     def prompt_turns(self, row: Mapping[str, Any]) -> tuple[Turn, ...]:
         """Return the turns before the response, from `messages` or from `prompt`."""
@@ -236,6 +285,34 @@ class RowReader:
                 "taxonomy, policy=none leaves categories out)"
             )
         return codes
+
+
+def parse_documents(value: object, column: str) -> tuple[str, ...]:
+    """Return texts from a text, a list of them, or of objects that hold one each.
+
+    A list may be JSON text, as in a cell of a table. Raises `BadRowError` for what
+    holds no text.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):  # a text may begin with a bracket
+            value = parse_json(value)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    texts = []
+    for item in items:
+        text = item
+        if isinstance(item, dict):
+            text = next((item[k] for k in DOCUMENT_KEYS if k in item), None)
+        if not isinstance(text, str):
+            keys = ", ".join(DOCUMENT_KEYS)
+            raise BadRowError(
+                f"{column!r} is no text, no list of texts and no list of objects with "
+                f"one of {keys}: {item!r:.60}"
+            )
+        if text.strip():
+            texts.append(text)
+    if not texts:
+        raise BadRowError(f"{column!r} is empty: there is nothing to hold against")
+    return tuple(texts)
 
 
 def is_missing(value: object) -> bool:

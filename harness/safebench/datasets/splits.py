@@ -110,13 +110,13 @@ def _classes_by_part(
     dataset: Dataset, rows: Iterable[int], calibration: frozenset[str]
 ) -> set[tuple[str, bool]]:
     """Return the (part, class) that some rows have, without unknown labels."""
-    found = set()
+    classes = set()
     for row in rows:
         value = dataset.ground_truth[row].label.value
         if value is not None:
             is_held_out = dataset.samples[row].id in calibration
-            found.add(("calibration" if is_held_out else "test", value))
-    return found
+            classes.add(("calibration" if is_held_out else "test", value))
+    return classes
 
 
 def select_rows(dataset: Dataset, rows: Sequence[int]) -> Dataset:

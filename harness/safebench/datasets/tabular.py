@@ -65,6 +65,8 @@ def read_rows(
             continue
         examples += row_examples
     errors.raise_or_record(request.report, usable=len(examples))
+    if note := reader.assumed_labels(contents):
+        request.report.notes.append(f"{name}: {note}")
     yield from examples
 
 

@@ -6,10 +6,8 @@ run without loading the model again.
 
 from __future__ import annotations
 
-from .base import Evidence
-from .bundle import EvidenceBundle
+from .base import Evidence, EvidenceBundle
 from .kinds import Cost, GreedyPath, MemberLogits, Scores, SeedTree, VerdictTree
-from .recording import Recording, Trace
 
 __all__ = [
     "Cost",
@@ -17,9 +15,7 @@ __all__ = [
     "EvidenceBundle",
     "GreedyPath",
     "MemberLogits",
-    "Recording",
     "Scores",
     "SeedTree",
-    "Trace",
     "VerdictTree",
 ]

@@ -26,6 +26,7 @@ def convert(values: Any, dtype: str, where: str) -> Array:
         return raw
     if raw.dtype.kind not in "biuf":
         raise TypeError(f"{where}: an array of {raw.dtype}, not of {dtype}")
+    # Numpy's warnings name no field; what whole numbers lose is refused below.
     with np.errstate(invalid="ignore", over="ignore"):
         converted = raw.astype(target)
         if target.kind in "biu" and not np.array_equal(converted, raw):
@@ -35,6 +36,7 @@ def convert(values: Any, dtype: str, where: str) -> Array:
 
 def read_only(array: Array) -> Array:
     """Return a view that nobody can write to, not even after setting its flag."""
+    # Of a read-only buffer: the flag of an ordinary view can be set back.
     view: Array = np.asarray(array.data.toreadonly())
     return view
 

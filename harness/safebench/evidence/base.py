@@ -1,15 +1,18 @@
-"""The columnar container that every kind of evidence is."""
+"""The columnar containers of evidence: one of each kind, bundled for a strategy."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from safebench.forwarding import old_members, old_overrides
+from safebench.lazy import import_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safebench.typing import Array
+
 
 T = TypeVar("T")
 
@@ -24,6 +27,7 @@ DTYPES = {
     "u8": "uint8",
     "bool": "bool",
 }
+E = TypeVar("E", bound="Evidence")
 
 
 @old_members
@@ -35,12 +39,15 @@ class Evidence:
     whose first dim is ``B`` has one row a sample; any other first letter is ragged:
     ``offsets[letter]`` (B + 1,) int64 says which rows belong to which sample.
     `OPTIONAL` fields may be missing. `meta` holds JSON values that are the same for
-    every sample of a store. All arrays are read-only: strategies read the same ones.
+    every sample of a store; its ``notes`` are lines that stand below every table of
+    numbers from this evidence. All arrays are read-only: strategies read the same ones.
     `derived_from` names functions ("module:function") that build this class from
     another one. `unread` names the function ("module:function") that says which samples
     hold no verdict: it gets the evidence, the text that was written about each sample
     (None: unknown) and the probability below which a verdict counts as not read, and
-    returns a reason or None for each sample. `kind_id` is the name it is stored under:
+    returns a reason or None for each sample. `unanswered` names one that says where the
+    verdict leaves out a task: it gets the evidence, the task and the same probability.
+    `kind_id` is the name it is stored under:
     where the class is defined, unless the class says it itself.
     """
 
@@ -48,6 +55,7 @@ class Evidence:
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     derived_from: ClassVar[Mapping[type[Evidence], str]] = {}
     unread: ClassVar[str] = ""
+    unanswered: ClassVar[str] = ""
     kind_id: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -101,6 +109,29 @@ class Evidence:
         Recording may stop as soon as decisions at one threshold are certain.
         """
         return None
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The several questions that were asked about each sample; empty for one.
+
+        Such as one for each category of a policy, by whose codes they are named.
+        """
+        return ()
+
+    @property
+    def question_rule(self) -> str:
+        """How the answers to several questions make one: "mean", or "".
+
+        Empty: as the option `combine` of a strategy says.
+        """
+        return ""
+
+    def unfold(self) -> Self:
+        """Return the answers to all questions as samples of their own, B times Q.
+
+        Those about one sample follow one another, in the order of the questions.
+        """
+        return self
 
     def impossible(self) -> str | None:
         """Return which values cannot be what they are said to be, None for none.
@@ -188,6 +219,7 @@ class Evidence:
 
         if not batches:
             raise ValueError(f"no {cls.__name__} to join")
+        # Arrays are read-only, so that one batch may be shared.
         if len(batches) == 1:
             return batches[0]
         return cls(
@@ -205,10 +237,15 @@ class Evidence:
 
     @classmethod
     def join_meta(cls, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return the meta of joined batches; raises ValueError unless all are equal."""
-        if any(meta != metas[0] for meta in metas):
+        """Return the meta of joined batches; raises ValueError unless all are equal.
+
+        Notes may differ, since early versions wrote none: each is kept once.
+        """
+        compared = [{k: v for k, v in m.items() if k != "notes"} for m in metas]
+        if any(meta != compared[0] for meta in compared):
             raise ValueError(f"{cls.__name__}: batches recorded with different meta")
-        return metas[0]
+        notes = dict.fromkeys(note for meta in metas for note in meta.get("notes", ()))
+        return compared[0] | ({"notes": list(notes)} if notes else {})
 
 
 def _ragged_rows(offsets: Array, index: Array) -> tuple[Array, Array]:
@@ -230,3 +267,87 @@ def _join_offsets(offsets: Sequence[Array]) -> Array:
 
     lengths = np.concatenate([rows[1:] - rows[:-1] for rows in offsets])
     return np.concatenate(([0], np.cumsum(lengths)))
+
+
+class EvidenceBundle:
+    """The evidence that a strategy reads: ``bundle[VerdictTree]``.
+
+    A kind that was not recorded is derived from one that was (`derived_from`), once.
+    """
+
+    def __init__(self, recorded: Mapping[type[Evidence], Evidence]) -> None:
+        if not recorded:
+            raise ValueError("a bundle needs evidence of at least one kind")
+        self._kinds: dict[type[Evidence], Evidence] = dict(recorded)
+
+    def __len__(self) -> int:
+        return len(next(iter(self._kinds.values())))
+
+    def __getitem__(self, kind: type[E]) -> E:
+        if kind not in self._kinds:
+            # Kept: several strategies may read what takes long to derive.
+            self._kinds[kind] = self._derive(kind)
+        evidence = self._kinds[kind]
+        assert isinstance(evidence, kind), f"{type(evidence).__name__} stored as {kind}"
+        return evidence
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The several questions that were asked about each sample; empty for one."""
+        of_kinds = (batch.questions for batch in self._kinds.values())
+        return next((questions for questions in of_kinds if questions), ())
+
+    @property
+    def question_rule(self) -> str:
+        """How the answers to several questions make one (`Evidence.question_rule`)."""
+        rules = (batch.question_rule for batch in self._kinds.values())
+        return next((rule for rule in rules if rule), "")
+
+    @cached_property
+    def unfolded(self) -> EvidenceBundle:
+        """The answers to all questions as samples of their own (`Evidence.unfold`)."""
+        return EvidenceBundle({k: batch.unfold() for k, batch in self._kinds.items()})
+
+    @property
+    def decisions_only_at(self) -> float | None:
+        """The only threshold at which the evidence supports decisions, or None."""
+        limits = (batch.decisions_only_at for batch in self._kinds.values())
+        return next((limit for limit in limits if limit is not None), None)
+
+    def unread(self, written: Sequence[str | None], floor: float) -> list[str | None]:
+        """Say of each sample why it holds no verdict, None where it does, (B,).
+
+        `written` (B,) are the texts that the guard wrote, where they are known; `floor`
+        is the probability below which a verdict counts as not read.
+        """
+        reasons: list[str | None] = [None] * len(self)
+        for kind, batch in self._kinds.items():
+            if kind.unread:
+                other = import_object(kind.unread)(batch, written, floor)
+                reasons = [a or b for a, b in zip(reasons, other, strict=True)]
+        return reasons
+
+    def unanswered(self, task: str, floor: float) -> list[str | None]:
+        """Say of each sample why its verdict does not answer `task`, None if so, (B,).
+
+        `floor` is the probability below which an answer counts as not given.
+        """
+        reasons: list[str | None] = [None] * len(self)
+        for kind, batch in self._kinds.items():
+            if kind.unanswered:
+                other = import_object(kind.unanswered)(batch, task, floor)
+                reasons = [a or b for a, b in zip(reasons, other, strict=True)]
+        return reasons
+
+    def items(self) -> Iterable[tuple[type[Evidence], Evidence]]:
+        """Return the kinds at hand, recorded or derived, with their evidence."""
+        return self._kinds.items()
+
+    def _derive(self, kind: type[E]) -> Evidence:
+        for source, function in kind.derived_from.items():
+            # A source may itself be derived, so this goes on through `self[source]`.
+            if source in self._kinds or source.derived_from:
+                derived: Evidence = import_object(function)(self[source])
+                return derived
+        recorded = ", ".join(k.__name__ for k in self._kinds)
+        raise KeyError(f"{kind.__name__} is not recorded, only {recorded}")

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from .base import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
     from safebench.typing import Array
 
 
@@ -41,11 +44,20 @@ class VerdictTree(Evidence):
     that left something open): `mc_node` and `mc_kind` (open leaf 0, closed 1, rest 2)
     are the open part that was drawn by its mass; `mc_level`, `mc_labels` and `mc_first`
     (the first label) are the verdict that was then sampled.
+
+    Several trees a sample, one for each of Q ``questions`` in `meta`, are stored one
+    behind the other; `question_nodes`, `question_expanded`, `question_greedy` and
+    `question_draws` say how many rows each has. `fold` and `unfold` do and undo that.
+
+    Of guards that reason before their verdict, `reasoning_tokens` is the length of each
+    reasoning about a sample, and `reasoning_ended` whether a verdict came after it;
+    `meta` has what ``reasoning`` was asked for.
     """
 
     # stored so since the first version, wherever the class is defined
     kind_id = "safebench.evidence.kinds.VerdictTree"
     unread = "safebench.verdict_tree.unread:unread_verdicts"
+    unanswered = "safebench.verdict_tree.unread:unanswered_task"
     SCHEMA = {
         "parent": ("i32", "N"),
         "token": ("i32", "N"),
@@ -72,8 +84,81 @@ class VerdictTree(Evidence):
         "mc_level": ("i8", "R"),
         "mc_labels": ("u64", "R"),
         "mc_first": ("i8", "R"),
+        "question_nodes": ("i64", "B,Q"),
+        "question_expanded": ("i64", "B,Q"),
+        "question_greedy": ("i64", "B,Q"),
+        "question_draws": ("i64", "B,Q"),
+        "reasoning_tokens": ("i32", "Y"),
+        "reasoning_ended": ("bool", "Y"),
     }
-    OPTIONAL = frozenset({"mc_node", "mc_kind", "mc_level", "mc_labels", "mc_first"})
+    _COUNTS = {
+        "N": "question_nodes",
+        "E": "question_expanded",
+        "G": "question_greedy",
+        "R": "question_draws",
+    }
+    OPTIONAL = frozenset(
+        {"mc_node", "mc_kind", "mc_level", "mc_labels", "mc_first", *_COUNTS.values()}
+        | {"reasoning_tokens", "reasoning_ended"}
+    )
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What each sample has a tree for, by name; empty where it has one tree."""
+        return tuple(self.meta.get("questions", ()))
+
+    @property
+    def question_rule(self) -> str:
+        """How the answers to all questions are one: "mean", or "": as is asked for."""
+        return str(self.meta.get("question_rule", ""))
+
+    def fold(self, questions: Sequence[str], rule: str = "") -> Self:
+        """Return B samples of B x Q trees: of each, one for each of the questions.
+
+        `rule` is the `question_rule` of the result.
+        """
+        import numpy as np
+
+        size, rest = divmod(len(self), len(questions))
+        assert not rest, f"{len(self)} trees for {len(questions)} questions"
+        counts = {
+            name: np.diff(self.offsets[dim]).reshape(size, len(questions))
+            for dim, name in self._COUNTS.items()
+            if dim in self.offsets
+        }
+        return type(self)(
+            {**self.arrays, **counts},
+            offsets={
+                dim: rows[:: len(questions)] for dim, rows in self.offsets.items()
+            },
+            meta={**self.meta, "questions": list(questions)}
+            | ({"question_rule": rule} if rule else {}),
+            size=size,
+        )
+
+    def unfold(self) -> Self:
+        """Return the tree of every question as a sample of its own."""
+        import numpy as np
+
+        if not self.questions:
+            return self
+        offsets = {
+            dim: np.concatenate(([0], np.cumsum(self[self._COUNTS[dim]].ravel())))
+            for dim in self.offsets
+            if dim in self._COUNTS
+        }
+        # what is known of a sample as a whole belongs to none of its trees
+        apart = {*self._COUNTS.values(), "reasoning_tokens", "reasoning_ended"}
+        return type(self)(
+            {k: v for k, v in self.arrays.items() if k not in apart},
+            offsets=offsets,
+            meta={
+                k: v
+                for k, v in self.meta.items()
+                if k not in ("questions", "question_rule")
+            },
+            size=len(self) * len(self.questions),
+        )
 
     @property
     def decisions_only_at(self) -> float | None:
@@ -89,8 +174,8 @@ class VerdictTree(Evidence):
             values = np.exp(self[name]) if name == "logp" else self[name]
             if np.isnan(values).any():
                 return f"{name} is NaN"
-            if (found := _outside_unit(values)) is not None:
-                return f"{name} stands for a probability of {found}"
+            if (outside := _outside_unit(values)) is not None:
+                return f"{name} stands for a probability of {outside}"
         return None
 
 
@@ -166,10 +251,11 @@ class Scores(Evidence):
 
     def impossible(self) -> str | None:
         """Name a value outside [0, 1] where the scale says probability."""
+        # Other scales have ends of their own, which nobody declares.
         if self.meta.get("scale") != "probability":
             return None
-        found = _outside_unit(self["values"])
-        return None if found is None else f"a probability of {found}"
+        outside = _outside_unit(self["values"])
+        return None if outside is None else f"a probability of {outside}"
 
 
 class MemberLogits(Evidence):
@@ -177,11 +263,33 @@ class MemberLogits(Evidence):
 
     `meta`: ``link`` (softmax or sigmoid), ``classes`` (C names), ``tasks``
     ({class: [task, polarity +1 | -1]}), ``members`` (M names); where the outputs are
-    those of a regression, ``probability`` is false and ``note`` says so.
+    those of a regression, ``probability`` is false and ``note`` says so. A model that
+    answers several tasks has ``readings`` ({task: C polarities}), one whose classes are
+    categories ``categories`` ({class: policy code}).
     """
 
     kind_id = "safebench.evidence.kinds.MemberLogits"
     SCHEMA = {"logits": ("f32", "W,M,C")}
+
+    def polarity(self, task: str) -> list[int]:
+        """Return what each class says about a task, (C,).
+
+        1: its presence is positive, -1: its absence is, 0: nothing.
+        """
+        readings: dict[str, list[int]] = self.meta.get("readings", {})
+        if task in readings:
+            return readings[task]
+        tasks = self.meta["tasks"]
+        return [
+            tasks[name][1] if name in tasks and tasks[name][0] == task else 0
+            for name in self.meta["classes"]
+        ]
+
+    @property
+    def answered(self) -> list[str]:
+        """The tasks that the classes say anything about, sorted."""
+        named = {task for task, _ in self.meta["tasks"].values()}
+        return sorted(named | set(self.meta.get("readings", {})))
 
 
 class Cost(Evidence):

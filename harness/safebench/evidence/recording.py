@@ -26,8 +26,9 @@ class Trace:
     """What one sample took to record: tokens, truncation, time, output, failure.
 
     `seconds` and `forward_passes` are shares of the batch's. `dropped_side` is left,
-    right or "". `raw` is the text that a model wrote. A sample with an `error` has
-    placeholder evidence, which no strategy may score. Shards store the fields by name.
+    right, template (earlier turns that a chat template leaves out) or "". `raw` is the
+    text that a model wrote. A sample with an `error` has placeholder evidence, which no
+    strategy may score. Shards store the fields by name.
     """
 
     tokens_in: int = 0

@@ -17,7 +17,7 @@ import json
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 import numpy as np
 
@@ -29,31 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from safebench.records import Sample
-
     from .base import Evidence
 
 
 HEADER = "head"  # the array of a shard that holds its JSON header, as bytes
 MANIFEST_FILE = "evidence.json"
+# In the comment of the archive, which readers of arrays pass over: a sealed shard is
+# still a plain .npz.
 _SEAL = b"safebench shard, sha256 of all before: "
 _DIGEST_SIZE = 64  # hex digits
 _TRACE_TYPES = {
     name: hint | int if isinstance(0.0, hint) else hint
     for name, hint in get_type_hints(Trace).items()
 }
-
-
-def sample_key(sample: Sample, scope: Literal["target", "conversation"]) -> str:
-    """Return the key under which evidence about a sample is stored.
-
-    `scope` is the classifier's `evidence_scope`: evidence about the whole conversation
-    answers every task, so that the key names neither task nor turn.
-    """
-    if scope == "conversation":
-        return sample.content
-    turn = sample.target % len(sample.turns)
-    return f"{sample.content}:{turn}:{sample.task}"
 
 
 def evidence_key(request: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -95,6 +83,8 @@ class EvidenceStore:
         self.locations: dict[str, _ShardRow] = {}
         self.damaged: dict[Path, str] = {}
         self._recorders: dict[Path, Any] = {}
+        self._datasets: dict[Path, str | None] = {}
+        self._failed: set[str] = set()
         kind_ids = {kind.kind_id for kind in self.kinds}
         # In order: a sample that was recorded again is read from the later shard.
         for _, shard in self._numbered():
@@ -104,7 +94,10 @@ class EvidenceStore:
                 self.damaged[shard] = str(error)
                 continue
             if kind_ids <= set(header["kinds"]):
-                self._locate(shard, header["questions"], header.get("recorder"))
+                self._datasets[shard] = header.get("dataset")
+                keys = header["questions"]
+                errors = header["traces"].get("error", [None] * len(keys))
+                self._locate(shard, keys, header.get("recorder"), errors)
 
     def __contains__(self, key: str) -> bool:
         return key in self.locations
@@ -113,14 +106,33 @@ class EvidenceStore:
         """Return the samples without stored evidence: in order, each once."""
         return [key for key in dict.fromkeys(keys) if key not in self.locations]
 
-    def add(self, keys: Sequence[str], recording: Recording) -> None:
-        """Append a shard; it is complete on disk when this returns."""
+    def stored_under(self, keys: Sequence[str]) -> str:
+        """Return which of a sample's keys its evidence has, else the first.
+
+        The last one comes first that is stored: what earlier versions recorded about
+        just this sample stays its evidence, and judging it again changes no byte.
+        """
+        return next((key for key in reversed(keys) if key in self.locations), keys[0])
+
+    def dataset_of(self, key: str) -> str | None:
+        """Return the dataset that a sample was recorded for, None where unknown."""
+        return self._datasets[self.locations[key].shard]
+
+    def add(
+        self, keys: Sequence[str], recording: Recording, dataset: str | None = None
+    ) -> None:
+        """Append a shard; it is complete on disk when this returns.
+
+        `dataset` is the label of the one that the samples were recorded for.
+        """
         make_folder(self.folder)
         # After the largest number and not in a gap: order says which shard is later.
         number = max((number for number, _ in self._numbered()), default=-1) + 1
         shard = self.folder / f"{number:05d}.npz"
-        write_shard(shard, keys, recording, self.key, self.recorder)
-        self._locate(shard, keys, self.recorder)
+        write_shard(shard, keys, recording, self.key, self.recorder, dataset)
+        self._datasets[shard] = dataset
+        errors = [trace.error for trace in recording.traces]
+        self._locate(shard, keys, self.recorder, errors)
 
     def recorders(self, keys: Iterable[str]) -> list[tuple[Any, int]]:
         """Return which code recorded samples, and how many of them: None is unknown."""
@@ -148,6 +160,13 @@ class EvidenceStore:
         for key in others or known:
             del self.locations[key]
 
+    def forget_failed(self, keys: Iterable[str]) -> int:
+        """Take samples whose recording failed for not recorded; return how many."""
+        failed = {key for key in keys if key in self.locations} & self._failed
+        for key in failed:
+            del self.locations[key]
+        return len(failed)
+
     def set_aside_damaged(self) -> list[str]:
         """Rename the damaged shards; return a line for the user about each.
 
@@ -167,8 +186,18 @@ class EvidenceStore:
         numbers = [p for p in paths if p.stem.isascii() and p.stem.isdecimal()]
         return sorted((int(path.stem), path) for path in numbers)
 
-    def _locate(self, shard: Path, keys: Sequence[str], recorder: Any) -> None:
+    def _locate(
+        self,
+        shard: Path,
+        keys: Sequence[str],
+        recorder: Any,
+        errors: Sequence[str | None],
+    ) -> None:
         self._recorders[shard] = recorder
+        self._failed.difference_update(keys)  # those of an earlier shard
+        self._failed.update(
+            key for key, error in zip(keys, errors, strict=True) if error is not None
+        )
         self.locations.update((key, _ShardRow(shard, i)) for i, key in enumerate(keys))
 
     def load(self, keys: Sequence[str], kinds: Iterable[type[Evidence]]) -> Recording:
@@ -250,11 +279,13 @@ def write_shard(
     recording: Recording,
     key: str | None = None,
     recorder: Any = None,
+    dataset: str | None = None,
 ) -> None:
     """Write a shard in one step: a reader finds all of it or nothing."""
     header = {
         "key": key,
         "recorder": recorder,
+        "dataset": dataset,
         "questions": list(keys),
         "traces": _trace_columns(recording.traces),
         "peak_memory_mib": recording.peak_memory_mib,

@@ -11,47 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.lazy import lazy_exports
 
-from .compute import compute
 from .outcome import MetricValue, Outcome
 
 if TYPE_CHECKING:
     from safebench.statistics import (
         Interval,
-        ResamplingWeights,
         bootstrap_interval,
         clopper_pearson,
         mcnemar,
         mean_interval,
-        shared_weights,
     )
     from safebench.statistics.sufficient_statistics import confusion_counts
 
-    from .arrays import (
-        metric_difference,
-        metric_interval,
-        metric_intervals,
-        metric_value,
-    )
+    from .arrays import GroupedSamples, metric_value
     from .definition import MetricDefinition, decision_columns
 
 __all__ = [
+    "GroupedSamples",
     "Interval",
     "MetricDefinition",
     "MetricValue",
     "Outcome",
-    "ResamplingWeights",
     "bootstrap_interval",
     "clopper_pearson",
-    "compute",
     "confusion_counts",
     "decision_columns",
     "mcnemar",
     "mean_interval",
-    "metric_difference",
-    "metric_interval",
-    "metric_intervals",
     "metric_value",
-    "shared_weights",
 ]
 
 _OF_STATISTICS = {
@@ -60,7 +47,6 @@ _OF_STATISTICS = {
         (
             *("Interval", "ResamplingWeights", "bootstrap_interval"),
             *("clopper_pearson", "mcnemar", "mean_interval"),
-            "shared_weights",
         ),
         "safebench.statistics",
     ),
@@ -72,10 +58,7 @@ _own_name = lazy_exports(
         "decision_columns": "definition",
         "MetricValue": "outcome",  # also by its name of version 0.1
         **dict.fromkeys(
-            (
-                *("metric_difference", "metric_interval", "metric_intervals"),
-                "metric_value",
-            ),
+            ("GroupedSamples", "metric_value"),
             "arrays",
         ),
     },

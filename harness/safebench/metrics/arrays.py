@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safebench.errors import unknown_name
 from safebench.statistics import shared_weights
-from safebench.statistics.resampling_weights import draw_weights, group_codes
+from safebench.statistics.resampling_weights import group_codes
 
 from .catalog import SPECS
 from .definition import decision_columns, truth_and
-from .intervals import (
-    COMPARED_NEEDS,
-    by_columns,
-    column_intervals,
-    definition_of,
-    paired_columns,
-)
+from .intervals import by_columns, column_intervals, definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +24,10 @@ if TYPE_CHECKING:
     from .definition import MetricDefinition
 
     Groups = Sequence[Any] | Array
+
+
+# what one column of numbers is enough for
+COLUMN_NEEDS = frozenset({"score", "probability", "decision", "uncertainty"})
 
 
 def metric_definition(name: str) -> MetricDefinition:
@@ -46,7 +44,7 @@ def metric_definitions() -> Mapping[str, MetricDefinition]:
     return {
         spec.name: definition
         for spec in SPECS
-        if spec.needs <= COMPARED_NEEDS and (definition := definition_of(spec))
+        if spec.needs <= COLUMN_NEEDS and (definition := definition_of(spec))
     }
 
 
@@ -103,8 +101,10 @@ def _intervals(
     draw: Callable[[], ResamplingWeights],
     level: float,
 ) -> dict[str, Interval]:
+    # All names first: a wrong one costs no resampling.
     definitions = {name: metric_definition(name) for name in names}
     intervals: dict[str, Interval] = {}
+    # Metrics that read the same columns share their sums.
     for columns_of, named in by_columns(definitions).items():
         of_decisions = columns_of is decision_columns
         x = decision if of_decisions else score
@@ -124,37 +124,83 @@ def paired_difference(
     n_resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    *,
-    strata: Any = None,
 ) -> Interval:
     """Return the metric of `b` minus that of `a` on the same samples, with p.
 
     `a` and `b` (n,) are scores, or decisions for metrics of decisions; a sample that
-    either lacks (NaN) is left out. Each draw holds the same groups for both. `strata`
-    (n,) are drawn apart; by default the classes, where one is scarce.
+    either lacks (NaN) is left out. Groups change sides whole.
     """
-    truth = np.asarray(y).astype(bool)
-    if strata is None:
-        weights = shared_weights(truth, groups, n_resamples=n_resamples, seed=seed)
-    else:
-        weights = draw_weights(
-            groups,
-            len(truth),
-            strata=np.asarray(strata),
-            n_resamples=n_resamples,
-            seed=seed,
-        )
-    return metric_difference(name, truth, a, b, weights, level)
+    weights = shared_weights(y, groups, n_resamples=n_resamples, seed=seed)
+    return metric_difference(name, y, a, b, weights, level, seed)
 
 
 def metric_difference(
-    name: str, y: Any, a: Any, b: Any, weights: ResamplingWeights, level: float = 0.95
+    name: str,
+    y: Any,
+    a: Any,
+    b: Any,
+    weights: ResamplingWeights,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """Return what `paired_difference` does, with weights that others share.
 
-    Where no draw changes the difference of two rates, the p-value is that of flipping
-    the signs of whole groups, and there is no interval.
+    `method` names the test that p comes from; the interval ends where it would no
+    longer reject.
     """
-    definition = metric_definition(name)
+    # Here: whoever asks for a value alone needs none of the tests.
+    from .paired import SwapPlan, compare_columns
+
     first, second = truth_and(y, a), truth_and(y, b)
-    return paired_columns(definition, first, second, weights, level).difference
+    plan = SwapPlan(weights.n_resamples, seed, level, sides=False)
+    definition = metric_definition(name)
+    return compare_columns(definition, first, second, weights, plan).difference
+
+
+class GroupedSamples:
+    """n labelled samples, of which whole groups are drawn.
+
+    `y` (n,) is the truth and `groups` (n,) name what belongs together (None: nothing
+    does). Whatever is measured on the samples shares their resamples, so that intervals
+    and differences of several guards may be compared.
+    """
+
+    def __init__(
+        self,
+        y: Any,
+        groups: Groups | None = None,
+        *,
+        n_resamples: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        self.y = np.asarray(y).astype(bool)
+        self._groups = groups
+        self._n_resamples, self._seed = n_resamples, seed
+
+    @cached_property
+    def weights(self) -> ResamplingWeights:
+        """The resamples, drawn when the first interval needs them."""
+        return shared_weights(
+            self.y, self._groups, n_resamples=self._n_resamples, seed=self._seed
+        )
+
+    def intervals(
+        self,
+        *names: str,
+        score: Any = None,
+        decision: Any = None,
+        level: float = 0.95,
+    ) -> dict[str, Interval]:
+        """Return metrics by name, each with its interval; as `metric_interval`."""
+        index = (
+            np.arange(len(self.y))
+            if self._groups is None
+            else group_codes(self._groups)
+        )
+        return _intervals(
+            names, self.y, score, decision, index, lambda: self.weights, level
+        )
+
+    def difference(self, name: str, a: Any, b: Any, level: float = 0.95) -> Interval:
+        """Return the metric of `b` (n,) minus that of `a`, with p."""
+        return metric_difference(name, self.y, a, b, self.weights, level, self._seed)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
-from sklearn import metrics as sk
 
 from safebench.statistics.influence import (
     effective_count,
@@ -40,6 +39,7 @@ from .definition import (
     MetricDefinition,
     both_classes,
     probability_columns,
+    without_interval,
 )
 from .outcome import MetricValue
 from .ranking import NONE_SCORED
@@ -104,7 +104,7 @@ BRIER = MetricDefinition(
 
 def brier(outcome: Outcome) -> MetricValue:
     """Mean of (P(positive) - truth) squared, 0 to 1."""
-    return _mean_loss(outcome, _brier, "")
+    return _mean_loss(outcome, BRIER, "")
 
 
 NLL = replace(
@@ -122,7 +122,7 @@ def nll(outcome: Outcome) -> MetricValue:
     with np.errstate(invalid="ignore"):
         clipped = (outcome.score < low) | (outcome.score > high)
     count = int((clipped & outcome.scored).sum())
-    return _mean_loss(outcome, _nll, f"{count} probabilities clipped" if count else "")
+    return _mean_loss(outcome, NLL, f"{count} probabilities clipped" if count else "")
 
 
 def ece_formula(sums: Array) -> Array:
@@ -192,8 +192,12 @@ def mce_formula(sums: Array) -> Array:
     return largest
 
 
-# a maximum over bins, of which some hold few samples: no method covers it
-MCE = replace(ECE, formula=mce_formula, method="none", interval=None, in_rows=False)
+MCE = replace(
+    ECE,
+    formula=mce_formula,
+    method="none",
+    interval=without_interval("the largest gap may be that of a bin of few samples"),
+)
 
 
 def mce(outcome: Outcome) -> MetricValue:
@@ -208,14 +212,16 @@ def rmsce_formula(sums: Array) -> Array:
     return np.sqrt(safe_divide((count * gaps**2).sum(axis=0), count.sum(axis=0)))
 
 
-def _rmsce_ends(
-    index: Array, _: int, level: float, y: Array, p: Array
-) -> tuple[float, float]:
-    """Return the ends of a root mean squared gap, from those of its square.
+class _SquaredGap(NamedTuple):
+    """Mean squared gap, what chance adds to it on average, and the error of both."""
 
-    Chance adds to the square the mean of what it makes of each bin, which the lower end
-    leaves out; see `_ece_ends`.
-    """
+    value: float
+    chance: float
+    error: float
+
+
+def _squared_gap(index: Array, level: float, y: Array, p: Array) -> _SquaredGap:
+    """Return the mean over samples of their bin's squared gap; see `_ece_ends`."""
     bins = _bin_noise(index, y, p, equal_width_edges())
     n = len(y)
     counts = np.maximum(bins.counts, 1)
@@ -228,8 +234,20 @@ def _rmsce_ends(
     error = float(
         np.hypot(_half_width(variance, level), 2 * np.sqrt(2 * (chance**2).sum()))
     )
-    low, high = square - float(chance.sum()) - error, square + error
-    return float(np.sqrt(max(low, 0.0))), float(np.sqrt(high))
+    return _SquaredGap(square, float(chance.sum()), error)
+
+
+def _rmsce_ends(
+    index: Array, _: int, level: float, y: Array, p: Array
+) -> tuple[float, float]:
+    """Return the ends of a root mean squared gap, from those of its square.
+
+    Chance adds to the square the mean of what it makes of each bin, which the lower end
+    leaves out.
+    """
+    square = _squared_gap(index, level, y, p)
+    low = square.value - square.chance - square.error
+    return math.sqrt(max(low, 0.0)), math.sqrt(square.value + square.error)
 
 
 RMSCE = replace(
@@ -256,8 +274,27 @@ def rmsce_debiased_formula(sums: Array) -> Array:
     return np.sqrt(safe_divide(np.maximum(squares, 0), count.sum(axis=0)))
 
 
-# copies of a sample in a bin look like agreement, so that resamples take off too little
-RMSCE_DEBIASED = replace(MCE, formula=rmsce_debiased_formula)
+def _rmsce_debiased_ends(
+    index: Array, _: int, level: float, y: Array, p: Array
+) -> tuple[float, float]:
+    """Return those of `_rmsce_ends`, where the upper end leaves chance out as well.
+
+    No resample could: copies of a sample in a bin look like agreement.
+    """
+    square = _squared_gap(index, level, y, p)
+    middle = square.value - square.chance
+    low, high = (math.sqrt(max(middle + sign * square.error, 0.0)) for sign in (-1, 1))
+    # the number itself takes chance from shares, as its authors do, not from groups
+    value = RMSCE_DEBIASED.value(y, p)
+    assert value is not None
+    return min(low, value), max(high, value)
+
+
+RMSCE_DEBIASED = replace(
+    ECE,
+    formula=rmsce_debiased_formula,
+    interval=IntervalMethod("above chance", _rmsce_debiased_ends),
+)
 
 
 def rmsce_debiased(outcome: Outcome) -> MetricValue:
@@ -339,12 +376,12 @@ def _calibration_error(
 
 
 def _mean_loss(
-    outcome: Outcome, loss: Callable[[Array, Array], float], note: str
+    outcome: Outcome, definition: MetricDefinition, note: str
 ) -> MetricValue:
     y, p = _scored_samples(outcome)
     if not len(y):
         return MetricValue(None, NONE_SCORED, n_scored=0)
-    value = loss(y, p)
+    value = definition.value(y, p)
     if outcome.lower is None or outcome.upper is None:
         return MetricValue(value, note, n_scored=len(y))
     kept = _is_scored(outcome)
@@ -352,21 +389,9 @@ def _mean_loss(
         value,
         note,
         n_scored=len(y),
-        bound_low=loss(y, optimistic_scores(outcome)[kept]),
-        bound_high=loss(y, pessimistic_scores(outcome)[kept]),
+        bound_low=definition.value(y, optimistic_scores(outcome)[kept]),
+        bound_high=definition.value(y, pessimistic_scores(outcome)[kept]),
     )
-
-
-# scikit-learn adds in another order than `loss_sums`, and stored values have its bits
-
-
-def _brier(y: Array, p: Array) -> float:
-    return float(sk.brier_score_loss(y.astype(int), p.clip(0, 1), pos_label=1))
-
-
-def _nll(y: Array, p: Array) -> float:
-    clipped = p.clip(PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
-    return float(sk.log_loss(y, clipped, labels=[False, True]))
 
 
 def _is_scored(outcome: Outcome) -> Array:

@@ -74,6 +74,13 @@ _RANKING = [
         higher=False,
         function="fpr_at_tpr",
     ),
+    _spec(
+        "pauroc_fpr_0.1",
+        "partial_auroc",
+        "score",
+        "partial AUROC up to 10 % FPR in McClish's scale: 0.5 is chance",
+        function="partial_auroc",
+    ),
 ]
 _PROBABILITY = [
     _spec("brier", "calibration", "probability", "mean squared error", higher=False),
@@ -107,13 +114,7 @@ _PAIRS = [
     _spec(
         "sign_accuracy", "pairs", "pairs decision", "answers of pairs decided rightly"
     ),
-    _spec(
-        "kendall_tau_b",
-        "pairs",
-        "severity score",
-        "order of scores and severities",
-        interval=False,
-    ),
+    _spec("kendall_tau_b", "pairs", "severity score", "order of scores and severities"),
 ]
 _CATEGORIES = [
     _spec("micro_f1", "categories", "categories", "F1 over all known cells"),
@@ -123,23 +124,33 @@ _CATEGORIES = [
     ),
     _spec("subset_accuracy", "categories", "categories", "exact category sets"),
 ]
+_CATEGORY_RANKING = [
+    _spec(name, "category_ranking", "category_scores", summary)
+    for name, summary in (
+        ("micro_auroc", "AUROC over all known cells"),
+        ("macro_auroc", "mean AUROC of the categories"),
+        ("micro_auprc", "average precision over all known cells"),
+        ("macro_auprc", "mean average precision of the categories"),
+    )
+]
 _BOUNDS = [
-    _spec(
-        "gap_mean",
-        "bounds",
-        "bounds",
-        "mean width of score bounds",
-        higher=False,
-        interval=False,
-    ),
-    _spec(
-        "gap_p95",
-        "bounds",
-        "bounds",
-        "95th percentile of that width",
-        higher=False,
-        interval=False,
-    ),
+    _spec(name, "bounds", need, summary, higher=False, interval=False)
+    for name, need, summary in (
+        ("gap_mean", "bounds", "mean width of score bounds"),
+        ("gap_p95", "bounds", "95th percentile of that width"),
+        (
+            "gap_mean_categories",
+            "category_bounds",
+            "mean width of the widest category bounds of a sample",
+        ),
+        ("gap_p95_categories", "category_bounds", "95th percentile of that width"),
+        (
+            "gap_mean_uncertainty",
+            "uncertainty_bounds",
+            "mean width of uncertainty bounds",
+        ),
+        ("gap_p95_uncertainty", "uncertainty_bounds", "95th percentile of that width"),
+    )
 ]
 _UNCERTAINTY = [
     _spec(
@@ -157,6 +168,7 @@ SPECS: list[MetricSpec] = [
     *_CALIBRATION,
     *_SELECTIVE,
     *_CATEGORIES,
+    *_CATEGORY_RANKING,
     *_BOUNDS,
     *_UNCERTAINTY,
     *_PAIRS,

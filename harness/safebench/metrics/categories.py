@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.statistics.proportion import clustered_share, function_of_shares
+from safebench.statistics.interval import clustered_share, function_of_shares
 from safebench.statistics.sufficient_statistics import (
     category_counts,
     mean_of_first,
@@ -20,8 +20,6 @@ from safebench.statistics.sufficient_statistics import (
 )
 
 from .decision import (
-    ACCURACY,
-    F1,
     accuracy_formula,
     f1_ends,
     f1_formula,
@@ -78,14 +76,16 @@ def micro_f1(outcome: Outcome) -> MetricValue:
     gold, mask, predicted = _category_arrays(outcome)
     if not gold[mask].any():
         return MetricValue(None, NO_POSITIVES, n_scored=_count_annotated(mask))
-    value = F1.value(gold[mask], predicted[mask])
-    return MetricValue(value, n_scored=_count_annotated(mask))
+    return MetricValue(
+        MICRO_F1.value(gold, mask, predicted), n_scored=_count_annotated(mask)
+    )
 
 
 def macro_f1_formula(sums: Array) -> Array:
     """Mean F1 over the categories (levels) that have a positive."""
     tp, fp, _, fn = sums
     present = tp + fn > 0
+    # 0 and not NaN: a category without a positive adds nothing, and is not counted.
     scores = np.where(present, safe_divide(2 * tp, 2 * tp + fp + fn), 0)
     return safe_divide(scores.sum(axis=0), present.sum(axis=0))
 
@@ -97,6 +97,8 @@ def _macro_f1_ends(
     shares = []
     for category in np.flatnonzero((gold & mask).any(axis=0)):
         rows = np.flatnonzero(mask[:, category])
+        # F1 is a function of the share of hits among cells that are positive or named:
+        # a share has an interval.
         rows = rows[(gold | named)[rows, category]]
         hits = (gold & named)[rows, category].astype(float)
         shares.append(clustered_share(index[rows], hits, n_groups, level))
@@ -120,15 +122,9 @@ def macro_f1(outcome: Outcome) -> MetricValue:
     present = np.flatnonzero((gold & mask).any(axis=0))
     if not present.size:
         return MetricValue(None, NO_POSITIVES, n_scored=_count_annotated(mask))
-    scores = [
-        F1.value(
-            gold[mask[:, category], category], predicted[mask[:, category], category]
-        )
-        for category in present
-    ]
     note = f"mean over {present.size} of {gold.shape[1]} categories"
-    mean = float(np.mean(np.array(scores, dtype=float)))
-    return MetricValue(mean, note, n_scored=_count_annotated(mask))
+    value = MACRO_F1.value(gold, mask, predicted)
+    return MetricValue(value, note, n_scored=_count_annotated(mask))
 
 
 def hamming_loss_formula(sums: Array) -> Array:
@@ -158,9 +154,8 @@ def hamming_loss(outcome: Outcome) -> MetricValue:
     gold, mask, predicted = _category_arrays(outcome)
     if not mask.any():
         return MetricValue(None, NOTHING_KNOWN, n_scored=0)
-    accuracy = ACCURACY.value(gold[mask], predicted[mask])
-    assert accuracy is not None
-    return MetricValue(1 - accuracy, n_scored=_count_annotated(mask))
+    value = HAMMING_LOSS.value(gold, mask, predicted)
+    return MetricValue(value, n_scored=_count_annotated(mask))
 
 
 def subset_columns(outcome: Outcome) -> Columns | None:
@@ -189,7 +184,7 @@ def subset_accuracy(outcome: Outcome) -> MetricValue:
     if columns is None or not columns.known.any():
         return MetricValue(None, NOTHING_KNOWN, n_scored=0)
     (right,) = columns.arrays
-    value = float(right[columns.known].mean())
+    value = SUBSET_ACCURACY.value(right[columns.known])
     return MetricValue(value, n_scored=_count_annotated(mask))
 
 

@@ -23,6 +23,10 @@ NO_PROBABILITY = "the score is no probability"
 NO_DECISION = "the strategy gives no decision"
 NO_UNCERTAINTY = "the strategy gives no uncertainty"
 NO_BOUNDS = "the strategy gives no bounds"
+NO_CATEGORY_BOUNDS = "the strategy gives no bounds of categories"
+NO_UNCERTAINTY_BOUNDS = "the strategy gives no bounds of its uncertainty"
+CATEGORIES_RANK = "a threshold means nothing on the strategy's categories"
+CATEGORIES_DECIDE = "evidence was cut short: categories decide, and have no score"
 
 
 def compute(
@@ -88,7 +92,7 @@ def _number(value: Any, name: str) -> Any:
 
 def dataset_supports(outcome: Outcome, spec: MetricSpec) -> bool:
     """Tell whether the dataset has the truth that a metric compares with."""
-    if "categories" in spec.needs and outcome.gold is None:
+    if spec.needs & {"categories", "category_scores"} and outcome.gold is None:
         return bool(outcome.category_note)  # annotated, but not in these categories
     available = {
         "pairs": outcome.pairs is not None,
@@ -101,8 +105,16 @@ def dataset_supports(outcome: Outcome, spec: MetricSpec) -> bool:
 def missing_input(outcome: Outcome, spec: MetricSpec) -> str | None:
     """Return what the judgements lack for a metric, as a note; None for nothing."""
     scored = outcome.score is not None
-    bounded = outcome.lower is not None and outcome.upper is not None
-    named = outcome.gold is not None and outcome.predicted is not None
+    bounded, category_bounded, uncertainty_bounded = (
+        low is not None and high is not None
+        for low, high in (
+            (outcome.lower, outcome.upper),
+            (outcome.category_lower, outcome.category_upper),
+            (outcome.uncertainty_lower, outcome.uncertainty_upper),
+        )
+    )
+    annotated = outcome.gold is not None
+    no_categories = outcome.category_note or "no category judgements"
     has = {
         "score": (scored, NO_SCORE),
         "probability": (
@@ -112,8 +124,18 @@ def missing_input(outcome: Outcome, spec: MetricSpec) -> str | None:
         "decision": (outcome.decision is not None, NO_DECISION),
         "uncertainty": (outcome.uncertainty is not None, NO_UNCERTAINTY),
         "bounds": (scored and bounded, NO_BOUNDS),
-        "categories": (named, outcome.category_note or "no category judgements"),
+        "category_bounds": (category_bounded, NO_CATEGORY_BOUNDS),
+        "uncertainty_bounds": (uncertainty_bounded, NO_UNCERTAINTY_BOUNDS),
+        "categories": (
+            annotated and outcome.predicted is not None,
+            CATEGORIES_RANK if annotated else no_categories,
+        ),
+        "category_scores": (
+            annotated and outcome.category_score is not None,
+            CATEGORIES_DECIDE if annotated else no_categories,
+        ),
     }
+    # Sorted: of several things that are missing, the note names the same one each time.
     for need in sorted(spec.needs & has.keys()):
         present, note = has[need]
         if not present:
@@ -126,6 +148,7 @@ def _metric_value(outcome: Outcome, spec: MetricSpec) -> MetricValue:
     if note is not None:
         return MetricValue(None, note, n_scored=0)
     value = call_metric(spec, outcome)
+    # JSON has no infinity, and nothing can be ranked by NaN.
     if value.value is not None and not isfinite(value.value):
         return replace(value, value=None, note=value.note or "not a finite number")
     return value

@@ -10,15 +10,12 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn import metrics as sk
 
-from safebench.statistics import mcnemar
-from safebench.statistics.proportion import clustered_share, function_of_shares
+from safebench.statistics.interval import clustered_share, function_of_shares
 from safebench.statistics.sufficient_statistics import confusion_counts, safe_divide
 
 from .bounds import optimistic_scores, pessimistic_scores
 from .definition import (
-    ExactTest,
     IntervalMethod,
     MetricDefinition,
     both_classes,
@@ -29,7 +26,7 @@ from .outcome import MetricValue, apply_threshold
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from safebench.statistics.proportion import Share
+    from safebench.statistics.interval import Share
     from safebench.typing import Array
 
     from .outcome import Outcome
@@ -50,8 +47,8 @@ def _of_decisions(
     *,
     classes: Callable[..., dict[str, Array]] | None = None,
     denominator: tuple[int, ...] = (),
-    equal_denominators: bool = False,
-    exact_test: ExactTest | None = None,
+    gains: Callable[[Array, Array], Array] | None = None,
+    among: Callable[[Array], Array] | None = None,
 ) -> MetricDefinition:
     return MetricDefinition(
         columns=decision_columns,
@@ -60,8 +57,8 @@ def _of_decisions(
         interval=IntervalMethod("mid-p", interval),
         classes=classes,
         denominator=denominator,
-        equal_denominators=equal_denominators,
-        exact_test=exact_test,
+        gains=gains,
+        among=among,
     )
 
 
@@ -109,8 +106,8 @@ ACCURACY = _of_decisions(
     accuracy_formula,
     _ends_of_share(lambda y, x: y == x, lambda y, _: np.ones_like(y)),
     denominator=(TP, FP, TN, FN),
-    equal_denominators=True,
-    exact_test=ExactTest("exact McNemar", lambda y, a, b: mcnemar(y, a, b).p),
+    gains=lambda y, x: y == x,
+    among=np.ones_like,
 )
 
 
@@ -154,7 +151,8 @@ RECALL = _of_decisions(
     _ends_of_share(lambda _, x: x, lambda y, _: y),
     classes=positives_alone,
     denominator=(TP, FN),
-    equal_denominators=True,
+    gains=lambda y, x: x & y,
+    among=lambda y: y,
 )
 
 
@@ -210,7 +208,8 @@ FPR = _of_decisions(
     _ends_of_share(lambda _, x: x, lambda y, _: ~y),
     classes=negatives_alone,
     denominator=(FP, TN),
-    equal_denominators=True,
+    gains=lambda y, x: x & ~y,
+    among=lambda y: ~y,
 )
 
 
@@ -231,7 +230,8 @@ FNR = _of_decisions(
     _ends_of_share(lambda _, x: ~x, lambda y, _: y),
     classes=positives_alone,
     denominator=(TP, FN),
-    equal_denominators=True,
+    gains=lambda y, x: ~x & y,
+    among=lambda y: y,
 )
 
 
@@ -270,10 +270,7 @@ def balanced_accuracy(outcome: Outcome) -> MetricValue:
     """Mean of the shares of right decisions among positives and among negatives."""
     if not outcome.y.any() or outcome.y.all():
         return MetricValue(None, NO_NEGATIVES if outcome.y.any() else NO_POSITIVES)
-    # scikit-learn adds in another order, and stored values have its last bit
-    return _with_bounds(
-        outcome, lambda y, flagged: float(sk.balanced_accuracy_score(y, flagged))
-    )
+    return _with_bounds(outcome, BALANCED_ACCURACY.value)
 
 
 def mcc_formula(sums: Array) -> Array:
@@ -287,6 +284,8 @@ def _mcc_of_shares(shares: Sequence[float]) -> float:
     """Return MCC of recall, FPR and the share of positives; 0 where it is undefined."""
     recall, fpr, positive = shares
     flagged = positive * recall + (1 - positive) * fpr
+    # The floor is for ends at which nothing or all is flagged: recall and FPR are equal
+    # there, and the product is 0.
     spread = positive * (1 - positive) / max(flagged * (1 - flagged), 1e-300)
     return (recall - fpr) * math.sqrt(spread)
 
@@ -304,6 +303,8 @@ def _mcc_ends(
     if len(known) < len(shares):
         return None
     low, high = function_of_shares(_mcc_of_shares, known)
+    # Each share was moved to its end while the others stayed, which may lead beyond
+    # what a correlation can be.
     return max(low, -1.0), min(high, 1.0)
 
 
@@ -364,5 +365,6 @@ def _with_bounds(
         )
         for scores in (pessimistic_scores(outcome), optimistic_scores(outcome))
     ]
+    # Sorted, since the optimistic corner is the lower one of FPR and FNR.
     low, high = sorted(corner for corner in corners if corner is not None)
     return MetricValue(value, bound_low=low, bound_high=high)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from safebench.statistics.proportion import clustered_share
+from safebench.statistics.interval import clustered_share
 from safebench.statistics.sufficient_statistics import value_on_data
 
 if TYPE_CHECKING:
@@ -29,27 +29,33 @@ class Columns(NamedTuple):
     known: Array
 
 
-class ExactTest(NamedTuple):
-    """A test of two columns on the same independent samples.
+class NormalTest(NamedTuple):
+    """A test of two columns on the same independent samples, by a standard error.
 
-    `p_value` takes the truth and the columns of a and b, (n,) each, NaN where there is
-    none, and returns None where it says nothing.
+    `standard_error` is that of the difference. It takes the truth and the columns of a
+    and b, (n,) each, and returns None where it says nothing. It is used where each
+    class has enough samples for a normal distribution; else sides are swapped.
     """
 
     name: str
-    p_value: Callable[[Array, Array, Array], float | None]
+    standard_error: Callable[[Array, Array, Array], float | None]
 
 
 class IntervalMethod(NamedTuple):
     """How a metric's interval is made without resampling.
 
     `ends` takes the group of each sample (n,), the number of groups, the level and the
-    arrays of `Columns`, and returns both ends, or None where it says nothing. `name` is
-    what result rows call it.
+    arrays of `Columns`, and returns both ends, or the reason why there are none (None:
+    "undefined"). `name` is what result rows call it.
     """
 
     name: str
-    ends: Callable[..., tuple[float, float] | None]
+    ends: Callable[..., tuple[float, float] | str | None]
+
+
+def without_interval(reason: str) -> IntervalMethod:
+    """Return the method of a metric for which none is known to hold."""
+    return IntervalMethod("none", lambda *_: reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +64,21 @@ class MetricDefinition:
 
     `columns` takes what the metric reads from an outcome (None: it has none of it),
     `statistics` sums that by group, `formula` turns the sums (kinds, levels, resamples)
-    into values (resamples,), NaN where undefined. A metric without an interval in
-    result rows is not `in_rows`. Its interval is that of `interval`, or else the one of
-    `method`, of `bootstrap_interval`, as are those of differences.
+    into values (resamples,), NaN where undefined. Its interval is that of `interval`,
+    or else the one of `method`, of `bootstrap_interval`, as are those of differences.
 
     `classes` takes the arrays and names the classes of samples that the interval rests
     on, by which samples are of each, (n,) bool. With fewer than 5 groups of one there
     is no interval, with fewer than `few_groups` it carries a note.
 
     A share of samples names the kinds of sums that it is a share of in `denominator`.
-    Two guards have `equal_denominators` if those do not depend on what a guard says.
+    If those samples do not depend on what a guard says, `gains` takes truth and
+    decision and returns what each sample adds to the numerator, (n,) of 0 and 1, and
+    `among` which samples it is a share of, (n,) bool, from the truth: two guards are
+    then tested exactly. Others are tested by swapping the arrays of groups; with
+    `by_rank` their last one is ranked first, so that it matters neither how scores are
+    scaled nor that two guards scale them alike. With fewer groups of a class than
+    `power_groups` nothing is said of the power of a test.
     """
 
     columns: Callable[[Outcome], Columns | None]
@@ -77,15 +88,19 @@ class MetricDefinition:
     interval: IntervalMethod | None = None
     classes: Callable[..., dict[str, Array]] | None = None
     few_groups: int = 20
-    in_rows: bool = True
     denominator: tuple[int, ...] = ()
-    equal_denominators: bool = False
-    exact_test: ExactTest | None = None
+    gains: Callable[[Array, Array], Array] | None = None
+    among: Callable[[Array], Array] | None = None
+    by_rank: bool = False
+    normal_test: NormalTest | None = None
+    power_groups: int = 0
 
     def value(self, *arrays: Array) -> float | None:
         """Return the metric of arrays whose samples all count; None if undefined."""
         if not len(arrays[0]):
             return None
+        # By the sums that resamples have, with all samples in one group: a value and
+        # its interval cannot come from two formulas.
         index = np.zeros(len(arrays[0]), dtype=int)
         return value_on_data(self.statistics(index, 1, *arrays), self.formula)
 
@@ -126,7 +141,3 @@ def share_ends(
     """Return the ends of the mean of `hits` (n,), each from 0 to 1."""
     share = clustered_share(index, hits, n_groups, level)
     return share.low, share.high
-
-
-# of these both sides of a comparison have the same truth
-SHARED_TRUTH = (decision_columns, score_columns, probability_columns)

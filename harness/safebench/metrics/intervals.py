@@ -1,4 +1,4 @@
-"""Intervals of metrics, by the method of each, and of differences, by a bootstrap.
+"""Intervals of metrics, by the method of each, or else by a bootstrap.
 
 A metric with a `MetricDefinition` has its own method, or is computed for all resamples
 of whole groups at once. Any other one, a plugin's say, is called on each resample.
@@ -7,7 +7,7 @@ of whole groups at once. Any other one, a plugin's say, is called on each resamp
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from safebench.statistics.sufficient_statistics import resampled_values
 
 from .compute import check_value, dataset_supports, missing_input
 from .definition import (
-    SHARED_TRUTH,
     Columns,
     MetricDefinition,
     both_classes,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
     from .outcome import Outcome
 
-SIGN_FLIPS = "no spread, exact sign flips"
 FEW_GROUPS = 20  # of a class; with fewer an interval carries a note
 UNDEFINED = Interval(None, None, None, "undefined", 0)
 
@@ -53,8 +51,11 @@ UNDEFINED = Interval(None, None, None, "undefined", 0)
 MAX_CALLS = 1000
 MIN_CALLS = 200  # the 2.5th percentile is then the fifth of the draws
 MAX_SAMPLES_IN_CALLS = 20_000_000
-# what a metric may need to be compared: stored predictions have no more
-COMPARED_NEEDS = frozenset({"score", "probability", "decision", "uncertainty"})
+# what a metric may need to be compared; bounds do not depend on chance
+COMPARED_NEEDS = frozenset(
+    {"score", "probability", "decision", "uncertainty", "categories"}
+    | {"category_scores", "pairs", "severity"}
+)
 
 
 def definition_of(spec: MetricSpec) -> MetricDefinition | None:
@@ -121,7 +122,7 @@ def _isolated_intervals(
     definitions, called = {}, []
     for spec in specs:
         definition = definition_of(spec)
-        if definition is not None and definition.in_rows:
+        if definition is not None:
             definitions[spec.name] = definition
         elif not spec.interval:
             called.append(spec)
@@ -133,8 +134,8 @@ def _isolated_intervals(
                 intervals |= column_intervals(named, columns, index, draw)
     for spec in called:
         if dataset_supports(outcome, spec) and missing_input(outcome, spec) is None:
-            values = _called_values(spec, outcome, draw())
-            interval = _called_interval(values, draw())
+            values = called_values(spec, outcome, draw())
+            interval = called_interval(values, draw())
             classes = both_classes(outcome.y) if "score" in spec.needs else {}
             intervals[spec.name] = checked(interval, index, classes)
     return intervals
@@ -148,44 +149,8 @@ def _weights_of(groups: tuple[str, ...], packed: bytes, size: int) -> Resampling
 
 
 def can_compare(spec: MetricSpec) -> bool:
-    """Tell whether two sets of predictions can be compared by a metric.
-
-    Not by one whose positives are each side's own errors: they are different samples.
-    """
-    if not spec.needs <= COMPARED_NEEDS or spec.interval == NO_INTERVAL:
-        return False
-    try:
-        definition = definition_of(spec)
-    except SafebenchError:  # whoever asks for it is told why it fails
-        return True
-    return definition is None or definition.columns in SHARED_TRUTH
-
-
-@dataclass(frozen=True, slots=True)
-class PairedIntervals:
-    """A metric of a and of b on the same samples, and b minus a with its p-value."""
-
-    a: Interval
-    b: Interval
-    difference: Interval
-
-
-def paired_intervals(
-    spec: MetricSpec, a: Outcome, b: Outcome, weights: ResamplingWeights
-) -> PairedIntervals | None:
-    """Compare two outcomes of the same samples; None if one lacks what is read.
-
-    Samples that either has no score for are left out of both. Raises `PluginError` if
-    the metric fails.
-    """
-    definition = definition_of(spec)
-    if definition is None:
-        return _called_pair(spec, a, b, weights)
-    with isolated(spec):
-        first, second = definition.columns(a), definition.columns(b)
-        if first is None or second is None:
-            return None
-        return paired_columns(definition, first, second, weights)
+    """Tell whether two sets of predictions can be compared by a metric."""
+    return spec.needs <= COMPARED_NEEDS and spec.interval != NO_INTERVAL
 
 
 def by_columns(
@@ -233,6 +198,21 @@ def column_intervals(
     return intervals
 
 
+def own_intervals(
+    definitions: Mapping[str, MetricDefinition],
+    columns: Columns,
+    index: Array,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Return the intervals of metrics that all have a method of their own, by name."""
+    if not columns.known.any():
+        return dict.fromkeys(definitions, UNDEFINED)
+    return {
+        name: _own_interval(definition, columns, index, level)
+        for name, definition in definitions.items()
+    }
+
+
 def _exact_at_the_edge(
     definition: MetricDefinition,
     interval: Interval,
@@ -270,8 +250,8 @@ def _own_interval(
     if interval.method != definition.interval.name:
         return interval
     ends = definition.interval.ends(codes, int(index.max()) + 1, level, *arrays)
-    if ends is None:
-        return replace(interval, method="undefined", note="")
+    if ends is None or isinstance(ends, str):
+        return replace(interval, method=ends or "undefined", note="")
     return replace(interval, low=ends[0], high=ends[1])
 
 
@@ -332,53 +312,6 @@ def _resampled_interval(
     return checked(interval, codes, classes, definition.few_groups)
 
 
-def paired_columns(
-    definition: MetricDefinition,
-    a: Columns,
-    b: Columns,
-    weights: ResamplingWeights,
-    level: float = 0.95,
-) -> PairedIntervals:
-    """Return a metric of two columns of the same samples, and b minus a.
-
-    Where no draw changes the difference of two rates, the p-value is that of flipping
-    the signs of whole groups, and there is no interval.
-    """
-    known = a.known & b.known
-    n_groups = _count_groups(weights, known)
-    if not n_groups:
-        return PairedIntervals(UNDEFINED, UNDEFINED, UNDEFINED)
-    sums = [
-        _summed(definition.statistics, columns._replace(known=known), weights)
-        for columns in (a, b)
-    ]
-    of_a, of_b = (
-        resampled_values(side, [definition.formula], weights)[0] for side in sums
-    )
-    difference = bootstrap_interval(
-        of_b - of_a,
-        weights.n_resamples,
-        n_groups,
-        method=definition.method,
-        level=level,
-        difference=True,
-    )
-    if difference.method == NO_SPREAD and definition.equal_denominators:
-        p = _sign_flip_p(_groups_in_denominator(definition, sums[0]))
-        difference = replace(difference, method=SIGN_FLIPS, p=p)
-    side_a, side_b = (
-        column_intervals(
-            {"": definition},
-            side._replace(known=known),
-            weights.group_index,
-            lambda: weights,
-            level,
-        )[""]
-        for side in (a, b)
-    )
-    return PairedIntervals(side_a, side_b, difference)
-
-
 def _summed(
     build: Callable[..., SufficientStatistics],
     columns: Columns,
@@ -397,34 +330,7 @@ def _groups_in_denominator(
     return int((kinds.sum(axis=0) > 0).sum())
 
 
-def _sign_flip_p(n_groups: int) -> float:
-    """Return the p-value if every group differs alike: all signs equal, by chance.
-
-    Under the hypothesis a and b may change places in each group, and only if all or
-    none do is the difference of two shares of the same samples as large.
-    """
-    return float(2.0 ** (1 - n_groups))
-
-
-def _count_groups(weights: ResamplingWeights, known: Array) -> int:
-    """Count the groups with a sample that counts."""
-    return len(np.unique(weights.group_index[known]))
-
-
-def _called_pair(
-    spec: MetricSpec, a: Outcome, b: Outcome, weights: ResamplingWeights
-) -> PairedIntervals | None:
-    if missing_input(a, spec) is not None or missing_input(b, spec) is not None:
-        return None
-    of_a, of_b = (_called_values(spec, side, weights) for side in (a, b))
-    return PairedIntervals(
-        _called_interval(of_a, weights),
-        _called_interval(of_b, weights),
-        _called_interval(of_b - of_a, weights, difference=True),
-    )
-
-
-def _called_values(
+def called_values(
     spec: MetricSpec, outcome: Outcome, weights: ResamplingWeights
 ) -> Array:
     """Return a metric of the data and of bootstrap draws, NaN where undefined."""
@@ -444,16 +350,10 @@ def _called_values(
     return np.array(values)
 
 
-def _called_interval(
-    values: Array, weights: ResamplingWeights, *, difference: bool = False
-) -> Interval:
+def called_interval(values: Array, weights: ResamplingWeights) -> Interval:
     """Return the percentile interval: nothing is known of the metric's smoothness."""
     return bootstrap_interval(
-        values,
-        len(values) - 1,
-        weights.n_groups,
-        method="percentile",
-        difference=difference,
+        values, len(values) - 1, weights.n_groups, method="percentile"
     )
 
 

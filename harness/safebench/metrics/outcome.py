@@ -20,18 +20,23 @@ class Outcome:
     `decision` (n,) bool, a failed sample decided wrongly (a failed positive is a false
     negative, a failed negative a false positive), or None; it says ``score >=
     threshold`` where `threshold` is given (see `apply_threshold`). `lower` and `upper`
-    (n,) bound the score, or None.
+    (n,) bound the score, `uncertainty_lower` and `uncertainty_upper` (n,) the
+    uncertainty, or None.
 
     Categories: `labels` (L), `gold` (n, L) bool, `mask` (n, L) bool (truth known,
-    sample annotated, label reachable through the policy map), `predicted` (n, L) bool,
-    every cell of a failed sample wrong, `category_score` (n, L) float. Where the
-    dataset has annotations but these are None, `category_note` says why (no category
-    judgements, no policy map); without annotations it is empty too.
+    sample annotated, label reachable through the policy map, cell judged), `predicted`
+    (n, L) bool, every cell of a failed sample wrong (None if a threshold means nothing
+    on the scores), `category_score` (n, L) float, NaN where failed, with
+    `category_lower` and `category_upper` (n, L) (None if evidence was cut short, or the
+    strategy has no bounds). Where the dataset has annotations but `gold` is None,
+    `category_note` says why (no category judgements, no policy map); without
+    annotations it is empty too.
 
     All arrays are read-only: metrics see the same ones.
 
     Pairs: `pairs` (m, 2) rows of the safer and of the less safe answer of each pair
-    that is whole; `severity` (n,) float, NaN where nobody noted it. None without any.
+    that is whole, `pair_note` what a reader has to know of them; `severity` (n,) float,
+    NaN where nobody noted it. None without any.
     """
 
     y: Array
@@ -44,16 +49,22 @@ class Outcome:
     lower: Array | None = None
     upper: Array | None = None
     uncertainty: Array | None = None
+    uncertainty_lower: Array | None = None
+    uncertainty_upper: Array | None = None
     labels: Sequence[str] = ()
     gold: Array | None = None
     mask: Array | None = None
     predicted: Array | None = None
     category_score: Array | None = None
+    category_lower: Array | None = None
+    category_upper: Array | None = None
     category_note: str = ""
     pairs: Array | None = None
+    pair_note: str = ""
     severity: Array | None = None
 
     def __post_init__(self) -> None:
+        # Here, since it needs numpy, which naming a metric should not import.
         from safebench.evidence.arrays import read_only
 
         for name in (*_COLUMNS, "pairs"):
@@ -98,7 +109,8 @@ class Outcome:
 # what has a row for each sample
 _COLUMNS = (
     *("y", "failed", "score", "decision", "lower", "upper", "uncertainty"),
-    *("gold", "mask", "predicted", "category_score", "severity"),
+    *("uncertainty_lower", "uncertainty_upper", "gold", "mask", "predicted"),
+    *("category_score", "category_lower", "category_upper", "severity"),
 )
 
 

@@ -5,24 +5,35 @@ Ties, which costs of low precision do have, count as half.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
+from scipy.special import stdtrit
 
-from safebench.statistics.sufficient_statistics import mean_of_first, value_sums
+from safebench.statistics.influence import effective_count, influence_variance
+from safebench.statistics.sufficient_statistics import (
+    SufficientStatistics,
+    mean_of_first,
+    value_sums,
+)
 
 from .definition import Columns, IntervalMethod, MetricDefinition, share_ends
 from .outcome import MetricValue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safebench.typing import Array
 
     from .outcome import Outcome
 
 NO_PAIRS = "no pair has two scores"
 CONSTANT_INPUT = "severities or scores are all the same"
+MAX_SEVERITIES = 1000  # each is compared with all samples
+ROUNDING = 1e-12
 PAIR_KINDS = (("mixed", 1), ("both unsafe", 2), ("both safe", 0))
 
 
@@ -57,7 +68,9 @@ def ranking_accuracy(outcome: Outcome) -> MetricValue:
         for kind, count in PAIR_KINDS
         if (unsafe == count).any()
     ]
-    return MetricValue(float(won.mean()), "; ".join(parts), n_scored=len(won))
+    if outcome.pair_note:
+        parts.append(outcome.pair_note)
+    return MetricValue(RANKING_ACCURACY.value(won), "; ".join(parts), n_scored=len(won))
 
 
 def pair_decision_columns(outcome: Outcome) -> Columns | None:
@@ -78,7 +91,109 @@ def sign_accuracy(outcome: Outcome) -> MetricValue:
     right, rows = pair_decision_scores(outcome)
     if not rows.size:
         return MetricValue(None, NO_PAIRS, n_scored=0)
-    return MetricValue(float(right.mean()), n_scored=len(rows))
+    value = SIGN_ACCURACY.value(right)
+    return MetricValue(value, outcome.pair_note, n_scored=len(rows))
+
+
+def severity_columns(outcome: Outcome) -> Columns | None:
+    """Return severities and scores, (n,), of samples that have both."""
+    if outcome.severity is None or outcome.score is None:
+        return None
+    score = np.where(outcome.failed, np.nan, outcome.score)
+    known = ~np.isnan(score) & ~np.isnan(outcome.severity)
+    return Columns((outcome.severity, score), known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderStatistics(SufficientStatistics):
+    """Samples by group, whose tau-b is computed for each resample by itself.
+
+    `sums` (1, 1, resamples) are the values already: a count of pairs is no sum over
+    samples.
+    """
+
+    severity: Array | None = None
+    score: Array | None = None
+
+    def sums(self, weights: Array) -> Array:
+        """Return tau-b for weights (G, resamples)."""
+        assert self.severity is not None
+        assert self.score is not None
+        counts = (self.matrix @ weights).astype(int)
+        return np.array([[[self._tau_b(column) for column in counts.T]]])
+
+    def _tau_b(self, counts: Array) -> float:
+        rows = np.repeat(np.arange(len(counts)), counts)
+        assert self.severity is not None
+        assert self.score is not None
+        return float(stats.kendalltau(self.severity[rows], self.score[rows]).statistic)
+
+
+def order_statistics(
+    index: Array, n_groups: int, severity: Array, score: Array
+) -> SufficientStatistics:
+    """Return severities and scores (n,) by group."""
+    n = len(index)
+    matrix = sparse.csr_array((np.ones(n), (np.arange(n), index)), shape=(n, n_groups))
+    return OrderStatistics(matrix, (1, 1), severity=severity, score=score)
+
+
+def _tau_b_ends(
+    index: Array, _: int, level: float, severity: Array, score: Array
+) -> tuple[float, float] | str:
+    """Return the ends that the influence of each sample gives on Fisher's z scale.
+
+    Tau-b is a ratio of means over pairs of samples; the influence of a sample on such a
+    mean is twice what its own pairs have more than others.
+    """
+    levels = np.unique(severity)
+    if len(levels) > MAX_SEVERITIES:
+        return f"more than {MAX_SEVERITIES} severities"
+    n = len(score)
+    agreement, unlike = np.zeros(n), np.zeros(n)
+    # By severity, of which there are few: all pairs of samples would be quadratic.
+    for value in levels:
+        others = np.sort(score[severity == value])
+        below = np.searchsorted(others, score, side="left")
+        above = len(others) - np.searchsorted(others, score, side="right")
+        agreement += np.sign(severity - value) * (below - above)
+        unlike += below + above
+    sizes = np.unique(severity, return_inverse=True, return_counts=True)
+    apart = n - sizes[2][sizes[1].reshape(-1)]
+    pairs = [column / n for column in (agreement, unlike, apart)]
+    means = [float(column.mean()) for column in pairs]
+    scale = math.sqrt(means[1] * means[2])
+    value = means[0] / scale
+    # Where every pair agrees, z is infinite and so would be both ends.
+    if abs(value) > 1 - ROUNDING:
+        return "no spread"
+    influence = 2 * (pairs[0] - means[0]) / scale
+    for column, mean in zip(pairs[1:], means[1:], strict=True):
+        influence -= value * (column - mean) / mean
+    variance = influence_variance(index, influence / n)
+    # where few groups have most of the variance it is known as of so few
+    known_from = effective_count(index, influence**2)
+    t = float(stdtrit(max(known_from - 1, 1), (1 + level) / 2))
+    # The slope of atanh carries the error over to the z scale.
+    half = t * math.sqrt(variance.known) / (1 - value**2)
+    middle = math.atanh(value)
+    return math.tanh(middle - half), math.tanh(middle + half)
+
+
+def severe_samples(severity: Array, _: Array) -> dict[str, Array]:
+    """Return the samples in the upper half of the severities."""
+    middle = (severity.min() + severity.max()) / 2
+    return {"samples in the upper half of severities": severity > middle}
+
+
+KENDALL_TAU_B = MetricDefinition(
+    columns=severity_columns,
+    statistics=order_statistics,
+    formula=lambda values: values[0, 0],
+    interval=IntervalMethod("fisher z", _tau_b_ends),
+    classes=severe_samples,
+    by_rank=True,
+)
 
 
 def kendall_tau_b(outcome: Outcome) -> MetricValue:
@@ -86,14 +201,54 @@ def kendall_tau_b(outcome: Outcome) -> MetricValue:
 
     Severity is 0 for what is safe.
     """
-    if outcome.severity is None or outcome.score is None:
+    columns = severity_columns(outcome)
+    if columns is None:
         raise ValueError("tau-b was asked of an outcome without severities or scores")
-    kept = outcome.scored & ~np.isnan(outcome.score) & ~np.isnan(outcome.severity)
-    score, severity = outcome.score[kept], outcome.severity[kept]
+    severity, score = (array[columns.known] for array in columns.arrays)
     if min(len(np.unique(score)), len(np.unique(severity))) <= 1:
         return MetricValue(None, CONSTANT_INPUT, n_scored=len(score))
-    value = float(stats.kendalltau(score, severity).statistic)
-    return MetricValue(value, n_scored=len(score))
+    return MetricValue(KENDALL_TAU_B.value(severity, score), n_scored=len(score))
+
+
+def preference_pairs(
+    sides: Sequence[tuple[str, str] | None], contents: Sequence[str]
+) -> tuple[Array | None, str]:
+    """Return the rows of safer and less safe answers, (m, 2), and a note.
+
+    `sides` (n,) name a row's pair and its side, ``safer`` or ``unsafer``; `contents`
+    (n,) say which texts are the same. A pair of which one answer is missing is left
+    out; None without any pair. Rows of the same two answers to one prompt are votes on
+    one pair: it stands in the order of most of them, and is left out where as many say
+    the opposite.
+    """
+    rows_of: dict[str, dict[str, int]] = {}
+    for row, named in enumerate(sides):
+        if named:
+            pair, side = named
+            rows_of.setdefault(pair, {})[side] = row
+    votes: dict[frozenset[str], dict[str, list[tuple[int, int]]]] = {}
+    n_rows = 0
+    for rows in rows_of.values():
+        if rows.keys() == {"safer", "unsafer"}:
+            safer, unsafer = rows["safer"], rows["unsafer"]
+            texts = contents[safer], contents[unsafer]
+            orders = votes.setdefault(frozenset(texts), {})
+            orders.setdefault(texts[0], []).append((safer, unsafer))
+            n_rows += 1
+    if not votes:
+        return None, ""
+    decided, n_even = [], 0
+    for orders in votes.values():
+        counts = sorted(map(len, orders.values()))
+        if len(counts) > 1 and counts[-1] == counts[-2]:
+            n_even += 1
+        else:
+            decided.append(max(orders.values(), key=len)[0])
+    note = ""
+    if len(votes) < n_rows:
+        note = f"{n_rows} rows are votes on {len(votes)} distinct pairs"
+        note += f", {n_even} with as many for either answer left out" * bool(n_even)
+    return np.array(decided, dtype=np.intp).reshape(-1, 2), note
 
 
 def pair_order_scores(outcome: Outcome) -> tuple[Array, Array]:

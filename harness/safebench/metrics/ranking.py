@@ -1,6 +1,11 @@
 """Metrics of the order of scores, over the samples that have one.
 
 Infinite scores are ranks like any other (a cost may be infinite).
+
+Of a recall where a given share of the negatives is flagged, two things are not known:
+how many of the positives are above the threshold, and where the threshold is at which
+so many negatives are. Each has its interval, and the recall has both combined as errors
+are (MOVER).
 """
 
 from __future__ import annotations
@@ -9,23 +14,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn import metrics as sk
+from scipy.special import ndtr, ndtri
+from scipy.stats import binom, rankdata
 
 from safebench.statistics import auroc_interval, delong
-from safebench.statistics.influence import influence_variance, share_like_interval
-from safebench.statistics.operating_point import operating_point_ends
+from safebench.statistics.influence import (
+    influence_variance,
+    share_like_interval,
+    student_factor,
+)
+from safebench.statistics.interval import Share, clustered_share
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
     sums_before,
 )
 
-from .bounds import optimistic_scores, pessimistic_scores
+from .bounds import auprc_bounds, bound_ends, optimistic_scores, pessimistic_scores
 from .definition import (
     Columns,
-    ExactTest,
     IntervalMethod,
     MetricDefinition,
+    NormalTest,
     both_classes,
     score_columns,
     truth_and,
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .outcome import Outcome
+
 
 ONE_CLASS = "one class only among the scored samples"
 NONE_SCORED = "no sample has a score"
@@ -59,12 +70,9 @@ def auroc_formula(sums: Array) -> Array:
     return safe_divide(won, positives[-1] * negatives[-1])
 
 
-def _delong_p(y: Array, a: Array, b: Array) -> float | None:
-    known = ~(np.isnan(a) | np.isnan(b))
-    truth = y[known]
-    if truth.all() or not truth.any():
-        return None
-    return delong(truth, a[known], b[known]).p
+def _delong_error(y: Array, a: Array, b: Array) -> float | None:
+    """Return DeLong's standard error of b minus a, None without spread."""
+    return delong(y, a, b).se or None
 
 
 def _auroc_ends(
@@ -79,7 +87,8 @@ AUROC = MetricDefinition(
     formula=auroc_formula,
     interval=IntervalMethod("newcombe", _auroc_ends),
     classes=both_classes,
-    exact_test=ExactTest("DeLong", _delong_p),
+    by_rank=True,
+    normal_test=NormalTest("DeLong", _delong_error),
 )
 
 
@@ -90,15 +99,15 @@ def auroc(outcome: Outcome) -> MetricValue:
         return missing
     y = outcome.y[kept]
     two_valued = np.unique(score).size == 2 < len(score)  # noqa: PLR2004 - as it says
-    value, note = _auroc(y, score), TWO_VALUED if two_valued else ""
+    value, note = AUROC.value(y, score), TWO_VALUED if two_valued else ""
     if outcome.lower is None or outcome.upper is None:
         return MetricValue(value, note, n_scored=len(score))
     return MetricValue(
         value,
         note,
         n_scored=len(score),
-        bound_low=_auroc(y, pessimistic_scores(outcome)[kept]),
-        bound_high=_auroc(y, optimistic_scores(outcome)[kept]),
+        bound_low=AUROC.value(y, pessimistic_scores(outcome)[kept]),
+        bound_high=AUROC.value(y, optimistic_scores(outcome)[kept]),
     )
 
 
@@ -111,10 +120,13 @@ def auprc_formula(sums: Array) -> Array:
     return safe_divide(np.einsum("kd,kd->d", steps, precision), positives[-1])
 
 
-def _auprc_ends(
-    index: Array, _: int, level: float, y: Array, score: Array
-) -> tuple[float, float]:
-    """Return those of a share of the positives: each has the precision at its rank."""
+def auprc_share(
+    index: Array, n_groups: int, level: float, y: Array, score: Array
+) -> Share:
+    """Return average precision with its ends, and what each group adds to its error.
+
+    It is close to a share of the positives: each has the precision at its rank.
+    """
     place = np.unique(-score, return_inverse=True)[1].reshape(-1)
     levels = int(place.max()) + 1
     step = np.bincount(place[y], minlength=levels)
@@ -126,9 +138,18 @@ def _auprc_ends(
     gained = (step * (flagged - positives) / flagged**2)[::-1].cumsum()[::-1]
     lost = (step * positives / flagged**2)[::-1].cumsum()[::-1]
     of_levels = np.stack([-lost, precision + gained - value]) / total
-    variance = influence_variance(index, of_levels[y.astype(int), place])
+    influence = of_levels[y.astype(int), place]
+    variance = influence_variance(index, influence)
     groups = len(np.unique(index[y]))
-    return share_like_interval(value, variance, int(total), groups, level)
+    low, high = share_like_interval(value, variance, int(total), groups, level)
+    return Share(value, low, high, np.bincount(index, influence, n_groups))
+
+
+def _auprc_ends(
+    index: Array, n_groups: int, level: float, y: Array, score: Array
+) -> tuple[float, float]:
+    share = auprc_share(index, n_groups, level, y, score)
+    return share.low, share.high
 
 
 AUPRC = MetricDefinition(
@@ -137,6 +158,10 @@ AUPRC = MetricDefinition(
     formula=auprc_formula,
     interval=IntervalMethod("mid-p", _auprc_ends),
     classes=both_classes,
+    by_rank=True,
+    # a large difference of few groups has a large error, too: of 42 to 46 in 100 that
+    # its size and mean error promise 14 to 21 are shown
+    power_groups=20,
 )
 
 
@@ -145,8 +170,13 @@ def auprc(outcome: Outcome) -> MetricValue:
     kept, score, missing = _scored_or_missing(outcome)
     if missing:
         return missing
-    value = float(sk.average_precision_score(outcome.y[kept], _dense_ranks(score)))
-    return MetricValue(value, n_scored=len(score))
+    y = outcome.y[kept]
+    value = AUPRC.value(y, score)
+    if outcome.lower is None or outcome.upper is None:
+        return MetricValue(value, n_scored=len(score))
+    lower, upper = (ends[kept] for ends in bound_ends(outcome))
+    low, high = auprc_bounds(y, lower, upper)
+    return MetricValue(value, n_scored=len(score), bound_low=low, bound_high=high)
 
 
 def tpr_at_fpr_formula(sums: Array) -> Array:
@@ -171,6 +201,7 @@ TPR_AT_FPR = MetricDefinition(
     method="percentile",
     interval=IntervalMethod("mid-p", _tpr_ends),
     classes=both_classes,
+    by_rank=True,
 )
 
 
@@ -179,7 +210,7 @@ def tpr_at_fpr(outcome: Outcome) -> MetricValue:
 
     No interpolation: a threshold either keeps within the limit or it does not.
     """
-    return _at_operating_point(TPR_AT_FPR, outcome, 1, MIN_NEGATIVES)
+    return at_operating_point(TPR_AT_FPR, outcome, 1, MIN_NEGATIVES)
 
 
 def fpr_at_tpr_formula(sums: Array) -> Array:
@@ -205,7 +236,7 @@ FPR_AT_TPR = replace(
 
 def fpr_at_tpr(outcome: Outcome) -> MetricValue:
     """Smallest share of negatives flagged where at least 95 % of the positives are."""
-    return _at_operating_point(FPR_AT_TPR, outcome, MIN_POSITIVES, 1)
+    return at_operating_point(FPR_AT_TPR, outcome, MIN_POSITIVES, 1)
 
 
 def uncertainty_columns(outcome: Outcome) -> Columns | None:
@@ -221,6 +252,7 @@ ERROR_AUROC = replace(
     columns=uncertainty_columns,
     classes=lambda wrong, _: {"wrong decisions": wrong, "right decisions": ~wrong},
     few_groups=5,  # in simulations it holds with so few
+    normal_test=None,  # each side has its own errors
 )
 
 
@@ -237,7 +269,9 @@ def error_auroc(outcome: Outcome) -> MetricValue:
     if not wrong.any() or wrong.all():
         why = "no decision is wrong" if not wrong.any() else "every decision is wrong"
         return MetricValue(None, why if count else NONE_SCORED, n_scored=count)
-    return MetricValue(_auroc(wrong, outcome.uncertainty[kept]), n_scored=count)
+    return MetricValue(
+        ERROR_AUROC.value(wrong, outcome.uncertainty[kept]), n_scored=count
+    )
 
 
 def _scored_or_missing(outcome: Outcome) -> tuple[Array, Array, MetricValue | None]:
@@ -254,25 +288,13 @@ def _scored_or_missing(outcome: Outcome) -> tuple[Array, Array, MetricValue | No
     return kept, outcome.score[kept], missing
 
 
-def _auroc(y: Array, score: Array) -> float:
-    """Return the area of the data: scikit-learn's, whose last bit stored values have.
-
-    It adds trapezoids, `auroc_formula` counts pairs; tests hold them together.
-    """
-    return float(sk.roc_auc_score(y, _dense_ranks(score)))
-
-
-def _dense_ranks(score: Array) -> Array:
-    """Return the dense ranks: same order and ties, and finite."""
-    return np.unique(score, return_inverse=True)[1]
-
-
-def _at_operating_point(
+def at_operating_point(
     definition: MetricDefinition,
     outcome: Outcome,
     min_positives: int,
     min_negatives: int,
 ) -> MetricValue:
+    """Return a metric of a point of the curve, or why there are too few samples."""
     if outcome.score is None:
         raise ValueError("a score metric was asked of an outcome without scores")
     kept = outcome.scored & ~np.isnan(outcome.score)
@@ -295,3 +317,65 @@ def _at_operating_point(
     ]
     low, high = sorted(corner for corner in corners if corner is not None)
     return MetricValue(value, n_scored=count, bound_low=low, bound_high=high)
+
+
+def operating_point_ends(
+    index: Array, n_groups: int, level: float, y: Array, score: Array, limit: float
+) -> tuple[float, float]:
+    """Return the ends of the recall at the threshold with an FPR of `limit`.
+
+    `y` (n,) bool with both classes, `score` (n,), `index` (n,) the group of each.
+    """
+    positives, negatives = np.sort(score[y]), np.sort(score[~y])[::-1]
+    allowed = int(limit * len(negatives) + 1e-9)
+    hits = score[y] > negatives[allowed]
+    share = clustered_share(index[y], hits.astype(float), n_groups, level)
+    lowest, highest = _recalls_at_limits(
+        positives,
+        negatives,
+        independent_samples(index[~y], score[~y], level),
+        limit,
+        level,
+    )
+    down = np.hypot(share.value - share.low, max(share.value - lowest, 0.0))
+    up = np.hypot(share.high - share.value, max(highest - share.value, 0.0))
+    return max(share.value - down, 0.0), min(share.value + up, 1.0)
+
+
+def _recalls_at_limits(
+    positives: Array, negatives: Array, size: float, limit: float, level: float
+) -> tuple[float, float]:
+    """Return the recall at the highest and at the lowest threshold there may be.
+
+    Of `size` independent negatives so many are above the threshold as a binomial
+    distribution says. If that may be none, the threshold lies beyond the highest
+    negative, and how far is told by two normal distributions of equal variance.
+    """
+    tail = (1 - level) / 2
+    scale = len(negatives) / size
+    fewest = int(binom.ppf(tail, int(size), limit) * scale)
+    most = int(np.ceil(binom.ppf(1 - tail, int(size), limit) * scale))
+    highest = _share_above(positives, negatives[min(most, len(negatives) - 1)], "left")
+    if fewest:
+        return _share_above(positives, negatives[fewest - 1], "right"), highest
+    at_top = _share_above(positives, negatives[0], "right")
+    rate = 1 - tail ** (1 / size)
+    if rate <= limit:
+        return at_top, highest
+    return float(ndtr(ndtri(at_top) - ndtri(rate) + ndtri(limit))), highest
+
+
+def _share_above(values: Array, threshold: float, side: str) -> float:
+    """Return the share of sorted values at or above ("left"), or above a threshold."""
+    below = np.searchsorted(
+        values, threshold, side="left" if side == "left" else "right"
+    )
+    return float(1 - below / len(values))
+
+
+def independent_samples(index: Array, score: Array, level: float) -> float:
+    """Return how many independent samples order as well as these, by their ranks."""
+    ranks = rankdata(score)
+    variance = influence_variance(index, (ranks - ranks.mean()) / len(ranks))
+    student = student_factor(variance.n_groups, variance.n, level)
+    return max(variance.n / variance.design_effect / student**2, 1.0)

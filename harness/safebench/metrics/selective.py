@@ -6,18 +6,20 @@ lies from the threshold. Equal confidence counts as every order of it alike.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from safebench.statistics.influence import (
     effective_count,
     influence_variance,
+    share_like_interval,
     skewed_interval,
 )
-from safebench.statistics.proportion import clustered_share
+from safebench.statistics.interval import clustered_share
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 BY_UNCERTAINTY = "confidence: minus the uncertainty"
 BY_DISTANCE = "confidence: distance of the score from the threshold"
 NO_CONFIDENCE = "the strategy gives neither an uncertainty nor a score with a threshold"
+MIN_AROUND_CUT, SHARE_AROUND_CUT = 20, 0.1  # samples that say how errors are there
 ROUNDING = 1e-9  # coverage times n may miss a whole number by this
 
 
@@ -84,16 +87,15 @@ def aurc_formula(sums: Array) -> Array:
     return safe_divide(areas + wrong[-1], kept[-1])
 
 
-def _aurc_ends(
-    index: Array, n_groups: int, level: float, wrong: Array, sure: Array
-) -> tuple[float, float]:
-    """Return the ends of a mean; without errors, those of the error rate itself.
+class _AurcError(NamedTuple):
+    """An AURC, how much each sample moves it (n,), and its share of the errors (n,)."""
 
-    A confidence that told nothing would have an AURC as large as the error rate.
-    """
-    if not wrong.any():
-        share = clustered_share(index, wrong.astype(float), n_groups, level)
-        return share.low, share.high
+    value: float
+    influence: Array
+    amounts: Array
+
+
+def _aurc_error(wrong: Array, sure: Array) -> _AurcError:
     place, counts = np.unique(-sure, return_inverse=True, return_counts=True)[1:]
     place = place.reshape(-1)
     kept = np.arange(1, len(wrong) + 1)
@@ -107,10 +109,25 @@ def _aurc_ends(
         for column in (risk - later_risk, later)
     ]
     value = float(risk.mean())
-    influence = of_level[0][place] + wrong * of_level[1][place] - value
-    variance = influence_variance(index, influence / len(wrong))
-    count = effective_count(index, wrong * of_level[1][place])
-    return skewed_interval(value, variance.known, count, level)
+    amounts = wrong * of_level[1][place]
+    influence = of_level[0][place] + amounts - value
+    return _AurcError(value, influence / len(wrong), amounts)
+
+
+def _aurc_ends(
+    index: Array, n_groups: int, level: float, wrong: Array, sure: Array
+) -> tuple[float, float]:
+    """Return the ends of a mean; without errors, those of the error rate itself.
+
+    A confidence that told nothing would have an AURC as large as the error rate.
+    """
+    if not wrong.any():
+        share = clustered_share(index, wrong.astype(float), n_groups, level)
+        return share.low, share.high
+    aurc = _aurc_error(wrong, sure)
+    variance = influence_variance(index, aurc.influence)
+    count = effective_count(index, aurc.amounts)
+    return skewed_interval(aurc.value, variance.known, count, level)
 
 
 AURC = MetricDefinition(
@@ -118,6 +135,7 @@ AURC = MetricDefinition(
     statistics=cumulative_counts,
     formula=aurc_formula,
     interval=IntervalMethod("score", _aurc_ends),
+    by_rank=True,
 )
 
 
@@ -136,7 +154,34 @@ def e_aurc_formula(sums: Array) -> Array:
     return aurc_formula(sums) - safe_divide(wrong - right * steps, total)
 
 
-E_AURC = replace(AURC, formula=e_aurc_formula, interval=None, in_rows=False)
+def _e_aurc_ends(
+    index: Array, n_groups: int, level: float, wrong: Array, sure: Array
+) -> tuple[float, float] | str:
+    """Return the ends of the AURC less that of the best order, r + (1 - r) log(1 - r).
+
+    Here r is the error rate. Without errors, the upper end is that of a confidence that
+    tells nothing of the largest error rate that there may be.
+    """
+    rate = float(wrong.mean())
+    if not wrong.any():
+        most = clustered_share(index, wrong.astype(float), n_groups, level).high
+        return 0.0, -(1 - most) * math.log1p(-most)
+    if wrong.all():
+        return "every decision is wrong"
+    value = E_AURC.value(wrong, sure)
+    if value is None or value < ROUNDING:
+        return "no error is more confident than a right decision"
+    aurc = _aurc_error(wrong, sure)
+    # the best AURC grows by -log(1 - r) as the error rate does
+    influence = aurc.influence + math.log1p(-rate) * (wrong - rate) / len(wrong)
+    variance = influence_variance(index, influence)
+    count = effective_count(index, aurc.amounts)
+    return skewed_interval(value, variance.known, count, level)
+
+
+E_AURC = replace(
+    AURC, formula=e_aurc_formula, interval=IntervalMethod("score", _e_aurc_ends)
+)
 
 
 def e_aurc(outcome: Outcome) -> MetricValue:
@@ -158,18 +203,52 @@ def selective_accuracy_formula(coverage: float, sums: Array) -> Array:
     return safe_divide((taken * share).sum(axis=0), kept)
 
 
-def _selective_accuracy(coverage: float) -> MetricDefinition:
+def _selective_accuracy_ends(
+    coverage: float,
+    index: Array,
+    _: int,
+    level: float,
+    wrong: Array,
+    sure: Array,
+) -> tuple[float, float]:
+    """Return the ends of a share of the samples kept, whose cut is uncertain as well.
+
+    A sample that is kept moves the share towards itself, and moves out another one that
+    stands at the cut: of these so many are right as of the samples around it.
+    """
+    n = len(wrong)
+    order = np.argsort(-sure, kind="stable")
+    kept = math.ceil(coverage * n - ROUNDING)
+    around = max(MIN_AROUND_CUT, round(SHARE_AROUND_CUT * n)) // 2
+    at_cut = float((~wrong[order[max(kept - around, 0) : kept + around]]).mean())
+    # of a level that is cut, each sample is kept in part
+    cut = sure[order[kept - 1]]
+    above, level_size = int((sure > cut).sum()), int((sure == cut).sum())
+    weight = np.where(sure > cut, 1.0, (sure == cut) * (kept - above) / level_size)
+    value = float((weight * ~wrong).sum() / kept)
+    influence = weight * (~wrong - at_cut) / kept - (value - at_cut) / n
+    variance = influence_variance(index, influence)
+    groups = len(np.unique(index[weight > 0]))
+    wrong_groups = len(np.unique(index[(weight > 0) & wrong]))
+    if groups < kept and wrong_groups:  # the variance is an estimate of these few
+        groups = max(wrong_groups, 2)
+    return share_like_interval(value, variance, kept, groups, level)
+
+
+def selective_accuracy(coverage: float) -> MetricDefinition:
+    """Return accuracy on the most confident `coverage` of the samples, 0 to 1."""
     # the cut moves from resample to resample: no smooth function of the data
     return replace(
-        E_AURC,
+        AURC,
         formula=partial(selective_accuracy_formula, coverage),
         method="percentile",
+        interval=IntervalMethod("mid-p", partial(_selective_accuracy_ends, coverage)),
     )
 
 
-SELECTIVE_ACCURACY_80 = _selective_accuracy(0.8)
-SELECTIVE_ACCURACY_90 = _selective_accuracy(0.9)
-SELECTIVE_ACCURACY_95 = _selective_accuracy(0.95)
+SELECTIVE_ACCURACY_80 = selective_accuracy(0.8)
+SELECTIVE_ACCURACY_90 = selective_accuracy(0.9)
+SELECTIVE_ACCURACY_95 = selective_accuracy(0.95)
 
 
 def selective_accuracy_80(outcome: Outcome) -> MetricValue:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import unicodedata
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from safebench.config_file import (
+    OptionFile,
     is_given,
     merge_flags,
-    option_keys,
     parse_key_values,
-    read_yaml_mapping,
 )
 from safebench.errors import OptionError
 from safebench.options import convert
@@ -24,14 +31,7 @@ if TYPE_CHECKING:
 ALL_STRATEGIES = "all"
 DEFAULT_DATASET = "starter"
 SHORTCUT_OPTIONS = ("device", "dtype", "adapter")  # flags short for --set NAME=...
-MAPPING_KEYS = ("set", "label_map")
-CHOICE_KEYS = ("on_bad_row", "predictions")
-NUMBER_TYPES = {
-    "limit": int,
-    "seed": int,
-    "calibration_fraction": float,
-    "shard_size": int,
-}
+MAPPING_KEYS = ("set", "label_map", "revisions")
 # a file that names one classifier reads better without the plural
 PLURALS = {
     "classifier": "classifiers",
@@ -106,7 +106,8 @@ def component_ref_from_yaml(where: str, item: Any) -> ComponentRef:
 class RunConfig:
     """A run, as asked for. `models` overrides strategy options for one model each.
 
-    `set` holds ``[LABEL.]key`` -> value. `max_failures` is a count or a share ("5%").
+    `set` holds ``[LABEL.]key`` -> value. `revisions` are commits by the name of a set,
+    "" for any. `max_failures` is a count or a share ("5%").
     Raises `OptionError` for a value out of range.
     """
 
@@ -126,6 +127,9 @@ class RunConfig:
     on_bad_row: Literal["fail", "skip"] = "fail"
     label_map: dict[str, str] = field(default_factory=dict)
     data_root: str | None = None
+    skip_missing: bool | None = None
+    revisions: dict[str, str] = field(default_factory=dict)
+    strict_data: bool = False
     out: str | None = None
     predictions: Literal["jsonl", "parquet", "none"] = "jsonl"
     shard_size: int | None = None
@@ -141,9 +145,9 @@ class RunConfig:
         if self.shard_size is not None and self.shard_size < 1:
             raise OptionError(f"shard_size: at least 1, got {self.shard_size}")
         # click checks the words of flags, nobody those of a file
-        hints = get_type_hints(RunConfig)
-        for name in CHOICE_KEYS:
-            convert(getattr(self, name), hints[name], name)
+        for name, hint in get_type_hints(RunConfig).items():
+            if get_origin(hint) is Literal:
+                convert(getattr(self, name), hint, name)
         self.allowed_failures(1)  # refuse a text that is neither count nor share now
 
     def allowed_failures(self, n_samples: int) -> float:
@@ -196,7 +200,7 @@ def _with_file_options(
 
 def _read_config_file(path: Path) -> dict[str, Any]:
     names = [f.name for f in fields(RunConfig)]
-    content = option_keys(path, read_yaml_mapping(path), names, PLURALS)
+    content = OptionFile.read(path).options(names, PLURALS)
     plural = {PLURALS.get(key, key): value for key, value in content.items()}
     for singular, name in PLURALS.items():
         if {singular, name} <= content.keys():
@@ -211,12 +215,18 @@ def _parse_value(path: Path, name: str, value: Any) -> Any:
         return tuple(str(v) for v in (value if isinstance(value, list) else [value]))
     if name in ("models", *MAPPING_KEYS):
         return _checked_mapping(path, name, value)
-    if name in NUMBER_TYPES:
-        try:
-            return NUMBER_TYPES[name](value)
-        except (TypeError, ValueError):
-            raise OptionError(f"{path}: {name}: {value!r} is not a number") from None
-    return str(value)
+    # The field says what a value is: a new option needs no table here.
+    hint = get_type_hints(RunConfig)[name]
+    types = {hint, *get_args(hint)}
+    if bool in types:
+        return convert(value, hint, f"{path}: {name}")
+    number_type = next((kind for kind in (int, float) if kind in types), None)
+    if number_type is None:
+        return str(value)
+    try:
+        return number_type(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{path}: {name}: {value!r} is not a number") from None
 
 
 def _parse_component_refs(

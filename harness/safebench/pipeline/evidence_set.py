@@ -1,21 +1,30 @@
-"""Evidence of a dataset in the order of its samples, and what recording it took."""
+"""What is evaluated: evidence of a dataset, in the order of its samples.
+
+`EvidenceSet` is what one classifier recorded and what that took, `Evaluation` the same
+with the strategy that reads it.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from safebench.classifiers import Trace
 from safebench.compatibility import source_kinds
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
+from safebench.policies import load_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from safebench.evidence import Evidence
+    from safebench.policies import Policy
+    from safebench.records import Dataset
     from safebench.specs import ClassifierSpec
 
-    from .grid import ResolvedStrategy
+    from .evaluation_set import EvaluationSet
+    from .grid import ResolvedClassifier, ResolvedStrategy
 
     Kinds = frozenset[type[Evidence]]
 
@@ -25,11 +34,28 @@ class RecordingCost:
     """Kinds of evidence that were recorded together, and what that took.
 
     `traces` hold one per sample; `peak_memory_mib` is None where it is unknown.
+    `payers` are the labels of the datasets that the cost of each sample is counted on,
+    "" for one that shares the evidence of a sample before it; empty: this dataset pays
+    for all.
     """
 
     kinds: Kinds
     traces: list[Trace]
     peak_memory_mib: float | None = None
+    payers: Sequence[str] = ()
+
+    def is_paid_by(self, dataset: Dataset, row: int) -> bool:
+        """Tell whether the cost of a sample is counted on this dataset."""
+        return not self.payers or self.payers[row] == dataset.label
+
+
+def format_sharing(payers: Iterable[str], dataset: Dataset) -> str:
+    """Name the other datasets that pay for evidence, with how many samples each.
+
+    Empty if there is none.
+    """
+    counts = Counter(payer for payer in payers if payer not in ("", dataset.label))
+    return ", ".join(f"{label} ({count})" for label, count in counts.items())
 
 
 def sum_traces(costs: Sequence[RecordingCost]) -> list[Trace]:
@@ -100,7 +126,35 @@ class EvidenceSet:
         read = [cost for cost in self.costs if cost.kinds & kinds]
         if not read:
             return self
-        return replace(self, traces=sum_traces(read), peak_memory_mib=peak_memory(read))
+        return replace(
+            self,
+            traces=sum_traces(read),
+            peak_memory_mib=peak_memory(read),
+            costs=tuple(read),
+        )
+
+    def paid_traces(self, dataset: Dataset, rows: Sequence[int]) -> list[Trace]:
+        """Return a trace of each of the samples `rows` that the dataset paid for.
+
+        Without those whose evidence was recorded for another dataset or sample.
+        """
+        costs = self.costs or (RecordingCost(frozenset(), self.traces),)
+        paid = [
+            [cost.traces[row] for cost in costs if cost.is_paid_by(dataset, row)]
+            for row in rows
+        ]
+        return [_sum_sample_traces(traces) for traces in paid if traces]
+
+    def shared_with(self, dataset: Dataset, rows: Sequence[int]) -> str:
+        """Name the datasets that pay for evidence of some samples, "" for none."""
+        # a sample counts once, however many kinds of its evidence were recorded
+        pairs = {
+            (row, cost.payers[row]): None
+            for row in rows
+            for cost in self.costs
+            if cost.payers
+        }
+        return format_sharing([payer for _, payer in pairs], dataset)
 
     def subset(self, rows: Sequence[int]) -> EvidenceBundle:
         """Return the evidence of some samples; of all of them without a copy.
@@ -114,3 +168,37 @@ class EvidenceSet:
             selected = {kind: batch.select(rows) for kind, batch in self.bundle.items()}
             self.subsets[tuple(rows)] = EvidenceBundle(selected)
         return self.subsets[tuple(rows)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One cell of the grid on one dataset, with the evidence that the strategy reads.
+
+    Each step of the pipeline takes it: judging, metrics, result rows, predictions.
+    """
+
+    classifier: ResolvedClassifier
+    strategy: ResolvedStrategy
+    evaluation_set: EvaluationSet
+    evidence: EvidenceSet
+
+    @property
+    def dataset(self) -> Dataset:
+        """The samples, calibration part included."""
+        return self.evaluation_set.dataset
+
+    @property
+    def policy(self) -> Policy | None:
+        """The taxonomy that the classifier judges by."""
+        policy_id = self.classifier.policy
+        return load_policy(policy_id) if policy_id else None
+
+    @property
+    def label(self) -> str:
+        """The name for messages: ``classifier x strategy x dataset``."""
+        parts = (self.classifier.label, self.strategy.label, self.dataset.label)
+        return " x ".join(parts)
+
+    def with_strategy(self, strategy: ResolvedStrategy) -> Self:
+        """Return the same evidence and dataset, to be read by another strategy."""
+        return replace(self, strategy=strategy)

@@ -9,31 +9,32 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from safebench.compatibility import (
-    IncompatiblePair,
-    check_pairs,
-    missing_requirements,
-)
-from safebench.errors import ComponentError, PluginError
+from safebench.compatibility import IncompatiblePair, check_pairs, missing_requirements
+from safebench.errors import ComponentError, OptionError, PluginError, SafebenchError
+from safebench.evidence.scope import SCOPES
 from safebench.identity import json_mapping
 from safebench.isolation import isolated
 from safebench.options import convert
 from safebench.redaction import redact_secrets
-from safebench.specs import ClassifierSpec, StrategySpec
+from safebench.specs import Capabilities, ClassifierSpec, StrategySpec
 
 from .config import ComponentRef
-from .overrides import (
+from .selection import (
     OptionOverrides,
+    Selected,
+    SpecT,
     model_overrides,
+    select,
+    select_classifiers,
+    select_strategies,
     strategy_option_names,
     unused_model_notes,
 )
-from .selection import Selected, SpecT, select, select_classifiers, select_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from safebench.errors import SafebenchError
+    from safebench.evidence.scope import EvidenceScope
     from safebench.plugins import Plugins
 
     from .config import RunConfig
@@ -64,6 +65,7 @@ class ResolvedClassifier:
     """A classifier with its options, what identifies it, and its strategies.
 
     `request` is what its evidence is stored for: another request, other evidence.
+    `capabilities` are what it can do with these options.
     """
 
     label: str
@@ -72,6 +74,7 @@ class ResolvedClassifier:
     identity: dict[str, Any]
     request: dict[str, Any]
     strategies: tuple[ResolvedStrategy, ...]
+    capabilities: Capabilities
 
     @property
     def model(self) -> str:
@@ -80,8 +83,18 @@ class ResolvedClassifier:
 
     @property
     def policy(self) -> str | None:
-        """The id of the taxonomy that it is given by an option, or else its own."""
-        return getattr(self.options, "policy", None) or self.spec.policy
+        """The id of the taxonomy that it judges by."""
+        return self.capabilities.policy
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """What it answers with these options."""
+        return self.capabilities.tasks
+
+    @property
+    def evidence_scope(self) -> EvidenceScope:
+        """What its evidence depends on, with these options."""
+        return self.capabilities.evidence_scope or self.spec.evidence_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +144,12 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
             if not missing_requirements(selected.spec, s.spec)
         ]
         try:
-            # under the names before --set, as the user wrote them in the file
-            names_used.append(_model_and_label(selected))
             classifier = _overridden(selected, overrides.for_label(selected.label))
-            names = _model_and_label(classifier)
-            for_model = model_overrides(config.models, names, strategies)
-            readers = [_for_model(reader, for_model) for reader in readers]
+            if config.models:
+                names = _model_and_label(classifier)
+                names_used.append(_names_in_file(selected, names))
+                for_model = model_overrides(config.models, names, strategies)
+                readers = [_for_model(reader, for_model) for reader in readers]
             whole, failing = _resolve_classifier(classifier, readers, plugins)
         except (PluginError, ComponentError) as error:
             failed.append(_failed_classifier(selected, readers, error))
@@ -146,7 +159,59 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
     if failed and (not go_on or not any(c.strategies for c in resolved)):
         raise failed[0].error
     notes = [*broken, *unused_model_notes(config.models, names_used)]
+    notes += [
+        f"{classifier.label}: {classifier.capabilities.note}"
+        for classifier in resolved
+        if classifier.capabilities.note
+    ]
     return Grid(tuple(resolved), tuple(skipped), tuple(notes), tuple(failed))
+
+
+def keep_engines(grid: Grid, stored: Mapping[str, Any]) -> Grid:
+    """Return the grid with each classifier as the version that began a run folder.
+
+    `stored` is the identity of the folder's run. A classifier that can still record as
+    an earlier version did has the option `engine`; where the user does not set it, it
+    is the folder's, so that new evidence goes with what is there.
+    """
+    classifiers, notes = [], list(grid.notes)
+    for classifier in grid.classifiers:
+        engine = _stored_engine(classifier, stored)
+        classifiers.append(_with_engine(classifier, engine))
+        if engine is not None:
+            notes.append(
+                f"{classifier.label}: recorded as by the version that began this "
+                f"folder (engine={engine}); another --out records as of today"
+            )
+    return replace(grid, classifiers=tuple(classifiers), notes=tuple(notes))
+
+
+def _stored_engine(
+    classifier: ResolvedClassifier, stored: Mapping[str, Any]
+) -> int | None:
+    """Return the engine of a folder if it is an earlier one that can be kept."""
+    try:
+        engine = stored["classifiers"][classifier.label]["identity"]["engine"]
+    except (KeyError, TypeError):
+        return None
+    options, today = classifier.options, classifier.identity.get("engine")
+    earlier = isinstance(engine, int) and isinstance(today, int) and engine < today
+    return engine if earlier and getattr(options, "engine", None) == 0 else None
+
+
+def _with_engine(
+    classifier: ResolvedClassifier, engine: int | None
+) -> ResolvedClassifier:
+    if engine is None:
+        return classifier
+    try:
+        options = replace(classifier.options, engine=engine)
+    except OptionError:  # too early: the folder is refused as another run
+        return classifier
+    stated = _classifier_identity(classifier.spec, options)
+    identity = redact_secrets(stated, in_text=False)
+    request = classifier.request | {"identity": identity}
+    return replace(classifier, options=options, identity=identity, request=request)
 
 
 def _failed_classifier(
@@ -162,6 +227,7 @@ def _failed_classifier(
         identity={},
         request={},
         strategies=(),
+        capabilities=Capabilities(tasks=classifier.spec.tasks),
     )
     return FailedPart(resolved, tuple(map(_unresolved, strategies)), error)
 
@@ -199,9 +265,9 @@ def _resolve_classifier(
 
     Strategies whose code fails are returned apart.
     """
-    spec = classifier.spec
     requested = _requested_record_options(strategies, classifier)
     options = classifier.schema.build(requested | classifier.ref.options)
+    spec = classifier.spec
     # another token gives no other evidence, and what is stored holds none
     identity = redact_secrets(_classifier_identity(spec, options), in_text=False)
     plugin = plugins.owner(spec)
@@ -217,11 +283,12 @@ def _resolve_classifier(
             "identity": identity,
         },
         strategies=(),
+        capabilities=capabilities_of(spec, options),
     )
     resolved, failed = [], []
     for strategy in strategies:
         try:
-            resolved.append(_resolve_strategy(strategy, spec, plugins))
+            resolved.append(_resolve_strategy(strategy, whole, plugins))
         except (PluginError, ComponentError) as error:
             failed.append(FailedPart(whole, (_unresolved(strategy),), error))
     return replace(whole, strategies=tuple(resolved)), failed
@@ -234,6 +301,41 @@ def _classifier_identity(spec: ClassifierSpec, options: Any) -> dict[str, Any]:
             return json_mapping(identify(options), "identity")
     # without a function of its own, every option may change what is recorded
     return {"options": asdict(options) if is_dataclass(options) else None}  # type: ignore[arg-type]
+
+
+def capabilities_of(spec: ClassifierSpec, options: Any) -> Capabilities:
+    """Return what a classifier can do with its options.
+
+    Raises `PluginError` for a task that nothing asks for: it would never be run.
+    """
+    if not spec.capabilities:
+        policy = getattr(options, "policy", None) or spec.policy
+        return Capabilities(tasks=spec.tasks, policy=policy)
+    describe = spec.import_object(spec.capabilities)
+    with isolated(spec):
+        capabilities: Capabilities = describe(options)
+        if not isinstance(capabilities, Capabilities):
+            returned = type(capabilities).__name__
+            raise TypeError(f"capabilities returned a {returned}, not Capabilities")
+        if unknown := sorted(set(capabilities.tasks) - spec.tasks):
+            raise ValueError(f"capabilities: {unknown[0]!r} is not among its tasks")
+        if capabilities.evidence_scope not in (None, *SCOPES):
+            scope = capabilities.evidence_scope
+            raise ValueError(f"capabilities: evidence_scope is {scope!r}")
+    return capabilities
+
+
+def _names_in_file(
+    selected: Selected[ClassifierSpec], names: tuple[str, str]
+) -> tuple[str, str]:
+    """Return the names before ``--set``, as the user wrote them in the file.
+
+    `names` are those after it: where it names the model, there are no others.
+    """
+    try:
+        return _model_and_label(selected)
+    except SafebenchError:
+        return names
 
 
 def _model_and_label(classifier: Selected[ClassifierSpec]) -> tuple[str, str]:
@@ -264,16 +366,20 @@ def _requested_record_options(
 
 
 def _resolve_strategy(
-    strategy: Selected[StrategySpec], classifier: ClassifierSpec, plugins: Plugins
+    strategy: Selected[StrategySpec], classifier: ResolvedClassifier, plugins: Plugins
 ) -> ResolvedStrategy:
     spec, schema, given = strategy.spec, strategy.schema, strategy.ref.options
+    default = spec.threshold
+    # of a probability alone: other scores have another scale
+    if "probability" in spec.emits and classifier.capabilities.threshold is not None:
+        default = classifier.capabilities.threshold
     schema.check_names(given, strategy_option_names(strategy))
     return ResolvedStrategy(
         label=strategy.label,
         spec=spec,
         options=schema.build({k: v for k, v in given.items() if k in schema.names}),
         threshold=convert(
-            given.get("threshold", spec.threshold),
+            given.get("threshold", default),
             float,
             f"strategy {spec.name!r}, threshold",
         ),
@@ -290,7 +396,7 @@ def _resolve_strategy(
 
 
 def _resolve_decision_fallback(
-    spec: StrategySpec, classifier: ClassifierSpec, plugins: Plugins
+    spec: StrategySpec, classifier: ResolvedClassifier, plugins: Plugins
 ) -> ResolvedStrategy | None:
     """Return the strategy that decides where `spec` gives an uncertainty alone.
 
@@ -300,6 +406,6 @@ def _resolve_decision_fallback(
     if not name:
         return None
     fallback = select(ComponentRef(name, name), StrategySpec, plugins)
-    if missing_requirements(classifier, fallback.spec):
+    if missing_requirements(classifier.spec, fallback.spec):
         return None
     return _resolve_strategy(fallback, classifier, plugins)

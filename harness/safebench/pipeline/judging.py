@@ -1,24 +1,36 @@
-"""Judging: a strategy reads stored evidence, and a failed sample stays in its place."""
+"""Judging: a strategy reads stored evidence, and what it returns is checked.
+
+A failed sample stays in its place. Nothing is repaired: a probability of two that is
+clipped to one would be published as if somebody had meant it.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from safebench.errors import PluginError
+from safebench.evidence.arrays import TOLERANCE, outside_unit
 from safebench.isolation import isolated
-from safebench.policies import load_policy, project
+from safebench.policies import load_policy
+from safebench.policies.mapping import project
 from safebench.strategies import Context, Judgements
-
-from .judgement_checks import MATRICES, VECTORS, check_judgements, unchanged
+from safebench.strategies.base import MATRICES, VECTORS
+from safebench.strategies.questions import combine_questions, first_by_question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from safebench.evidence import EvidenceBundle
+    from safebench.specs import StrategySpec
     from safebench.typing import Array
 
-    from .evaluation import Evaluation
+    from .evidence_set import Evaluation
+
 
 VERDICT_FLOOR = 0.5  # below even odds a guard more often writes something else
 
@@ -137,7 +149,16 @@ def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
     options = evaluation.strategy.options
     floor = getattr(options, "verdict_floor", VERDICT_FLOOR)
     written = [evaluation.evidence.traces[row].raw for row in rows]
-    return evaluation.evidence.subset(rows).unread(written, floor)
+    bundle = evaluation.evidence.subset(rows)
+    questions = bundle.questions
+    if questions:  # one text is known of the answers to all
+        bundle = bundle.unfolded
+        written = [None for _ in range(len(bundle))]
+    reasons = bundle.unread(written, floor)
+    if not getattr(options, "positive", ()):  # the user says which levels answer
+        unanswered = bundle.unanswered(evaluation.dataset.task, floor)
+        reasons = [a or b for a, b in zip(reasons, unanswered, strict=True)]
+    return first_by_question(reasons, questions) if questions else reasons
 
 
 def _all_failed(emits: frozenset[str], errors: list[str | None]) -> Judgements:
@@ -155,12 +176,19 @@ def _judge(evaluation: Evaluation, rows: Sequence[int]) -> Judgements:
     """Return what the strategy says of some samples, checked."""
     spec = evaluation.strategy.spec
     judge = spec.code()
-    bundle = evaluation.evidence.subset(rows)
+    bundle, context = evaluation.evidence.subset(rows), _context(evaluation, rows)
+    questions = () if spec.joins_questions else bundle.questions
+    rule: Any = bundle.question_rule
+    if questions:
+        bundle, context = bundle.unfolded, replace(context, written=())
     with unchanged(spec, bundle), isolated(spec):
-        judgements: Judgements = judge(bundle, _context(evaluation, rows))
+        judgements: Judgements = judge(bundle, context)
     with isolated(spec):  # what it returned may be of a class of its own
-        check_judgements(spec, judgements, len(rows))
-    return judgements
+        check_judgements(spec, judgements, len(bundle))
+    if not questions:
+        return judgements
+    rule = rule or getattr(context.options, "combine", "max")
+    return combine_questions(judgements, questions, context.policy, rule)
 
 
 def _scatter(
@@ -217,3 +245,123 @@ def _apply_threshold(
 def _as_rows(flags: Array, ndim: int) -> Array:
     """Return flags of samples (B,) shaped to select rows of an array of `ndim`."""
     return flags.reshape(-1, *[1] * (ndim - 1))
+
+
+# on the scale of the score; an uncertainty has a scale of its own
+_ON_SCORE_SCALE = ("score", "lower", "upper", *MATRICES)
+_BOUNDS = (
+    ("lower", "upper"),
+    ("category_lower", "category_upper"),
+    ("uncertainty_lower", "uncertainty_upper"),
+)
+
+
+def check_judgements(spec: StrategySpec, judgements: Any, size: int) -> None:
+    """Raise `PluginError` unless these are judgements of `size` samples."""
+    if not isinstance(judgements, Judgements):
+        returned = "None" if judgements is None else f"a {type(judgements).__name__}"
+        _refuse(spec, f"returned no judgements but {returned}")
+    if judgements.size != size:
+        _refuse(spec, f"returned {judgements.size} of {size} judgements")
+    _check_words(spec, judgements)
+    for name in VECTORS:
+        _check_column(spec, name, getattr(judgements, name), (size,))
+    for name in MATRICES:
+        shape = (size, len(judgements.labels))
+        _check_column(spec, name, getattr(judgements, name), shape)
+    _check_values(spec, judgements)
+
+
+def _check_words(spec: StrategySpec, judgements: Judgements) -> None:
+    """Refuse errors, labels and a note that are no texts."""
+    errors, labels = judgements.errors, judgements.labels
+    if not isinstance(errors, (list, tuple)) or len(errors) != judgements.size:
+        _refuse(spec, f"errors are no list of {judgements.size}")
+    for error in errors:
+        if error is not None and not isinstance(error, str):
+            _refuse(
+                spec, f"an error is a {type(error).__name__}, neither text nor None"
+            )
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        _refuse(spec, "labels are no list of texts")
+    if len(set(labels)) < len(labels):
+        _refuse(spec, "a label stands twice among the labels")
+    if not isinstance(judgements.note, str):
+        _refuse(spec, f"the note is a {type(judgements.note).__name__}")
+
+
+def _check_column(
+    spec: StrategySpec, name: str, column: Any, shape: tuple[int, ...]
+) -> None:
+    if column is None:
+        return
+    if not isinstance(column, np.ndarray) or isinstance(column, np.ma.MaskedArray):
+        _refuse(spec, f"{name} is a {type(column).__name__}, not a numpy array")
+    if column.shape != shape:
+        _refuse(spec, f"{name} has shape {column.shape}, not {shape}")
+    if column.dtype.kind not in "biuf":
+        _refuse(spec, f"{name} is an array of {column.dtype}, not of real numbers")
+
+
+def _check_values(spec: StrategySpec, judgements: Judgements) -> None:
+    """Refuse probabilities outside [0, 1], decisions that are none, crossed bounds."""
+    judged = np.array([error is None for error in judgements.errors], dtype=bool)
+    if judgements.decision is not None:
+        decided = judgements.decision[judged]
+        wrong = decided[~(np.isnan(decided) | (decided == 0) | (decided == 1))]
+        if wrong.size:
+            _refuse(spec, f"a decision is {wrong[0]:.6g}, neither 0 nor 1")
+    if "probability" in spec.emits and judgements.probability:
+        for name in _ON_SCORE_SCALE:
+            column = getattr(judgements, name)
+            # Of judged samples alone: a failed one holds whatever the strategy left
+            # there.
+            outside = None if column is None else outside_unit(column[judged])
+            if outside is not None:
+                _refuse(spec, f"{name} holds a probability of {outside}")
+    for low_name, high_name in _BOUNDS:
+        low, high = getattr(judgements, low_name), getattr(judgements, high_name)
+        if low is None or high is None:
+            continue
+        crossed = low[judged] > high[judged] + TOLERANCE * (1 + abs(high[judged]))
+        if crossed.any():
+            _refuse(spec, f"{low_name} is above {high_name}")
+
+
+def _refuse(spec: StrategySpec, what: str) -> NoReturn:
+    raise PluginError(f"{spec.described}: {what}")
+
+
+@contextmanager
+def unchanged(spec: StrategySpec, bundle: EvidenceBundle) -> Iterator[None]:
+    """Put evidence back as it was if a strategy changes it, and refuse the strategy.
+
+    The arrays are read-only; their names and the meta data are Python's.
+    """
+    before = {
+        kind: (dict(batch.arrays), dict(batch.offsets), deepcopy(batch.meta))
+        for kind, batch in bundle.items()
+    }
+    changed = []
+    try:
+        yield
+    finally:
+        for kind, batch in bundle.items():
+            if kind not in before:
+                continue  # derived meanwhile
+            arrays, offsets, meta = before[kind]
+            now = (batch.arrays, batch.offsets)
+            same = all(map(_same_arrays, now, (arrays, offsets)))
+            if not same or batch.meta != meta:
+                changed.append(kind.__name__)
+            batch.arrays, batch.offsets, batch.meta = arrays, offsets, meta
+    if changed:
+        _refuse(spec, f"changed the evidence that it reads ({', '.join(changed)})")
+
+
+def _same_arrays(now: Any, before: dict[str, Any]) -> bool:
+    return (
+        isinstance(now, dict)
+        and now.keys() == before.keys()
+        and all(now[name] is before[name] for name in before)
+    )

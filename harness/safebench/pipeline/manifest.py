@@ -1,7 +1,8 @@
 """The run folder: its name, whose run it holds, and its manifest.
 
 Whose run it is: its models and record options, its datasets by name, and the rows that
-those names stood for.
+those names stood for. A name and a path alone do not say it: a file may be edited, or
+another one may bear its name.
 """
 
 from __future__ import annotations
@@ -9,30 +10,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from safebench.datasets.fingerprint import DataFingerprint
+from safebench.checksums import CHECKSUM, sealed
 from safebench.errors import RunFolderError
 from safebench.files import set_aside, write_json
-from safebench.provenance import (
-    command_line,
-    differences,
-    package_versions,
-)
+from safebench.provenance import command_line, differences, package_versions
 from safebench.redaction import redact_secrets
-from safebench.results import RESULTS_FILE, SCHEMA
-from safebench.results.predictions import PREDICTIONS_FOLDER
+from safebench.results import RESULTS_FILE
+from safebench.results.rows import SCHEMA
+from safebench.results.run_files import (
+    FILES,
+    MANIFEST_FILE,
+    PREDICTIONS_FOLDER,
+    parse_manifest,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from safebench.datasets.pack import Pack
     from safebench.records import Dataset
 
     from .grid import ResolvedClassifier
 
-MANIFEST_FILE = "manifest.json"
 MAX_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
+DataChange = Literal["same", "extended", "other"]
 
 
 def run_identity(
@@ -87,7 +93,10 @@ def check_run_folder(
             f"another folder with --out, or delete {path} if it was this run"
         )
     expected = json.loads(json.dumps(identity, default=str))  # as it would be stored
-    differing = list(differences(stored, expected))
+    # datasets may join: what is stored about others stays as it is
+    differing = list(
+        differences(stored | {"datasets": []}, expected | {"datasets": []})
+    )
     if differing:
         lines = "\n  ".join(differing[:5])
         raise RunFolderError(
@@ -96,6 +105,23 @@ def check_run_folder(
     if _has_results(folder):  # evidence alone is found by its texts, and not by names
         for dataset in datasets:
             _check_data(folder, dataset, _fingerprints(content).get(dataset.label))
+
+
+def stored_identity(folder: Path) -> dict[str, Any]:
+    """Return the identity of the run that a folder holds; empty where nobody knows."""
+    stored = _known_manifest(folder).get("identity")
+    return stored if isinstance(stored, dict) else {}
+
+
+def _known_manifest(folder: Path) -> dict[str, Any]:
+    """Return a folder's manifest before anybody knows whether it is a run folder.
+
+    A path that cannot be one is refused by `check_run_folder`, in its own words.
+    """
+    try:
+        return read_manifest(folder / MANIFEST_FILE)
+    except (OSError, RunFolderError):
+        return {}
 
 
 def _check_data(folder: Path, dataset: Dataset, stored: DataFingerprint | None) -> None:
@@ -124,20 +150,66 @@ def _fingerprints(content: dict[str, Any]) -> dict[str, DataFingerprint]:
     return {label: print_ for label, print_ in read.items() if print_ is not None}
 
 
+def _stored_datasets(content: dict[str, Any]) -> set[str]:
+    """Return the labels of the datasets that a manifest knows."""
+    identity = content.get("identity")
+    labels = identity.get("datasets") if isinstance(identity, dict) else None
+    return {str(label) for label in labels} if isinstance(labels, list) else set()
+
+
+def _stored_data(content: dict[str, Any], labels: set[str]) -> dict[str, Any]:
+    """Return what a manifest says of datasets that it knows."""
+    data = content.get("data")
+    entries = data.items() if isinstance(data, dict) else ()
+    return {label: entry for label, entry in entries if label in labels}
+
+
+def stored_tasks(folder: Path) -> dict[str, str]:
+    """Return the tasks of the datasets in a run folder, by label, where it says so."""
+    content = _known_manifest(folder)
+    data = _stored_data(content, _stored_datasets(content))
+    return {
+        label: str(entry["task"])
+        for label, entry in data.items()
+        if isinstance(entry, dict) and "task" in entry
+    }
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return what a manifest holds; nothing if it cannot be read."""
+    """Return what a manifest holds; nothing if it cannot be read.
+
+    Also one that was changed since it was written: see `RunManifest`.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if key != CHECKSUM}
+
+
+# what is compared with the run that was asked for, before anything is taken from it
+_CHECKED_ANYWAY = ("identity", "data", "commands")
+
+
+def _problem(path: Path) -> str:
+    """Return what is wrong with a manifest as a whole, nothing if it may be missing."""
+    try:
+        parse_manifest(path)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 class RunManifest:
     """The manifest of one run folder, rewritten whenever its status changes.
 
-    Commands and models of earlier runs in the same folder are kept. `notice` is for
-    the user where some of them could not be read.
+    Commands, models and datasets of earlier runs in the same folder are kept; `added`
+    are the datasets that join those. `notice` is for the user where some of
+    them could not be read.
     """
 
     def __init__(
@@ -151,24 +223,129 @@ class RunManifest:
             for name, type_ in (("commands", list), ("models", dict))
             if not isinstance(stored.get(name, type_()), type_)
         ]
+        files = stored.get(FILES)
+        if not damaged and (problem := _problem(self.path)):
+            # whose run it is has been checked; what others left in it may be wrong
+            damaged = [problem]
+            stored = {k: v for k, v in stored.items() if k in _CHECKED_ANYWAY}
         if damaged:
             stored = {k: v for k, v in stored.items() if k not in damaged}
             self.notice = (
                 f"{self.path} is damaged ({', '.join(damaged)}): set aside as "
                 f"{set_aside(self.path).name}, and written again"
             )
+        packs = stored.get("packs")
+        self._stored_packs = packs if isinstance(packs, dict) else {}
+        fingerprints = {
+            d.label: DataFingerprint.of(d).to_json() | {"task": d.task}
+            for d in datasets
+        }
+        known = _stored_datasets(stored)
+        self.added = [label for label in fingerprints if known and label not in known]
         self.content: dict[str, Any] = {
             "schema": SCHEMA,
-            "identity": identity,
-            "data": {d.label: DataFingerprint.of(d).to_json() for d in datasets},
+            "identity": identity
+            | {"datasets": sorted(known | set(identity["datasets"]))},
+            "data": _stored_data(stored, known) | fingerprints,
             "status": "running",
             "versions": package_versions(),
             "commands": [*stored.get("commands", []), redact_secrets(command_line())],
             "notes": [],
             "models": stored.get("models", {}),
+            FILES: files if isinstance(files, dict) else {},
         }
+        if self._stored_packs:
+            self.content["packs"] = self._stored_packs
+
+    def add_pack(self, pack: Pack, missing: Mapping[str, str]) -> None:
+        """Record a pack with its sets; one that has changed since is noticed."""
+        packs = self.content.setdefault("packs", self._stored_packs)
+        stored = packs.get(pack.name)
+        entry = {
+            "sha256": pack.sha256,
+            "sets": {entry.dataset: entry.rows for entry in pack.entries},
+            "missing": redact_secrets(dict(missing)),
+        }
+        if isinstance(stored, dict) and stored.get("sha256") != pack.sha256:
+            self.notice = (
+                f"pack {pack.name} names other sets than when {self.path.parent} was "
+                "written: a new version would tell them apart"
+            )
+        packs[pack.name] = entry
 
     def save(self, status: str) -> None:
         """Write the manifest with a new status."""
         self.content["status"] = status
-        write_json(self.path, self.content)
+        # whoever replaces a file notes its checksum there
+        with suppress(FileNotFoundError, ValueError):
+            self.content[FILES] = parse_manifest(self.path).get(FILES, {})
+        write_json(self.path, sealed(self.content))
+
+
+@dataclass(frozen=True, slots=True)
+class DataFingerprint:
+    """The number of rows of a dataset and a SHA-256 (hex) over them, in their order."""
+
+    rows: int
+    sha256: str
+
+    @classmethod
+    def of(cls, dataset: Dataset, rows: int | None = None) -> DataFingerprint:
+        """Return the fingerprint of a dataset, or of its first `rows` rows."""
+        n = len(dataset) if rows is None else rows
+        digest = hashlib.sha256()
+        pairs: dict[str, int] = {}
+        for row in range(n):
+            digest.update(_row_bytes(dataset, row, pairs))
+        return cls(n, digest.hexdigest())
+
+    @classmethod
+    def from_json(cls, value: Any) -> DataFingerprint | None:
+        """Return a fingerprint as `to_json` wrote it, None for anything else."""
+        if not isinstance(value, dict):
+            return None
+        rows, digest = value.get("rows"), value.get("sha256")
+        if type(rows) is not int or rows < 0 or not isinstance(digest, str):
+            return None
+        return cls(rows, digest)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fingerprint for a manifest."""
+        return {"rows": self.rows, "sha256": self.sha256}
+
+    def change_to(self, dataset: Dataset) -> DataChange:
+        """Tell how `dataset` differs from the one that this fingerprint is of.
+
+        "extended": the same rows are followed by others. "other": a row was changed,
+        moved or removed, so that what was stored belongs to other rows.
+        """
+        if self.rows > len(dataset) or self != self.of(dataset, self.rows):
+            return "other"
+        return "same" if self.rows == len(dataset) else "extended"
+
+
+def _row_bytes(dataset: Dataset, row: int, pairs: dict[str, int]) -> bytes:
+    """Return all of a row that a verdict or a metric depends on.
+
+    Exact texts, unlike `Sample.content`: a guard may answer otherwise where only the
+    white space differs. Names that were made up by a reader stay out, so that files of
+    pairs, whose pair ids change with every row, can be extended.
+    """
+    sample, truth = dataset.samples[row], dataset.ground_truth[row]
+    pair = None
+    if truth.pair is not None:
+        pair = (pairs.setdefault(truth.pair[0], len(pairs)), truth.pair[1])
+    label = truth.label
+    content: tuple[Any, ...] = (
+        sample.id,
+        [(turn.role, turn.text) for turn in sample.turns],
+        (sample.task, sample.target % len(sample.turns), sample.group),
+        (label.value, label.level, label.votes, label.weight),
+        None if truth.categories is None else sorted(truth.categories),
+        None if truth.known is None else sorted(truth.known),
+        pair,
+        truth.meta.get("severity"),
+    )
+    if sample.documents:  # without any as in versions that had none
+        content = (*content, sample.documents)
+    return json.dumps(content, default=str).encode() + b"\n"

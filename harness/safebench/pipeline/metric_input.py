@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from safebench.metrics import Outcome
-from safebench.policies import load_policy, project
+from safebench.metrics.pairs import preference_pairs
+from safebench.policies import load_policy
+from safebench.policies.mapping import project
 from safebench.strategies import Judgements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safebench.records import Dataset
+    from safebench.records import Dataset, GroundTruth
     from safebench.typing import Array
 
-    from .evaluation import Evaluation
     from .evaluation_set import EvaluationSet
+    from .evidence_set import Evaluation
     from .judging import Predictions
 
 
@@ -39,11 +41,12 @@ def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> Metr
     """Return the outcome on the test part, samples without a known label left out."""
     dataset = evaluation.dataset
     rows = rows_of_test_part(evaluation.evaluation_set)
-    predictions = _drop_unsupported(predictions)
+    predictions = drop_unsupported(predictions)
     judgements, failed = predictions.judgements, predictions.failed[rows]
     y = np.array([dataset.ground_truth[row].label.value for row in rows], dtype=bool)
     categories, policy_map = _category_columns(evaluation, predictions, rows)
     emits = evaluation.strategy.spec.emits
+    pairs, pair_note = _preference_pairs(dataset, rows)
     outcome = Outcome(
         y=y,
         failed=failed,
@@ -55,7 +58,12 @@ def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> Metr
         lower=_select_rows(judgements.lower, rows),
         upper=_select_rows(judgements.upper, rows),
         uncertainty=_select_rows(judgements.uncertainty, rows),
-        pairs=_preference_pairs(dataset, rows),
+        uncertainty_lower=_select_rows(judgements.uncertainty_lower, rows),
+        uncertainty_upper=_select_rows(judgements.uncertainty_upper, rows),
+        category_lower=_select_rows(judgements.category_lower, rows),
+        category_upper=_select_rows(judgements.category_upper, rows),
+        pairs=pairs,
+        pair_note=pair_note,
         severity=_severity(dataset, rows),
         **categories,
     )
@@ -71,7 +79,7 @@ def build_empty_outcome(evaluation_set: EvaluationSet, note: str) -> Outcome:
         failed=np.ones(len(rows), dtype=bool),
         groups=[dataset.samples[row].group for row in rows],
         category_note=note if any(t.categories is not None for t in truths) else "",
-        pairs=_preference_pairs(dataset, rows),
+        pairs=_preference_pairs(dataset, rows)[0],
         severity=_severity(dataset, rows),
     )
 
@@ -89,33 +97,31 @@ def rows_of_test_part(evaluation_set: EvaluationSet) -> list[int]:
     ]
 
 
-def _preference_pairs(dataset: Dataset, rows: Sequence[int]) -> Array | None:
-    """Return places within `rows` of safer and less safe answers, (m, 2).
-
-    A pair of which one answer is not among `rows` is left out; None without any pair.
-    """
-    sides: dict[str, dict[str, int]] = {}
-    for place, row in enumerate(rows):
-        if pair := dataset.ground_truth[row].pair:
-            pair_id, side = pair
-            sides.setdefault(pair_id, {})[side] = place
-    complete = [
-        (places["safer"], places["unsafer"])
-        for places in sides.values()
-        if places.keys() == {"safer", "unsafer"}
-    ]
-    return np.array(complete) if complete else None
+def _preference_pairs(
+    dataset: Dataset, rows: Sequence[int]
+) -> tuple[Array | None, str]:
+    """Return the pairs within `rows`, (m, 2), and a note, as `preference_pairs` do."""
+    return preference_pairs(
+        [dataset.ground_truth[row].pair for row in rows],
+        [dataset.samples[row].content for row in rows],
+    )
 
 
 def _severity(dataset: Dataset, rows: Sequence[int]) -> Array | None:
     """Return the severities that annotators noted, (n,), NaN where they did not."""
-    noted = [dataset.ground_truth[row].meta.get("severity") for row in rows]
+    noted = [severity_of(dataset.ground_truth[row]) for row in rows]
     if all(value is None for value in noted):
         return None
-    return np.array([np.nan if value is None else float(value) for value in noted])
+    return np.array([np.nan if value is None else value for value in noted])
 
 
-def _drop_unsupported(predictions: Predictions) -> Predictions:
+def severity_of(truth: GroundTruth) -> float | None:
+    """Return how harmful annotators found a sample, None if nobody noted it."""
+    value = truth.meta.get("severity")
+    return None if value is None else float(value)
+
+
+def drop_unsupported(predictions: Predictions) -> Predictions:
     """Leave out what evidence that was cut short at one threshold does not support.
 
     Such evidence decides at its threshold and nothing else: its scores are bounds that
@@ -131,6 +137,34 @@ def _drop_unsupported(predictions: Predictions) -> Predictions:
         )
     bare.labels, bare.categories = judgements.labels, judgements.categories
     return replace(predictions, judgements=bare)
+
+
+class CategoryTruth(NamedTuple):
+    """What is known of the categories that a strategy names, (n, L) bool each.
+
+    `known` says of which cells the truth is known, `policy_map` how it was projected.
+    """
+
+    gold: Array
+    known: Array
+    policy_map: str | None
+    note: str
+
+
+def project_categories(
+    evaluation: Evaluation, labels: Sequence[str], truths: Sequence[GroundTruth]
+) -> CategoryTruth | str:
+    """Return the truth in the strategy's categories, or why there is none."""
+    source, policy = evaluation.dataset.policy, evaluation.policy
+    if not labels:
+        return "the strategy gives no categories"
+    if source is None or policy is None:
+        return "the dataset or the classifier has no policy"
+    if not set(labels) <= set(policy.codes):
+        return f"categories are not those of {policy.id}"
+    gold, known, policy_map, note = project(truths, load_policy(source), policy)
+    order = [policy.codes.index(code) for code in labels]
+    return CategoryTruth(gold[:, order], known[:, order], policy_map, note)
 
 
 def _select_rows(column: Array | None, rows: Sequence[int]) -> Array | None:
@@ -155,32 +189,28 @@ def _category_columns(
     evaluation: Evaluation, predictions: Predictions, rows: Sequence[int]
 ) -> tuple[dict[str, Any], str | None]:
     """Return the outcome's category columns, in the classifier's policy."""
-    dataset, policy = evaluation.dataset, evaluation.policy
     judgements = predictions.judgements
-    truths = [dataset.ground_truth[row] for row in rows]
+    truths = [evaluation.dataset.ground_truth[row] for row in rows]
     if all(truth.categories is None for truth in truths):
         return {}, None
     scores, labels = judgements.categories, judgements.labels
-    if predictions.category_decision is None or scores is None or not labels:
-        return {"category_note": "the strategy gives no categories"}, None
-    if dataset.policy is None or policy is None:
-        return {"category_note": "the dataset or the classifier has no policy"}, None
-    if not set(labels) <= set(policy.codes):
-        return {"category_note": f"categories are not those of {policy.id}"}, None
-    gold, mask, policy_map, note = project(truths, load_policy(dataset.policy), policy)
-    order = [policy.codes.index(code) for code in labels]
-    gold, mask = gold[:, order], mask[:, order]
+    truth = project_categories(evaluation, () if scores is None else labels, truths)
+    if scores is None or isinstance(truth, str):
+        return {"category_note": truth}, None
     failed = predictions.failed[rows]
     # NaN of a failed sample is an error and counts, NaN of another is no judgement
     judged = ~np.isnan(np.where(failed[:, None], 0, scores[rows]))
     columns = {
         "labels": tuple(labels),
-        "gold": gold,
-        "mask": mask & judged,
+        "gold": truth.gold,
+        "mask": truth.known & judged,
         "predicted": _count_failures_as_errors(
-            predictions.category_decision, rows, gold, failed
+            predictions.category_decision, rows, truth.gold, failed
         ),
-        "category_score": scores[rows],
-        "category_note": "; ".join(filter(None, (note, judgements.category_note))),
+        "category_note": "; ".join(
+            filter(None, (truth.note, judgements.category_note))
+        ),
     }
-    return columns, policy_map
+    if predictions.supported_threshold is None:  # else they decide, and do not rank
+        columns["category_score"] = scores[rows]
+    return columns, truth.policy_map

@@ -8,23 +8,30 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from safebench.checksums import sealed, unsealed
 from safebench.compatibility import source_kinds
 from safebench.errors import PluginError, RunFolderError
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
+from safebench.evidence.scope import sample_keys, sample_to_record
 from safebench.evidence.store import (
     DamagedError,
     EvidenceManifest,
     EvidenceStore,
     evidence_key,
     manifest_paths,
-    sample_key,
 )
 from safebench.files import set_aside, write_json
 from safebench.progress import progress_bar
 from safebench.redaction import redact_secrets, redact_text
 from safebench.specs import fields_by_kind
 
-from .evidence_set import EvidenceSet, RecordingCost, peak_memory, sum_traces
+from .evidence_set import (
+    EvidenceSet,
+    RecordingCost,
+    format_sharing,
+    peak_memory,
+    sum_traces,
+)
 from .isolated_classifier import load_classifier
 from .recording_code import format_other_code
 
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from safebench.classifiers import Classifier, Recording
+    from safebench.classifiers import Classifier, Recording, Trace
     from safebench.evidence import Evidence
     from safebench.records import Dataset, Sample
 
@@ -48,8 +55,9 @@ class EvidenceRecorder:
 
     The model is loaded when something is missing and not before: judging stored
     evidence again needs neither the model nor the library that runs it. `code` is the
-    `recording_code` of today; with `refresh` what is stored is recorded again. `log` is
-    given a line for people about what is used, loaded, or damaged.
+    `recording_code` of today; with `refresh` what is stored is recorded again, with
+    `retry_failed` what is stored as a failure. `log` is given a line for people about
+    what is used, loaded, or damaged.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class EvidenceRecorder:
         *,
         code: dict[str, Any] | None = None,
         refresh: bool = False,
+        retry_failed: bool = False,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.classifier = classifier
@@ -67,6 +76,7 @@ class EvidenceRecorder:
         self.shard_size = shard_size
         self.code = code
         self.refresh = refresh
+        self.retry_failed = retry_failed
         self.log = log
         self.model: Classifier | None = None
         # apart, since adding a strategy later must not record the default again
@@ -80,33 +90,44 @@ class EvidenceRecorder:
         Without the model its facts (device, dtype) are unknown, and with them the key:
         any stored evidence of the same request serves if it is complete.
         """
-        keys = [key for dataset in datasets for key in self._sample_keys(dataset)]
+        samples = [sample for dataset in datasets for sample in dataset.samples]
         request = _as_json(self.classifier.request)
-        for manifest in self._stored_manifests():
-            if manifest.request == request and not self.refresh:
+        earlier = [m for m in self._stored_manifests() if m.request == request]
+        if not self.refresh:
+            for manifest in earlier:
                 self._open_stores(manifest)
-                if all(not store.missing(keys) for store in self.stores.values()):
+                self._forget_failed(samples)
+                if not any(
+                    store.missing(self._keys_in(store, samples))
+                    for store in self.stores.values()
+                ):
                     return
         model = self._load_model()
         facts = redact_secrets(_as_json(dict(model.facts)), in_text=False)
+        self._log_other_facts(earlier, facts)
         manifest = EvidenceManifest(evidence_key(request, facts), request, facts)
         manifest.write(self.root)
         self._open_stores(manifest)
         if self.refresh:
             for store in self.stores.values():
-                store.forget(keys)
+                store.forget(self._keys_in(store, samples))
+        if n_failed := self._forget_failed(samples):
+            self.log(
+                f"{self.classifier.label}: {n_failed} failed "
+                f"{'sample is' if n_failed == 1 else 'samples are'} recorded again"
+            )
         self._restore_state()
 
     def evidence_for(self, dataset: Dataset) -> EvidenceSet:
         """Return the dataset's evidence, recording what is missing shard by shard."""
         assert self.manifest is not None, "prepare() comes first"
-        keys = self._sample_keys(dataset)
-        self._log_stored(dataset, keys)
-        self._record_missing(dataset, keys)
+        self._log_stored(dataset)
+        self._record_missing(dataset)
         evidence: dict[type[Evidence], Evidence] = {}
         costs: list[RecordingCost] = []
         for name, kinds in self.kind_groups.items():
             store = self.stores[name]
+            keys = self._keys_in(store, dataset.samples)
             try:
                 stored = store.load(keys, kinds)
             except (ValueError, KeyError, TypeError) as error:
@@ -116,15 +137,27 @@ class EvidenceRecorder:
                     f"delete {store.folder} to record it again"
                 ) from error
             evidence |= stored.evidence
-            costs.append(RecordingCost(kinds, stored.traces, stored.peak_memory_mib))
+            costs.append(
+                RecordingCost(
+                    kinds,
+                    stored.traces,
+                    stored.peak_memory_mib,
+                    payers(dataset.label, store, keys),
+                )
+            )
+        traces = sum_traces(costs)
         return EvidenceSet(
             self.manifest.key,
             self.manifest.facts,
             EvidenceBundle(evidence),
-            sum_traces(costs),
+            traces,
             peak_memory(costs),
             costs=tuple(costs),
-            notes=self._other_code(keys),
+            notes=(
+                *self._other_code(dataset),
+                *(str(n) for batch in evidence.values() for n in _meta_notes(batch)),
+                *left_out_notes(traces),
+            ),
         )
 
     def close(self) -> None:
@@ -138,9 +171,19 @@ class EvidenceRecorder:
         """Where what a model learnt while recording is kept, once the key is known."""
         return self.root / self.manifest.key / STATE_FILE if self.manifest else None
 
-    def _sample_keys(self, dataset: Dataset) -> list[str]:
-        scope = self.classifier.spec.evidence_scope
-        return [sample_key(sample, scope) for sample in dataset.samples]
+    def _forget_failed(self, samples: Sequence[Sample]) -> int:
+        """Take failed samples for not recorded, if asked to; return how many."""
+        if not self.retry_failed:
+            return 0
+        return sum(
+            store.forget_failed(self._keys_in(store, samples))
+            for store in self.stores.values()
+        )
+
+    def _keys_in(self, store: EvidenceStore, samples: Sequence[Sample]) -> list[str]:
+        """Return the key of each sample's evidence in a store."""
+        scope = self.classifier.evidence_scope
+        return [store.stored_under(sample_keys(sample, scope)) for sample in samples]
 
     def _open_stores(self, manifest: EvidenceManifest) -> None:
         self.manifest = manifest
@@ -161,17 +204,34 @@ class EvidenceRecorder:
                 aside = set_aside(path).name
                 self.log(f"{path} {error}: set aside as {aside}, and written again")
 
+    def _log_other_facts(
+        self, earlier: Sequence[EvidenceManifest], facts: dict[str, Any]
+    ) -> None:
+        """Say what differs where all is recorded again that an earlier run has.
+
+        A service may have put another model behind the same name.
+        """
+        if any(manifest.facts == facts for manifest in earlier):
+            return
+        for manifest in earlier:
+            changed = "; ".join(
+                f"{name} was {manifest.facts.get(name)!r} and is {facts.get(name)!r}"
+                for name in sorted(manifest.facts.keys() | facts.keys())
+                if manifest.facts.get(name) != facts.get(name)
+            )
+            self.log(
+                f"{self.classifier.label}: the evidence in {manifest.key} is not used "
+                f"now, and all is recorded again: {changed}"
+            )
+
     def _restore_state(self) -> None:
         """Hand the model what it learnt in earlier runs: a budget, a measured speed."""
         path, model = self.state_file, self._load_model()
         if path is None or not path.exists():
             return
         try:
-            state = json.loads(path.read_text("utf-8"))
-            if not isinstance(state, dict):
-                raise DamagedError("no object")
-            model.restore(state)
-        except (IsADirectoryError, ValueError, RecursionError, PluginError):
+            model.restore(unsealed(json.loads(path.read_text("utf-8"))))
+        except (IsADirectoryError, ValueError, TypeError, RecursionError, PluginError):
             self.log(
                 f"{path} cannot be read: set aside as {set_aside(path).name}; "
                 f"{self.classifier.label} starts without what it learnt"
@@ -180,29 +240,34 @@ class EvidenceRecorder:
             self.close()
             self._load_model()
 
-    def _log_stored(self, dataset: Dataset, keys: Sequence[str]) -> None:
+    def _log_stored(self, dataset: Dataset) -> None:
         for name, store in self.stores.items():
+            keys = self._keys_in(store, dataset.samples)
             n_stored = sum(key in store for key in keys)
             what = f"{self.classifier.label} on {dataset.label}: "
             if name != PROBE and len(self.stores) > 1:
                 what += f"{name.removeprefix(PROBE + '.')}: "
             samples = "sample" if len(keys) == 1 else "samples"
             if n_stored == len(keys):
-                self.log(f"{what}uses stored evidence of {n_stored} {samples}")
+                shared = format_sharing(payers(dataset.label, store, keys), dataset)
+                self.log(
+                    f"{what}uses stored evidence of {n_stored} {samples}"
+                    + (f", shared with {shared}" if shared else "")
+                )
             elif n_stored:
                 self.log(
                     f"{what}{n_stored} of {len(keys)} {samples} already done, "
                     "their stored evidence is used"
                 )
 
-    def _other_code(self, keys: Sequence[str]) -> tuple[str, ...]:
+    def _other_code(self, dataset: Dataset) -> tuple[str, ...]:
         """Return what to know of evidence that other code than today's recorded."""
         if self.code is None:
             return ()
         notes = [
             format_other_code(recorder, self.code)
             for store in self.stores.values()
-            for recorder, _ in store.recorders(keys)
+            for recorder, _ in store.recorders(self._keys_in(store, dataset.samples))
             # early versions did not store it: nobody knows
             if isinstance(recorder, dict) and recorder != self.code
         ]
@@ -214,17 +279,28 @@ class EvidenceRecorder:
             self.model = load_classifier(self.classifier)
         return self.model
 
-    def _record_missing(self, dataset: Dataset, keys: Sequence[str]) -> None:
-        missing = {name: store.missing(keys) for name, store in self.stores.items()}
+    def _record_missing(self, dataset: Dataset) -> None:
+        keys = {
+            name: self._keys_in(store, dataset.samples)
+            for name, store in self.stores.items()
+        }
+        missing = {name: self.stores[name].missing(keys[name]) for name in keys}
         total = sum(map(len, missing.values()))
         if not total:
             return
-        # samples that read the same share a key, and are recorded once
-        samples = dict(zip(keys, dataset.samples, strict=True))
+        classifier = self.classifier
+        to_record = [
+            sample_to_record(sample, classifier.evidence_scope, classifier.tasks)
+            for sample in dataset.samples
+        ]
         title = f"{self.classifier.label} on {dataset.label}"
         with progress_bar(title, total) as on_progress:
             for name, missing_keys in missing.items():
-                self._record_shards(name, missing_keys, samples, on_progress)
+                # samples that read the same share a key, and are recorded once
+                samples = dict(zip(keys[name], to_record, strict=True))
+                self._record_shards(
+                    name, missing_keys, samples, on_progress, dataset.label
+                )
 
     def _record_shards(
         self,
@@ -232,6 +308,7 @@ class EvidenceRecorder:
         keys: Sequence[str],
         samples: Mapping[str, Sample],
         on_progress: Callable[[int], None],
+        dataset: str,
     ) -> None:
         model = self._load_model()
         size = self.shard_size or model.shard_size
@@ -249,12 +326,47 @@ class EvidenceRecorder:
             # Before the shard: a run that is killed between the two records the shard
             # again, under a state at least as new as the one it was recorded under.
             self._save_state(model)
-            self.stores[group].add(shard, recording)
+            self.stores[group].add(shard, recording, dataset)
 
     def _save_state(self, model: Classifier) -> None:
         assert self.state_file is not None
         if model.state:
-            write_json(self.state_file, dict(model.state))
+            write_json(self.state_file, sealed(model.state))
+
+
+def payers(dataset: str, store: EvidenceStore, keys: Sequence[str]) -> list[str]:
+    """Return, for each sample of a dataset, the dataset that its cost is counted on.
+
+    Evidence is paid once: by the dataset that it was recorded for, and there by the
+    first of the samples that share it ("" for the others). What early versions stored
+    does not say so: each sample counts, as it did then.
+    """
+    labels: list[str] = []
+    seen: set[str] = set()
+    for key in keys:
+        recorded_for = store.dataset_of(key)
+        repeated = recorded_for == dataset and key in seen
+        labels.append("" if repeated else recorded_for or dataset)
+        seen.add(key)
+    return labels
+
+
+def _meta_notes(batch: Evidence) -> Sequence[Any]:
+    """Return what a classifier wants readers of its evidence to know."""
+    notes = batch.meta.get("notes")
+    return notes if isinstance(notes, list | tuple) else ()
+
+
+def left_out_notes(traces: Sequence[Trace]) -> tuple[str, ...]:
+    """Return how many samples were judged without turns that a template leaves out."""
+    n = sum(trace.dropped_side == "template" for trace in traces)
+    if not n:
+        return ()
+    note = (
+        f"{n} of {len(traces)} samples {'was' if n == 1 else 'were'} judged without "
+        "earlier turns: the model's chat template leaves them out"
+    )
+    return (note,)
 
 
 def kind_groups(classifier: ResolvedClassifier) -> dict[str, Kinds]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CORE = "safebench"
 MAX_DATA_BYTES = 2**20  # larger files are weights: the plugin's `identity` hashes those
+OTHER_CODE = "recorded by other code"  # notes that recording again would end
 MAX_SHOWN = 3  # files named in one message
 
 
@@ -79,7 +80,7 @@ def format_other_code(stored: dict[str, Any], current: dict[str, Any]) -> str:
     if len(files) > MAX_SHOWN:
         names += f" and {len(files) - MAX_SHOWN} more"
     where = f" ({names})" if names else ""
-    return f"recorded by other code of {current['plugin']}{where}"
+    return f"{OTHER_CODE} of {current['plugin']}{where}"
 
 
 def _package_files(package: str, module: str) -> tuple[Path, list[Path]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from safebench.metrics import compute
-from safebench.metrics.compute import dataset_supports
-from safebench.provenance import package_versions, source_commit
+from safebench.metrics.compute import compute, dataset_supports
+from safebench.provenance import provenance_fields
 from safebench.results import Row
+from safebench.specs import NO_THRESHOLD
 
 from .metric_input import build_empty_outcome
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from safebench.classifiers import Trace
     from safebench.errors import SafebenchError
     from safebench.metrics import MetricValue
+    from safebench.records import Dataset
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval
 
-    from .evaluation import Evaluation
     from .evaluation_set import EvaluationSet
+    from .evidence_set import Evaluation
     from .grid import ResolvedClassifier, ResolvedStrategy
     from .judging import Predictions
     from .metric_input import MetricInput
@@ -45,6 +46,7 @@ def result_rows(
     outcome, evidence = metric_input.outcome, evaluation.evidence
     n_failed = int(outcome.failed.sum())
     traces = [evidence.traces[row] for row in metric_input.rows]
+    paid = evidence.paid_traces(evaluation.dataset, metric_input.rows)
     shared = {
         "run": run,
         **_combination_fields(
@@ -57,12 +59,16 @@ def result_rows(
         "n_failed": n_failed,
         "threshold": predictions.threshold,
         "evidence_key": evidence.key,
-        "versions": package_versions(),
-        "commit": source_commit(),
+        **provenance_fields(),
         "peak_memory_mib": evidence.peak_memory_mib,
-        **_cost_fields(traces, evidence.facts),
+        "n_conflicting": _count_conflicting(evaluation.dataset, metric_input.rows),
+        "n_truncated": sum(trace.tokens_dropped > 0 for trace in traces),
+        "cost_shared_with": evidence.shared_with(evaluation.dataset, metric_input.rows)
+        or None,
+        **_cost_fields(paid, evidence.facts),
     }
     values = compute(outcome, metrics, on_error)
+    # An undefined value has no interval, and would cost its resamples.
     known = [spec for spec, value in values if value.value is not None]
     intervals = sampling_intervals(outcome, known, on_error)
     # a metric says so itself where it rests on other samples than those judged
@@ -84,6 +90,15 @@ def result_rows(
         )
         for spec, value in values
     ]
+
+
+def _count_conflicting(dataset: Dataset, rows: Sequence[int]) -> int:
+    """Count the samples of which another one has the same text and another label."""
+    labels: dict[str, set[bool | None]] = {}
+    texts = [dataset.samples[row].content for row in rows]
+    for row, text in zip(rows, texts, strict=True):
+        labels.setdefault(text, set()).add(dataset.ground_truth[row].label.value)
+    return sum(len(labels[text]) > 1 for text in texts)
 
 
 def failed_rows(
@@ -109,8 +124,7 @@ def failed_rows(
         "n_pos": int(outcome.y.sum()),
         "n_neg": int((~outcome.y).sum()),
         "evidence_key": evidence_key,
-        "versions": package_versions(),
-        "commit": source_commit(),
+        **provenance_fields(),
     }
     return [
         Row(
@@ -126,6 +140,14 @@ def failed_rows(
     ]
 
 
+def _threshold_from(strategy: ResolvedStrategy) -> str:
+    """Return where decisions come from: a threshold stands over a rule of its own."""
+    source = strategy.spec.threshold_from
+    by_rule = source.startswith(NO_THRESHOLD)
+    given = strategy.threshold != strategy.spec.threshold
+    return "fixed" if by_rule and given else source
+
+
 def _combination_fields(
     classifier: ResolvedClassifier,
     strategy: ResolvedStrategy,
@@ -139,17 +161,27 @@ def _combination_fields(
         "revision": classifier.identity.get("revision"),
         "strategy": strategy.label,
         "params": strategy.params,
-        "threshold_from": strategy.spec.threshold_from,
+        "threshold_from": _threshold_from(strategy),
         "dataset": dataset.name,
         "config": dataset.config,
         "split": dataset.split,
         "part": "test",
         "task": dataset.task,
+        "pack": ", ".join(used.pack.name for used in evaluation_set.packs) or None,
+        "pack_missing": _missing_sets(evaluation_set),
         "policy": classifier.policy,
         "data_hash": dataset.data_hash,
         "split_hash": split_hash(evaluation_set.calibration_ids),
         "contaminated": is_contaminated(classifier, dataset.contaminates),
+        "licence": dataset.licence or None,
+        "mix": dataset.mix or None,
     }
+
+
+def _missing_sets(evaluation_set: EvaluationSet) -> str | None:
+    """Return the sets of its packs that a run was made without; None: of none."""
+    sets = dict.fromkeys(text for used in evaluation_set.packs for text in used.missing)
+    return ", ".join(sets) or None
 
 
 def _note(
@@ -158,7 +190,7 @@ def _note(
     interval: Interval | None,
     predictions: Predictions,
 ) -> str:
-    """Return a metric's note, with those of its interval and of unread categories.
+    """Return a metric's note, with those of its interval and of the judgements.
 
     Evidence that was cut short explains what is missing.
     """
@@ -170,6 +202,9 @@ def _note(
         notes.append(predictions.judgements.category_note)
     if value.value is not None and interval is not None:
         notes.append(interval.note)
+    # a metric may say the same of its own accord, in its own words
+    if not any(predictions.judgements.note in note for note in notes):
+        notes.append(predictions.judgements.note)
     return _joined(*notes)
 
 
@@ -191,12 +226,15 @@ def _interval_fields(value: MetricValue, interval: Interval | None) -> dict[str,
 
 
 def _cost_fields(traces: Sequence[Trace], facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what the samples cost when their evidence was recorded."""
-    # of the test part alone: what n counts
+    """Return what the samples cost when their evidence was recorded.
+
+    `traces` are those of the test part alone, what n counts, and of each recording
+    once: a sample that shares its evidence with another costs nothing.
+    """
     seconds = sum(trace.seconds for trace in traces)
     return {
-        "n_truncated": sum(trace.tokens_dropped > 0 for trace in traces),
         "seconds": round(seconds, 4),
+        # Where other datasets paid for all evidence there is no speed to tell.
         "samples_per_second": round(len(traces) / seconds, 2) if seconds else None,
         "forward_passes": round(sum(trace.forward_passes for trace in traces), 2),
         "tokens": sum(trace.tokens_in + trace.tokens_out for trace in traces),
@@ -219,6 +257,7 @@ def is_contaminated(classifier: ResolvedClassifier, families: frozenset[str]) ->
 
     `families` are model families that were; case and punctuation play no part.
     """
+    # Both: a checkpoint may be named by its folder, its guard by the classifier.
     names = (_fold_name(classifier.spec.name), _fold_name(classifier.model))
     return any(_fold_name(family) in name for family in families for name in names)
 

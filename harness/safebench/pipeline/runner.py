@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safebench.checksums import bytes_checksum
 from safebench.compatibility import format_skipped
 from safebench.datasets.loader import IRREGULARITIES
-from safebench.errors import (
-    ComponentError,
-    IncompatibleError,
-    ModelError,
-    PluginError,
-)
+from safebench.errors import ComponentError, IncompatibleError, ModelError, PluginError
 from safebench.files import check_file_name, lock_folder, write_lines
 from safebench.redaction import redact_secrets, redact_text
 from safebench.results.prediction_writing import (
@@ -22,19 +18,31 @@ from safebench.results.prediction_writing import (
     prediction_path,
     write_predictions,
 )
-from safebench.results.predictions import PREDICTIONS_FOLDER
 from safebench.results.rows import RESULTS_FILE, set_aside_damaged_rows
+from safebench.results.run_files import (
+    CONFIG_FILE,
+    PREDICTIONS_FOLDER,
+    replacing_files,
+    set_aside_changed,
+)
 from safebench.specs import MetricSpec
 
-from .evaluation import Evaluation
-from .evaluation_set import load_evaluation_sets
-from .grid import FailedPart, build_grid
+from .evaluation_set import label_as_stored, load_evaluation_sets
+from .evidence_set import Evaluation
+from .grid import FailedPart, build_grid, keep_engines
 from .judging import apply_oracle_tuner, apply_strategy
-from .manifest import RunManifest, check_run_folder, default_folder, run_identity
+from .manifest import (
+    RunManifest,
+    check_run_folder,
+    default_folder,
+    run_identity,
+    stored_identity,
+    stored_tasks,
+)
 from .metric_input import build_metric_input
 from .predictions import prediction_rows
 from .recording import EvidenceRecorder
-from .recording_code import recording_code
+from .recording_code import OTHER_CODE, recording_code
 from .rows import failed_rows, result_rows
 
 if TYPE_CHECKING:
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from safebench.errors import SafebenchError
     from safebench.evidence.store import EvidenceManifest
     from safebench.plugins import Plugins
+    from safebench.records import Dataset
     from safebench.results import Row
 
     from .config import RunConfig
@@ -86,7 +95,8 @@ class Runner:
     """One run: resolved before anything heavy loads, resumable at every shard.
 
     `log` is given a line for people whenever a dataset begins. With `refresh` stored
-    evidence of the run's samples is recorded again.
+    evidence of the run's samples is recorded again, with `retry_failed` that of samples
+    whose recording failed.
     """
 
     def __init__(
@@ -96,19 +106,23 @@ class Runner:
         log: Callable[[str], None],
         *,
         refresh: bool = False,
+        retry_failed: bool = False,
     ) -> None:
         self.config = config
         self.plugins = plugins
         self.refresh = refresh
+        self.retry_failed = retry_failed
         self.metrics = plugins.unambiguous(MetricSpec)
         self.log = log
         self.grid = build_grid(config, plugins, go_on=True)
-        self.evaluation_sets = load_evaluation_sets(config, plugins)
+        sets = load_evaluation_sets(config, plugins)
+        names = dict.fromkeys(s.folder_label for s in sets)
+        folder = config.out or default_folder(self.grid.classifiers, [*names])
+        self.folder = Path(folder).expanduser()
+        self.grid = keep_engines(self.grid, stored_identity(self.folder))
+        self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))
         self.assignments = self._assign()
         labels = [s.dataset.label for s in self.evaluation_sets]
-        short_labels = [s.short_label for s in self.evaluation_sets]
-        folder = config.out or default_folder(self.grid.classifiers, short_labels)
-        self.folder = Path(folder).expanduser()
         self._check_file_names()
         self.identity = run_identity(self.grid.classifiers, labels)
         # all rows, since a limit chooses other samples each time
@@ -119,7 +133,7 @@ class Runner:
     def run(self) -> RunSummary:
         """Run every cell of the grid; raises KeyboardInterrupt if interrupted."""
         skipped = [f"skipped {line}" for line in format_skipped(self.grid.skipped)]
-        data_notes = [note for each in self.evaluation_sets for note in each.notes]
+        data_notes = [note for part in self.evaluation_sets for note in part.notes]
         notes = [*data_notes, *self.grid.notes, *skipped]
         summary = RunSummary(self.folder, notes=notes)
         # two runs in one folder would mix their shards
@@ -127,9 +141,12 @@ class Runner:
             # again: another run may have ended here since
             check_run_folder(self.folder, self.identity, self.sources)
             manifest = RunManifest(self.folder, self.identity, self.sources)
-            self._mend(manifest)
-            self._write_config()
+            for used in (u for s in self.evaluation_sets for u in s.packs):
+                manifest.add_pack(used.pack, used.missing)
             try:
+                manifest.save("running")  # checksums of files have their place there
+                self._mend(manifest)
+                self._write_config()
                 for classifier, evaluation_sets in self.assignments:
                     manifest.save("running")
                     self._run_classifier(classifier, evaluation_sets, summary, manifest)
@@ -162,8 +179,14 @@ class Runner:
 
     def _mend(self, manifest: RunManifest) -> None:
         """Put in order what an early version, or damage, has left; say what."""
+        changed = set_aside_changed(self.folder)
         damaged_rows = set_aside_damaged_rows(self.folder / RESULTS_FILE)
-        for notice in filter(None, (manifest.notice, damaged_rows)):
+        added = f"{', '.join(manifest.added)} joins the run in {self.folder}"
+        notices = (
+            *(manifest.notice, *changed, damaged_rows),
+            added if manifest.added else "",
+        )
+        for notice in filter(None, notices):
             self.log(notice)
         move_misplaced(self.folder)
 
@@ -173,9 +196,16 @@ class Runner:
         if not any(evaluation_sets for _, evaluation_sets in assignments):
             tasks = sorted({s.dataset.task for s in self.evaluation_sets})
             answers = "\n  ".join(
-                f"{c.label} answers {', '.join(sorted(c.spec.tasks))}"
-                for c in self.grid.classifiers
+                _describe_answers(c, tasks) for c in self.grid.classifiers
             )
+            unread = [
+                f"{c.label} x {s.dataset.label}: {_unfit_reason(c, s.dataset)}"
+                for c in self.grid.classifiers
+                for s in self.evaluation_sets
+                if s.dataset.task in c.tasks
+            ]
+            if unread:  # the task is answered, the data cannot be shown
+                raise IncompatibleError("\n  ".join(unread))
             raise IncompatibleError(
                 f"no classifier answers the task {', '.join(tasks)}\n  {answers}"
             )
@@ -183,8 +213,9 @@ class Runner:
 
     def _sets_of(self, classifier: ResolvedClassifier) -> list[EvaluationSet]:
         """Return the datasets whose task a classifier answers."""
-        tasks = classifier.spec.tasks
-        return [s for s in self.evaluation_sets if s.dataset.task in tasks]
+        return [
+            s for s in self.evaluation_sets if not _unfit_reason(classifier, s.dataset)
+        ]
 
     def _run_classifier(
         self,
@@ -194,10 +225,9 @@ class Runner:
         manifest: RunManifest,
     ) -> None:
         for dataset in (s.dataset for s in self.evaluation_sets):
-            if dataset.task not in classifier.spec.tasks:
+            if reason := _unfit_reason(classifier, dataset):
                 summary.notes.append(
-                    f"skipped {classifier.label} x {dataset.label}: "
-                    f"it does not answer {dataset.task}"
+                    f"skipped {classifier.label} x {dataset.label}: {reason}"
                 )
         recorder = EvidenceRecorder(
             classifier,
@@ -205,6 +235,7 @@ class Runner:
             self.config.shard_size,
             code=recording_code(classifier.spec, self.plugins.owner(classifier.spec)),
             refresh=self.refresh,
+            retry_failed=self.retry_failed,
             log=self.log,
         )
         evidence = None
@@ -220,9 +251,7 @@ class Runner:
                     self._fail(part, evaluation_set, summary, recorder.manifest)
                     continue
                 for note in evidence.notes:
-                    summary.add_note(
-                        f"{classifier.label}: evidence {note}; --refresh records again"
-                    )
+                    summary.add_note(f"{classifier.label}: {_evidence_note(note)}")
                 self._evaluate_all(classifier, evaluation_set, evidence, summary)
         except PART_ERRORS as error:  # of loading the model: other models go on
             part = FailedPart(classifier, classifier.strategies, error)
@@ -390,4 +419,31 @@ class Runner:
 
         values = redact_secrets(self.config.to_yaml())
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        write_lines(self.folder / "config.yaml", text.splitlines())
+        path = self.folder / CONFIG_FILE
+        with replacing_files({path: bytes_checksum(text.encode("utf-8"))}):
+            write_lines(path, text.splitlines())
+
+
+def _describe_answers(classifier: ResolvedClassifier, wanted: Sequence[str]) -> str:
+    """Say what a classifier answers, and what of `wanted` other options would give."""
+    answers = f"{classifier.label} answers {', '.join(sorted(classifier.tasks))}"
+    others = [task for task in wanted if task in classifier.spec.tasks]
+    return answers + (f" (with other options {', '.join(others)})" if others else "")
+
+
+def _unfit_reason(classifier: ResolvedClassifier, dataset: Dataset) -> str:
+    """Say why a classifier cannot be run on a dataset; "" if it can."""
+    if dataset.task not in classifier.tasks:
+        return f"it does not answer {dataset.task}"
+    if not classifier.spec.reads_documents and any(
+        s.documents for s in dataset.samples
+    ):
+        return "its rows have documents, and the classifier reads none"
+    return ""
+
+
+def _evidence_note(note: str) -> str:
+    """Return a note of evidence for the end of a run, with what would mend it."""
+    if note.startswith(OTHER_CODE):
+        return f"evidence {note}; --refresh records again"
+    return note

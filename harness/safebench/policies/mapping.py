@@ -3,6 +3,9 @@
 Taxonomies rarely match one to one. A map says for each source code whether it means one
 target exactly, overlaps with some, or has no counterpart. What cannot be concluded from
 that stays unknown and is masked, so that metrics do not count it as absent.
+
+Where no map leads from one to the other, two are composed by way of `PIVOT`, the
+taxonomy that most policies have a map to and from.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from safebench.errors import DataError
 
-from .policy import read_yaml
+from .policy import load_policy, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 MAPPING_KINDS = ("exact", "partial", "missing")
+PIVOT = "llama-guard-3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,76 @@ class Projection(NamedTuple):
     mask: Array
     map_id: str | None
     note: str
+
+
+class Links(NamedTuple):
+    """What a true source code says about target codes, both boolean (S, L).
+
+    `single`: this target applies. `several`: it may. `map_id` and `note` are those of
+    the map, or of both maps that were composed.
+    """
+
+    single: Array
+    several: Array
+    map_id: str
+    note: str
+
+
+def find_links(source: Policy, target: Policy) -> Links | None:
+    """Return the links of the map between two policies, composed if there is none.
+
+    None if there is no way from one to the other.
+    """
+    direct = find_map(source, target)
+    if direct is not None:
+        single, several = _target_links(direct, source, target)
+        return Links(single, several, direct.id, direct.note)
+    if PIVOT in (source.id, target.id):
+        return None
+    pivot = load_policy(PIVOT)
+    first, second = find_map(source, pivot), find_map(pivot, target)
+    if first is None or second is None:
+        return None
+    return _compose(first, second, source, pivot, target)
+
+
+def _compose(
+    first: PolicyMap, second: PolicyMap, source: Policy, pivot: Policy, target: Policy
+) -> Links:
+    """Return what a source code says about the target by way of the pivot.
+
+    A code with several codes of the pivot means one target only if each of them means
+    that one. A code that has not exactly one code there is something that the pivot
+    cannot say: where it is true, no other target is known to be absent.
+    """
+    import numpy as np
+
+    to_pivot, maybe_pivot = _target_links(first, source, pivot)
+    from_pivot, maybe_target = _target_links(second, pivot, target)
+    single = to_pivot @ from_pivot
+    several = to_pivot @ maybe_target
+    several[~to_pivot.any(axis=1)] = True
+    for row in np.flatnonzero(maybe_pivot.any(axis=1)):
+        single[row] = from_pivot[maybe_pivot[row]].all(axis=0)
+    note = f"by way of {pivot.id}: {first.note or 'all codes exact'}"
+    if second.note:
+        note += f"; from there: {second.note}"
+    return Links(single, several & ~single, f"{first.id}+{second.id}", note)
+
+
+def map_ids() -> list[tuple[str, str, int]]:
+    """Return (source, target, version) of the newest map between any two policies.
+
+    Those of the core, in the order of their names.
+    """
+    newest: dict[tuple[str, str], int] = {}
+    for resource in files("safebench.policies").joinpath("maps").iterdir():
+        stem, _, version = resource.name.removesuffix(".yaml").rpartition("@")
+        source, separator, target = stem.partition("__")
+        if separator and version.isdigit():
+            pair = (source, target)
+            newest[pair] = max(newest.get(pair, 0), int(version))
+    return [(*pair, version) for pair, version in sorted(newest.items())]
 
 
 def find_map(source: Policy, target: Policy) -> PolicyMap | None:
@@ -137,20 +211,20 @@ def project(
     if source.id == target.id:
         positive, known = _positive_and_known(truths, target.codes)
         return Projection(positive & known, known, "identity", "")
-    policy_map = find_map(source, target)
-    if policy_map is None:
+    links = find_links(source, target)
+    if links is None:
         nothing = np.zeros((len(truths), len(target.codes)), dtype=bool)
         note = f"no map from policy {source.id} to {target.id}"
         return Projection(nothing, nothing.copy(), None, note)
     positive, known = _positive_and_known(truths, source.codes)  # (n, S)
     annotated = np.array([truth.categories is not None for truth in truths], dtype=bool)
-    single, several = _target_links(policy_map, source, target)  # (S, L)
+    single, several = links.single, links.several
     # Products of boolean matrices: "any source code with a link to the target that ..."
     gold = (positive & known) @ single
     undecided = (~known) @ single | (positive | ~known) @ several
     reachable = single.any(axis=0)
     mask = annotated[:, None] & reachable & (gold | ~undecided)
-    return Projection(gold & mask, mask, policy_map.id, policy_map.note)
+    return Projection(gold & mask, mask, links.map_id, links.note)
 
 
 def _positive_and_known(

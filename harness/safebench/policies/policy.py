@@ -6,12 +6,17 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import DataError, unknown_name
+from safebench.errors import DataError, did_you_mean, unknown_name
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+
+_SUFFIXES = (".yaml", ".yml")
+_NO_FOLDER = "safebench.policies:"  # maps are looked for among the core's
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,15 @@ class Category:
 class Policy:
     """A versioned taxonomy.
 
-    `resource_folder` (``package:folder``) is where its file lies: maps to other
-    policies are looked for beside it.
+    `source` says where the names of the categories were read; definitions are in words
+    of their own. `resource_folder` (``package:folder``) is where its file lies: maps to
+    other policies are looked for beside it.
     """
 
     id: str
     version: str
     categories: tuple[Category, ...]
+    source: str = field(default="", compare=False)
     resource_folder: str = field(default="safebench.policies:", compare=False)
 
     @property
@@ -50,12 +57,19 @@ class Policy:
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
+_OF_FILES: dict[str, Policy] = {}  # by id, as far as this process has read them
+
+
 @cache
 def load_policy(id: str) -> Policy:  # noqa: A002 - the field it is stored under
-    """Return a policy of the core by id, or a plugin's by ``package.module:path.yaml``.
+    """Return a policy: the core's by id, others by ``package:path.yaml`` or a path.
 
     Raises `UnknownNameError` with the nearest id, `DataError` for a bad resource.
     """
+    if id.endswith(_SUFFIXES) and (":" not in id or Path(id).expanduser().exists()):
+        return _policy_of_file(id)
+    if id in _OF_FILES:
+        return _OF_FILES[id]
     package, colon, path = id.partition(":")
     if not colon:
         names = policy_ids()
@@ -70,6 +84,40 @@ def policy_ids() -> list[str]:
     """Return the ids of the policies that the core ships."""
     names = [p.name for p in files("safebench.policies").iterdir()]
     return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml"))
+
+
+def _policy_of_file(name: str) -> Policy:
+    """Return a user's policy, which can then be loaded by its id.
+
+    Results name policies by id: a path says little on another machine.
+    """
+    policy = _parse_policy(read_policy_file(Path(name).expanduser()), name, _NO_FOLDER)
+    if policy.id in policy_ids():
+        raise DataError(
+            f"policy {name}: its id {policy.id!r} is that of a policy of safebench; "
+            "give it an id of its own"
+        )
+    _OF_FILES[policy.id] = policy
+    return policy
+
+
+def read_policy_file(path: Path) -> Any:
+    """Return the content of a user's YAML file; raise `DataError` if it is not there.
+
+    The nearest file beside it is named.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = (p.name for p in beside if p.name.endswith(_SUFFIXES))
+        hint = did_you_mean(path.name, names)
+        raise DataError(f"no policy file {path}{hint}") from None
+    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise DataError(f"policy {path}: {problem}") from None
 
 
 def read_yaml(package: str, path: str) -> Any:
@@ -91,7 +139,8 @@ def _parse_policy(data: Any, where: str, resource_folder: str) -> Policy:
             for code, entry in data["categories"].items()
         )
         version = str(data["version"])
-        return Policy(data["id"], version, categories, resource_folder)
+        source = str(data.get("source") or "")
+        return Policy(data["id"], version, categories, source, resource_folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"policy {where}: expected id, version and categories with name and "

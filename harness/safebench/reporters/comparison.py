@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from safebench.console import render_rich
 from safebench.number_format import format_metric
+from safebench.results.comparison import ALPHA, UNCERTAINTY_METRICS
 from safebench.sanitize import json_text, printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "md", "json")
 NO_DIFFERENCE = "no significant difference"
+PRACTICALLY_EQUAL = "practically equal"
+EQUIVALENT = "equivalent"
 HEADERS = ("metric", "A", "B", "B - A", "p", "Holm", "")
 _SMALLEST_P = 0.001
 
@@ -34,15 +37,19 @@ def render_comparisons(
         return json_text(records, options.encoding, indent=2)
     if form == "md":
         return "\n\n".join(_markdown(comparison, options) for comparison in comparisons)
-    items = (item for each in comparisons for item in _rich_items(each, options))
+    items = (item for pair in comparisons for item in _rich_items(pair, options))
     return render_rich(items, options)
 
 
 def verdict(line: MetricComparison) -> str:
-    """Return which one is better, or that no difference is significant."""
+    """Return which one is better, that both are equal, or that neither is shown."""
     if line.p is None:
         return line.note or "no test"
-    return f"{line.better.upper()} is better" if line.better else NO_DIFFERENCE
+    if line.better:
+        return f"{line.better.upper()} is better"
+    if line.equivalent:
+        return EQUIVALENT
+    return PRACTICALLY_EQUAL if line.practically_equal else NO_DIFFERENCE
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
@@ -57,7 +64,7 @@ def remarks(comparison: Comparison) -> Iterator[str]:
     if not _independent(comparison):
         yield (
             f"{comparison.n} samples in {comparison.groups} groups: "
-            "intervals and p are resampled by group"
+            "groups are swapped whole"
         )
     if any(comparison.failed):
         a, b = comparison.failed
@@ -72,6 +79,81 @@ def remarks(comparison: Comparison) -> Iterator[str]:
         f"95 % intervals; p by {', '.join(tests) or 'no test'}; Holm: p adjusted for "
         "all lines, significant below 0.05"
     )
+    notes: dict[str, list[str]] = {}
+    for line in comparison.lines:
+        for side in (line.a, line.b):
+            if side is not None and side.note:
+                metrics = notes.setdefault(side.note, [])
+                metrics += [line.metric] * (line.metric not in metrics)
+    for note, metrics in notes.items():
+        yield f"{', '.join(metrics)}: {note}"
+    yield from _remarks_on_size(comparison)
+    yield from _remarks_on_equality(comparison)
+    if not comparison.same_decisions and any(
+        line.metric in UNCERTAINTY_METRICS and line.p is not None
+        for line in comparison.lines
+    ):
+        yield (
+            "A and B decide differently: each uncertainty is judged by the errors of "
+            "its own side"
+        )
+
+
+def _remarks_on_size(comparison: Comparison) -> Iterator[str]:
+    """Say how large a difference had to be to be seen."""
+    lines = [line for line in comparison.lines if line.p is not None]
+    if not lines:
+        return
+    sizes = ", ".join(
+        f"{line.metric} {_format_size(line.smallest_difference)}" for line in lines
+    )
+    yield (
+        f"smallest difference that one test could have shown (80 % power, p < 0.05): "
+        f"{sizes}; `safebench power` says what more data would show"
+    )
+    # A p-value of so many draws cannot be smaller than theirs allow, and Holm
+    # multiplies it by the number of lines.
+    if len(lines) * comparison.smallest_p >= ALPHA and any(
+        line.test.startswith("swapped") for line in lines
+    ):
+        yield "too few --draws for so many lines: with Holm no swap is significant"
+
+
+def _remarks_on_equality(comparison: Comparison) -> Iterator[str]:
+    """Say what the margin is, and what is not excluded where both look equal."""
+    margin, source = comparison.margin
+    limit = f"{margin:.2g}"
+    equal = [line for line in comparison.lines if line.practically_equal]
+    tested = [line for line in comparison.lines if line.equivalence_holm is not None]
+    if equal or tested:
+        yield f"margin {limit}, {source}: a smaller difference has no winner"
+    if tested:
+        ps = ", ".join(
+            f"{line.metric} {_format_p(line.equivalence_holm)}"
+            for line in tested
+            if line.equivalence_holm is not None
+        )
+        yield f"equivalence within {limit}, two one-sided tests, p by Holm: {ps}"
+        return
+    wider = [line.metric for line in equal if _reaches_beyond(line, margin)]
+    if wider:
+        yield (
+            f"practically equal on these samples; the interval reaches beyond {limit} "
+            f"for {', '.join(wider)}: other samples may differ by more (--equivalence "
+            "tests that)"
+        )
+
+
+def _reaches_beyond(line: MetricComparison, margin: float) -> bool:
+    difference = line.difference
+    if difference is None or difference.low is None or difference.high is None:
+        return True
+    return max(-difference.low, difference.high) > margin
+
+
+def _format_size(size: float | None) -> str:
+    """Return a difference with two digits; `none` where nothing could be shown."""
+    return "unknown" if size is None else f"{size:.2g}"
 
 
 def _independent(comparison: Comparison) -> bool:
@@ -107,7 +189,9 @@ def _table(comparison: Comparison, options: RenderOptions) -> RichTable:
         table.add_column(
             header,
             justify="right" if is_number else "left",
-            no_wrap=not is_verdict,
+            # a long name wraps, too: else the verdict would be cut off
+            no_wrap=is_number,
+            overflow="fold",
             min_width=len("significant") if is_verdict else None,
         )
     for line in comparison.lines:
@@ -148,8 +232,10 @@ def _cells(
     return (
         line.metric,
         *values,
-        "-" if line.p is None else _format_p(line.p),
-        "-" if line.holm is None else _format_p(line.holm),
+        *(
+            "-" if p is None else _format_p(p).replace("<0", "<")
+            for p in (line.p, line.holm)
+        ),
         verdict(line),
     )
 
@@ -192,8 +278,10 @@ def _record(comparison: Comparison) -> dict[str, object]:
     record = asdict(comparison)
     discordant = comparison.discordant
     record["discordant"] = discordant and discordant._asdict()
+    record["margin"] = comparison.margin._asdict()
     for line, metric in zip(record["lines"], comparison.lines, strict=True):
         line["verdict"] = verdict(metric)
+        line["equivalent"] = metric.equivalent
     return record
 
 

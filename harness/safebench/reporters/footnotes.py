@@ -6,8 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from safebench.sanitize import printable
+from safebench.specs import NO_THRESHOLD
 
 from .layout import TIE_MARK
+from .table import COST_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
-    from .columns import ColumnSelection
-    from .table import Cell, LeaderboardLine
+    from .table import Cell, ColumnSelection, LeaderboardLine
 
 EMBEDDED = "(embedded)"  # end of the name of a model that comes with its plugin
 _MAX_NAMED = 3  # more lines than this are counted, not named
@@ -45,7 +46,14 @@ def footnotes(
             "failed samples count as wrong decisions; metrics of scores leave them out"
         )
     yield from _truncated(heads, lines)
+    yield from _conflicting(heads, lines)
+    if COST_COLUMNS.keys() & {*columns.metrics}:
+        yield from _shared_costs(heads, lines)
     yield from _contaminated(heads, lines)
+    yield from _missing_of_packs(heads)
+    yield from _one_class(heads, lines)
+    yield from _mixes(heads, lines)
+    yield from _licences(heads, lines)
     unranked = [line for line in lines if not line.ranked]
     if unranked:
         names = name_lines(unranked, lines) or "every line"
@@ -83,6 +91,7 @@ def _intervals(
             "calibration too large, and the interval allows for that"
         )
     missing = (cell.ci_method or "" for cell in cells if _without_interval(cell))
+    # Each reason once, in the order of the lines: a set would have another each time.
     for reason in dict.fromkeys(missing):
         yield f"no interval: {reason.removeprefix('none: ')}"
     if any(cell.ties_with_best for cell in cells):
@@ -112,6 +121,7 @@ def _notes(lines: Sequence[LeaderboardLine], metrics: Sequence[str]) -> Iterator
             if cell.note:
                 positions_of[cell.note][metric].append(position)
     for note, by_metric in positions_of.items():
+        # Metrics with one note on the same lines share a footnote.
         metrics_on: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for metric, positions in by_metric.items():
             metrics_on[tuple(positions)].append(metric)
@@ -123,18 +133,30 @@ def _notes(lines: Sequence[LeaderboardLine], metrics: Sequence[str]) -> Iterator
 def _thresholds(
     heads: Sequence[Row], lines: Sequence[LeaderboardLine]
 ) -> Iterator[str]:
-    """Yield the thresholds of decisions, where they came from, and on which lines."""
-    lines_at: dict[str, list[LeaderboardLine]] = defaultdict(list)
+    """Yield the thresholds of decisions, where they came from, and on which lines.
+
+    A strategy that decides by a rule of its own says so in place of a source.
+    """
+    at_scores: dict[str, list[LeaderboardLine]] = defaultdict(list)
+    by_rules: dict[str, list[LeaderboardLine]] = defaultdict(list)
     for head, line in zip(heads, lines, strict=True):
-        if head.threshold is not None:
-            source = printable(head.threshold_from or "unknown source")
-            lines_at[f"{head.threshold:.4g} ({source})"].append(line)
-    parts = []
-    for threshold, at_threshold in lines_at.items():
-        names = name_lines(at_threshold, lines)
-        parts.append(threshold + (f" for {names}" if names else ""))
-    if parts:
-        yield f"decisions at a score from {'; '.join(parts)}"
+        if head.threshold is None:
+            continue
+        source = printable(head.threshold_from or "unknown source")
+        if source.startswith(NO_THRESHOLD):
+            by_rules[source.removeprefix(NO_THRESHOLD)].append(line)
+        else:
+            at_scores[f"{head.threshold:.4g} ({source})"].append(line)
+    phrases = []
+    for phrase, lines_of in (("at a score from", at_scores), ("by", by_rules)):
+        parts = []
+        for text, some in lines_of.items():
+            names = name_lines(some, lines)
+            parts.append(text + (f" for {names}" if names else ""))
+        if parts:
+            phrases.append(f"{phrase} {'; '.join(parts)}")
+    if phrases:
+        yield f"decisions {'; '.join(phrases)}"
 
 
 def _truncated(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
@@ -148,6 +170,37 @@ def _truncated(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterat
         yield f"{classifier} on {dataset}: {n_truncated} of {n} samples were truncated"
 
 
+def _conflicting(
+    heads: Sequence[Row], lines: Sequence[LeaderboardLine]
+) -> Iterator[str]:
+    counts = dict.fromkeys(
+        (line.dataset, head.n_conflicting, line.n)
+        for head, line in zip(heads, lines, strict=True)
+        if head.n_conflicting
+    )
+    for dataset, n_conflicting, n in counts:
+        yield (
+            f"{dataset}: {n_conflicting} of {n} samples have a text that occurs with "
+            "the other label, too, so that no guard can have all of them right"
+        )
+
+
+def _shared_costs(
+    heads: Sequence[Row], lines: Sequence[LeaderboardLine]
+) -> Iterator[str]:
+    """Yield who pays for evidence that a dataset has in common with others."""
+    shared = dict.fromkeys(
+        (line.classifier, line.dataset, head.cost_shared_with)
+        for head, line in zip(heads, lines, strict=True)
+        if head.cost_shared_with
+    )
+    for classifier, dataset, payers in shared:
+        yield (
+            f"{classifier} on {dataset}: recorded once for several datasets, the cost "
+            f"is counted on {printable(payers or '')}"
+        )
+
+
 def _contaminated(
     heads: Sequence[Row], lines: Sequence[LeaderboardLine]
 ) -> Iterator[str]:
@@ -158,6 +211,67 @@ def _contaminated(
     }
     for classifier, dataset in sorted(contaminated):
         yield f"{classifier} on {dataset}: the model may have been trained on this set"
+
+
+def _missing_of_packs(heads: Sequence[Row]) -> Iterator[str]:
+    """Yield the sets of packs that could not be read, so that nobody takes a mean."""
+    missing = dict.fromkeys((h.pack, h.pack_missing) for h in heads if h.pack_missing)
+    for pack, sets in missing:
+        yield f"pack {printable(pack or '')} without {printable(sets or '')}"
+
+
+def _one_class(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
+    """Yield which sets have one class, and what would make a ranking possible.
+
+    Precision is then one or nothing whatever the guard, and so accuracy and F1 are the
+    one rate in other words.
+    """
+    rates = {
+        line.dataset: ("recall", "negative") if head.n_pos else ("fpr", "positive")
+        for head, line in zip(heads, lines, strict=True)
+        if head.n_pos is not None
+        and head.n_neg is not None
+        and bool(head.n_pos) != bool(head.n_neg)
+    }
+    for dataset, (rate, lacking) in rates.items():
+        other = "xstest_safe" if lacking == "negative" else "harmbench"
+        is_prompt = any(
+            head.task == "prompt_harm"
+            for head, line in zip(heads, lines, strict=True)
+            if line.dataset == dataset
+        )
+        example = f", as in -d {dataset}+{other}" if is_prompt else ", as in -d A+B"
+        yield (
+            f"{dataset} has one class: {rate} alone says something; to rank, join a "
+            f"set with {lacking} samples{example}"
+        )
+
+
+def _mixes(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
+    """Yield what sets were joined from: their mix decides what a ranking says."""
+    mixes = {
+        line.dataset: head.mix
+        for head, line in zip(heads, lines, strict=True)
+        if head.mix
+    }
+    for dataset, mix in mixes.items():
+        yield (
+            f"{dataset}: joined from {printable(mix)}; telling these sources apart is "
+            "rewarded as well as telling harm"
+        )
+
+
+def _licences(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
+    """Yield the licences of public sets in one line, sets of one licence together."""
+    sets_under: dict[str, dict[str, None]] = defaultdict(dict)
+    for head, line in zip(heads, lines, strict=True):
+        if head.licence:
+            sets_under[printable(head.licence)][line.dataset] = None
+    if sets_under:
+        listed = "; ".join(
+            f"{', '.join(names)}: {licence}" for licence, names in sets_under.items()
+        )
+        yield f"licences of the data: {listed}"
 
 
 def name_lines(
@@ -178,6 +292,7 @@ def name_lines(
     ]
     for name in naming:
         names = dict.fromkeys(map(name, subset))
+        # A short name is of no use where it means other lines, too.
         exact = sum(name(line) in names for line in lines) == len(subset)
         if exact and len(names) <= _MAX_NAMED:
             return ", ".join(names)

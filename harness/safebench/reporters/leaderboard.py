@@ -16,9 +16,8 @@ from safebench.console import DECIMALS
 from safebench.errors import RunFolderError
 from safebench.sanitize import printable
 
-from .columns import COST_COLUMNS, choose_columns
 from .footnotes import footnotes
-from .table import Cell, Leaderboard, LeaderboardLine
+from .table import COST_COLUMNS, Cell, Leaderboard, LeaderboardLine, choose_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
-    from .columns import ColumnSelection
+    from .table import ColumnSelection
 
     TiesWithBest = Callable[[Sequence[Row]], Sequence[bool]]
 
@@ -122,6 +121,7 @@ def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
 
 
 def _numbers(group: CombinationRows) -> tuple[Any, ...]:
+    # With n: the same value of other samples is another result.
     numbers = {name: (row.value, row.n) for name, row in group.rows.items()}
     return (group.head.combination, tuple(sorted(numbers.items())))
 
@@ -135,6 +135,7 @@ def _sorted(
     """
     sections = dict.fromkeys(group.section for group in groups)
     order = {section: position for position, section in enumerate(sections)}
+    # A metric without a direction is shown largest first.
     sign = 1 if columns.higher_is_better[columns.sort] is False else -1
 
     def sort_key(group: CombinationRows) -> tuple[int, bool, bool, float]:

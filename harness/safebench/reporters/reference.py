@@ -157,6 +157,7 @@ def _published_lines(
     """Yield one line a model, dataset and source, in the order of the files."""
     by_line: dict[tuple[str, str, tuple[str, ...]], dict[str, PublishedValue]] = {}
     for row in rows:
+        # Numbers of two documents are not mixed in one line: their set-ups differ.
         key = (row.name, row.set, row.sources)
         by_line.setdefault(key, {})[row.metric] = row
     for (name, dataset_key, sources), by_metric in by_line.items():

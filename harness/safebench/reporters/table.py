@@ -1,9 +1,18 @@
-"""The leaderboard as data: what every output format draws."""
+"""The leaderboard as data: its columns, lines and cells, which every format draws."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
+
+from safebench.errors import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from safebench.results import Row
+    from safebench.specs import MetricSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +98,81 @@ class Leaderboard:
         """The lines by dataset and task, with that name."""
         by_section = groupby(self.lines, key=lambda line: line.section)
         return [(name, tuple(lines)) for name, lines in by_section]
+
+
+DEFAULT_METRICS = (
+    "auroc",
+    "auprc",
+    "f1",
+    "precision",
+    "recall",
+    "fpr",
+    "accuracy",
+    "micro_f1",
+)
+# fields that all rows of a line share, with True where higher is better
+COST_COLUMNS: dict[str, bool] = {
+    "seconds": False,
+    "samples_per_second": True,
+    "forward_passes": False,
+    "tokens": False,
+    "peak_memory_mib": False,
+}
+ONLY_IF_DEFINED = frozenset({"micro_f1"})  # shown only if some line has a number
+MAX_COLUMNS = 8  # of metrics that nobody asked for
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSelection:
+    """The metrics shown and the one that sorts, with their directions."""
+
+    metrics: tuple[str, ...]
+    sort: str
+    higher_is_better: Mapping[str, bool | None]
+
+
+def choose_columns(
+    rows: Sequence[Row],
+    specs: Sequence[MetricSpec],
+    metrics: Sequence[str] | None,
+    sort: str | None,
+) -> ColumnSelection:
+    """Return the columns asked for, or the usual ones that the rows have.
+
+    A cost that was recorded with the evidence is a column like a metric, if asked for.
+    Raises UnknownNameError for a metric that neither the rows nor `specs` know.
+    """
+    higher_is_better: dict[str, bool | None] = dict(COST_COLUMNS)
+    higher_is_better |= {spec.name: spec.higher_is_better for spec in specs}
+    # rows come last: they say what was true of the metric when they were written
+    higher_is_better |= {row.metric: row.higher_is_better for row in rows}
+    chosen = [_known_metric(name, higher_is_better) for name in metrics or ()]
+    chosen = chosen or _default_metrics(rows)
+    sort_by = _known_metric(sort, higher_is_better) if sort else _default_sort(chosen)
+    if not metrics and sort_by not in chosen:
+        chosen.append(sort_by)
+    return ColumnSelection(tuple(dict.fromkeys(chosen)), sort_by, higher_is_better)
+
+
+def _known_metric(name: str, known: Mapping[str, bool | None]) -> str:
+    by_folded_name = {metric.casefold(): metric for metric in known}
+    metric = by_folded_name.get(name.strip().casefold())
+    if metric is None:
+        raise unknown_name("metric", name.strip(), known)
+    return metric
+
+
+def _default_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the usual columns that the rows have, or the first that they have."""
+    present = dict.fromkeys(row.metric for row in rows)
+    defined = {row.metric for row in rows if row.value is not None}
+    usual = [
+        name
+        for name in DEFAULT_METRICS
+        if name in present and (name in defined or name not in ONLY_IF_DEFINED)
+    ]
+    return usual or list(present)[:MAX_COLUMNS]
+
+
+def _default_sort(chosen: Sequence[str]) -> str:
+    return next((name for name in DEFAULT_METRICS if name in chosen), chosen[0])

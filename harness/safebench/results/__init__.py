@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from .rows import RESULTS_FILE, SCHEMA, Row, merge_rows, read_rows
+from .rows import RESULTS_FILE, Row, merge_rows, read_rows
 from .runs import read_runs
 
 __all__ = [
     "RESULTS_FILE",
-    "SCHEMA",
     "Row",
     "merge_rows",
     "read_rows",

@@ -5,33 +5,34 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from safebench.console import DECIMALS
 from safebench.errors import DataError, PluginError, RunFolderError, SafebenchError
-from safebench.metrics import Outcome
-from safebench.metrics.intervals import (
-    SIGN_FLIPS,
-    can_compare,
-    definition_of,
-    paired_intervals,
-)
+from safebench.metrics.intervals import can_compare
+from safebench.metrics.paired import SwapPlan, compare_outcomes
 from safebench.statistics import default_n_resamples, holm, mcnemar, shared_weights
+from safebench.statistics.power import POWER
 
+from .outcomes import align, paired_outcomes
 from .predictions import (
     PredictionFile,
     prediction_files,
     read_prediction_file,
 )
+from .run_files import check_unchanged
 from .runs import run_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from safebench.metrics import Outcome
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval, McNemar, ResamplingWeights
+    from safebench.typing import Array
 
     from .predictions import StoredPredictions
     from .rows import Row
@@ -39,10 +40,17 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 DEFAULT_METRICS = ("auroc", "auprc", "f1", "accuracy", "recall", "fpr")
+UNCERTAINTY_METRICS = ("error_auroc", "aurc")  # where both sides have an uncertainty
+DRAWS_A_LINE = 40  # of so many lines none is lost to Holm for want of swaps
 NO_SCORES = "one of both has no score"
 NO_DECISIONS = "one of both has no decision"
 NO_PROBABILITIES = "scores are no probabilities"
 NO_UNCERTAINTIES = "one of both has no uncertainty"
+NO_CATEGORIES = "one of both has no categories whose truth is known"
+NO_CATEGORY_DECISIONS = "one of both ranks categories, and decides none"
+NO_CATEGORY_SCORES = "one of both decides categories, and ranks none"
+NO_PAIRS = "the dataset has no pairs of answers"
+NO_SEVERITIES = "the dataset has no severities"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,12 @@ class MetricComparison:
 
     `test` names the test that `p` comes from, `holm` is p adjusted for all lines of
     the comparison. `better` is ``a``, ``b``, or None where the difference is not
-    significant; `note` says why there is no number.
+    significant or below the margin: then both are `practically_equal`. `note` says why
+    there is no number, `failed` that it is for an error of the metric.
+
+    `smallest_difference` is what the test shows with a probability of 80 % at 5 %,
+    before Holm's adjustment. `equivalence_p` is the p-value of a difference of the
+    margin or more, where that was asked for, `equivalence_holm` adjusted for all lines.
     """
 
     metric: str
@@ -62,7 +75,29 @@ class MetricComparison:
     test: str = ""
     holm: float | None = None
     better: str | None = None
+    practically_equal: bool = False
+    smallest_difference: float | None = None
+    equivalence_p: float | None = None
+    equivalence_holm: float | None = None
     note: str = ""
+    failed: bool = False
+
+    @property
+    def equivalent(self) -> bool:
+        """Tell whether a difference of the margin or more was excluded."""
+        return self.equivalence_holm is not None and self.equivalence_holm < ALPHA
+
+
+class Margin(NamedTuple):
+    """The difference below which two sides are practically equal, and where it is from.
+
+    By default half of the last digit that is shown, or the mean width of the bounds of
+    either side's scores where that is larger: smaller differences cannot be read off,
+    or may come from what a search left out.
+    """
+
+    value: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +105,9 @@ class Comparison:
     """Two combinations on one dataset.
 
     `n` samples that both have, in `groups` groups; `left_out` samples only one has.
-    `discordant` counts decisions that one of both gets right.
+    `discordant` counts decisions that one of both gets right. `same_decisions` tells
+    whether both decide alike, as a fair comparison of uncertainties wants. A p-value is
+    `smallest_p` at least, where groups are swapped at random.
     """
 
     a: str
@@ -82,34 +119,66 @@ class Comparison:
     left_out: int
     failed: tuple[int, int]
     discordant: McNemar | None
+    same_decisions: bool
+    margin: Margin
+    smallest_p: float
     lines: tuple[MetricComparison, ...]
+
+
+class _Request(NamedTuple):
+    """What is to be compared, and how."""
+
+    metrics: Sequence[MetricSpec]
+    of_uncertainty: Sequence[MetricSpec]
+    n_resamples: int | None
+    seed: int
+    margin: float | None
+    equivalence: bool
+    n_pairs: int
 
 
 def compare(
     pairs: Sequence[tuple[PredictionFile, PredictionFile]],
     metrics: Sequence[MetricSpec],
     *,
+    of_uncertainty: Sequence[MetricSpec] = (),
     n_resamples: int | None = None,
     seed: int = 0,
+    margin: float | None = None,
+    equivalence: bool = False,
 ) -> list[Comparison]:
     """Compare each pair; the p-values of all are adjusted together, by Holm.
 
-    `metrics` are those that `safebench.metrics.intervals.can_compare` allows. Raises
-    DataError where two files contradict each other or share no sample.
+    `metrics` are those that `safebench.metrics.intervals.can_compare` allows, to which
+    `of_uncertainty` are added where both sides have one. `margin`: see `Margin`; with
+    `equivalence` it is tested whether differences are below it. Raises DataError where
+    two files contradict each other or share no sample.
     """
+    request = _Request(
+        metrics, of_uncertainty, n_resamples, seed, margin, equivalence, len(pairs)
+    )
     read = lru_cache(maxsize=2)(read_prediction_file)  # A is often the same in all
     comparisons = [
-        _compare_pair((a, read(a.path)), (b, read(b.path)), metrics, n_resamples, seed)
-        for a, b in pairs
+        _compare_pair((a, read(a.path)), (b, read(b.path)), request) for a, b in pairs
     ]
-    p_values = [line.p for comparison in comparisons for line in comparison.lines]
-    adjusted = iter(holm(p_values))
+    lines = [line for comparison in comparisons for line in comparison.lines]
+    adjusted = iter(holm([line.p for line in lines]))
+    equivalent = iter(holm([line.equivalence_p for line in lines]))
+    higher = {spec.name: spec.higher_is_better for spec in (*metrics, *of_uncertainty)}
     return [
         replace(
             comparison,
             lines=tuple(
-                _with_verdict(line, next(adjusted), spec.higher_is_better)
-                for line, spec in zip(comparison.lines, metrics, strict=True)
+                replace(
+                    _with_verdict(
+                        line,
+                        next(adjusted),
+                        comparison.margin.value,
+                        higher[line.metric],
+                    ),
+                    equivalence_holm=next(equivalent),
+                )
+                for line in comparison.lines
             ),
         )
         for comparison in comparisons
@@ -117,26 +186,27 @@ def compare(
 
 
 def _with_verdict(
-    line: MetricComparison, adjusted: float | None, higher: bool | None
+    line: MetricComparison, adjusted: float | None, margin: float, higher: bool | None
 ) -> MetricComparison:
-    """Name the better one where the adjusted p is below 5 %."""
+    """Name the better one where the adjusted p is below 5 %, but none within margin."""
+    value = None if line.difference is None else line.difference.value
+    if value is None or adjusted is None:
+        return replace(line, holm=adjusted)
+    if abs(value) < margin:
+        return replace(line, holm=adjusted, practically_equal=True)
     better = None
-    if adjusted is not None and adjusted < ALPHA and line.difference is not None:
-        value = line.difference.value
-        if value and higher is not None:
-            better = "b" if (value > 0) == higher else "a"
+    if adjusted < ALPHA and higher is not None and value:
+        better = "b" if (value > 0) == higher else "a"
     return replace(line, holm=adjusted, better=better)
 
 
 def _compare_pair(
     a: tuple[PredictionFile, StoredPredictions],
     b: tuple[PredictionFile, StoredPredictions],
-    metrics: Sequence[MetricSpec],
-    n_resamples: int | None,
-    seed: int,
+    request: _Request,
 ) -> Comparison:
     (file_a, all_a), (file_b, all_b) = a, b
-    shared_a, shared_b, left_out = _align(all_a, all_b)
+    shared_a, shared_b, left_out = align(all_a, all_b)
     if not shared_a.n:
         raise DataError(f"{file_a.path} and {file_b.path} share no sample")
     if (shared_a.y != shared_b.y).any():
@@ -149,13 +219,22 @@ def _compare_pair(
     names = [file.full_label if same else file.label for file in (file_a, file_b)]
     groups = shared_a.groups
     n_groups = len(set(groups))
+    outcomes = paired_outcomes(shared_a, shared_b)
+    metrics = list(request.metrics)
+    if all(outcome.uncertainty is not None for outcome in outcomes):
+        metrics += request.of_uncertainty
+    margin = _margin(request.margin, shared_a, shared_b)
+    draws = request.n_resamples or max(
+        default_n_resamples(n_groups), DRAWS_A_LINE * len(metrics) * request.n_pairs
+    )
     weights = shared_weights(
         shared_a.y,
         groups,
-        n_resamples=n_resamples or default_n_resamples(n_groups),
-        seed=seed,
+        n_resamples=request.n_resamples or default_n_resamples(n_groups),
+        seed=request.seed,
     )
-    outcomes = _to_outcome(shared_a), _to_outcome(shared_b)
+    plan = SwapPlan(draws, request.seed)
+    tested = margin.value if request.equivalence else None
     return Comparison(
         a=names[0],
         b=names[1],
@@ -166,43 +245,36 @@ def _compare_pair(
         left_out=left_out,
         failed=(int(outcomes[0].failed.sum()), int(outcomes[1].failed.sum())),
         discordant=_discordant(*outcomes),
-        lines=tuple(_compare_metric(spec, *outcomes, weights) for spec in metrics),
-    )
-
-
-def _align(
-    a: StoredPredictions, b: StoredPredictions
-) -> tuple[StoredPredictions, StoredPredictions, int]:
-    """Return both on the samples that both have, and how many only one has."""
-    place = {id_: row for row, id_ in enumerate(b.ids)}
-    rows = [row for row, id_ in enumerate(a.ids) if id_ in place]
-    others = [place[a.ids[row]] for row in rows]
-    left_out = a.n + b.n - 2 * len(rows)
-    return a.select(rows), b.select(others), left_out
-
-
-def _to_outcome(predictions: StoredPredictions) -> Outcome:
-    """Return predictions as metrics take them; a failed sample is decided wrongly.
-
-    A sample has failed with neither score nor decision. Whether a score claims to be
-    a probability is not stored with it: one from 0 to 1 may.
-    """
-    y, score, decision = predictions.y, predictions.score, predictions.decision
-    uncertainty = predictions.uncertainty
-    known = ~np.isnan(decision)
-    return Outcome(
-        y=y,
-        failed=~known & np.isnan(score),
-        groups=predictions.groups,
-        score=None if np.isnan(score).all() else score,
-        probability=not ((score < 0) | (score > 1)).any(),
-        decision=(
-            np.where(known, np.nan_to_num(decision).astype(bool), ~y)
-            if known.any()
-            else None
+        same_decisions=_same_decisions(*outcomes),
+        margin=margin,
+        smallest_p=1 / (draws + 1),
+        lines=tuple(
+            _compare_metric(spec, *outcomes, weights, plan, tested) for spec in metrics
         ),
-        uncertainty=None if np.isnan(uncertainty).all() else uncertainty,
     )
+
+
+def _margin(given: float | None, *sides: StoredPredictions) -> Margin:
+    if given is not None:
+        return Margin(given, "as given")
+    widths = [_mean_width(side.lower, side.upper) for side in sides]
+    half_digit = 0.5 * 10.0**-DECIMALS
+    if max(widths) > half_digit:
+        return Margin(max(widths), "the mean width of the scores' bounds")
+    return Margin(half_digit, "half of the last digit shown")
+
+
+def _mean_width(lower: Array, upper: Array) -> float:
+    """Return how much bounds leave open of a score; 0 without bounds."""
+    width = upper - lower
+    width = width[np.isfinite(width)]
+    return float(width.mean()) if len(width) else 0.0
+
+
+def _same_decisions(a: Outcome, b: Outcome) -> bool:
+    if a.decision is None or b.decision is None:
+        return False
+    return bool((a.decision == b.decision).all())
 
 
 def _discordant(a: Outcome, b: Outcome) -> McNemar | None:
@@ -212,32 +284,44 @@ def _discordant(a: Outcome, b: Outcome) -> McNemar | None:
 
 
 def _compare_metric(
-    spec: MetricSpec, a: Outcome, b: Outcome, weights: ResamplingWeights
+    spec: MetricSpec,
+    a: Outcome,
+    b: Outcome,
+    weights: ResamplingWeights,
+    plan: SwapPlan,
+    margin: float | None,
 ) -> MetricComparison:
+    """Compare by a metric; with a `margin`, test whether they differ by less."""
     try:
-        intervals = paired_intervals(spec, a, b, weights)
+        pair = compare_outcomes(spec, a, b, weights, plan)
     except PluginError as error:  # the other metrics go on
-        return MetricComparison(metric=spec.name, note=error.message)
-    if intervals is None:
+        return MetricComparison(metric=spec.name, note=error.message, failed=True)
+    if pair is None:
         return MetricComparison(metric=spec.name, note=_why_not(spec, a, b))
-    difference = intervals.difference
-    flipped = difference.method == SIGN_FLIPS
-    p, test = difference.p, "exact sign flips" if flipped else "paired bootstrap"
-    if weights.n_groups == a.n:  # independent samples
-        p, test = _exact_test(spec, a, b) or (p, test)
+    difference, smallest = pair.difference, None
+    if pair.spread is not None:
+        smallest = pair.spread.smallest_difference(POWER, ALPHA)
     return MetricComparison(
         metric=spec.name,
-        a=intervals.a,
-        b=intervals.b,
+        a=pair.a,
+        b=pair.b,
         difference=difference,
-        p=p,
-        test=test if p is not None else "",
-        note="" if difference.value is not None else "undefined",
+        p=difference.p,
+        test=pair.test,
+        smallest_difference=smallest,
+        equivalence_p=None if margin is None else pair.equivalence_p(margin),
+        note="" if difference.p is not None else difference.method,
     )
 
 
 def _why_not(spec: MetricSpec, a: Outcome, b: Outcome) -> str:
     """Return what one of both lacks."""
+    if spec.needs & {"categories", "category_scores"}:
+        return _why_no_categories(spec, a, b)
+    if "pairs" in spec.needs and a.pairs is None:
+        return NO_PAIRS
+    if "severity" in spec.needs and a.severity is None:
+        return NO_SEVERITIES
     if "decision" in spec.needs and (a.decision is None or b.decision is None):
         return NO_DECISIONS
     if "uncertainty" in spec.needs:
@@ -247,17 +331,33 @@ def _why_not(spec: MetricSpec, a: Outcome, b: Outcome) -> str:
     return NO_PROBABILITIES if "probability" in spec.needs else NO_SCORES
 
 
-def _exact_test(spec: MetricSpec, a: Outcome, b: Outcome) -> tuple[float, str] | None:
-    """Return the p of a test for independent samples, where the metric has one."""
-    definition = definition_of(spec)
-    if definition is None or definition.exact_test is None:
-        return None
-    columns_a, columns_b = definition.columns(a), definition.columns(b)
-    if columns_a is None or columns_b is None:
-        return None
-    (y, first), (_, second) = columns_a.arrays, columns_b.arrays
-    p = definition.exact_test.p_value(y, first, second)
-    return None if p is None else (p, definition.exact_test.name)
+def _why_no_categories(spec: MetricSpec, a: Outcome, b: Outcome) -> str:
+    if a.gold is None or b.gold is None:
+        return a.category_note or b.category_note or NO_CATEGORIES
+    if "category_scores" in spec.needs:
+        return NO_CATEGORY_SCORES
+    return NO_CATEGORY_DECISIONS
+
+
+def errors_of_metrics(comparisons: Sequence[Comparison]) -> list[PluginError]:
+    """Return each error of a metric once."""
+    messages = dict.fromkeys(
+        line.note
+        for comparison in comparisons
+        for line in comparison.lines
+        if line.failed
+    )
+    return [PluginError(message) for message in messages]
+
+
+def require_one_compared(comparisons: Sequence[Comparison]) -> None:
+    """Raise where no metric of any pair has a difference: PluginError or DataError."""
+    lines = [line for comparison in comparisons for line in comparison.lines]
+    if any(line.difference and line.difference.value is not None for line in lines):
+        return
+    reasons = dict.fromkeys(f"{line.metric}: {line.note}" for line in lines)
+    kind = PluginError if any(line.failed for line in lines) else DataError
+    raise kind(f"nothing could be compared: {'; '.join(reasons)}")
 
 
 def ties_with_best(
@@ -285,23 +385,30 @@ def ties_with_best(
     ]
     try:
         comparisons = compare([(best, file) for _, file in others], [spec])
-    except SafebenchError:  # a folder that was changed by hand: no marks
+    except DataError:  # damaged, or changed by hand: no mark would look like a test
+        raise
+    except SafebenchError:  # predictions of different samples: no marks
         return tied
     for (place, _), comparison in zip(others, comparisons, strict=True):
-        adjusted = comparison.lines[0].holm
-        tied[place] = adjusted is not None and adjusted >= ALPHA
+        line = comparison.lines[0]
+        tied[place] = line.holm is not None and (
+            line.holm >= ALPHA or line.practically_equal
+        )
     return tied
 
 
 def _files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFile]:
-    """Return the stored files of runs by run, classifier, dataset and strategy."""
+    """Return the stored files of runs by run, classifier, dataset and strategy.
+
+    Raises `DataError` for one that is not what its run wrote: the names are in it.
+    """
     by_row: dict[tuple[str, ...], PredictionFile] = {}
     for run, folder in zip(run_names(folders), folders, strict=True):
         with suppress(RunFolderError):  # without predictions: no marks
-            by_row |= {
-                (run, file.classifier, file.dataset, file.strategy): file
-                for file in prediction_files(folder)
-            }
+            for file in prediction_files(folder):
+                check_unchanged(file.path)
+                key = (run, file.classifier, file.dataset, file.strategy)
+                by_row[key] = file
     return by_row
 
 

@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from safebench.checksums import file_checksum
 from safebench.errors import DataError
 from safebench.files import (
     flush_to_disk,
@@ -21,7 +22,8 @@ from safebench.files import (
     write_jsonl_to,
 )
 
-from .predictions import FORMS, PREDICTIONS_FOLDER, read_combination_key
+from .predictions import BY_CATEGORY, COLUMNS, FORMS, read_combination_key
+from .run_files import PREDICTIONS_FOLDER, replacing_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -154,14 +156,26 @@ class StagedPredictions:
         If the block raises, the new predictions are dropped.
         """
         try:
-            self._remove_stale()
-            yield
-            self._publish()
+            with replacing_files(self._checksums()):
+                self._remove_stale()
+                yield
+                self._publish()
         finally:
             for staged in self._staged.values():
                 if staged is not None:
                     staged[0].unlink(missing_ok=True)
             self._staged.clear()
+
+    def _checksums(self) -> dict[Path, str | None]:
+        """Return what each file of these combinations will be, None: not there."""
+        checksums: dict[Path, str | None] = {}
+        for path, staged in self._staged.items():
+            for suffix in FORMS.values():
+                checksums[path.with_name(path.name + suffix)] = None
+            if staged is not None:
+                partial, suffix = staged
+                checksums[path.with_name(path.name + suffix)] = file_checksum(partial)
+        return checksums
 
     def _remove_stale(self) -> None:
         for path in self._staged:
@@ -190,9 +204,13 @@ def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    fields = (*BY_CATEGORY, COLUMNS)
     records = [
         # codes differ between policies, and a struct of all would change the schema
-        {**line, "categories": json.dumps(line["categories"])}
+        {
+            **line,
+            **{name: json.dumps(line[name]) for name in fields if name in line},
+        }
         for line in lines
     ]
     pq.write_table(pa.Table.from_pylist(records), path)

@@ -15,6 +15,7 @@ import numpy as np
 from safebench.errors import DataError, RunFolderError, unknown_name
 
 from .rows import RESULTS_FILE, read_rows
+from .run_files import PREDICTIONS_FOLDER, check_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     CombinationKey = tuple[str, str, str, str | None, str | None]
 
 
-PREDICTIONS_FOLDER = "predictions"
 FORMS = {"jsonl": ".jsonl", "parquet": ".parquet"}  # how they are stored, and as what
+# fields of values by category code, which parquet files have as JSON
+BY_CATEGORY = ("categories", "category_lower", "category_upper", "category_truth")
+COLUMNS = "columns"  # the field of what came along with a sample, as JSON in parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,43 @@ class SampleMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredCells:
+    """The cells (sample, category) of n samples and L categories, whose codes `labels`.
+
+    `truth` (n, L) is 1 or 0, NaN where unknown; `score` and `named` (n, L) are what the
+    guard says, NaN where it says nothing, `named` as 1 or 0.
+    """
+
+    labels: tuple[str, ...]
+    truth: Array
+    score: Array
+    named: Array
+
+    def select(self, rows: Sequence[int]) -> StoredCells:
+        """Return some of the samples, in the order of `rows`."""
+        kept = list(rows)
+        return StoredCells(
+            labels=self.labels,
+            truth=self.truth[kept],
+            score=self.score[kept],
+            named=self.named[kept],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredPredictions:
     """One classifier x strategy x dataset, the n samples of a part with a known label.
 
-    `y` (n,) bool; `decision`, `score`, `uncertainty` (n,) float, NaN where there is
-    none; `tokens` (n,) int, the template's included. `errors` says why a sample has no
-    judgement. `threshold` is that of the decisions, `probability` whether the score
-    claims to be one; both from the stored results. `metadata` is what the dataset
-    says of each sample, None where it could not be read again. `sample_datasets` names
-    the dataset of each sample: more than one after `pool_predictions`. `group` is
-    empty for what was stored without it.
-
+    `y` (n,) bool; `decision`, `score`, `uncertainty` and the score's bounds, `lower`
+    and `upper`, (n,) float, NaN where there is none; `tokens` (n,) int, the template's
+    included. `errors` says why a sample has no judgement. `threshold` is that of the
+    decisions, `probability` whether the score claims to be one. `metadata` is what the
+    dataset says of each sample, None where it could not be read again; `columns` are
+    the short values of it that were stored, None for what was stored without.
+    `sample_datasets` names the dataset of each sample: more than one after
+    `pool_predictions`. `group` is empty for what was stored without it. `severity` (n,)
+    is NaN where nobody noted it, `pair` names a sample's pair and its side, and `cells`
+    are those of categories, None where the truth of none is known.
     """
 
     classifier: str
@@ -98,10 +127,16 @@ class StoredPredictions:
     decision: Array
     score: Array
     uncertainty: Array
+    lower: Array
+    upper: Array
     tokens: Array
+    severity: Array
+    pair: tuple[tuple[str, str] | None, ...]
+    cells: StoredCells | None = None
     threshold: float | None = None
     probability: bool = False
     metadata: tuple[SampleMetadata | None, ...] = ()
+    columns: tuple[dict[str, Any] | None, ...] = ()
     group: tuple[str, ...] = ()
 
     @property
@@ -128,6 +163,17 @@ class StoredPredictions:
         return wrong
 
     @property
+    def sample_columns(self) -> list[dict[str, Any] | None]:
+        """What came along with each sample, None if unknown.
+
+        As read again with the dataset, which has all; else as it was stored.
+        """
+        metadata = self.metadata or (None,) * self.n
+        columns = self.columns or (None,) * self.n
+        pairs = zip(metadata, columns, strict=True)
+        return [known.meta if known else stored for known, stored in pairs]
+
+    @property
     def groups(self) -> list[str]:
         """What belongs together: stored groups, else the dataset's, else equal texts.
 
@@ -144,21 +190,26 @@ class StoredPredictions:
         chosen: dict[str, Any] = {
             name: getattr(self, name)[list(rows)] for name in _ARRAYS
         }
-        for name in (*_TUPLES, "group", "metadata"):
+        for name in (*_TUPLES, "group", "metadata", COLUMNS):
             values = getattr(self, name)
             chosen[name] = tuple(values[row] for row in rows) if values else ()
+        chosen["cells"] = None if self.cells is None else self.cells.select(rows)
         return replace(self, **chosen)
 
 
 # the columns of `StoredPredictions`, one entry a sample
-_ARRAYS = ("y", "decision", "score", "uncertainty", "tokens")
-_TUPLES = ("ids", "content", "sample_datasets", "categories", "errors")
+_ARRAYS = (
+    *("y", "decision", "score", "uncertainty", "lower", "upper", "tokens"),
+    "severity",
+)
+_TUPLES = ("ids", "content", "sample_datasets", "categories", "errors", "pair")
 
 
 def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
     """Join predictions of one classifier and strategy on several datasets.
 
-    They must share task and threshold, as decisions of one rule do.
+    They must share task and threshold, as decisions of one rule do. Categories are left
+    out: those of several datasets need not be the same.
     """
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
@@ -176,7 +227,11 @@ def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
         metadata=tuple(
             known for part in parts for known in part.metadata or (None,) * part.n
         ),
+        columns=tuple(
+            known for part in parts for known in part.columns or (None,) * part.n
+        ),
         group=tuple(g for part in parts for g in part.group) if with_groups else (),
+        cells=None,
         **joined,
     )
 
@@ -189,10 +244,14 @@ def prediction_files(run: Path) -> list[PredictionFile]:
     """
     files = [_prediction_file(run, path) for path in _prediction_paths(run)]
     if not files:
-        raise RunFolderError(
-            f"no predictions in {str(run)!r}: run again without `--predictions none`"
-        )
+        raise _no_predictions(run)
     return files
+
+
+def _no_predictions(run: Path) -> RunFolderError:
+    return RunFolderError(
+        f"no predictions in {str(run)!r}: run again without `--predictions none`"
+    )
 
 
 def _prediction_paths(run: Path) -> list[Path]:
@@ -257,6 +316,8 @@ def read_predictions(
     DataError.
     """
     keys = {path: read_combination_key(path) for path in _prediction_paths(folder)}
+    if not keys:
+        raise _no_predictions(folder)
     _refuse_unknown(keys.values(), classifiers, strategies, datasets)
     results = _result_rows(folder)
     predictions = [
@@ -264,7 +325,7 @@ def read_predictions(
         for path, key in keys.items()
         if _is_selected(key, classifiers, strategies, datasets)
     ]
-    labelled = [each for each in predictions if each.n]
+    labelled = [combination for combination in predictions if combination.n]
     if not labelled:
         raise RunFolderError(
             f"{folder} has no predictions with a known label"
@@ -295,8 +356,11 @@ def read_prediction_lines(
     """Return the predictions of a file as they were written, or the first `most`.
 
     Raises DataError for a line that is none, and calls the file `name` there: files
-    are copied while they are written, or cut off.
+    are copied while they are written, or cut off. And for a file that was changed
+    since the run wrote it, if it is read whole.
     """
+    if most is None:
+        check_unchanged(path)
     if path.suffix == ".parquet":
         return _read_parquet(path, most, name)
     return list(iter_prediction_lines(path, most, name))
@@ -319,15 +383,23 @@ def _read_parquet(path: Path, most: int | None, name: str) -> list[PredictionLin
     try:
         with pq.ParquetFile(path) as file:
             if most is None:
-                records: list[PredictionLine] = file.read().to_pylist()
-                return records
+                return _by_category(file.read().to_pylist())
             batches = file.iter_batches(batch_size=most)
-            return next((batch.to_pylist() for batch in batches), [])
+            return _by_category(next((batch.to_pylist() for batch in batches), []))
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the surroundings: no file, no permission
         place = name or path
         raise DataError(f"{place} holds no predictions: damaged, or cut off") from None
+
+
+def _by_category(records: list[PredictionLine]) -> list[PredictionLine]:
+    """Read again what parquet files have as text."""
+    for record in records:
+        for name in (*BY_CATEGORY, COLUMNS):
+            if isinstance(record.get(name), str):
+                record[name] = json.loads(record[name])
+    return records
 
 
 def _parse_line(line: bytes, place: str) -> PredictionLine:
@@ -361,6 +433,7 @@ def _to_columns(
         ids=tuple(line["id"] for line in kept),
         content=tuple(line["content"] for line in kept),
         group=_groups(kept),
+        columns=tuple(line.get(COLUMNS) for line in kept),
         sample_datasets=(dataset,) * len(kept),
         categories=tuple(_codes(line.get("gold_categories")) for line in kept),
         errors=tuple(line.get("error") for line in kept),
@@ -368,13 +441,68 @@ def _to_columns(
         decision=_floats([line["decision"] for line in kept]),
         score=_floats([line["score"] for line in kept]),
         uncertainty=_floats([line.get("uncertainty") for line in kept]),
+        lower=_floats([line.get("lower") for line in kept]),
+        upper=_floats([line.get("upper") for line in kept]),
         tokens=np.array([line.get("tokens_in") or 0 for line in kept], dtype=np.int64),
-        threshold=next((row.threshold for row in rows), None),
-        # a run gives a Brier score to probabilities alone
-        probability=any(
-            row.metric == "brier" and row.value is not None for row in rows
+        severity=_floats([line.get("severity") for line in kept]),
+        pair=tuple(_pair(line) for line in kept),
+        cells=_cells(kept),
+        threshold=_threshold(first, rows),
+        probability=_claims_probability(kept, rows),
+    )
+
+
+def _pair(line: PredictionLine) -> tuple[str, str] | None:
+    """Return pair and side; names of pairs are those of one dataset."""
+    pair, side = line.get("pair"), line.get("pair_side")
+    return None if pair is None or side is None else (pair, side)
+
+
+def _cells(lines: Sequence[PredictionLine]) -> StoredCells | None:
+    """Return the cells of categories; early versions did not store their truth."""
+    truths = [line.get("category_truth") for line in lines]
+    labels = next((tuple(truth) for truth in truths if truth), ())
+    if not labels:
+        return None
+    named = [line.get("predicted_categories") for line in lines]
+    return StoredCells(
+        labels=labels,
+        truth=_by_label(truths, labels),
+        score=_by_label([line.get("categories") for line in lines], labels),
+        named=_by_label(
+            [
+                None if codes is None else {label: label in codes for label in labels}
+                for codes in named
+            ],
+            labels,
         ),
     )
+
+
+def _by_label(records: Sequence[dict[str, Any] | None], labels: Sequence[str]) -> Array:
+    """Return the values of each label, (n, L) float, NaN for null."""
+    rows = [[(record or {}).get(label) for label in labels] for record in records]
+    return _floats(rows).reshape(len(records), len(labels))
+
+
+def _threshold(line: PredictionLine, rows: Sequence[Row]) -> float | None:
+    """Return where decisions turn; early versions stored it with the results alone."""
+    if "threshold" in line:
+        return None if line["threshold"] is None else float(line["threshold"])
+    return next((row.threshold for row in rows), None)
+
+
+def _claims_probability(lines: Sequence[PredictionLine], rows: Sequence[Row]) -> bool:
+    """Tell whether scores claim to be P(positive).
+
+    Early versions did not store it, but gave a Brier score to probabilities alone;
+    without results any score from 0 to 1 may be one.
+    """
+    if lines and "probability" in lines[0]:
+        return bool(lines[0]["probability"])
+    if rows:
+        return any(row.metric == "brier" and row.value is not None for row in rows)
+    return all(line["score"] is None or 0 <= line["score"] <= 1 for line in lines)
 
 
 def _groups(lines: Sequence[PredictionLine]) -> tuple[str, ...]:

@@ -8,8 +8,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from safebench.checksums import bytes_checksum
 from safebench.errors import DataError
-from safebench.files import set_aside, write_lines
+from safebench.files import atomic_write, set_aside, write_lines
+
+from .run_files import read_unchanged, replacing_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 # another way. 1: intervals by a bootstrap. Folders of either format are read, resumed.
 SCHEMA = 2
 RESULTS_FILE = "results.jsonl"
+# fields that joined the format: rows that do not need them stay as they were
+_LEFT_OUT_IF_NONE = ("pack", "pack_missing", "licence", "mix")
 _MAX_SHOWN = 10  # bad lines of a file in one message
 _MAX_BAD = 1000  # then it is no file of rows, and the rest is not read
 
@@ -29,13 +34,19 @@ class Row:
     """A metric of one classifier x strategy x dataset; None where nothing applies.
 
     `n` counts samples with a known label, `n_scored` those that the value rests on.
-    `bound_low`, `bound_high` are what bounded scores leave open, `ci_low`, `ci_high`
-    the sampling interval. `threshold_from` is ``fixed``, ``calibration`` or ``test
+    `n_conflicting` counts samples whose text has the other label, too. `bound_low`,
+    `bound_high` are what bounded scores leave open, `ci_low`, `ci_high` the sampling
+    interval. `threshold_from` is ``fixed``, ``calibration`` or ``test
     (original)``: a row that saw the test labels is never ranked. `seconds` is the
-    time of the forward passes. `policy` is the classifier's, `policy_map` how gold
-    labels were projected. `calibrator`, `slice`, `category` and `prevalence` (None: as
-    in the data) are for rows about a calibrated score or a part of the samples, which
-    `safebench run` does not write.
+    time of the forward passes. Evidence that datasets share is paid by the one that it
+    was recorded for; for the others, `cost_shared_with` names it, with the number of
+    samples. `pack` is the pack (``id@version``, or several) by which the dataset was
+    named, `pack_missing` its sets that could not be read; other rows are written
+    without the two. `policy` is the classifier's, `policy_map` how gold labels were
+    projected. `calibrator`, `slice`, `category` and `prevalence` (None: as in the data)
+    are for rows about a calibrated score or a part of the samples, which `safebench
+    run` does not write. `licence` is that of a public set, `mix` says how many samples
+    each of joined sets has.
     """
 
     schema: int = SCHEMA
@@ -51,6 +62,8 @@ class Row:
     split: str | None = None
     part: str = "test"
     task: str
+    pack: str | None = None
+    pack_missing: str | None = None
     policy: str | None = None
     policy_map: str | None = None
     slice: str | None = None
@@ -69,6 +82,7 @@ class Row:
     n_scored: int | None = None
     n_failed: int = 0
     n_truncated: int | None = None
+    n_conflicting: int | None = None
     prevalence: float | None = None
     threshold: float | None = None
     threshold_from: str | None = None
@@ -77,6 +91,7 @@ class Row:
     forward_passes: float | None = None
     tokens: int | None = None
     peak_memory_mib: float | None = None
+    cost_shared_with: str | None = None
     latency_mode: str | None = None
     device: str | None = None
     dtype: str | None = None
@@ -86,6 +101,8 @@ class Row:
     data_hash: str | None = None
     split_hash: str | None = None
     contaminated: bool | None = None
+    licence: str | None = None
+    mix: str | None = None
     note: str = ""
 
     @property
@@ -97,6 +114,7 @@ class Row:
             self.revision,
             self.evidence_key,
             self.strategy,
+            # A threshold changes no evidence: chosen anew, it replaces the row.
             canonical_json({k: v for k, v in self.params.items() if k != "threshold"}),
             self.calibrator,
             self.dataset,
@@ -131,6 +149,9 @@ def canonical_json(value: Any) -> str:
 def to_json(row: Row) -> str:
     """Return one line of JSON, fields in their order, NaN and infinity as null."""
     record = {f.name: _finite(getattr(row, f.name)) for f in fields(Row)}
+    for name in _LEFT_OUT_IF_NONE:
+        if record[name] is None:
+            del record[name]
     return json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
 
 
@@ -154,6 +175,7 @@ def from_json(line: str) -> Row:
     for name, value in known.items():
         if not isinstance(value, _TYPES[name]):
             raise ValueError(f"field {name!r} cannot be {value!r:.60}")  # noqa: TRY004
+        # JSON has whole numbers of any size; tables and tests read them as floats.
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise ValueError(f"field {name!r} is too large for a number")
     return Row(**known)
@@ -186,8 +208,11 @@ _REQUIRED = tuple(
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a file, in order; bad lines are named ``FILE:LINE``."""
-    rows, bad = _read_lines(path, most_bad=_MAX_BAD)
+    """Return the rows of a file, in order; bad lines are named ``FILE:LINE``.
+
+    Raises `DataError`, also for the results of a run folder that were changed since.
+    """
+    rows, bad = _read_lines(path, read_unchanged(path), most_bad=_MAX_BAD)
     if len(bad) > _MAX_SHOWN:
         least = "at least " if len(bad) == _MAX_BAD else ""
         bad[_MAX_SHOWN:] = [f"... and {least}{len(bad) - _MAX_SHOWN} more"]
@@ -196,7 +221,9 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _read_lines(path: Path, most_bad: int | None = None) -> tuple[list[Row], list[str]]:
+def _read_lines(
+    path: Path, content: bytes, most_bad: int | None = None
+) -> tuple[list[Row], list[str]]:
     """Return the rows of a file up to the last bad line that is of interest.
 
     And what is wrong with the bad ones.
@@ -204,7 +231,7 @@ def _read_lines(path: Path, most_bad: int | None = None) -> tuple[list[Row], lis
     rows: list[Row] = []
     bad: list[str] = []
     # by "\n" alone: names may hold U+2028, at which `splitlines` splits, too
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -226,7 +253,7 @@ def set_aside_damaged_rows(path: Path) -> str | None:
     """
     if path.is_dir():
         return f"{path} is a folder: set aside as {set_aside(path).name}"
-    rows, bad = _read_lines(path) if path.exists() else ([], [])
+    rows, bad = _read_lines(path, path.read_bytes()) if path.exists() else ([], [])
     if not bad:
         return None
     # a copy and no renaming: killed in between, the good rows would be gone
@@ -266,6 +293,12 @@ def merge_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
     merged = {
         row.key: row for row in old if not (_has_failed(row) and _part(row) in parts)
     }
+    # A key that is there keeps its place in the order.
     merged.update(new)
-    write_lines(path, map(to_json, merged.values()))
+    text = "".join(to_json(row) + "\n" for row in merged.values())
+    with (
+        replacing_files({path: bytes_checksum(text.encode("utf-8"))}),
+        atomic_write(path) as file,
+    ):
+        file.write(text)
     return list(merged.values())

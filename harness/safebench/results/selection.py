@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from safebench.errors import RunFolderError, UnknownNameError, did_you_mean
 
-from .predictions import PREDICTIONS_FOLDER, prediction_files
+from .predictions import prediction_files
+from .run_files import PREDICTIONS_FOLDER
 from .runs import RUNS_FOLDER
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _files_named(
     if folder is not None:
         files = prediction_files(folder)
     else:
-        folders = [_predictions_folder(Path(run), root) for run in runs]
+        folders = [predictions_folder(Path(run), root) for run in runs]
         folders = folders or _run_folders_below(root)
         files, rest = [f for run in folders for f in prediction_files(run)], name
     # the whole label first: a strategy may be called as a classifier is
@@ -86,7 +87,7 @@ def _split(name: str, root: Path) -> tuple[Path | None, str]:
     return None, name
 
 
-def _predictions_folder(path: Path, root: Path) -> Path:
+def predictions_folder(path: Path, root: Path) -> Path:
     """Return a run folder that has predictions, or refuse with the nearest name."""
     for folder in (path, root / path):
         if (folder / PREDICTIONS_FOLDER).is_dir():

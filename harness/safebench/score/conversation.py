@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from safebench.datasets.json_rows import parse_json
+from safebench.datasets.formats import parse_json
 from safebench.datasets.messages import parse_messages
 from safebench.datasets.request import BadRowError, exchange
-from safebench.datasets.rows import RESPONSE_TASKS
+from safebench.datasets.rows import DOCUMENT_TASK, parse_documents
 from safebench.errors import DataError, IncompatibleError, did_you_mean, unknown_name
-from safebench.records import TASKS, Sample, Turn
+from safebench.records import RESPONSE_TASKS, TASKS, Sample, Turn
 
 if TYPE_CHECKING:
-    from safebench.specs import ClassifierSpec
+    from safebench.pipeline.grid import ResolvedClassifier
 
 InputFormat = Literal["auto", "text", "jsonl"]
 _MAX_ERRORS = 10
@@ -23,42 +23,59 @@ _MAX_ERRORS = 10
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The turns of one conversation; `location` (``NAME:LINE``) is for messages."""
+    """The turns of one conversation; `location` (``NAME:LINE``) is for messages.
+
+    `documents` are what its response is held against, for groundedness alone.
+    """
 
     turns: tuple[Turn, ...]
     location: str = ""
+    documents: tuple[str, ...] = ()
 
     @property
     def has_response(self) -> bool:
         """Whether the last turn is the assistant's."""
         return self.turns[-1].role == "assistant"
 
-    def to_sample(self, spec: ClassifierSpec, task: str = "") -> Sample:
+    def to_sample(self, classifier: ResolvedClassifier, task: str = "") -> Sample:
         """Return what the classifier gets.
 
         Without a `task` a response is judged if there is one, else the prompt. Raises
         `IncompatibleError` for a task that the classifier does not answer, `DataError`
         if there is nothing that the task judges.
         """
-        if not (task or self.has_response) and spec.tasks <= RESPONSE_TASKS:
-            raise DataError(f"{spec.name} judges responses, and there is none")
-        task = task or self._default_task(spec)
-        if task not in spec.tasks:
-            answers = ", ".join(sorted(spec.tasks))
+        name, answered = classifier.spec.name, classifier.tasks
+        if not (task or self.has_response) and answered <= RESPONSE_TASKS:
+            raise DataError(f"{name} judges responses, and there is none")
+        task = task or self._default_task(answered)
+        if task not in answered:
+            listed = ", ".join(sorted(answered))
             raise IncompatibleError(
-                f"{spec.name} does not answer {task}\n  {spec.name} answers {answers}"
+                f"{name} does not answer {task}\n  {name} answers {listed}"
             )
         if task in RESPONSE_TASKS and not self.has_response:
             raise DataError(f"no response, which {task} judges")
+        documents = self.documents if task == DOCUMENT_TASK else ()
+        if task == DOCUMENT_TASK and classifier.spec.reads_documents and not documents:
+            raise DataError(
+                f"no documents, which {task} holds a response against: as JSON, with "
+                "documents beside the response"
+            )
         users = [i for i, turn in enumerate(self.turns) if turn.role == "user"]
         target = len(self.turns) - 1 if task in RESPONSE_TASKS else users[-1]
-        return Sample(id="question", turns=self.turns, task=task, target=target)
+        return Sample(
+            id="question",
+            turns=self.turns,
+            task=task,
+            target=target,
+            documents=documents,
+        )
 
-    def _default_task(self, spec: ClassifierSpec) -> str:
+    def _default_task(self, answered: frozenset[str]) -> str:
         """Return the usual task, or the first fitting one that is answered."""
         usual = "response_harm" if self.has_response else "prompt_harm"
         fitting = [t for t in TASKS if (t in RESPONSE_TASKS) == self.has_response]
-        return next((t for t in [usual, *fitting] if t in spec.tasks), usual)
+        return next((t for t in [usual, *fitting] if t in answered), usual)
 
 
 def from_text(prompt: str, response: str | None = None) -> Conversation:
@@ -104,9 +121,9 @@ def parse_input(
     """Return the conversations in the bytes of a file or of standard input.
 
     JSON lines hold one conversation each: ``prompt`` and perhaps ``response``, or
-    ``messages``. As "auto", input is read as JSON lines if its first line is such an
-    object; otherwise all of it is one prompt. Raises `DataError` with a line for each
-    line that is wrong, up to ten.
+    ``messages``, and perhaps ``documents``. As "auto", input is read as JSON lines if
+    its first line is such an object; otherwise all of it is one prompt. Raises
+    `DataError` with a line for each line that is wrong, up to ten.
     """
     try:
         text = data.decode("utf-8-sig")  # without the mark that some editors put first
@@ -156,13 +173,18 @@ def _parse_row(row: Any, location: str) -> Conversation:
     response = row.get("response")
     if response is not None and not isinstance(response, str):
         raise BadRowError(f"response is not text: {response!r:.60}")
+    value = row.get("documents", row.get("context"))
+    documents = parse_documents(value, "documents") if value else ()
+    for text in documents:
+        from_text("-", text)
     if row.get("messages") is not None:
         turns = parse_messages(row["messages"])
         if response is not None:
             turns = (*turns, Turn("assistant", response))
         for turn in turns:
             from_text("-", turn.text)
-        return Conversation(turns, location)
+        return Conversation(turns, location, documents)
     if not isinstance(row.get("prompt"), str):
         raise BadRowError(f"prompt is not text: {row.get('prompt')!r:.60}")
-    return Conversation(from_text(row["prompt"], response).turns, location)
+    turns = from_text(row["prompt"], response).turns
+    return Conversation(turns, location, documents)

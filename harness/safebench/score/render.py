@@ -142,6 +142,7 @@ def _score_scale(result: ScoreResult, *, fancy: bool) -> Text:
 
 
 def _cell_index(position: float) -> int:
+    # The last cell holds 1.0 too, which would otherwise be one beyond the end.
     return min(BAR_CELLS - 1, int(position * BAR_CELLS))
 
 
@@ -150,6 +151,7 @@ def _category_table(result: ScoreResult, *, fancy: bool) -> Table:
     likely = [
         s
         for s in result.ranked_categories
+        # A flagged category decides, however small its number.
         if (s.score or 0) >= MIN_SHOWN_SCORE or s.flagged
     ]
     for category in likely:
@@ -176,6 +178,7 @@ def _bar(category: CategoryScore, *, fancy: bool) -> str:
 def _fact_table(facts: list[tuple[str, str]], style: str) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
+    # Folded and not cut: what a guard wrote is evidence, to its last word.
     table.add_column(overflow="fold")
     for name, text in facts:
         table.add_row(Text(name, style="dim"), Text(text, style=style))

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from safebench.evidence import Cost
-from safebench.pipeline.predictions import round_significant
+from safebench.pipeline.predictions import json_number
 
 if TYPE_CHECKING:
     from safebench.classifiers import Trace
-    from safebench.evidence.bundle import EvidenceBundle
-    from safebench.pipeline.evaluation import Evaluation
+    from safebench.evidence.base import EvidenceBundle
+    from safebench.pipeline.evidence_set import Evaluation
     from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
     from safebench.pipeline.judging import Predictions
     from safebench.policies import Policy
@@ -26,6 +26,7 @@ CLASS_NAMES = {
     "groundedness": ("ungrounded", "grounded"),
 }
 DEMO_SUFFIX = "(embedded)"  # ends the names of models that plugins carry along
+SIGNIFICANT_DIGITS = 6  # what float32 evidence can carry
 LEADING_FIELDS = (
     "verdict",
     "score",
@@ -136,6 +137,7 @@ def build_result(
         if predictions.decision is None
         else round_significant(float(predictions.decision[0]))
     )
+    # An error stands over whatever the strategy computed: no verdict is made of it.
     error = judgements.errors[0]
     harmful = None if decision is None or error else bool(decision)
     return ScoreResult(
@@ -161,13 +163,15 @@ def build_result(
         strategy=strategy.label,
         model=model,
         policy=classifier.policy,
+        # Rounded: digits of a clock that nobody can repeat only make two outputs
+        # differ.
         seconds=round(seconds, 4),
         loading=round(loading, 3),
         tokens_in=trace.tokens_in,
         tokens_dropped=trace.tokens_dropped,
         raw=trace.raw,
         error=error,
-        notes=_notes(strategy, predictions, trace, model),
+        notes=_notes(evaluation, predictions, trace, model),
     )
 
 
@@ -205,6 +209,12 @@ def failed_result(
         error=error,
         notes=(),
     )
+
+
+def round_significant(value: float) -> float | None:
+    """Round to 6 significant digits, which is for readers; NaN is None."""
+    number = json_number(value)
+    return None if number is None else float(f"{number:.{SIGNIFICANT_DIGITS}g}")
 
 
 def class_name(task: str, *, harmful: bool) -> str:
@@ -253,22 +263,38 @@ def _cost(evidence: EvidenceBundle) -> float | None:
 
 
 def _notes(
-    strategy: ResolvedStrategy, predictions: Predictions, trace: Trace, model: str
+    evaluation: Evaluation, predictions: Predictions, trace: Trace, model: str
 ) -> tuple[str, ...]:
-    notes = [*strategy.notes]
+    notes = [*evaluation.strategy.notes]
+    if evaluation.classifier.capabilities.note:
+        notes.append(evaluation.classifier.capabilities.note)
+    if trace.windows > 1:
+        notes.append(f"the text was read in {trace.windows} windows")
     if model.endswith(DEMO_SUFFIX):
         notes.append(f"{model} is a small demonstration model, not for production")
     if trace.tokens_dropped:
-        side = f" from the {trace.dropped_side}" if trace.dropped_side else ""
-        notes.append(f"too long: {trace.tokens_dropped} tokens were cut{side}")
+        notes.append(_dropped_note(trace))
     if predictions.supported_threshold is not None:
         notes.append(
             f"evidence was grown for decisions at {predictions.supported_threshold} "
             "alone: the score is no estimate"
         )
-    if predictions.judgements.note:
-        notes.append(predictions.judgements.note)
-    return tuple(notes)
+    notes += [
+        *evaluation.evidence.notes,
+        predictions.judgements.note,
+        predictions.judgements.category_note,
+    ]
+    return tuple(dict.fromkeys(filter(None, notes)))
+
+
+def _dropped_note(trace: Trace) -> str:
+    if trace.dropped_side == "template":
+        return (
+            f"{trace.tokens_dropped} tokens of earlier turns are not in the prompt: "
+            "the model's chat template leaves turns out"
+        )
+    side = f" from the {trace.dropped_side}" if trace.dropped_side else ""
+    return f"too long: {trace.tokens_dropped} tokens were cut{side}"
 
 
 _DIGITS = 4

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from safebench.compatibility import format_skipped
 from safebench.errors import OptionError, SafebenchError
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
+from safebench.evidence.scope import sample_to_record
 from safebench.pipeline.config import ComponentRef, RunConfig
-from safebench.pipeline.evaluation import Evaluation
 from safebench.pipeline.evaluation_set import EvaluationSet
-from safebench.pipeline.evidence_set import EvidenceSet
+from safebench.pipeline.evidence_set import Evaluation, EvidenceSet
 from safebench.pipeline.grid import build_grid
 from safebench.pipeline.isolated_classifier import load_classifier
 from safebench.pipeline.judging import NO_SCORE, apply_strategy
@@ -65,6 +65,8 @@ class RecordedSample:
             evaluation_set=EvaluationSet(_unlabelled_dataset(self.sample)),
             evidence=EvidenceSet("", {}, self.evidence, [self.trace]),
         )
+        # By the way of a run, as a dataset of one: a score shown here is the score that
+        # a run would store.
         predictions = apply_strategy(evaluation)
         result = build_result(
             evaluation,
@@ -129,7 +131,7 @@ class ScoringService:
         the classifier does not answer, `PluginError` for a classifier whose code fails.
         """
         # Before the lock: a conversation that cannot be scored waits for no model.
-        sample = conversation.to_sample(chosen.spec, task)
+        sample = conversation.to_sample(chosen, task)
         with self._lock:
             started = time.perf_counter()
             model = self._load_once(chosen)
@@ -178,12 +180,16 @@ def record_sample(
     chosen: ResolvedClassifier, sample: Sample, model: Classifier
 ) -> tuple[EvidenceBundle, Trace]:
     """Return all evidence that the strategies read, and the trace of the first pass."""
+    # as a run would hand it over: a guard of several tasks is shown the whole exchange
+    shown = sample_to_record(sample, chosen.evidence_scope, chosen.tasks)
     evidence: dict[type[Evidence], Evidence] = {}
     traces: list[Trace] = []
     for kinds in kind_groups(chosen).values():
-        recording = record_kinds(chosen.label, model, [sample], kinds, _ignore_progress)
+        recording = record_kinds(chosen.label, model, [shown], kinds, _ignore_progress)
         evidence |= recording.evidence
         traces += recording.traces
+    # The first pass is the one that was asked for; others add kinds of evidence about
+    # the same text.
     return EvidenceBundle(evidence), traces[0]
 
 

@@ -84,6 +84,8 @@ def build_tree_view(
     `min_probability` or more.
     """
     assert len(tree) == 1, f"an outline of {len(tree)} trees"
+    if tree.questions:  # that of the first question stands for the others
+        tree = tree.unfold().select([0])
     bounds = tree.cached(TreeBounds)
     builder = _TreeViewBuilder(
         bounds, token_bytes, _likeliest(bounds.mass, min_probability, max_nodes)
@@ -99,6 +101,8 @@ def build_tree_view(
 
 def _likeliest(mass: Array, min_probability: float, max_nodes: int) -> set[int]:
     """Return the nodes to show: with a node its ancestors, which are likelier."""
+    # A node is never likelier than the one before it, so that the likeliest ones are
+    # always connected; the root comes first and is no line.
     order = np.argsort(-mass, kind="stable")[: max_nodes + 1]
     return {int(node) for node in order if mass[node] >= min_probability}
 
@@ -124,6 +128,8 @@ class _TreeViewBuilder:
     ) -> Iterator[TreeBranch]:
         """Yield the lines under a node of that mass, the likeliest first."""
         for child in self._shown_children(node):
+            # The floor is for masses that underflowed: their share means nothing, and
+            # must not divide by zero.
             line, share = [child], float(self.mass[child]) / max(mass, 1e-300)
             while follower := self._merged_child(line[-1]):
                 line.append(follower)
@@ -166,12 +172,15 @@ class _TreeViewBuilder:
         """Return the probability of what follows a node and is not in the tree."""
         if int(self.tree["status"][node]) != EXPANDED:
             return 0.0
+        # By difference, so that it holds all kinds of remainders; rounding may leave it
+        # a little below zero.
         kept = sum(float(self.mass[n]) for n in self.children.get(node, ()))
         return max(0.0, float(self.mass[node]) - kept)
 
     def _labels(self, node: int) -> tuple[str, ...]:
         mask = self.tree["labels_mask"][node]
-        codes = self.grammar.label_codes
+        level_codes = self.grammar.label_codes
+        codes = (*level_codes, *self.grammar.all_labels[len(level_codes) :])
         bits = label_bitmask(np.arange(len(codes)))
         return tuple(code for code, bit in zip(codes, bits, strict=True) if mask & bit)
 

@@ -11,8 +11,8 @@ from .auroc_variance import (
     delong_unpaired,
 )
 from .bootstrap import bootstrap_interval, mean_difference, mean_interval
-from .hypothesis_tests import McNemar, holm, mcnemar
 from .interval import Interval, clopper_pearson, wilson, wilson_interval
+from .paired_tests import McNemar, holm, mcnemar
 from .resampling_weights import ResamplingWeights, default_n_resamples, shared_weights
 
 __all__ = [

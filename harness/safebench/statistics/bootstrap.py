@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr
+from scipy.special import ndtr, ndtri
 
 from .interval import Interval, clopper_pearson
 from .resampling_weights import draw_weights
@@ -61,19 +61,23 @@ def bootstrap_interval(
     sampled = sampled[np.isfinite(sampled)]
     if len(sampled) < MIN_DEFINED_SHARE * n_resamples or not len(sampled):
         return Interval(value, None, None, "undefined in most draws", n_groups)
+    # The correction below divides by the spread; and equal draws say that the data are
+    # few, not that the value is certain.
     if np.ptp(sampled) < TIE_TOLERANCE:
         return _degenerate_interval(value, n_groups, difference=difference)
     shift, acceleration = 0.0, 0.0
     if method == "basic":
         sampled = 2 * value - sampled
     elif method == "bca":
+        # Bias and skewness: a share near 1 has draws that lie mostly below it, so that
+        # the plain quantiles would be shifted and too narrow on one side.
         shift = _normal_quantile_of(sampled, value)
         acceleration = _acceleration(values[1 + n_resamples :])
     tail = (1 - level) / 2
     ends = [_bca_quantile(ndtri(at), shift, acceleration) for at in (tail, 1 - tail)]
     low, high = np.quantile(sampled, ndtr(ends)).tolist()
     if difference:
-        p = _p_value(sampled, shift, acceleration, n_groups)
+        p = _p_value(sampled, shift, acceleration)
         return Interval(value, low, high, method, n_groups, p)
     if method == "basic":  # mirrored ends may be below 0, where no error is
         low, high = max(low, 0.0), max(high, 0.0)
@@ -90,8 +94,12 @@ def _degenerate_interval(value: float, n_groups: int, *, difference: bool) -> In
 def _normal_quantile_of(sampled: Array, value: float) -> float:
     """Return the normal quantile of a value's place among the draws, ties as half."""
     tie = TIE_TOLERANCE * max(1.0, abs(value))
+    # Counted with a tolerance: metrics of few samples take few values, and equal ones
+    # differ in their last digits with the order of summation.
     below = (sampled < value - tie).mean()
     equal = (np.abs(sampled - value) <= tie).mean()
+    # A value beyond all draws has no finite quantile: it counts as half a draw from the
+    # edge.
     edge = 0.5 / len(sampled)
     return float(ndtri(np.clip(below + equal / 2, edge, 1 - edge)))
 
@@ -120,18 +128,11 @@ def _divide_or_infinite(z: float, denominator: float) -> float:
     return z / denominator if denominator > 0 else math.copysign(math.inf, z)
 
 
-def _p_value(sampled: Array, shift: float, acceleration: float, n_groups: int) -> float:
+def _p_value(sampled: Array, shift: float, acceleration: float) -> float:
     """Return 1 - level of the interval that ends at zero, at least 2 / (draws + 1).
 
-    Where zero lies beyond every draw they cannot tell how far: there it is the p-value
-    of a t statistic, the mean of the draws over their spread. A floor of 2 / draws
-    times the number of tests would hide any difference from Holm's adjustment.
+    Where zero lies beyond every draw they cannot tell how far.
     """
-    if sampled.min() > 0 or sampled.max() < 0:
-        freedom = n_groups - 1
-        # a draw of G groups spreads less than G new groups would
-        spread = float(sampled.std()) * math.sqrt(n_groups / freedom)
-        return float(2 * stdtr(freedom, -abs(float(sampled.mean())) / spread))
     u = _normal_quantile_of(sampled, 0.0) - shift
     z = _divide_or_infinite(u, 1 + acceleration * u) - shift
     least = 2 / (len(sampled) + 1)

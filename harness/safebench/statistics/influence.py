@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from .proportion import mid_p_interval
+from .interval import mid_p_interval
 
 if TYPE_CHECKING:
     from safebench.typing import Array
@@ -63,6 +63,8 @@ def student_factor(n_groups: int, n: int, level: float) -> float:
     """Return the ratio of the quantiles of t and normal; 1 where samples are alone."""
     if n_groups == n or n_groups < 2:  # noqa: PLR2004 - t needs a degree of freedom
         return 1.0
+    # The variance is estimated from groups, of which there may be few: the normal
+    # quantile would be too small by just this factor.
     tail = (1 + level) / 2
     return float(stdtrit(n_groups - 1, tail) / ndtri(tail))
 
@@ -74,6 +76,14 @@ def effective_count(index: Array, amounts: Array) -> float:
     """
     sums = np.bincount(index, amounts)
     return float(sums.sum() ** 2 / (sums**2).sum())
+
+
+def student_quantile(count: float, level: float) -> float:
+    """Return the two-sided quantile of Student's t, of 2 degrees of freedom at least.
+
+    `count` groups or samples tell the variance, infinitely many for a normal one.
+    """
+    return float(stdtrit(max(count, MIN_FREEDOM), (1 + level) / 2))
 
 
 def skewed_interval(
@@ -88,7 +98,7 @@ def skewed_interval(
     """
     if mean <= 0:
         return 0.0, 0.0
-    t = float(stdtrit(max(count, MIN_FREEDOM), (1 + level) / 2))
+    t = student_quantile(count, level)
     shift = t**2 * variance / (2 * mean)
     half = float(np.sqrt(shift * (shift + 2 * mean)))
     return mean + shift - half, mean + shift + half
@@ -105,9 +115,13 @@ def share_like_interval(
     """
     if value <= 0 or value >= 1:
         return mid_p_interval(value * groups, groups, level)
+    # Solved for the number of samples whose share would vary as much, so that an
+    # interval of a share, which holds near 0 and 1, can be used for what is none.
     effect = variance.design_effect
     model = value * (1 - value) / size * effect
     ratio = variance.known / model
+    # A variance that few groups give is itself uncertain: it counts in full only where
+    # it is the larger one.
     trust = groups / (groups + SHRINKAGE)
     spread = model * (trust * ratio + (1 - trust) * max(ratio, 1.0))
     spread *= student_factor(groups, size, level) ** 2

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from safebench.typing import Array
 
-RARE_CLASS_GROUPS = 20  # with fewer, a bootstrap draw would often lack the class
 MAX_JACKKNIFE_BLOCKS = 200
 MAX_RESAMPLES = 2000
 MIN_RESAMPLES = 500  # enough where there are many groups: the spread is nearly normal
@@ -67,6 +66,8 @@ def draw_weights(
         raise ValueError(f"{len(index)} groups for {size} samples")
     count = int(index.max()) + 1 if size else 0
     rng = np.random.default_rng(seed)
+    # The jackknife measures skewness alone, which blocks of groups tell as well as
+    # single ones; one column for each of thousands of groups would outgrow the draws.
     blocks = min(count, MAX_JACKKNIFE_BLOCKS)
     weights = np.ones((count, 1 + n_resamples + blocks), dtype=np.int16)
     for members in _groups_by_stratum(index, strata, count) if size else []:
@@ -85,27 +86,18 @@ def shared_weights(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> ResamplingWeights:
-    """Return weights that everything measured on the same samples can share.
+    """Return weights that everything measured on the same samples (n,) can share.
 
-    `y` (n,) is the truth: the classes are strata where one has fewer than 20 groups.
+    However scarce a class is, its share differs from draw to draw, as it does between
+    sets of prompts: draws that fixed it would make precision and F1 surer than they
+    are. A draw that lacks the class has no value of a metric that needs it.
     """
-    truth = np.asarray(y).astype(bool)
-    strata = strata_if_rare(truth, groups)
-    return draw_weights(
-        groups, len(truth), strata=strata, n_resamples=n_resamples, seed=seed
-    )
+    return draw_weights(groups, len(y), n_resamples=n_resamples, seed=seed)
 
 
 def default_n_resamples(n_groups: int) -> int:
     """Return how many draws to take: 2,000, fewer from 2,000 groups, at least 500."""
     return int(np.clip(MAX_WEIGHTS // max(n_groups, 1), MIN_RESAMPLES, MAX_RESAMPLES))
-
-
-def strata_if_rare(y: Array, groups: Sequence[Any] | Array | None) -> Array | None:
-    """Return `y` as strata if fewer than 20 groups hold one of its classes."""
-    index = np.arange(len(y)) if groups is None else group_codes(groups)
-    with_class = [len(np.unique(index[y == value])) for value in (True, False)]
-    return y if 0 < min(with_class) < RARE_CLASS_GROUPS else None
 
 
 def group_codes(groups: Sequence[Any] | Array) -> Array:

@@ -65,9 +65,9 @@ class Judgements:
     def __post_init__(self) -> None:
         if not self.errors:
             self.errors = [None] * self.size
-        for name in _VECTORS:
+        for name in VECTORS:
             _check_column(name, getattr(self, name), (self.size,))
-        for name in _MATRICES:
+        for name in MATRICES:
             expected = (self.size, len(self.labels))
             _check_column(name, getattr(self, name), expected)
         if len(self.errors) != self.size:
@@ -85,7 +85,7 @@ def _check_column(name: str, column: Any, shape: tuple[int, ...]) -> None:
 
 # Shapes are checked where judgements are made: a transposed matrix would otherwise
 # show up as odd metrics, far from the strategy.
-_VECTORS = (
+VECTORS = (
     "score",
     "lower",
     "upper",
@@ -94,4 +94,4 @@ _VECTORS = (
     "uncertainty_upper",
     "decision",
 )
-_MATRICES = ("categories", "category_lower", "category_upper")
+MATRICES = ("categories", "category_lower", "category_upper")

@@ -18,15 +18,26 @@ if TYPE_CHECKING:
 
 
 def judge(evidence: EvidenceBundle, context: Context) -> Judgements:
-    """Return the value of the task's label, or the largest of all labels.
+    """Return the value of the task's label; without any, the largest of all labels.
 
+    Labels for other tasks alone answer nothing: every sample fails.
     Labels that `meta["categories"]` maps to policy codes become categories; several
     labels of one code count with their maximum, a code without a label is NaN.
     """
     scores = evidence[Scores]
     values = scores["values"]  # (B, L)
     labels: list[str] = scores.meta["labels"]
-    label = scores.meta.get("tasks", {}).get(context.task)
+    tasks: dict[str, str] = scores.meta.get("tasks", {})
+    if tasks and context.task not in tasks:
+        # The largest of scores of other tasks would answer another question.
+        reason = f"no score is for {context.task}: there is {', '.join(tasks)}"
+        return Judgements(
+            size=len(scores),
+            score=np.full(len(scores), np.nan),
+            errors=[reason] * len(scores),
+            probability=scores.meta["scale"] == "probability",
+        )
+    label = tasks.get(context.task)
     score = values[:, labels.index(label)] if label else values.max(axis=1)
     codes = list(context.policy.codes) if context.policy else []
     return Judgements(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from safebench.records import Sample
     from safebench.strategies import Context, Judgements
 
+# Each makes the start of every command slower, whether it needs the plugin or not.
 HEAVY_MODULES = (
     "torch",
     "transformers",
@@ -62,12 +63,15 @@ def assert_classifier_is_sound(
     most `tolerance` between one batch, the batch in reverse, and each sample alone.
     """
     assert len(samples) > 2, "three samples or more"  # noqa: PLR2004 - to reorder them
+    # Copies: a classifier that changes a sample changes what the next one judges.
     before = [(s.id, s.content, dict(s.meta)) for s in samples]
     progress: list[int] = []
     whole = classifier.record(samples, kinds, progress.append)
     assert sum(progress) == len(samples), f"reported {sum(progress)} of {len(samples)}"
     assert whole.evidence.keys() == kinds, f"recorded {set(whole.evidence)}"
     assert len(whole.traces) == len(samples), f"{len(whole.traces)} traces"
+    # In other company: padding, caches and the longest text of a batch are what makes
+    # evidence depend on neighbours.
     backwards = classifier.record(samples[::-1], kinds, progress.append)
     for position, sample in enumerate(samples):
         alone = classifier.record([sample], kinds, progress.append)
@@ -105,6 +109,7 @@ def assert_strategy_is_sound(
 
     # Every second sample: one that looks at its neighbours is judged differently then.
     rows = list(range(0, len(evidence), 2))
+    # What a strategy writes into evidence would be read by all that come after it.
     copies = {kind: batch.select(range(len(batch))) for kind, batch in evidence.items()}
     whole = judge(evidence, context)
     half = judge(

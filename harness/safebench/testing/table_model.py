@@ -73,6 +73,8 @@ class TableSession:
 
     def expand(self, rows: Array, parents: Array, tokens: Array) -> Array:
         """Return the logits after new nodes, (Q, V)."""
+        # The protocol promises it, and sessions of real models rely on it; a table
+        # would answer in any order.
         assert (np.diff(rows) >= 0).all(), f"rows not ascending: {rows}"
         assert not self.dropped.intersection(rows.tolist()), (
             "a dropped prompt is expanded"
@@ -98,6 +100,7 @@ class TableSession:
         width = len(self._model.token_bytes)
         uniform = np.full(width, 1.0 / width)
         rows = [self._tables[row].get(prefix, uniform) for row, prefix in nodes]
+        # -inf is the logit of what cannot follow, and no mistake.
         with np.errstate(divide="ignore"):
             return np.log(np.array(rows, dtype=np.float64).reshape(-1, width))
 
@@ -122,9 +125,13 @@ def model_from_texts(
             for end in range(len(tokens) + 1):
                 prefix = tuple(tokens[:end])
                 mass[prefix] = mass.get(prefix, 0.0) + probability
+        # What a model gives next is the mass of the longer prefix by that of the
+        # shorter.
         table = {
             prefix: [mass.get((*prefix, t), 0.0) / total for t in range(eos + 1)]
             for prefix, total in mass.items()
         }
+        # Nothing follows a text that ends without EOS: with no entry, all tokens are
+        # equally likely there.
         tables.append({prefix: row for prefix, row in table.items() if any(row)})
     return TableModel([*(text.encode() for text in token_texts), b""], eos, tables)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -29,11 +29,6 @@ _ACCELERATOR_BATCH_TOKENS = 65536
 # Rows that a batch may hold whatever their lengths: below that, the fixed cost of one
 # more forward pass exceeds that of padding.
 _MIN_BATCH_ROWS = 8
-
-
-def default_batch_tokens(device: str) -> int:
-    """Return the token budget of a batch on a type of device, "cpu" or another."""
-    return _CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS
 
 
 def plan_batches(
@@ -63,13 +58,6 @@ def plan_batches(
     return batches
 
 
-def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
-    """Return the share of padding among all tokens of some batches, in [0, 1)."""
-    real = sum(lengths[row] for batch in batches for row in batch)
-    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
-    return 1 - real / padded if padded else 0.0
-
-
 class Batcher:
     """Runs work batch by batch under a token budget that shrinks after a failure.
 
@@ -79,6 +67,14 @@ class Batcher:
     def __init__(self, budget: int, min_length_ratio: float = 0.0) -> None:
         self.full_budget = self.budget = budget
         self.min_length_ratio = min_length_ratio
+
+    @classmethod
+    def for_device(
+        cls, device: str, budget: int = 0, min_length_ratio: float = 0.0
+    ) -> Self:
+        """Return one for a type of device, "cpu" or another; budget 0: its default."""
+        default = _CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS
+        return cls(budget or default, min_length_ratio)
 
     @property
     def state(self) -> dict[str, int]:
@@ -96,7 +92,7 @@ class Batcher:
 
         They come longest first. None, and half the budget, if memory ran out.
         """
-        order = list(chain.from_iterable(self._plan(lengths)))
+        order = list(chain.from_iterable(self.plan(lengths)))
         result = self._attempt(order, work)
         if result is None:
             self.budget = max(1, self.budget // 2)
@@ -107,23 +103,26 @@ class Batcher:
         self, lengths: Sequence[int], work: Callable[[list[int]], T]
     ) -> Iterator[tuple[list[int], T | None]]:
         """Yield each batch of rows with its result; None: one row was too much."""
-        queue = self._plan(lengths)
+        queue = self.plan(lengths)
         while queue:
             batch = queue.pop(0)
             result = self._attempt(batch, work)
             if result is None and len(batch) > 1:
+                # The budget may have been far above what this batch used: halving it
+                # would try the same batch again.
                 spent = len(batch) * max(lengths[row] for row in batch)
                 self.budget = max(1, min(self.budget, spent) // 2)
                 queue = self._replan([*batch, *chain.from_iterable(queue)], lengths)
                 continue
             yield batch, result
 
-    def _plan(self, lengths: Sequence[int]) -> list[list[int]]:
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the batches that rows of these lengths are read in, as row numbers."""
         return plan_batches(lengths, self.budget, self.min_length_ratio)
 
     def _replan(self, rows: list[int], lengths: Sequence[int]) -> list[list[int]]:
         rows = sorted(rows)
-        batches = self._plan([lengths[row] for row in rows])
+        batches = self.plan([lengths[row] for row in rows])
         return [[rows[i] for i in batch] for batch in batches]
 
     def _attempt(self, batch: list[int], work: Callable[[list[int]], T]) -> T | None:
@@ -146,17 +145,15 @@ def out_of_memory(error: BaseException) -> bool:
     return any(words in str(error).lower() for words in _OUT_OF_MEMORY_MESSAGES)
 
 
-def pad_left(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
-    """Return token ids (B, Q), padded with 0 on the left, and which are real."""
+def pad(
+    rows: Sequence[tuple[int, ...]], side: Literal["left", "right"] = "left"
+) -> tuple[Array, Array]:
+    """Return token ids (B, Q), padded with 0 on a side, and which of them are real."""
     width = max(map(len, rows))
     tokens = np.zeros((len(rows), width), dtype=np.int64)
+    real = np.zeros(tokens.shape, dtype=bool)
     for i, row in enumerate(rows):
-        tokens[i, width - len(row) :] = row
-    lengths = np.array([len(row) for row in rows])
-    return tokens, np.arange(width) >= width - lengths[:, None]
-
-
-def pad_right(rows: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
-    """Return token ids (B, Q), padded with 0 on the right, and which are real."""
-    tokens, real = pad_left([row[::-1] for row in rows])
-    return tokens[:, ::-1].copy(), real[:, ::-1].copy()
+        begin = width - len(row) if side == "left" else 0
+        tokens[i, begin : begin + len(row)] = row
+        real[i, begin : begin + len(row)] = True
+    return tokens, real

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 
 from safebench.errors import ModelError, OptionError, did_you_mean
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # Below so many parameters, one thread of a busy machine serves a model best.
 SMALL_MODEL_PARAMETERS = 20_000_000
 _DEVICE_TYPES = ("auto", "cpu", "cuda", "mps", "xpu")
-_CPU_INFO = Path("/proc/cpuinfo")
-_BF16_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
-VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a network runs, and in which number format."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", dtype: str = "auto") -> Self:
+        """Return the place of these names, as `pick_device` and `pick_dtype` read them.
+
+        Raises `OptionError` for an unknown device, `ModelError` for one that is not
+        there.
+        """
+        chosen = pick_device(device)
+        return cls(chosen, pick_dtype(dtype, chosen))
+
+    def limit_threads(
+        self, network: Any, small_parameters: int = SMALL_MODEL_PARAMETERS
+    ) -> None:
+        """Let a model below `small_parameters` on a CPU run on one thread.
+
+        Its operations are too short to share: on a busy machine, handing them around
+        made the same run seven times slower.
+        """
+        size = sum(weights.numel() for weights in network.parameters())
+        if self.device.type == "cpu" and size < small_parameters:
+            torch.set_num_threads(1)
 
 
 def pick_device(name: str) -> torch.device:
@@ -58,60 +80,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.float32
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """Return bf16, fp16 or fp32 for training; "auto" is bf16 where hardware has it."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if device.type == "cpu" and cpu_has_bf16() else "fp32"
-
-
-def cpu_has_bf16(info: Path = _CPU_INFO) -> bool:
-    """Tell whether the CPU multiplies in bfloat16; emulated, it is slower than fp32."""
-    try:
-        flags = info.read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return any(flag in flags for flag in _BF16_CPU_FLAGS)
-
-
-def choose_threads(
-    network: Any, device: torch.device, small_parameters: int = SMALL_MODEL_PARAMETERS
-) -> None:
-    """Let a model below `small_parameters` on a CPU run on one thread.
-
-    Its operations are too short to share: on a busy machine, handing them around made
-    the same run seven times slower.
-    """
-    size = sum(weights.numel() for weights in network.parameters())
-    if device.type == "cpu" and size < small_parameters:
-        torch.set_num_threads(1)
-
-
-def visible_gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use."""
-    names = os.environ.get(VISIBLE_DEVICES)
-    if names:
-        return names.split(",")
-    return [str(i) for i in range(torch.cuda.device_count())]
-
-
-@contextmanager
-def restrict_to_gpu(gpu: str | None) -> Iterator[None]:
-    """Show one GPU alone to processes that start now; None changes nothing."""
-    before = os.environ.get(VISIBLE_DEVICES)
-    if gpu is not None:
-        os.environ[VISIBLE_DEVICES] = gpu
-    try:
-        yield
-    finally:
-        if gpu is not None:
-            os.environ.pop(VISIBLE_DEVICES)
-            if before is not None:
-                os.environ[VISIBLE_DEVICES] = before
 
 
 def _accelerator() -> str:

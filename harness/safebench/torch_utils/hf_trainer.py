@@ -1,6 +1,7 @@
 """What plugins share that train with `transformers.Trainer`.
 
-Arguments that users may override, callbacks, and the checkpoint to go on from.
+Arguments that users may override, callbacks, an order of rows that a resumed training
+repeats, and the checkpoint to go on from.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 import transformers
+from torch.utils.data import Sampler
 from transformers.integrations import integration_utils
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -21,11 +23,12 @@ from safebench.options import convert
 from safebench.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+
 # Fields that a trainer decides itself, and the flag that a user wants instead.
-RESERVED_ARGUMENTS = {
+_RESERVED_ARGUMENTS = {
     "output_dir": "--out",
     "seed": "--seed",
     "data_seed": "--seed",
@@ -35,50 +38,79 @@ RESERVED_ARGUMENTS = {
 _TRACKER_LIBRARIES = {"azure_ml": "azureml", "comet_ml": "comet"}
 
 
-def check_training_arguments(
-    overrides: Mapping[str, Any], reserved: Mapping[str, str] = RESERVED_ARGUMENTS
-) -> dict[str, Any]:
-    """Return fields of `transformers.TrainingArguments`, text converted to their type.
+class TrainingOverrides:
+    """What a user sets of `transformers.TrainingArguments` by ``--set``.
 
-    Raises `OptionError` for a field that is reserved (`reserved` names the flag to
-    use), unknown (with the nearest name), or given a value that it cannot hold.
+    `values` are the fields, text converted to their type. Raises `OptionError` for a
+    field that the trainer decides itself (`reserved` adds to those, with the flag to
+    use), that is unknown (with the nearest name), or that cannot hold its value.
     """
-    known = [f.name for f in fields(transformers.TrainingArguments) if f.init]
-    hints = get_type_hints(transformers.TrainingArguments)
-    checked = {}
-    for name, value in overrides.items():
-        if name in reserved:
-            raise OptionError(f"--set {name}: use {reserved[name]} instead")
-        if name not in known:
-            raise OptionError(
-                f"--set {name}: transformers.TrainingArguments has no such field"
-                f"{did_you_mean(name, known)}"
+
+    def __init__(
+        self, overrides: Mapping[str, Any], reserved: Mapping[str, str] | None = None
+    ) -> None:
+        known = [f.name for f in fields(transformers.TrainingArguments) if f.init]
+        hints = get_type_hints(transformers.TrainingArguments)
+        flags = {**_RESERVED_ARGUMENTS, **(reserved or {})}
+        self.values: dict[str, Any] = {}
+        for name, value in overrides.items():
+            if name in flags:
+                raise OptionError(f"--set {name}: use {flags[name]} instead")
+            if name not in known:
+                raise OptionError(
+                    f"--set {name}: transformers.TrainingArguments has no such field"
+                    f"{did_you_mean(name, known)}"
+                )
+            # Values of a resumed training, or of a file, have their type already.
+            is_text = isinstance(value, str)
+            self.values[name] = (
+                convert(value, hints[name], f"--set {name}") if is_text else value
             )
-        is_text = isinstance(value, str)
-        checked[name] = (
-            convert(value, hints[name], f"--set {name}") if is_text else value
-        )
-    return checked
 
+    def build(
+        self,
+        defaults: Mapping[str, Any],
+        fixed: Mapping[str, Any] | None = None,
+        *,
+        one_gpu: bool = False,
+    ) -> transformers.TrainingArguments:
+        """Build the library's arguments; `OptionError` in one line if it refuses them.
 
-def build_training_arguments(
-    values: Mapping[str, Any], *, source: str = "--set", one_gpu: bool = False
-) -> transformers.TrainingArguments:
-    """Build the library's arguments; `OptionError` names `source` if it refuses them.
+        The user's values replace `defaults`, and `fixed` ones replace the user's. With
+        `one_gpu` a process uses one GPU, however many it sees: the library would spread
+        the batches of a network over all of them.
+        """
+        source = "--set" if self.values else "training"
+        values = {**defaults, **self.values, **(fixed or {})}
+        try:
+            arguments = transformers.TrainingArguments(**values)
+        except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
+            raise OptionError(f"{source}: {_one_line(error)}") from error
+        _check_trackers(arguments, source)
+        if arguments.push_to_hub:
+            _check_login(arguments, source)
+        if one_gpu:
+            arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - no option for it
+        return arguments
 
-    With `one_gpu` a process uses one GPU, however many it sees: the library would
-    spread the batches of a network over all of them.
-    """
-    try:
-        arguments = transformers.TrainingArguments(**values)
-    except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
-        raise OptionError(f"{source}: {_one_line(error)}") from error
-    _check_trackers(arguments, source)
-    if arguments.push_to_hub:
-        _check_login(arguments, source)
-    if one_gpu:
-        arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - there is no option
-    return arguments
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn a failure of the library into one line, where there are overrides.
+
+        They can ask for packages that are not installed, and for what does not go
+        together; the library notices while it trains. Without any, an error is a fault
+        of ours that should be seen whole.
+        """
+        try:
+            yield
+        except SafebenchError:
+            raise
+        except (ImportError, ValueError, TypeError, RuntimeError, OSError) as error:
+            if not self.values and not isinstance(error, ImportError):
+                raise
+            arguments = " ".join(f"{name}={x}" for name, x in self.values.items())
+            given = f" with --set {arguments}" if self.values else ""
+            raise OptionError(f"training{given} failed: {_one_line(error)}") from error
 
 
 def _check_trackers(arguments: transformers.TrainingArguments, source: str) -> None:
@@ -118,25 +150,6 @@ def _check_login(arguments: transformers.TrainingArguments, source: str) -> None
         ) from error
 
 
-@contextmanager
-def training_errors(overrides: Mapping[str, Any]) -> Iterator[None]:
-    """Turn a failure of the library into one line, where arguments were overridden.
-
-    `overrides` are those of ``--set``. They can ask for packages that are not
-    installed, and for what does not go together; the library notices while it trains.
-    """
-    try:
-        yield
-    except SafebenchError:
-        raise
-    except (ImportError, ValueError, TypeError, RuntimeError, OSError) as error:
-        if not overrides and not isinstance(error, ImportError):
-            raise
-        arguments = " ".join(f"{name}={value}" for name, value in overrides.items())
-        given = f" with --set {arguments}" if overrides else ""
-        raise OptionError(f"training{given} failed: {_one_line(error)}") from error
-
-
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -161,7 +174,7 @@ def _completed_steps(checkpoint: Path) -> int | None:
     try:
         state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))
         return int(state["global_step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -208,3 +221,80 @@ class ProgressBarCallback(transformers.TrainerCallback):
         if self.bar:
             self.bar.end()
             self.bar = None
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Shuffled rows in which those of like length, and of one group, stand together.
+
+    Rows are shuffled group by group, sorted by length within windows of
+    `window_batches` batches, cut into batches, and the batches are shuffled. Without
+    `groups` each row is a group of its own.
+
+    The order is a function of seed and epoch alone, and never of a generator that
+    other code draws from: a training that goes on after an interruption sees the
+    batches that an uninterrupted one would have seen.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        groups: Sequence[str] | None = None,
+        *,
+        window_batches: int = 50,
+        longest_first: bool = True,
+    ) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.window = batch_size * window_batches  # rows
+        self.sign = -1 if longest_first else 1
+        self.row_groups: list[list[int]] = [[row] for row in range(len(lengths))]
+        if groups is not None:
+            rows_by_group: dict[str, list[int]] = {}
+            for row, group in enumerate(groups):
+                rows_by_group.setdefault(group, []).append(row)
+            self.row_groups = list(rows_by_group.values())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of that epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        # The factor keeps the seeds of neighbouring runs apart for 100,003 epochs.
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = self._sorted_in_windows(generator)
+        batches = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        # A short batch stays last: anywhere else it would shift the batches after it.
+        short = (
+            [batches.pop()] if batches and len(batches[-1]) < self.batch_size else []
+        )
+        shuffle: list[int] = torch.randperm(len(batches), generator=generator).tolist()
+        for batch in [*(batches[i] for i in shuffle), *short]:
+            yield from batch
+
+    def _sorted_in_windows(self, generator: torch.Generator) -> list[int]:
+        """Return all rows, their groups shuffled and sorted within each window."""
+        shuffle: list[int] = torch.randperm(
+            len(self.row_groups), generator=generator
+        ).tolist()
+        order: list[int] = []
+        window: list[list[int]] = []
+        for i in shuffle:
+            window.append(self.row_groups[i])
+            if sum(map(len, window)) >= self.window or i == shuffle[-1]:
+                window.sort(key=self._sort_key)
+                order += [row for rows in window for row in rows]
+                window = []
+        return order
+
+    def _sort_key(self, rows: Sequence[int]) -> int:
+        return self.sign * max(self.lengths[row] for row in rows)

@@ -17,8 +17,7 @@ import transformers
 from safebench.errors import ModelError, SafebenchError
 from safebench.forwarding import old_names
 
-from .folder_checks import CODE_IS_NEVER_RUN, check_model_folder
-from .tokenizer_checks import check_tokenizer
+from .folder_checks import CODE_IS_NEVER_RUN, check_model_folder, check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -266,6 +265,7 @@ def load_tokenizer(folder: Path, label: str) -> Any:
 
     Raises ModelError if it has none, needs its own code, or would never end.
     """
+    # Asked of the files, since the library makes up an empty tokenizer without a word.
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
         raise ModelError(
             f"model {label!r} has no tokenizer: put the tokenizer.json that it was "

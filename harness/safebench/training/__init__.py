@@ -15,20 +15,15 @@ from safebench.progress import ProgressBar
 
 if TYPE_CHECKING:
     from .artifact import (
-        ARTIFACT_MANIFEST,
-        SCHEMA_VERSION,
-        load_manifest,
-        read_artifact,
-        weights_hash,
+        Artifact,
     )
-    from .flags import option_flags
+    from .config import option_flags
     from .report import format_measures
-    from .split import group_hash
+    from .splits import group_hash
     from .trainer import Measure, Trained, Training
 
 __all__ = [
-    "ARTIFACT_MANIFEST",
-    "SCHEMA_VERSION",
+    "Artifact",
     "Measure",
     "ProgressBar",
     "Trained",
@@ -36,25 +31,18 @@ __all__ = [
     "format_measures",
     "group_hash",
     "is_main_process",
-    "load_manifest",
     "option_flags",
-    "read_artifact",
-    "weights_hash",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "ARTIFACT_MANIFEST": "artifact",
-        "SCHEMA_VERSION": "artifact",
+        "Artifact": "artifact",
+        "option_flags": "config",
+        "format_measures": "report",
+        "group_hash": "splits",
         "Measure": "trainer",
         "Trained": "trainer",
         "Training": "trainer",
-        "format_measures": "report",
-        "group_hash": "split",
-        "load_manifest": "artifact",
-        "option_flags": "flags",
-        "read_artifact": "artifact",
-        "weights_hash": "artifact",
     },
 )

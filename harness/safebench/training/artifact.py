@@ -11,82 +11,111 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from safebench.checksums import sealed, unsealed
 from safebench.errors import ModelError, RunFolderError
 from safebench.files import write_json
+from safebench.forwarding import old_names
 from safebench.provenance import differences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-ARTIFACT_MANIFEST = "safebench.json"
-SCHEMA_VERSION = 1
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".npz", ".npy", ".joblib", ".skops")
 _BLOCK_BYTES = 1 << 20
 # Seconds. The main process reads the same data before it writes the manifest.
 MANIFEST_TIMEOUT = 600.0
 
 
-def write_manifest(out: Path, content: Mapping[str, Any]) -> None:
-    """Replace the manifest of the folder `out`."""
-    write_json(out / ARTIFACT_MANIFEST, {"schema_version": SCHEMA_VERSION, **content})
+class Artifact:
+    """The folder that a training leaves behind."""
 
+    MANIFEST: ClassVar = "safebench.json"
+    SCHEMA_VERSION: ClassVar = 1
 
-def read_artifact(folder: Path | str, kinds: str | Collection[str]) -> dict[str, Any]:
-    """Return the manifest of a finished training of one of `kinds` (classifiers).
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).expanduser()
 
-    Raises `ModelError`, in one line, for a folder that is missing, not an artifact,
-    unfinished, or of another kind.
-    """
-    kinds = [kinds] if isinstance(kinds, str) else sorted(kinds)
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise ModelError(
-            f"no folder {folder}: train one with {_training_commands(kinds)}"
-        )
-    if not (folder / ARTIFACT_MANIFEST).is_file():
-        raise ModelError(
-            f"{folder} holds no {ARTIFACT_MANIFEST}: it is not from "
-            f"{_training_commands(kinds)}"
-        )
-    content = load_manifest(folder)
-    kind = content.get("kind")
-    if kind not in kinds:
-        listed = " or ".join(kinds)
-        raise ModelError(
-            f"{folder} holds a model of {kind}, not {listed}: say -c {kind}"
-        )
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ModelError(
-            f"{folder / ARTIFACT_MANIFEST} has schema {version!r}; this version of "
-            f"safebench reads {SCHEMA_VERSION}"
-        )
-    if content.get("status") != "done":
-        trainer = content.get("trainer", kind)
-        raise ModelError(
-            f"{folder} is unfinished: go on with safebench train {trainer} --resume "
-            f"--out {folder}"
-        )
-    return content
+    @property
+    def path(self) -> Path:
+        """The manifest's path."""
+        return self.folder / self.MANIFEST
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        manifest = {"schema_version": self.SCHEMA_VERSION, **content}
+        write_json(self.path, sealed(manifest))
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest, whatever it is of.
+
+        Raises `ModelError` if it cannot be read, or was changed since it was written.
+        """
+        try:
+            return unsealed(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            problem = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self.path} cannot be read: {problem}") from None
+
+    def finished(self, kinds: str | Collection[str]) -> dict[str, Any]:
+        """Return the manifest of a finished training of one of `kinds` (classifiers).
+
+        Raises `ModelError`, in one line, for a folder that is missing, not an artifact,
+        unfinished, or of another kind.
+        """
+        kinds = [kinds] if isinstance(kinds, str) else sorted(kinds)
+        folder = self.folder
+        if not folder.is_dir():
+            raise ModelError(
+                f"no folder {folder}: train one with {_training_commands(kinds)}"
+            )
+        if not self.path.is_file():
+            raise ModelError(
+                f"{folder} holds no {self.MANIFEST}: it is not from "
+                f"{_training_commands(kinds)}"
+            )
+        content = self.manifest()
+        kind = content.get("kind")
+        if kind not in kinds:
+            listed = " or ".join(kinds)
+            raise ModelError(
+                f"{folder} holds a model of {kind}, not {listed}: say -c {kind}"
+            )
+        version = content.get("schema_version")
+        if version != self.SCHEMA_VERSION:
+            raise ModelError(
+                f"{self.path} has schema {version!r}; this version of "
+                f"safebench reads {self.SCHEMA_VERSION}"
+            )
+        if content.get("status") != "done":
+            trainer = content.get("trainer", kind)
+            raise ModelError(
+                f"{folder} is unfinished: go on with safebench train {trainer} "
+                f"--resume --out {folder}"
+            )
+        return content
+
+    def weights_hash(self, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
+        """Return the SHA-256 (hex) of all weight files below the folder, with names.
+
+        Checkpoints for resuming (``checkpoint-*``) do not count.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(p for p in self.folder.rglob("*") if p.suffix in suffixes):
+            name = path.relative_to(self.folder)
+            if any(part.startswith("checkpoint-") for part in name.parts):
+                continue
+            # Name and size first, so that bytes cannot move from one file to the next.
+            digest.update(f"{name.as_posix()}\x1f{path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+        return digest.hexdigest()
 
 
 def _training_commands(kinds: Iterable[str]) -> str:
     return " or ".join(f"safebench train {kind}" for kind in kinds)
-
-
-def load_manifest(folder: Path) -> dict[str, Any]:
-    """Return a manifest unchecked; raise `ModelError` if it cannot be read."""
-    path = folder / ARTIFACT_MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} cannot be read: {problem}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} cannot be read: not a JSON object")
-    return content
 
 
 def check_output_folder(
@@ -103,16 +132,16 @@ def check_output_folder(
     if not out.is_dir():
         raise RunFolderError(f"{out} is a file; name a folder with --out")
     names = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-    if not (out / ARTIFACT_MANIFEST).exists():
+    if not Artifact(out).path.exists():
         if names:
             raise RunFolderError(
                 f"{out} holds {', '.join(names[:3])} and is no training; name another "
                 "folder with --out"
             )
         return
-    stored = load_manifest(out)
+    stored = Artifact(out).manifest()
     # A training that failed before it saved anything leaves nothing to resume or lose.
-    if stored.get("status") != "done" and names == [ARTIFACT_MANIFEST]:
+    if stored.get("status") != "done" and names == [Artifact.MANIFEST]:
         return
     if not resume:
         status = "a finished" if stored.get("status") == "done" else "an unfinished"
@@ -140,31 +169,13 @@ def wait_for_manifest(out: Path, timeout: float = MANIFEST_TIMEOUT) -> None:
     disk of another machine.
     """
     end = time.monotonic() + timeout
-    while not (out / ARTIFACT_MANIFEST).exists():
+    while not Artifact(out).path.exists():
         if time.monotonic() > end:
             raise RunFolderError(
-                f"the main process wrote no {ARTIFACT_MANIFEST} to {out}: all "
+                f"the main process wrote no {Artifact.MANIFEST} to {out}: all "
                 "processes of a training need the same folder"
             )
         time.sleep(0.1)
 
 
-def weights_hash(
-    folder: Path | str, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES
-) -> str:
-    """Return the SHA-256 (hex) of all weight files below a folder, names included.
-
-    Checkpoints for resuming (``checkpoint-*``) do not count.
-    """
-    folder = Path(folder)
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes):
-        name = path.relative_to(folder)
-        if any(part.startswith("checkpoint-") for part in name.parts):
-            continue
-        # Name and size first, so that bytes cannot move from one file to the next.
-        digest.update(f"{name.as_posix()}\x1f{path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+__getattr__ = old_names(__name__)

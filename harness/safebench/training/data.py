@@ -12,8 +12,13 @@ from safebench.datasets.splits import subsample
 from safebench.errors import DataError
 from safebench.specs import DatasetSpec
 
-from .pooling import SAMPLES_PER_PAIR, pool_sources
-from .split import SPLIT_NAMES, parse_shares, split_by_group
+from .splits import (
+    SAMPLES_PER_PAIR,
+    SPLIT_NAMES,
+    parse_shares,
+    pool_sources,
+    split_by_group,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,11 +25,9 @@ from safebench.provenance import (
 from safebench.redaction import redact_secrets
 
 from .artifact import (
-    ARTIFACT_MANIFEST,
+    Artifact,
     check_output_folder,
-    load_manifest,
     wait_for_manifest,
-    write_manifest,
 )
 from .data import load_training_data, sample_size
 from .trainer import Trained, Training
@@ -86,7 +84,7 @@ def run_training(
     # Two trainings in one folder would overwrite each other's checkpoints.
     with lock_folder(out) if main else nullcontext():
         if main:
-            if config.resume and not (out / ARTIFACT_MANIFEST).exists():
+            if config.resume and not Artifact(out).path.exists():
                 say(f"{out} holds nothing to go on with: a new training")
             # Again, under the lock: another training may have begun meanwhile.
             check_output_folder(
@@ -96,7 +94,7 @@ def run_training(
                 *_earlier_commands(out),
                 redact_secrets(command_line()),
             ]
-            write_manifest(out, manifest)
+            Artifact(out).write(manifest)
         else:
             wait_for_manifest(out)
         fit = spec.code()
@@ -105,7 +103,7 @@ def run_training(
             if not isinstance(trained, Trained):
                 raise TypeError(f"returned a {type(trained).__name__}, not a Trained")
         if main:
-            write_manifest(out, _final_manifest(manifest, trained))
+            Artifact(out).write(_final_manifest(manifest, trained))
     return TrainingResult(out, trained, next_command(data, trained, out))
 
 
@@ -157,9 +155,9 @@ def _initial_manifest(
 
 def _earlier_commands(out: Path) -> list[Any]:
     """Return the commands of the trainings that this one resumes."""
-    if not (out / ARTIFACT_MANIFEST).exists():
+    if not Artifact(out).path.exists():
         return []
-    return list(load_manifest(out).get("commands", []))
+    return list(Artifact(out).manifest().get("commands", []))
 
 
 def _final_manifest(manifest: dict[str, Any], trained: Trained) -> dict[str, Any]:

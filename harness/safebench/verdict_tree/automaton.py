@@ -46,6 +46,8 @@ class Automaton:
     `byte_class` (256,) maps bytes to C classes, `next_state` (S, C) is the state after
     a byte and `closed_label` (S, C) the label that it completes (-1: none).
 
+    Labels are numbered as in `Grammar.all_labels`.
+
     Per state, (S,): `level` is the level that was read (-1: none), `pending` the trie
     node of the label being read (-1: none), `stop_level` and `stop_label` what is read
     if the verdict stops there, and `accepted` whether the grammar lets it. `ended` says
@@ -71,6 +73,11 @@ class Automaton:
     reachable_levels: Array
     reachable_labels: Array
 
+    def as_category(self, label: Array) -> Array:
+        """Return labels of the level's own list, -1 for those of a line."""
+        category: Array = np.where(label < len(self.grammar.labels), label, -1)
+        return category
+
     def end_state(self, level: Array) -> Array:
         """Return the state of a verdict that has ended with `level` (-1: none)."""
         return level + 2  # `_end_states` come after the start, that of -1 first
@@ -93,7 +100,8 @@ class Automaton:
         if self.stop_label[state] >= 0:
             labels.append(int(self.stop_label[state]))
         level = int(self.stop_level[state])
-        names = self.grammar.label_codes
+        names = [*self.grammar.label_codes]
+        names += self.grammar.all_labels[len(names) :]
         return ParsedVerdict(
             level=self.grammar.levels[level].name if level >= 0 else None,
             labels=tuple(names[label] for label in labels),
@@ -135,7 +143,7 @@ def _compile(text: str) -> Automaton:
     reachable_levels, reachable_labels = _reachable(next_state, levels, labels)
     label_prefix = fold(grammar, grammar.label_prefix.encode())
     prefix_node = parser.label_trie.find(label_prefix)
-    in_label = np.array([state.phase == "label" for state in states])
+    in_label = np.array([s.phase == "label" and s.line == 0 for s in states])
     node = np.array([state.node for state in states], dtype=np.int16)
     return Automaton(
         grammar=grammar,
@@ -167,10 +175,7 @@ def _byte_classes(grammar: Grammar) -> tuple[Array, list[int]]:
     A byte that the grammar names has a class of its own; all others share class 0,
     but for sets of them that the parser tells apart. So the tables stay small.
     """
-    texts = [*grammar.openers, grammar.intro, *grammar.labels, *grammar.separators]
-    texts += [level.surface_form for level in grammar.levels]
-    texts += [tail for level in grammar.levels for tail in level.tails]
-    text = "".join([*texts, grammar.cont])
+    text = "".join([*grammar.texts(), grammar.cont])
     if grammar.ignore_case:
         text += text.swapcase()
     named = sorted(set(text.encode()))
@@ -200,6 +205,7 @@ def _enumerate_states(
     number = {state: i for i, state in enumerate(states)}
     steps: list[list[tuple[int, int]]] = []
     for state in states:
+        # The list grows while it is read: a state is numbered when it is first met.
         row = []
         for byte in examples:
             after, closed = parser.step(state, byte)
@@ -228,6 +234,8 @@ def _reachable(next_state: Array, levels: Array, labels: Array) -> tuple[Array, 
     `levels` (S, levels) and `labels` (S,) are those of the state alone; they are passed
     back along the steps until nothing changes.
     """
+    # A fixed point and not a walk backwards: states may lead into each other, and a
+    # handful of passes over small tables is enough.
     while True:
         grown_levels = levels | levels[next_state].any(axis=1)
         grown_labels = np.bitwise_or.reduce(labels[next_state], axis=1) | labels

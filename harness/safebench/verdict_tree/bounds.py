@@ -9,7 +9,7 @@ the parts in which it is certain, the upper bound adds those in which it is poss
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -136,6 +136,7 @@ class TreeBounds:
     """
 
     def __init__(self, tree: VerdictTree) -> None:
+        assert not tree.questions, "the trees of several questions are read one by one"
         self.tree = tree
         self.automaton: Automaton = automaton_from_meta(tree.meta["grammar"])
 
@@ -230,6 +231,7 @@ class TreeBounds:
         """
         parts, chosen = self.partition, np.array(levels, dtype=bool)
         reachable: Array = self.automaton.reachable_levels @ chosen  # of booleans: any
+        # A level that was read stays: only parts without one can still get one.
         possible = parts.open & (parts.level < 0) & reachable[parts.state]
         lower = self.sum_by_sample(parts.mass, self._commits_to(chosen))
         return Bounds(lower, lower + self.sum_by_sample(parts.mass, possible))
@@ -244,12 +246,34 @@ class TreeBounds:
         lower = self._sum_by_label(parts.labels)
         return Bounds(lower, lower + self._sum_by_label(possible))
 
+    def answer_bounds(self, answers: Sequence[int]) -> Bounds:
+        """Return bounds of the probability that one of some labels is read, (B,).
+
+        `answers` are numbers of labels (`Grammar.answers`).
+        """
+        parts, bits = self.partition, answer_bits(answers)
+        certain = (parts.labels & bits) > 0
+        reachable = (self.automaton.reachable_labels[parts.state] & bits) > 0
+        lower = self.sum_by_sample(parts.mass, certain)
+        possible = parts.open & ~certain & reachable
+        return Bounds(lower, lower + self.sum_by_sample(parts.mass, possible))
+
+    def answer_renormalized(self, answers: Sequence[int]) -> Array:
+        """Estimate the probability of some labels from closed parts alone, (B,)."""
+        parts = self.partition
+        certain = ((parts.labels & answer_bits(answers)) > 0) & ~parts.open
+        return _divide_or_nan(
+            self.sum_by_sample(parts.mass, certain), 1.0 - self.open_mass
+        )
+
     def level_renormalized(self, levels: Sequence[bool]) -> Array:
         """Estimate the probability of some levels from closed parts alone, (B,).
 
         Open parts are left out, as if their verdicts were distributed like the others.
         NaN where all parts are open.
         """
+        # Numerator and denominator are of the same parts, so that the estimates of all
+        # levels sum to 1 at most.
         certain = self._commits_to(np.array(levels, dtype=bool)) & ~self.partition.open
         return _divide_or_nan(
             self.sum_by_sample(self.partition.mass, certain), 1.0 - self.open_mass
@@ -270,7 +294,7 @@ class TreeBounds:
         """Sum the mass of parts by sample and by each label in their `bits` (C,)."""
         # A loop over at most 64 labels; unpacking all bits would take 64 times the
         # memory of the parts.
-        parts, count = self.partition, len(self.automaton.grammar.labels)
+        parts, count = self.partition, len(self.automaton.grammar.all_labels)
         sums = np.zeros((len(self.tree), count))
         set_ = np.nonzero(bits)[0]
         bits, sample, mass = bits[set_], parts.sample[set_], parts.mass[set_]
@@ -292,6 +316,25 @@ class TreeBounds:
         )
 
     @cached_property
+    def unread_labels(self) -> Array:
+        """P(a level that takes labels, and then text in which none was read), (B,).
+
+        What is off the grammar may hold labels or not: ``unsafe``, a space and a line
+        feed before ``S1``, for one. A verdict that just ends after the level has none.
+        """
+        parts, levels = self.partition, self.automaton.grammar.levels
+        takes = np.array([*(level.takes_labels for level in levels), False])
+        # Remainders have no token of their own; a likely end is a leaf, not part of
+        # them.
+        ends = (parts.kind == LEAF) & np.isin(
+            self.tree["token"][parts.node], self.tree.meta.get("eos", ())
+        )
+        unread = takes[parts.level] & ~parts.open & (parts.labels == 0) & ~ends
+        if self.automaton.grammar.mode == "lenient":  # which reads any text
+            unread[:] = False
+        return self.sum_by_sample(parts.mass, unread)
+
+    @cached_property
     def greedy_end(self) -> Array:
         """The last node of each greedy path, counted over all samples, (B,)."""
         on_path = np.nonzero(self.tree["flags"] & GREEDY)[0]
@@ -299,6 +342,11 @@ class TreeBounds:
         # Nodes come after their parents: of several, the last that is assigned stays.
         last[self.sample[on_path]] = on_path
         return last
+
+
+def answer_bits(answers: Sequence[int]) -> Any:
+    """Return numbers of labels as the bits of a uint64."""
+    return np.bitwise_or.reduce(label_bitmask(np.array([-1, *answers])))
 
 
 def _divide_or_nan(mass: Array, whole: Array) -> Array:
@@ -323,7 +371,8 @@ class LabelPositions:
     def _label_on_path(self) -> Array:
         """The label at the position on the path to each node, (N,); -1: fewer."""
         tree, position = self.tree_bounds.tree, self.position
-        slot, label = tree["slot"].astype(np.int64), tree["label"].astype(np.int64)
+        slot = tree["slot"].astype(np.int64)
+        label = self.tree_bounds.automaton.as_category(tree["label"].astype(np.int64))
         begins = tree.offsets["N"][self.tree_bounds.sample]
         # Pointer jumping again: back to the node at which the label was completed, or
         # to any node above which fewer labels were read.
@@ -343,7 +392,7 @@ class LabelPositions:
         completes = closed & (tree["slot"][node] == self.position - 1)
         pending = automaton.stop_label[tree["state"][node]]
         label: Array = np.where(completes, pending, self._label_on_path[node])
-        return label
+        return automaton.as_category(label)
 
     @cached_property
     def _certain_labels(self) -> Array:

@@ -1,21 +1,25 @@
-"""From prompts to verdict trees: a model, bound to a grammar and to options."""
+"""From prompts to verdict trees: one forward pass a level, for all live prompts.
+
+A model is bound to a grammar and to options once. Prompts that do not fit into the
+batch wait, and are admitted as others finish.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import ENGINE_VERSION
-from .automaton import compile_grammar
 from .bounds import TreeBounds
 from .forced_tokens import NO_CONTINUATION, ForcedContinuations
-from .logits import summarize_logits
+from .logits import LogitSummarizer
 from .model import DraftModel
 from .monte_carlo import MonteCarloSampler
-from .search import BatchAdmission, ExpansionContext, TreeSearch
-from .session import SpeculativeTree
-from .stopping import BestFirstRule, ThresholdRule, TreeLimits
-from .tree import NodeExpander
+from .session import SpeculativeTree, open_session
+from .stopping import BestFirstRule, ExpansionStep, ThresholdRule, TreeLimits
+from .tree import NodeExpander, Nodes, TreeBatch, root_nodes
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .grammar import Grammar
-    from .logits import LogitSummarizer
     from .model import NextTokenModel
+    from .session import SessionHandles
     from .stopping import ExpansionRule, StoppingRule
     from .vocabulary import Encode
 
@@ -44,6 +48,7 @@ class ExploreOptions:
     something open, `mc_samples` verdicts are drawn at random (`mc_seed`).
     `draft_opener` is the opener (often "") after which canonical verdicts are run along
     with the prompt, if the model can: more tokens, but fewer passes one after another.
+    `engine` is the version that trees are marked with.
     """
 
     eps: float = 1e-3
@@ -55,6 +60,7 @@ class ExploreOptions:
     mc_samples: int = 0
     mc_seed: int = 0
     draft_opener: str | None = None
+    engine: int = ENGINE_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +100,15 @@ class TreeExplorer:
         options: ExploreOptions | None = None,
         *,
         encode: Encode | None = None,
-        summarize: LogitSummarizer = summarize_logits,
+        summarize: LogitSummarizer | None = None,
     ) -> None:
         self.model = model
         self.options = options or ExploreOptions()
-        self.automaton = compile_grammar(grammar)
-        self.vocabulary = Vocabulary(
-            self.automaton, model.token_bytes, model.eos, encode
-        )
+        self.vocabulary = Vocabulary.of_model(grammar, model, encode)
+        self.automaton = self.vocabulary.automaton
         self.max_tokens = self.options.max_tokens or self.vocabulary.longest_verdict()
         self.top_k = min(self.options.top_k, len(self.vocabulary))
-        self._summarize = summarize
+        self._summarize = summarize or LogitSummarizer()
         self._sampler = MonteCarloSampler(
             self.vocabulary, self.options.mc_samples, self.options.mc_seed
         )
@@ -133,7 +137,7 @@ class TreeExplorer:
             [token.opener, token.level] for token in self.vocabulary.spanning_tokens
         ]
         return {
-            "engine": ENGINE_VERSION,
+            "engine": options.engine,
             "grammar": self.automaton.grammar.to_json(),
             "D": self.max_tokens,
             "K": self.top_k,
@@ -246,3 +250,163 @@ def explore(
 ) -> Exploration:
     """Grow the verdict trees of one batch of prompts (see `TreeExplorer`)."""
     return TreeExplorer(model, grammar, options).explore(prompts)
+
+
+class BatchAdmission:
+    """Admits N prompts in order, with rows x longest row within `batch_tokens`.
+
+    A batch is refilled once fewer than half of its rows are live: prefilling often, a
+    few prompts at a time, would cost more than it gains. Admission depends on lengths
+    and on which prompts are live, so that it is reproducible. A prompt that is alone
+    may be longer than `batch_tokens` (None: no limit).
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_tokens: int | None = None) -> None:
+        self._lengths = np.asarray(lengths, dtype=np.int64)
+        self._batch_tokens = np.inf if batch_tokens is None else batch_tokens
+        self._next = 0
+        self._peak_rows = 0  # rows after the last admission
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are prompts that have not been admitted."""
+        return self._next < len(self._lengths)
+
+    def has_room(self, live: Array) -> bool:
+        """Return whether prompts wait and a batch with the prompts `live` has room."""
+        return self.waiting and (not len(live) or 2 * len(live) < self._peak_rows)
+
+    def admit(self, live: Array) -> range:
+        """Return the prompts to admit beside those that are `live`; may be none."""
+        lengths = self._lengths[self._next :]
+        longest = np.maximum.accumulate(lengths)
+        longest = np.maximum(longest, self._lengths[live].max(initial=0))
+        rows = len(live) + 1 + np.arange(len(lengths))
+        too_many = np.nonzero(rows * longest > self._batch_tokens)[0]
+        count = int(too_many[0]) if len(too_many) else len(lengths)
+        if not len(live):
+            count = max(
+                1, count
+            )  # or a prompt longer than the limit would wait forever
+        first, self._next = self._next, self._next + count
+        self._peak_rows = len(live) + count
+        return range(first, self._next)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpansionContext:
+    """What a search needs: the model, and what turns its logits into nodes."""
+
+    model: NextTokenModel
+    expander: NodeExpander
+    summarize: LogitSummarizer
+    draft: SpeculativeTree | None
+    root_continuation: int
+    root_allows_level: bool
+
+
+class TreeSearch:
+    """Grows the trees of prompts, wave by wave, until the rule selects no node.
+
+    `failed` are the prompts whose logits were NaN. With `keep_session` no prompt is
+    dropped, so that the session can be used after the search.
+    """
+
+    def __init__(
+        self, context: ExpansionContext, rule: ExpansionRule, *, keep_session: bool
+    ) -> None:
+        self.trees = TreeBatch()
+        self.failed: set[int] = set()
+        self.session: SessionHandles | None = None
+        self._context = context
+        self._rule = rule
+        self._keep_session = keep_session
+
+    def run(
+        self, prompts: Sequence[Sequence[int]], admission: BatchAdmission
+    ) -> SessionHandles:
+        """Grow the trees of one or more prompts; return their session."""
+        nodes = root_nodes(0, self._context.root_continuation, allows_level=False)
+        while True:
+            nodes = self._refill(nodes, prompts, admission)
+            assert self.session is not None
+            if not len(nodes):
+                return self.session
+            wave, waiting = _split_due(self.session, nodes)
+            logits, handles = self.session.expand(
+                wave.row, wave.parent_handle, wave.token
+            )
+            nodes = self._expand_wave(wave, logits, handles, waiting)
+
+    def _refill(
+        self, nodes: Nodes, prompts: Sequence[Sequence[int]], admission: BatchAdmission
+    ) -> Nodes:
+        """Return the nodes to expand, with those of prompts that are admitted."""
+        while admission.waiting and admission.has_room(live := np.unique(nodes.row)):
+            admitted = admission.admit(live)
+            if not admitted:
+                break
+            nodes = self._admit([prompts[i] for i in admitted], nodes)
+        return nodes
+
+    def _admit(self, prompts: Sequence[Sequence[int]], waiting: Nodes) -> Nodes:
+        """Prefill prompts in one pass; return `waiting` and their nodes to expand."""
+        context, trees = self._context, self.trees
+        session = open_session(context.model, prompts, context.draft)
+        logits = session.root_logits()
+        if self.session is None:
+            self.session = session
+        else:
+            self.session.join(session)
+        numbers = {"row": trees.n_trees, "index": trees.n_nodes}
+        roots = root_nodes(
+            len(prompts),
+            context.root_continuation,
+            allows_level=context.root_allows_level,
+            **numbers,
+        )
+        trees.add_roots(roots)
+        self._rule.add_roots(roots)
+        return self._expand_wave(roots, logits, np.full(len(roots), -1), waiting)
+
+    def _expand_wave(
+        self, wave: Nodes, logits: Array, handles: Array, waiting: Nodes
+    ) -> Nodes:
+        """Add the children of a wave; return `waiting` with the nodes to expand.
+
+        `logits` (Q, V) are those of its nodes. Prompts of which nothing is left to
+        expand are dropped.
+        """
+        expander, session = self._context.expander, self.session
+        expected = (len(wave), len(expander.vocabulary))
+        assert logits.shape == expected, f"logits {logits.shape}, not {expected}"
+        summary = self._context.summarize(
+            logits, expander.query(wave), expander.vocabulary
+        )
+        # NaN in one prompt's logits must not stop the others of its batch.
+        self.failed.update(wave.row[summary.invalid].tolist())
+        children, remainders = expander.children(
+            wave, handles, summary, self.trees.n_nodes
+        )
+        self.trees.add_expansion(wave, remainders, summary, children)
+        nodes = Nodes.concat(
+            [waiting, self._rule.select(ExpansionStep(wave, remainders, children))]
+        )
+        nodes = nodes.select(~np.isin(nodes.row, sorted(self.failed)))
+        finished = np.setdiff1d(wave.row, nodes.row)
+        if len(finished) and session is not None and not self._keep_session:
+            session.drop(finished)
+        return nodes
+
+
+def _split_due(session: SessionHandles, nodes: Nodes) -> tuple[Nodes, Nodes]:
+    """Return the nodes to expand now, and those that wait.
+
+    Drafted nodes cost nothing: they come first, so that all that need a forward pass
+    share the next one.
+    """
+    # Sessions require ascending rows; stable, so that results do not depend on ties.
+    nodes = nodes.select(np.argsort(nodes.row, kind="stable"))
+    drafted = session.is_drafted(nodes.parent_handle, nodes.token)
+    due = drafted if drafted.any() else ~drafted
+    return nodes.select(due), nodes.select(~due)

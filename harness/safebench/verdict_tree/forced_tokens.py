@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .grammar import spellings
 from .vocabulary import prefix_token_count
 
 if TYPE_CHECKING:
@@ -86,8 +87,10 @@ class ForcedContinuations:
             if node in (NO_CONTINUATION, AFTER_OPENER):  # those are shared: not changed
                 node = self.state_continuations[state] = self._copy(node)
             self._add_level(node, vocabulary, spanning.level, spanning.tokens)
-        for label in automaton.grammar.labels:
-            self._add(AFTER_LABEL_PREFIX, _tokens_after_prefix(vocabulary, label))
+        grammar = automaton.grammar
+        for texts in spellings(grammar.labels, grammar.aliases):
+            for text in dict.fromkeys([texts[0], *_other_blanks(texts)]):
+                self._add(AFTER_LABEL_PREFIX, _tokens_after_prefix(vocabulary, text))
 
     def _add_level(
         self, node: int, vocabulary: Vocabulary, level: int, tokens: Sequence[int]
@@ -95,9 +98,9 @@ class ForcedContinuations:
         grammar = vocabulary.automaton.grammar
         self._add(node, tokens)
         if grammar.levels[level].takes_labels:
-            intro = vocabulary.encode(grammar.intro)
             for label in grammar.labels:
-                self._add(node, [*tokens, *intro, *vocabulary.encode(label)])
+                after = vocabulary.encode(grammar.intro + label)
+                self._add(node, [*tokens, *after])
 
     def _copy(self, continuation: int) -> int:
         """Return a copy of what a continuation forces, to which more can be added."""
@@ -114,6 +117,11 @@ class ForcedContinuations:
                 self._children[node][token] = len(self._children)
                 self._children.append({})
             node = self._children[node][token]
+
+
+def _other_blanks(texts: Sequence[str]) -> list[str]:
+    """Return the spellings of a label that differ in the space before it alone."""
+    return [text for text in texts[1:] if text.strip() == texts[0].strip()]
 
 
 def _tokens_after_prefix(vocabulary: Vocabulary, label: str) -> Sequence[int]:

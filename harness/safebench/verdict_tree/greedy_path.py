@@ -9,7 +9,6 @@ import numpy as np
 from safebench.evidence import GreedyPath
 
 from .label_slots import LabelSlots
-from .tree import GREEDY
 
 if TYPE_CHECKING:
     from safebench.evidence import VerdictTree
@@ -25,7 +24,7 @@ def greedy_path(tree: VerdictTree) -> GreedyPath:
 
 def _extract(tree: VerdictTree) -> GreedyPath:
     slots = tree.cached(LabelSlots)
-    on_path = slots.tokenizations.has_flag(GREEDY)
+    on_path = slots.tokenizations.on_greedy_path
     token = np.nonzero(on_path & (tree["parent"] >= 0))[0]
     followed = on_path[slots.bounds.expanded_nodes]  # each was followed by a token
     assert len(token) == followed.sum() == len(tree["top_ids"]), f"{len(token)} tokens"

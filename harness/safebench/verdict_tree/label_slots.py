@@ -56,6 +56,11 @@ class CanonicalTokenizations:
         """Return whether each node has a flag, (N,)."""
         return (self.tree["flags"] & flag) > 0
 
+    @property
+    def on_greedy_path(self) -> Array:
+        """Whether each node is on the greedy path, (N,)."""
+        return self.has_flag(GREEDY)
+
     def trace_from(self, anchors: Array) -> tuple[Array, Array]:
         """Follow forced nodes down from the nodes `anchors`, (N,) bool.
 
@@ -301,7 +306,8 @@ class LabelSlots:
         is_slot = np.zeros(len(self.tree["parent"]), dtype=bool)
         is_slot[self.nodes] = True
         slot_node, logp = self.tokenizations.trace_from(is_slot)
-        label = self.automaton.stop_label[self.tree["state"]]
+        stop_label = self.automaton.stop_label[self.tree["state"]]
+        label = self.automaton.as_category(stop_label)
         nodes = np.nonzero((slot_node >= 0) & (label >= 0))[0]
         slot = np.searchsorted(self.nodes, slot_node[nodes])
         return (

@@ -20,7 +20,7 @@ import numpy as np
 from safebench.errors import OptionError
 
 from .automaton import label_bitmask
-from .bounds import CLOSED_REMAINDER, LEAF
+from .bounds import CLOSED_REMAINDER, LEAF, answer_bits
 from .session import to_host
 from .vocabulary import CLOSED, OTHER
 
@@ -105,8 +105,9 @@ class _PartialVerdicts:
             label = transitions.closed_label[token]
             self.state[selected] = transitions.next_state[token]
             self.labels[selected] |= label_bitmask(label)
+            category = vocabulary.automaton.as_category(label)
             self.first_label[selected] = np.where(
-                self.first_label[selected] < 0, label, self.first_label[selected]
+                self.first_label[selected] < 0, category, self.first_label[selected]
             )
 
 
@@ -145,6 +146,7 @@ class MonteCarloSampler:
                 break
             if step:
                 keys = (plan.row[live], parents[live], verdicts.token[live])
+                # Samples that have said the same so far are one node, run once for all.
                 nodes, inverse = np.unique(keys, axis=1, return_inverse=True)
                 logits, handles = session.expand(*nodes)
                 at[live], parents[live] = inverse.ravel(), handles[inverse.ravel()]
@@ -276,9 +278,21 @@ def label_estimate(bounds: TreeBounds) -> Array:
     closing = label_bitmask(bounds.automaton.stop_label[tree["state"][node]])
     known = tree["labels_mask"][node]
     known = np.where(tree["mc_kind"] == CLOSED_REMAINDER, known | closing, known)
-    label = np.arange(len(bounds.automaton.grammar.labels), dtype=np.uint64)
+    label = np.arange(len(bounds.automaton.grammar.all_labels), dtype=np.uint64)
     gained = (tree["mc_labels"] & ~known)[:, None] >> label & np.uint64(1) > 0
     return _estimate(bounds, bounds.label_bounds.lower, gained)
+
+
+def answer_estimate(bounds: TreeBounds, answers: Sequence[int]) -> Array:
+    """Estimate the probability that one of some labels is read, (B,)."""
+    tree, node = bounds.tree, _sampled_nodes(bounds)
+    closing = label_bitmask(bounds.automaton.stop_label[tree["state"][node]])
+    known = tree["labels_mask"][node]
+    known = np.where(tree["mc_kind"] == CLOSED_REMAINDER, known | closing, known)
+    bits = answer_bits(answers)
+    gained = (tree["mc_labels"] & bits > 0) & (known & bits == 0)
+    lower = bounds.answer_bounds(answers).lower
+    return _estimate(bounds, lower[:, None], gained[:, None])[:, 0]
 
 
 def position_estimate(positions: LabelPositions) -> Array:

@@ -7,11 +7,13 @@ bytes are what all of them agree on. The states of a parser are hashable, so tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from .grammar import BLANKS, spellings
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .grammar import Grammar
 
@@ -77,8 +79,7 @@ class Trie:
         return self.children[node].get(byte, ROOT)
 
 
-# What follows a separator or tail: a label, or the end of the verdict.
-_LABEL, _DONE = 0, 1
+_TAIL = 1 << 20  # in place of the number of a list of labels: a tail was read
 _DEAD = -1  # the node of a level that has matched and cannot become a longer one
 
 # Bytes of words: ASCII letters, digits, hyphen and underscore, and first bytes of UTF-8
@@ -96,15 +97,18 @@ def _in_word(byte: int, *, before: bool) -> bool:
 
 
 def fold(grammar: Grammar, text: bytes) -> bytes:
-    """Return the text as the grammar compares it: in lower case if case is ignored."""
+    """Return the text as the grammar compares it, perhaps without case or blanks."""
+    if grammar.ignore_blanks:
+        text = text.translate(None, BLANKS.encode())
     return text.lower() if grammar.ignore_case else text
 
 
 def parser_classes(grammar: Grammar) -> tuple[frozenset[int], ...]:
     """Return sets of bytes that a parser tells apart beyond those a grammar names."""
-    if grammar.mode == "strict" or not grammar.whole_words:
-        return ()
-    return WORD_BYTES, _CONTINUATION_BYTES
+    blanks = (frozenset(BLANKS.encode()),) if grammar.ignore_blanks else ()
+    if not grammar.whole_words:
+        return blanks
+    return (*blanks, WORD_BYTES, _CONTINUATION_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +116,23 @@ class ParserState:
     """How far a verdict has been parsed.
 
     `phase` is where: in the opener or level (pre), after the level (gap), in a label,
-    between labels (joint), complete (done), in text that counts no more (skip), in a
-    word that only starts like a label (run), or off the grammar (ended). `level` is the
-    level that was read (-1: none) and `node` the node in the trie of the phase.
+    after one (joint) or after a word for none, past a tail (done), in text that counts
+    no more (skip), in a word that only starts like a label (run), or off the grammar
+    (ended). `level` is the level that was read (-1: none) and `node` the node in the
+    trie of the phase. `line` is the list of labels, 0 that of the level.
     `candidates` are the levels still possible in lenient parsing, the leftmost first,
     as (node, longest level matched so far). `in_word` says that the last character is
     part of a word, inside of which no level and no label starts.
     """
 
-    phase: Literal["pre", "gap", "label", "joint", "done", "skip", "run", "ended"]
+    phase: Literal[
+        "pre", "gap", "label", "joint", "none", "done", "skip", "run", "ended"
+    ]
     level: int = -1
     node: int = ROOT
     candidates: tuple[tuple[int, int], ...] = ()
     in_word: bool = False
+    line: int = 0
 
 
 class ParsedPrefix(NamedTuple):
@@ -159,111 +167,240 @@ class VerdictParser(Protocol):
 
 
 class StrictParser:
-    """Parses ``opener level (intro label (separator label)*)? tail?``, nothing else."""
+    """Parses ``opener level (intro labels)? tail? (line)*``, and nothing else."""
 
     def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
         levels = list(enumerate(grammar.levels))
         self.takes_labels = [level.takes_labels for level in grammar.levels]
-        self.cont = frozenset(grammar.cont.encode())
+        self.cont = frozenset(fold(grammar, grammar.cont.encode()))
+        self.blanks = frozenset(BLANKS.encode() if grammar.ignore_blanks else b"")
         self.level_trie = Trie(
-            ((opener + level.surface_form).encode(), i)
+            (self._fold(opener + text), i)
             for opener in grammar.openers
             for i, level in levels
+            for text in level.surface_forms
         )
-        self.opener_nodes = {self.level_trie.find(o.encode()) for o in grammar.openers}
-        self.label_trie = _label_trie(grammar)
-        tails = [[(t.encode(), _DONE) for t in lv.tails] for _, lv in levels]
-        intro = (grammar.intro.encode(), _LABEL)
-        separators = [(s.encode(), _LABEL) for s in grammar.separators]
-        self.after_level = [
-            Trie([intro] if level.takes_labels else tails[i]) for i, level in levels
+        self.level_before = self._levels_before()
+        openers = (self.level_trie.find(self._fold(o)) for o in grammar.openers)
+        self.opener_nodes = set(openers)
+        self.n_labels = len(grammar.all_labels)
+        self.label_tries = [
+            self._list_trie(0, grammar.labels, grammar.aliases, grammar.none),
+            *(
+                self._list_trie(
+                    grammar.line_start(i), line.labels, line.aliases, line.none
+                )
+                for i, line in enumerate(grammar.lines)
+            ),
         ]
-        self.after_label = [Trie([*separators, *tails[i]]) for i, _ in levels]
+        self.label_trie = self.label_tries[0]
+        self.label_before = [*map(self._labels_before, self.label_tries)]
+        lines = [(self._fold(x.intro), i) for i, x in enumerate(grammar.lines, 1)]
+        tails = [[(self._fold(t), _TAIL) for t in lv.tails] for _, lv in levels]
+        intro = (self._fold(grammar.intro), 0)
+        separators = [
+            [(self._fold(text), number) for text in texts]
+            for number, texts in enumerate(
+                [grammar.separators, *(line.separators for line in grammar.lines)]
+            )
+        ]
+        self.after_level = [
+            Trie([*([intro] if level.takes_labels else []), *tails[i], *lines])
+            for i, level in levels
+        ]
+        # After a word for no label, and after a tail; by level and by list of labels.
+        self.after_none = [
+            [
+                Trie([*(tails[i] if not n else []), *lines[n:]])
+                for n in range(len(separators))
+            ]
+            for i, _ in levels
+        ]
+        self.after_label = [
+            [
+                Trie([*listed, *(tails[i] if not n else []), *lines[n:]])
+                for n, listed in enumerate(separators)
+            ]
+            for i, _ in levels
+        ]
+        self.after_tail = Trie(lines)
         self.start = ParserState("pre")
 
     def step(self, state: ParserState, byte: int) -> ParserStep:
         """Return the state after `byte`, and the label that it completes."""
+        if byte in self.blanks:
+            return state, -1
+        if self.grammar.ignore_case:
+            byte = bytes([byte]).lower()[0]
         match state.phase:
             case "pre":
                 return self._step_in_level(state, byte)
-            case "gap":
-                return self._step_in_separator(
-                    state, byte, self.after_level[state.level]
-                )
             case "label":
                 return self._step_in_label(state, byte)
-            case "joint":
-                return self._step_in_separator(
-                    state, byte, self.after_label[state.level]
-                )
-        return ParserState("ended", state.level), -1
+            case "ended":
+                return state, -1
+        return self._step_between(state, byte)
 
     def finish(self, state: ParserState) -> ParsedPrefix:
         """Return what the verdict says if it ends in `state`."""
         match state.phase:
             case "pre":
-                level = self.level_trie.fallback[state.node]
-                complete = self.level_trie.value[state.node] >= 0
-                return ParsedPrefix(
-                    level, -1, complete and not self.takes_labels[level]
-                )
-            case "gap":
-                return ParsedPrefix(
-                    state.level,
-                    -1,
-                    state.node == ROOT and not self.takes_labels[state.level],
-                )
+                level = self.level_trie.value[state.node]
+                accepted = level >= 0 and not self.takes_labels[level]
+                level = level if level >= 0 else self.level_before[state.node]
+                return ParsedPrefix(level, -1, accepted)
             case "label":
-                label = self.label_trie.value[state.node]
-                return ParsedPrefix(state.level, label, label >= 0)
-        return ParsedPrefix(state.level, -1, state.phase == "done")
+                value = self.label_tries[state.line].value[state.node]
+                label = self._complete_label(state)
+                return ParsedPrefix(state.level, label, value >= 0)
+            case "ended":
+                return ParsedPrefix(state.level, -1, accepted=False)
+        at_tail = self._continuations(state).value[state.node] == _TAIL
+        complete = state.node == ROOT and (
+            state.phase != "gap" or not self.takes_labels[state.level]
+        )
+        return ParsedPrefix(state.level, -1, complete or at_tail)
 
     def allows_level(self, state: ParserState) -> bool:
         """Return whether an opener, and nothing else, has been read."""
         return state.phase == "pre" and state.node in self.opener_nodes
 
+    def _fold(self, text: str) -> bytes:
+        return fold(self.grammar, text.encode())
+
+    def _list_trie(
+        self,
+        start: int,
+        labels: Sequence[str],
+        aliases: Sequence[Sequence[str]],
+        none: Sequence[str],
+    ) -> Trie:
+        """Return the trie of a list; a word for no label has a value past the last."""
+        entries = [(self._fold(text), self.n_labels) for text in none]
+        for i, texts in enumerate(spellings(labels, aliases)):
+            entries += [(self._fold(text), start + i) for text in texts]
+        return Trie(entries)
+
+    def _levels_before(self) -> list[int]:
+        """Return for each node which level counts if the text goes no further.
+
+        It is the longest that ends above the node; as a word of its own, if words are
+        read whole.
+        """
+        trie, levels = self.level_trie, []
+        for node, text in enumerate(trie.text):
+            level, at = -1, ROOT
+            for byte in text:
+                value = trie.value[at]
+                if value >= 0 and not self._goes_on(trie.text[at], byte):
+                    level = value
+                at = trie.children[at][byte]
+            levels.append(trie.value[node] if trie.value[node] >= 0 else level)
+        return levels
+
+    def _goes_on(self, text: bytes, byte: int) -> bool:
+        """Tell whether a byte after a level is part of its last word."""
+        border = self.grammar.whole_words and text[-1:] and text[-1] in WORD_BYTES
+        return bool(border) and byte in WORD_BYTES
+
+    def _labels_before(self, trie: Trie) -> list[int]:
+        """Return for each node the label that was complete above it, -1 for none."""
+        labels = []
+        for text in trie.text:
+            label, at = -1, ROOT
+            for byte in text:
+                if trie.value[at] >= 0 and byte not in self.cont:
+                    label = trie.value[at]
+                at = trie.children[at][byte]
+            labels.append(label)
+        return labels
+
+    def _complete_label(self, state: ParserState) -> int:
+        """Return the label that counts if nothing continues it, -1 for none."""
+        label = self.label_tries[state.line].value[state.node]
+        if label < 0:
+            label = self.label_before[state.line][state.node]
+        return label if label < self.n_labels else -1
+
     def _step_in_level(self, state: ParserState, byte: int) -> ParserStep:
         child = self.level_trie.children[state.node].get(byte)
-        level = self.level_trie.value[state.node if child is None else child]
         if child is not None:
+            level = self.level_trie.value[child]
             final = level >= 0 and not self.level_trie.children[child]
-            after = ParserState("pre", -1, child)
-            return (self._after_level(level) if final else after), -1
-        if level >= 0:
-            return self.step(self._after_level(level), byte)
-        return ParserState("ended", self.level_trie.fallback[state.node]), -1
+            # Whether the word goes on is seen from the next character.
+            if final and not self._may_go_on(child, level):
+                return self._after_level(level), -1
+            return ParserState("pre", -1, child), -1
+        level = self.level_trie.value[state.node]
+        if level < 0:
+            return ParserState("ended", self.level_before[state.node]), -1
+        after = self._after_level(level)
+        if self._goes_on(self.level_trie.text[state.node], byte):
+            starts = after.phase == "label" or (
+                byte in self.after_level[level].children[ROOT]
+            )
+            if not starts:
+                return ParserState("ended"), -1
+        return self.step(after, byte)
 
-    def _after_level(self, level: int) -> ParserState:
-        return self._resolve_separator(
-            ParserState("gap", level), self.after_level[level]
+    def _may_go_on(self, node: int, level: int) -> bool:
+        text = self.level_trie.text[node]
+        return self._after_level(level).phase != "label" and self._goes_on(
+            text, ord("a")
         )
 
-    def _step_in_separator(
-        self, state: ParserState, byte: int, separators: Trie
-    ) -> ParserStep:
-        child = separators.children[state.node].get(byte)
-        if child is not None:
-            after = ParserState(state.phase, state.level, child)
-            return self._resolve_separator(after, separators), -1
-        if separators.value[state.node] == _LABEL:
-            return self.step(ParserState("label", state.level), byte)
-        return ParserState("ended", state.level), -1
+    def _after_level(self, level: int) -> ParserState:
+        return self._resolve(ParserState("gap", level))
 
-    def _resolve_separator(self, state: ParserState, separators: Trie) -> ParserState:
+    def _continuations(self, state: ParserState) -> Trie:
+        """Return the texts of which one may follow in a phase between labels."""
+        match state.phase:
+            case "gap":
+                return self.after_level[state.level]
+            case "joint":
+                return self.after_label[state.level][state.line]
+            case "none":
+                return self.after_none[state.level][state.line]
+        return self.after_tail
+
+    def _step_between(self, state: ParserState, byte: int) -> ParserStep:
+        trie = self._continuations(state)
+        child = trie.children[state.node].get(byte)
+        if child is not None:
+            return self._resolve(replace(state, node=child)), -1
+        value = trie.value[state.node]
+        if value < 0:
+            return ParserState("ended", state.level), -1
+        return self.step(self._entered(state, value), byte)
+
+    def _resolve(self, state: ParserState) -> ParserState:
         """Leave a separator that is complete, unless a longer one may follow."""
-        value = separators.value[state.node]
-        if value < 0 or separators.children[state.node]:
+        trie = self._continuations(state)
+        value = trie.value[state.node]
+        if value < 0 or trie.children[state.node]:
             return state
-        return ParserState("label" if value == _LABEL else "done", state.level)
+        return self._entered(state, value)
+
+    def _entered(self, state: ParserState, value: int) -> ParserState:
+        """Return the state after a separator: in a list of labels, or past a tail."""
+        if value == _TAIL:
+            return ParserState("done", state.level)
+        return ParserState("label", state.level, line=value)
 
     def _step_in_label(self, state: ParserState, byte: int) -> ParserStep:
-        child = self.label_trie.children[state.node].get(byte)
+        trie = self.label_tries[state.line]
+        child = trie.children[state.node].get(byte)
         if child is not None:
-            return ParserState("label", state.level, child), -1
-        label = self.label_trie.value[state.node]
-        if label < 0 or byte in self.cont:
+            return replace(state, node=child), -1
+        value = trie.value[state.node]
+        if value < 0:
+            return ParserState("ended", state.level), self._complete_label(state)
+        if byte in self.cont:
             return ParserState("ended", state.level), -1
-        return self.step(ParserState("joint", state.level), byte)[0], label
+        phase: Literal["joint", "none"] = "joint" if value < self.n_labels else "none"
+        after = ParserState(phase, state.level, line=state.line)
+        return self.step(after, byte)[0], self._complete_label(state)
 
 
 class LenientParser:
@@ -278,14 +415,18 @@ class LenientParser:
         self.takes_labels = [level.takes_labels for level in grammar.levels]
         self.ignore_case = grammar.ignore_case
         self.cont = frozenset(fold(grammar, grammar.cont.encode()))
-        texts = [fold(grammar, lv.surface_form.encode()) for lv in grammar.levels]
-        self.level_trie = Trie((text, i) for i, text in enumerate(texts))
+        texts = [
+            [fold(grammar, text.encode()) for text in level.surface_forms]
+            for level in grammar.levels
+        ]
+        self.level_trie = Trie((t, i) for i, forms in enumerate(texts) for t in forms)
         self.label_trie = _label_trie(grammar)
         self.whole_words = grammar.whole_words
         self.label_fail = [*map(self._word_suffix, range(len(self.label_trie.text)))]
         # A level that ends in punctuation needs no border after it.
         self.needs_border = [
-            grammar.whole_words and text[-1] in WORD_BYTES for text in texts
+            grammar.whole_words and any(text[-1] in WORD_BYTES for text in forms)
+            for forms in texts
         ]
         self.allows_empty_opener = "" in grammar.openers
         self.start = ParserState("pre")
@@ -408,8 +549,8 @@ class LenientParser:
 
 
 def _label_trie(grammar: Grammar) -> Trie:
-    labels = enumerate(grammar.labels)
-    return Trie((fold(grammar, label.encode()), i) for i, label in labels)
+    labels = enumerate(spellings(grammar.labels, grammar.aliases))
+    return Trie((fold(grammar, x.encode()), i) for i, texts in labels for x in texts)
 
 
 def parser_for(grammar: Grammar) -> StrictParser | LenientParser:

@@ -126,7 +126,7 @@ class RunningBounds:
     def __init__(self, automaton: Automaton) -> None:
         self._automaton = automaton
         self._positive = positive_levels_by_task(automaton.grammar)
-        n_events = len(automaton.grammar.labels) + len(self._positive)
+        n_events = len(automaton.grammar.all_labels) + len(self._positive)
         self.open_mass = np.zeros(0)
         self.lower = np.zeros((0, n_events))
         self._possible = np.zeros((0, n_events))
@@ -178,7 +178,7 @@ class RunningBounds:
         return np.hstack([labels, levels & (parts.level < 0)[:, None]])
 
     def _unpack_labels(self, bits: Array) -> Array:
-        label = np.arange(len(self._automaton.grammar.labels), dtype=np.uint64)
+        label = np.arange(len(self._automaton.grammar.all_labels), dtype=np.uint64)
         unpacked: Array = (bits[:, None] >> label) & np.uint64(1) > 0
         return unpacked
 
@@ -262,6 +262,20 @@ class DecisionStop(StoppingRule):
         return np.logical_not(undecided.any(axis=1))
 
 
+def stopping_rule(
+    name: str, *, width: int, delta: float, tau: float
+) -> StoppingRule | None:
+    """Return the rule of that name: max_nodes, gap (`delta`) or certify (`tau`).
+
+    None for ``eps``: every node that is likely enough is expanded, in no special order.
+    """
+    if name == "gap":
+        return GapStop(width=width, delta=delta)
+    if name == "certify":
+        return DecisionStop(width=width, tau=tau)
+    return StoppingRule(width=width) if name == "max_nodes" else None
+
+
 class BestFirstRule:
     """Expands the likeliest nodes of the frontier, until the stopping rule is reached.
 
@@ -284,6 +298,8 @@ class BestFirstRule:
         """Return the likeliest nodes of the frontier and the required children."""
         self._bounds.update(step)
         nodes = self._limits.expandable(step.children)
+        # What strategies read by its place is there in every tree, however few nodes it
+        # may have.
         required = is_required(nodes)
         open_ = self._limits.automaton.open[nodes.state]
         likely = np.exp(nodes.path_logp) >= self._limits.eps
@@ -296,6 +312,8 @@ class BestFirstRule:
     def _pick(self, added: Nodes, rows: Array) -> Nodes:
         """Add nodes to the frontier, and take the next ones of the prompts `rows`."""
         nodes = Nodes.concat([self._frontier, added]) if self._frontier else added
+        # Also what was put aside: bounds only become tighter, so that such a prompt
+        # never needs more.
         nodes = nodes.select(~self._stopping_rule.reached(self._bounds)[nodes.row])
         # Only prompts of this wave get a turn: a batch must not change how many nodes a
         # prompt expands before its bounds are checked again.

@@ -304,7 +304,9 @@ class NodeExpander:
             level=self._automaton.level[transitions.state].astype(np.int64),
             label=transitions.label,
             labels_mask=wave.labels_mask[node] | label_bitmask(transitions.label),
-            slot=wave.slot[node] + (transitions.label >= 0),
+            # The labels of lines have no place among those of the level.
+            slot=wave.slot[node]
+            + (self._automaton.as_category(transitions.label) >= 0),
             flags=self._flags(wave, transitions) + FORCED * forced,
             ended=transitions.ended,
         )

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bounds import LEAF, TreeBounds
+from .bounds import TreeBounds, answer_bits
 from .tree import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.evidence import VerdictTree
-    from safebench.typing import Array
 
     from .grammar import Grammar
 
+_MOST_LISTED = 6  # levels that an error names
 _LONGEST_QUOTE = 60  # characters of what a guard wrote that an error shows
 
 
@@ -35,6 +35,7 @@ def unread_verdicts(
     """
     bounds = tree.cached(TreeBounds)
     no_level = bounds.invalid_bounds
+    # P(some level) by way of its complement, which the tree bounds directly.
     lowest, highest = 1.0 - no_level.upper, 1.0 - no_level.lower
     greedy_level = tree["level"][bounds.greedy_end]
     unread = (highest < floor) | ((lowest < floor) & (greedy_level < 0))
@@ -50,6 +51,38 @@ def unread_verdicts(
                 f"P({_listed(bounds.automaton.grammar, ' or ')}) is at most "
                 f"{highest[row]:.2g}, below verdict_floor={floor:g}{likeliest}"
             )
+    return errors
+
+
+def unanswered_task(tree: VerdictTree, task: str, floor: float) -> list[str | None]:
+    """Say of each sample why its verdict does not answer `task`, None if it does, (B,).
+
+    A guard of several tasks may write that one of them does not apply (N/A). That is no
+    negative answer: the sample fails where P(an answer) is certainly below `floor`, or
+    where its bounds leave that open and the greedy verdict gives none.
+    """
+    bounds = tree.cached(TreeBounds)
+    grammar = bounds.automaton.grammar
+    answers, in_line = grammar.answers_mask(task), grammar.line_answers(task)
+    errors: list[str | None] = [None] * len(tree)
+    if all(answers) and not in_line:
+        return errors
+    greedy = tree["level"][bounds.greedy_end]
+    if in_line:
+        lowest, highest = bounds.answer_bounds(in_line)
+        read = tree["labels_mask"][bounds.greedy_end]
+        silent = (read & answer_bits(in_line) == 0) & (greedy >= 0)
+    else:
+        lowest, highest = bounds.level_bounds(answers)
+        silent = ~np.array([*answers, True])[greedy]  # -1, no level, is said elsewhere
+    unanswered = (highest < floor) | ((lowest < floor) & silent)
+    for row in np.nonzero(unanswered)[0].tolist():
+        level = grammar.levels[greedy[row]] if silent[row] else None
+        wrote = f", it wrote {level.surface_form!r}" if level else ""
+        errors[row] = (
+            f"the verdict does not answer {task}{wrote}: P(an answer) is at most "
+            f"{highest[row]:.2g}, and verdict_floor={floor:g}"
+        )
     return errors
 
 
@@ -69,7 +102,9 @@ def greedy_failure(bounds: TreeBounds, row: int, written: str | None) -> str:
     """Say that the greedy text of one sample holds no level: off grammar, or cut."""
     tree, grammar = bounds.tree, bounds.automaton.grammar
     levels = _listed(grammar, ", ")
-    name = tree.meta.get("policy") or "its grammar"
+    policy = tree.meta.get("policy")
+    # guards without categories have a policy without any, of that name
+    name = policy if policy and policy != "none" else "its grammar"
     if written is None:
         return f"no level of {name} was written: {levels}"
     if tree["status"][bounds.greedy_end[row]] != ENDED:
@@ -82,27 +117,13 @@ def greedy_failure(bounds: TreeBounds, row: int, written: str | None) -> str:
     return f"wrote {_quoted(written)}, which is no level of {name}: {levels}"
 
 
-def unread_labels(bounds: TreeBounds) -> Array:
-    """Return P(a level that takes labels, and then text in which none was read), (B,).
-
-    What is off the grammar may hold labels or not: ``unsafe``, a space and a line feed
-    before ``S1``, for one. A verdict that just ends after the level has no labels.
-    """
-    tree, parts = bounds.tree, bounds.partition
-    levels = bounds.automaton.grammar.levels
-    takes = np.array([*(level.takes_labels for level in levels), False])
-    token = tree["token"][parts.node]
-    # Remainders have no token of their own; a likely end is a leaf, not part of them.
-    is_leaf = parts.kind == LEAF
-    ends = is_leaf & np.isin(token, tree.meta.get("eos", ()))
-    unread = takes[parts.level] & ~parts.open & (parts.labels == 0) & ~ends
-    if bounds.automaton.grammar.mode == "lenient":  # which reads any text
-        unread[:] = False
-    return bounds.sum_by_sample(parts.mass, unread)
-
-
 def _listed(grammar: Grammar, joiner: str) -> str:
-    return joiner.join(level.surface_form for level in grammar.levels)
+    """Name the levels, a few of those that are combinations of several answers."""
+    texts = [level.surface_form for level in grammar.levels]
+    if len(texts) <= _MOST_LISTED:
+        return joiner.join(texts)
+    shown = [_quoted(text) for text in texts[: _MOST_LISTED // 2]]
+    return joiner.join([*shown, f"{len(texts) - len(shown)} more"])
 
 
 def _quoted(text: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from safebench.errors import OptionError
+
+from .automaton import compile_grammar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .automaton import Automaton
-    from .grammar import Level
+    from .grammar import Grammar, Level
+    from .model import NextTokenModel
 
     Encode = Callable[[str], Sequence[int]]
 
@@ -78,6 +81,8 @@ class Vocabulary:
         self.offsets = np.concatenate(
             ([0], np.cumsum([len(text) for text in token_bytes])[:-1])
         )
+        # All tokens in one array of bytes: a state then reads the whole vocabulary by a
+        # few numpy steps, and not by a hundred thousand Python ones.
         joined = np.frombuffer(b"".join(token_bytes), dtype=np.uint8)
         self.byte_classes = automaton.byte_class[joined]
         # A tree visits few of the automaton's states: they are computed when needed.
@@ -85,6 +90,13 @@ class Vocabulary:
         self._ids: dict[bytes, int] | None = None
         self._encode = encode
         self._check_double_labels()
+
+    @classmethod
+    def of_model(
+        cls, grammar: Grammar, model: NextTokenModel, encode: Encode | None = None
+    ) -> Self:
+        """Return the tokens of a model, read by the automaton of a grammar."""
+        return cls(compile_grammar(grammar), model.token_bytes, model.eos, encode)
 
     def __len__(self) -> int:
         return len(self.token_bytes)
@@ -99,7 +111,9 @@ class Vocabulary:
         """Return how many tokens the longest canonical verdict has, EOS included."""
         grammar = self.automaton.grammar
         longest = max(len(self.encode(opener)) for opener in grammar.openers)
-        return longest + max(map(self._longest_encoding, grammar.levels)) + 1
+        most = longest + max(map(self._longest_encoding, grammar.levels)) + 1
+        # Blanks that are read over take tokens, too: one more for every two.
+        return most + most // 2 if grammar.ignore_blanks else most
 
     def encode(self, text: str) -> list[int]:
         """Return the canonical tokens of a text.
@@ -170,7 +184,14 @@ class Vocabulary:
         text = level.surface_form
         if level.takes_labels:
             text += grammar.intro + grammar.separators[0].join(grammar.labels)
-        return max(len(self.encode(text + tail)) for tail in ("", *level.tails))
+        lines = "".join(
+            line.intro
+            + (line.separators[0] if line.separators else "").join(
+                line.labels if line.separators else [max(line.labels, key=len)]
+            )
+            for line in grammar.lines
+        )
+        return max(len(self.encode(text + tail + lines)) for tail in ("", *level.tails))
 
     def _compute_transitions(self, state: int) -> TokenTransitions:
         automaton = self.automaton
@@ -224,7 +245,8 @@ class Vocabulary:
         # Every level reads its labels in the same way: one level is enough.
         level = self.automaton.level
         taking = level[(self.automaton.reachable_labels > 0) & (level >= 0)]
-        for state in np.nonzero(level == taking[0])[0] if len(taking) else ():
+        most = np.bincount(taking).argmax() if len(taking) else -1
+        for state in np.nonzero(level == most)[0] if len(taking) else ():
             double = self._walk(int(state))[3] > 1
             if double.any():
                 piece = self.token_bytes[int(double.argmax())]

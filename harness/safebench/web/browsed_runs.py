@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from safebench.errors import DataError, SafebenchError
 from safebench.isolation import describe_error
 from safebench.results import RESULTS_FILE, read_rows
-from safebench.results.predictions import PREDICTIONS_FOLDER
+from safebench.results.run_files import (
+    MANIFEST_FILE,
+    PREDICTIONS_FOLDER,
+    check_unchanged,
+)
 from safebench.results.runs import RUNS_FOLDER, results_files
 from safebench.sanitize import printable
 
@@ -58,7 +62,9 @@ class BrowsedRun:
     @property
     def rows(self) -> list[Row]:
         """The rows of its results, none if it has a problem."""
-        return [] if self.problem else list(_cached_rows(self.file, _state(self.file)))
+        return (
+            [] if self.problem else list(_cached_rows(self.file, _run_state(self.file)))
+        )
 
     @property
     def combinations(self) -> int:
@@ -76,13 +82,18 @@ class BrowsedRun:
 
 def find_runs(runs: tuple[str, ...]) -> dict[str, BrowsedRun]:
     """Return the finished runs by name; the second of one name is called name~2."""
-    found = dict(_results_files(runs))
-    names = [_run_name(file, is_broken=bool(found[file])) for file in found]
+    problem_by_file = dict(_results_files(runs))
+    names = [
+        _run_name(file, is_broken=bool(problem_by_file[file]))
+        for file in problem_by_file
+    ]
     return {
         name: BrowsedRun(
             name, file, *(_summary(file) if not problem else ("", problem))
         )
-        for name, (file, problem) in zip(_distinct(names), found.items(), strict=True)
+        for name, (file, problem) in zip(
+            _distinct(names), problem_by_file.items(), strict=True
+        )
     }
 
 
@@ -171,7 +182,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 # Whatever changes a file changes one of these: its inode, size, or times.
-_FileState = tuple[int, int, int, int]
+_FileState = tuple[int, ...]
 
 
 def _state(file: Path) -> _FileState:
@@ -179,9 +190,31 @@ def _state(file: Path) -> _FileState:
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def _run_state(file: Path) -> _FileState:
+    """Return the state of results and of the manifest that has their checksum."""
+    try:
+        manifest = _state(file.with_name(MANIFEST_FILE))
+    except OSError:
+        manifest = ()
+    return (*_state(file), *manifest)
+
+
+@lru_cache(maxsize=100)
+def _check_cached(file: Path, run: Path, state: _FileState) -> None:  # noqa: ARG001
+    check_unchanged(file)
+
+
+def check_predictions(file: Path, run: BrowsedRun) -> None:
+    """Raise `DataError` for predictions that are not what their run wrote.
+
+    Once for all the pages of a file, as long as nothing changes.
+    """
+    _check_cached(file, run.file, (*_state(file), *_run_state(run.file)))
+
+
 def _summary(file: Path) -> _RunSummary:
     try:
-        return _cached_summary(file, _state(file))
+        return _cached_summary(file, _run_state(file))
     except Exception as error:  # noqa: BLE001 - see the module
         return _RunSummary("", describe_problem(error))
 
@@ -207,7 +240,7 @@ def _cached_summary(file: Path, state: _FileState) -> _RunSummary:
 def _cached_rows(file: Path, state: _FileState) -> tuple[Row, ...]:
     """Return the rows of a file in a state, which is part of the key alone."""
     check_size(file, MAX_RESULTS_BYTES, "`safebench leaderboard RUN` reads it")
-    _, size, *_ = state
+    size = state[1]
     if not size:
         raise DataError(f"{file} is empty: the run has not finished, or was cut off")
     return tuple(read_rows(file))

@@ -18,6 +18,7 @@ from safebench.specs import MetricSpec
 
 from .browsed_runs import (
     MAX_PREDICTIONS_BYTES,
+    check_predictions,
     check_size,
     describe_problem,
     find_runs,
@@ -68,7 +69,7 @@ def _table_page(state: AppState, run: BrowsedRun) -> str:
     metrics = [m for m in request.args.get("metrics", "").split(",") if m.strip()]
     leaderboard = build_leaderboard(
         run.rows,
-        specs=state.plugins.all(MetricSpec),
+        specs=state.plugins.unambiguous(MetricSpec),
         metrics=metrics,
         sort=request.args.get("sort") or None,
     )
@@ -84,6 +85,7 @@ def _table_page(state: AppState, run: BrowsedRun) -> str:
 def _predictions_page(run: BrowsedRun, place: str, show: str) -> str:
     path = run.predictions[place]
     check_size(path, MAX_PREDICTIONS_BYTES, "`safebench analyze RUN` reads it")
+    check_predictions(path, run)
     lines = iter_prediction_lines(path, name=without_surrogates(path.name))
     page = page_of_lines(
         (line for line in lines if _matches_filter(show, line)),

@@ -17,9 +17,15 @@ from safebench.evidence import VerdictTree
 from safebench.isolation import describe_error
 from safebench.pipeline.config import ALL_STRATEGIES, ComponentRef, RunConfig
 from safebench.score.conversation import from_text
+from safebench.score.result import (
+    describe_threshold,
+    display_position,
+    format_number,
+    format_score,
+    is_bounded,
+)
 from safebench.specs import ClassifierSpec, StrategySpec
 
-from .score_drawing import score_scale
 from .score_queue import QueueFullError, Ticket
 from .state import strategies_by_classifiers
 
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
     from safebench.score.service import RecordedSample
     from safebench.score.tree_view import TreeView
 
-    from .score_drawing import ScoreScale
     from .state import AppState, ClassifierChoice
 
     ScoreTicket = Ticket["ScoreForm", "ScoreView"]
@@ -45,6 +50,8 @@ logger = logging.getLogger(__name__)
 MAX_CHARACTERS = 250_000
 # Of a whole form: URL encoding writes a character of a text as up to twelve bytes.
 MAX_FORM_BYTES = 4 * 2**20
+PageResponse = tuple[str, int]  # the page and its status
+_MIN_BOUND_WIDTH = 0.5  # per cent: bounds closer than this are not drawn
 
 
 class TooLongError(SafebenchError):
@@ -119,9 +126,6 @@ class ScoreForm:
         return by_label[self.classifier]
 
 
-PageResponse = tuple[str, int]  # the page and its status
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreView:
     """A result with its drawings, and the results of all other strategies."""
@@ -185,7 +189,7 @@ def submit_form(state: AppState, form: ScoreForm) -> ScoreTicket:
     """
     conversation = form.conversation()
     classifier = state.service.resolve(form.config(state.choices, state.plugins))
-    conversation.to_sample(classifier.spec)
+    conversation.to_sample(classifier)
     ticket = Ticket(
         form=form,
         classifier=classifier.label,
@@ -308,3 +312,62 @@ def _render_page(
         view=view,
         error=error,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreScale:
+    """A score on its scale; positions are in per cent of its length.
+
+    `low` and `high` are the bounds, if they are far enough apart to be seen, and `ends`
+    the words at the ends of the scale.
+    """
+
+    score: float
+    threshold: float | None
+    low: float | None
+    high: float | None
+    ends: tuple[str, str]
+    caption: str
+
+
+def score_scale(result: ScoreResult) -> ScoreScale | None:
+    """Return where to draw the score of a result; None if it has none."""
+    if result.score is None:
+        return None
+    low, high = (
+        None if value is None else to_percent(display_position(result, value))
+        for value in (result.lower, result.upper)
+    )
+    if low is None or high is None or high - low < _MIN_BOUND_WIDTH:
+        low = high = None
+    has_ends = is_bounded(result)
+    return ScoreScale(
+        score=to_percent(display_position(result, result.score)),
+        threshold=_threshold_position(result),
+        low=low,
+        high=high,
+        ends=("0", "1") if has_ends else ("better", "worse"),
+        caption=_caption(result),
+    )
+
+
+def _threshold_position(result: ScoreResult) -> float | None:
+    if result.threshold is None:
+        return None
+    return to_percent(display_position(result, result.threshold))
+
+
+def to_percent(share: float) -> float:
+    """Return a share as per cent, to a hundredth."""
+    return round(100 * min(1.0, max(0.0, share)), 2)
+
+
+def _caption(result: ScoreResult) -> str:
+    """Return the drawing in words, for those who do not see it."""
+    assert result.score is not None
+    text = format_score(result) + describe_threshold(result)
+    if result.lower is not None and result.upper is not None:
+        text += (
+            f", bounds {format_number(result.lower)} to {format_number(result.upper)}"
+        )
+    return text

@@ -16,7 +16,7 @@ from safebench.evidence import EvidenceBundle, MemberLogits
 from safebench.strategies import Context
 from safebench.testing import assert_classifier_is_sound
 from safebench_bert_ensemble.model.frozen_encoder import FrozenEncoder
-from safebench_bert_ensemble.model.location import frozen_identity, tfidf_identity
+from safebench_bert_ensemble.model.identity import frozen_identity, tfidf_identity
 from safebench_bert_ensemble.model.logistic_regression import fit_logistic
 from safebench_bert_ensemble.model.tfidf import VECTORIZER_SETTINGS, Tfidf
 from safebench_bert_ensemble.options import FrozenOptions, TfidfOptions

@@ -22,7 +22,7 @@ from safebench.strategies import Context
 from safebench_bert_ensemble.model.class_meaning import class_names
 from safebench_bert_ensemble.model.classifier import BertEnsemble
 from safebench_bert_ensemble.model.doctor import doctor
-from safebench_bert_ensemble.model.location import ensemble_identity
+from safebench_bert_ensemble.model.identity import ensemble_identity
 from safebench_bert_ensemble.options import EnsembleOptions
 from safebench_bert_ensemble.strategies.ensemble import mean_logits, mean_probs
 

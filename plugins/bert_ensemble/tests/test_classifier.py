@@ -23,7 +23,8 @@ from safebench.testing import (
 from safebench_bert_ensemble.model.class_meaning import class_polarities
 from safebench_bert_ensemble.model.classifier import BertEnsemble
 from safebench_bert_ensemble.model.doctor import doctor
-from safebench_bert_ensemble.model.location import MEMBER_FILE, ensemble_identity
+from safebench_bert_ensemble.model.identity import ensemble_identity
+from safebench_bert_ensemble.model.location import MEMBER_FILE
 from safebench_bert_ensemble.options import EnsembleOptions
 from safebench_bert_ensemble.strategies.ensemble import mean_probs
 from safebench_bert_ensemble.train.trainer import fit

@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from safebench.torch_utils import padding_share
-from safebench_bert_ensemble.train.member_trainer import LengthBatchSampler
+from safebench_bert_ensemble.train.member_trainer import (
+    LengthBatchSampler,
+    padding_share,
+)
 
 
 @pytest.fixture
@@ -63,3 +65,9 @@ def test_few_rows_make_one_short_batch_at_the_end(count: int) -> None:
 
     assert count == sum(map(len, batches))
     assert all(len(batch) == 16 for batch in batches[:-1])
+
+
+def test_padding_share_by_hand() -> None:
+    """Lengths 1 and 3 in one batch: 2 of 6 tokens are padding."""
+    assert 2 / 6 == pytest.approx(padding_share([1, 3], [[0, 1]]))
+    assert 0 == padding_share([], [])

@@ -10,7 +10,7 @@ import pytest
 
 from safebench.errors import ModelError
 from safebench_bert_ensemble.model.classifier import BertEnsemble
-from safebench_bert_ensemble.model.location import ensemble_identity
+from safebench_bert_ensemble.model.identity import ensemble_identity
 from safebench_bert_ensemble.options import EnsembleOptions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def test_without_a_model_it_says_how_to_get_one() -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("no folder", "no folder .*/mine"),
+        ("no folder", "/mine': no such folder"),
         ("no manifest", "holds no safebench.json"),
         ("torn manifest", "cannot be read"),
         ("unfinished", "is unfinished: go on with .*--resume"),

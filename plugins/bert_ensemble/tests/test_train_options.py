@@ -13,7 +13,7 @@ from safebench_bert_ensemble.train.trainer import fit
 from safebench_bert_ensemble.train.training_job import (
     LabelledTexts,
     TrainingJob,
-    check_arguments,
+    training_overrides,
 )
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ def test_options_refuse_what_cannot_be() -> None:
 
 def test_fields_of_the_training_library_are_passed_on() -> None:
     """Text becomes what the field holds; a misspelt name gets the nearest."""
-    assert {"adam_beta2": 0.98} == check_arguments({"adam_beta2": "0.98"})
+    checked = training_overrides({"adam_beta2": "0.98"})
+    assert {"adam_beta2": 0.98} == checked.values
     with pytest.raises(OptionError, match="did you mean 'weight_decay'"):
-        check_arguments({"weight_decai": 0.1})
+        training_overrides({"weight_decai": 0.1})
     with pytest.raises(OptionError, match="--set output_dir: use --out"):
-        check_arguments({"output_dir": "x"})
+        training_overrides({"output_dir": "x"})
 
 
 def test_fields_that_clash_are_one_line(make_training: MakeTraining) -> None:
@@ -71,8 +72,8 @@ def test_fields_that_clash_are_one_line(make_training: MakeTraining) -> None:
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        ("./nowhere", "no folder ./nowhere"),
-        ("{tmp}/tiny-bort", "no folder .*; did you mean 'tiny-bert'"),
+        ("./nowhere", "'./nowhere': no such folder"),
+        ("{tmp}/tiny-bort", "no such folder; did you mean 'tiny-bert'"),
         ("{tmp}/empty", "no config.json"),
     ],
 )

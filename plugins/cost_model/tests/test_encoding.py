@@ -8,7 +8,7 @@ import pytest
 
 from safebench.errors import OptionError
 from safebench.records import Sample, Turn
-from safebench.torch_utils import load_tokenizer
+from safebench.torch_utils.loading import load_tokenizer
 from safebench_cost_model.model.encoding import (
     EncodedExchange,
     EncodedPair,

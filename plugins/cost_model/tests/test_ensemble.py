@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from safebench.torch_utils import load_tokenizer
+from safebench.torch_utils.loading import load_tokenizer
 from safebench_cost_model.model.encoding import ExchangeEncoder
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.template import PAIR

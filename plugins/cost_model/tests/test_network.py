@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from safebench.torch_utils import load_tokenizer
+from safebench.torch_utils.loading import load_tokenizer
 from safebench_cost_model.model.encoding import (
     ExchangeCollator,
     ExchangeEncoder,

@@ -12,7 +12,7 @@ from safebench.datasets import load_dataset, resolve_dataset
 from safebench.errors import DataError
 from safebench.plugins import Plugins
 from safebench.records import Label
-from safebench.torch_utils import load_tokenizer
+from safebench.torch_utils.loading import load_tokenizer
 from safebench_cost_model.model.encoding import ExchangeEncoder
 from safebench_cost_model.model.template import QA, prompt_and_response
 from safebench_cost_model.train.dataset import encode_pairs

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from safebench.errors import ModelError, OptionError
-from safebench.torch_utils import load_tokenizer
-from safebench.training.artifact import write_manifest
+from safebench.torch_utils.loading import load_tokenizer
+from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.model.encoding import ExchangeCollator, ExchangeEncoder
 from safebench_cost_model.model.template import QA
@@ -68,7 +68,7 @@ def test_the_cost_model_starts_from_the_tuned_decoder(
     assert not torch.equal(before[name], after[name])
     assert {"name": "sft", "folder": "", "revision": ""} == trained.manifest["base"]
     content = {"kind": "cost_model", "status": "done", **trained.manifest}
-    write_manifest(tmp_path, content)
+    Artifact(tmp_path).write(content)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     assert CostModel(CostOptions(model=str(moved))).location.folder == moved / "sft"
     assert ["adapter", "safebench.json", "sft"] == sorted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from safebench_feedback_finetune.collect.collection_folder import (
     response_id,
     truncate_partial_line,
 )
+from safebench_feedback_finetune.stored_files import sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,16 +46,23 @@ RECORD = CollectionRecord(
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     """Separators within texts do not end a line."""
-    append_lines(tmp_path / "collected.jsonl", [RECORD.to_json()] * 2)
+    other = replace(RECORD, response_id="s")
+    append_lines(tmp_path / "collected.jsonl", [RECORD.to_json(), other.to_json()])
 
-    assert [RECORD, RECORD] == read_collection(tmp_path)
-    assert [RECORD, RECORD] == read_collection(tmp_path / "collected.jsonl")
+    assert [RECORD, other] == read_collection(tmp_path)
+    assert [RECORD, other] == read_collection(tmp_path / "collected.jsonl")
+
+
+def test_lines_of_early_versions_have_no_checksum(tmp_path: Path) -> None:
+    """They are read by their types alone."""
+    path = tmp_path / "collected.jsonl"
+    path.write_text(json.dumps(RECORD.to_json()) + "\n", encoding="utf-8")
+
+    assert [RECORD] == read_collection(path)
 
 
 def test_passed_then_blocked_needs_both() -> None:
     """Neither a prompt that was blocked nor a response that was not judged."""
-    from dataclasses import replace
-
     assert RECORD.passed_then_blocked
     assert not replace(RECORD, passed=False, blocked=None).passed_then_blocked
     assert not replace(RECORD, blocked=False).passed_then_blocked
@@ -85,14 +94,28 @@ def test_a_partial_line_is_removed_and_whole_ones_stay(
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "no JSON"), ("[]", "no JSON object"), ('{"prompt": "a"}', "lacks")],
+    [
+        ("{", "property name"),
+        ("[]", "dict is expected"),
+        ("[" * 100_000, "recursion"),
+        ('{"prompt": "a"}', "lacks"),
+        (json.dumps(RECORD.to_json()), "second record"),
+        (json.dumps(sealed(RECORD.to_json()) | {"p_in": 0.35}), "checksum"),
+        (json.dumps(RECORD.to_json() | {"p_in": "0.25"}), "float is expected"),
+        (json.dumps(RECORD.to_json() | {"p_out": 1.5}), "no probability"),
+        (json.dumps(RECORD.to_json() | {"p_out": None}), "blocked without p_out"),
+        (json.dumps(RECORD.to_json() | {"passed": 1}), "bool is expected"),
+        (json.dumps(RECORD.to_json() | {"categories": "S1"}), "list is expected"),
+        (json.dumps(RECORD.to_json() | {"prompt": None}), "str is expected"),
+    ],
+    ids=range(12),
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     """File, line number and what is wrong with it."""
     path = tmp_path / "collected.jsonl"
     path.write_text(json.dumps(RECORD.to_json()) + "\n" + line + "\n")
 
-    with pytest.raises(DataError, match=rf"collected.jsonl:2: .*{message}"):
+    with pytest.raises(DataError, match=rf"collected.jsonl:2 is damaged .*{message}"):
         read_collection(tmp_path)
 
 

@@ -113,3 +113,29 @@ def test_a_missing_model_is_one_line(
     (tmp_path / "broken" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="no weights"):
         ResponseGenerator(options(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("chat_template.jinja", "{% if %}", "the chat template refuses these turns"),
+        ("chat_template.jinja", "{{ messages[9]['content'].x }}", "the chat template"),
+        ("tokenizer", "", "they belong to different models"),
+    ],
+)
+def test_a_folder_that_does_not_fit_together_is_one_line(
+    name: str, content: str, message: str, language_model: Path, tmp_path: Path
+) -> None:
+    """Before a prompt is sent to it."""
+    folder = tmp_path / "talker"
+    shutil.copytree(language_model, folder)
+    if name == "tokenizer":
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens([f"<{i}>" for i in range(9)])
+        tokenizer.save_pretrained(folder)
+    else:
+        (folder / name).write_text(content, encoding="utf-8")
+
+    with pytest.raises(ModelError, match=message) as error:
+        ResponseGenerator(options(folder))
+    assert "\n" not in error.value.message

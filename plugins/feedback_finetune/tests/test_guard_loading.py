@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +56,32 @@ def test_four_bits_are_close_and_take_an_adapter(
     )
     zeros = VerdictScorer(tuned)
     assert bare.logits(CONVERSATIONS).tobytes() == zeros.logits(CONVERSATIONS).tobytes()
+
+
+@pytest.mark.slow
+def test_a_guard_in_4_bits_reads_what_its_adapter_brings(
+    monkeypatch: pytest.MonkeyPatch,
+    make_adapter: Callable[[float], Path],
+    scorer: VerdictScorer,
+    tmp_path: Path,
+) -> None:
+    """Its template and added tokens count; a tokenizer that does not fit is told."""
+    monkeypatch.setattr(guard_loading, "find_spec", lambda name: True)
+    monkeypatch.setattr(guard_loading, "quantization_config", lambda dtype: None)
+    adapter = tmp_path / "adapter"
+    shutil.copytree(make_adapter(0.5), adapter)
+    template = "safe or unsafe? {{ messages[-1]['content'] }}"
+    (adapter / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+    guard = load_quantized_guard(GuardOptions(adapter=str(adapter), device="cpu"))
+
+    assert "safe or unsafe? hi" == guard.prompt_format.render([Turn("user", "hi")]).text
+    assert guard.label.endswith("(4 bits) + adapter")
+    tokenizer = copy.deepcopy(scorer.guard.tokenizer)
+    tokenizer.add_tokens(["<judge>"])
+    tokenizer.save_pretrained(adapter)
+    with pytest.raises(ModelError, match="no embeddings of those it adds"):
+        load_quantized_guard(GuardOptions(adapter=str(adapter), device="cpu"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from safebench import Plugins
 from safebench.cli import cli
 from safebench.datasets import load_dataset, resolve_dataset
+from safebench.errors import ModelError
 from safebench.records import Turn
 from safebench_feedback_finetune.scorer import load_scorer, p_unsafe
 from safebench_llamaguard_marginal import PromptError
@@ -105,6 +107,41 @@ def test_long_prompts_fit_and_empty_ones_are_refused(scorer: VerdictScorer) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_guard_that_writes_no_verdict_is_refused(
+    language_model: Path, tmp_path: Path
+) -> None:
+    """A softmax over two probabilities near zero would look like a judgement."""
+    folder = tmp_path / "talker"
+    shutil.copytree(language_model, folder)
+    (folder / "chat_template.jinja").write_text(
+        "safe or unsafe? {{ messages[-1]['content'] }}", encoding="utf-8"
+    )
+
+    with pytest.raises(ModelError, match=r"neither safe nor unsafe .+ at most 0\.\d"):
+        load_scorer(str(folder), device="cpu")
+    with pytest.raises(ModelError, match="leaves no room"):
+        load_scorer(str(folder), device="cpu", format="instruct")
+
+
+@pytest.mark.slow
+def test_a_response_without_its_prompt_is_not_judged(
+    make_adapter: Callable[[float], Path], tmp_path: Path
+) -> None:
+    """A template may take the last turn alone, and say nothing."""
+    adapter = tmp_path / "adapter"
+    shutil.copytree(make_adapter(0.0), adapter)
+    template = load_scorer("", device="cpu").guard.tokenizer.chat_template
+    assert "messages" in template
+    text = "{% set messages = messages[-1:] %}" + template
+    (adapter / "chat_template.jinja").write_text(text, encoding="utf-8")
+    scorer = load_scorer("", adapter=str(adapter), device="cpu")
+
+    assert scorer.encode(CONVERSATIONS[0])
+    with pytest.raises(PromptError, match="leaves out an earlier turn"):
+        scorer.encode(CONVERSATIONS[2])
+
+
 def test_the_limit_of_a_batch_changes_nothing(scorer: VerdictScorer) -> None:
     """One prompt a batch or all in one: the same scores, in the order given."""
     small = type(scorer)(scorer.guard, batch_tokens=1)

@@ -14,6 +14,7 @@ from safebench import Plugins, lock_folder
 from safebench.cli import cli
 from safebench.results import read_rows
 from safebench_feedback_finetune.commands import feedback_group
+from safebench_feedback_finetune.stored_files import sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +149,8 @@ def test_a_guard_with_an_adapter_does_not_learn(folder: Path) -> None:
     shutil.copytree(collected, copy)
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["identity"]["guard"]["adapter"] = "sha256:0"
-    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    text = json.dumps(sealed(manifest))
+    (copy / "manifest.json").write_text(text, encoding="utf-8")
 
     result = _run(
         *("train", "--collected", str(copy), "--out", str(folder / "fourth")),

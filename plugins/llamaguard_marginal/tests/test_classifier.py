@@ -221,7 +221,7 @@ def test_long_turns_are_truncated_and_counted(guard_folder: Path) -> None:
 @pytest.mark.slow
 def test_windows_keep_the_worst(guard_folder: Path) -> None:
     """The evidence of a long input is that of its likeliest unsafe window."""
-    from safebench.evidence.bundle import EvidenceBundle
+    from safebench.evidence.base import EvidenceBundle
     from safebench.strategies.base import Context
     from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from numpy.testing import assert_allclose
 
-from safebench_llamaguard_marginal.doctor import doctor
+from safebench_llamaguard_marginal.classifier import LlamaGuard
+from safebench_llamaguard_marginal.doctor import _first_token_distribution, doctor
 from safebench_llamaguard_marginal.options import GuardOptions
 
 if TYPE_CHECKING:
@@ -60,3 +62,17 @@ def test_low_precision_is_counted_in_flips(guard_folder: Path) -> None:
     assert "bfloat16, batches of 1 and of up to 64" in details["batch invariance"]
     gap = float(details["batch invariance"].partition("|dP| ")[2].partition(",")[0])
     assert 0.0 < gap < 0.5
+
+
+def test_logits_that_stay_on_a_device_are_read(guard_folder: Path) -> None:
+    """A GPU's logits are tensors, in the number format of the network."""
+    options = GuardOptions(model=str(guard_folder), device="cpu", dtype="bfloat16")
+    guard = LlamaGuard(options)
+    prompts = [[1, 2, 3], [4, 5]]
+    on_host = _first_token_distribution(guard, prompts)
+    guard.guard.model.on_device = True
+
+    on_device = _first_token_distribution(guard, prompts)
+
+    assert_allclose(on_host, on_device, rtol=1e-12)
+    assert_allclose(1.0, on_device.sum(axis=1), rtol=1e-12)

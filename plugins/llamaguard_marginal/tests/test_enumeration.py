@@ -73,7 +73,9 @@ def enumerate_all(network: Any, prompt: list[int]) -> Written:
 
 def verdict(text: str, over: bool) -> tuple[str | None, set[str]]:
     """Read a text with regular expressions; `over`: nothing can follow it."""
-    word = re.match("unsafe|safe", text)
+    word = re.match(r"(?:unsafe|safe)(?![\w-])", text)
+    if word and word.end() == len(text) and not over:
+        return None, set()  # the word may go on
     if not word or word[0] == "safe":
         return word and word[0], set()
     read, text, joint = set(), text[word.end() :], "\n"

@@ -8,7 +8,7 @@ import pytest
 
 from safebench.errors import ModelError
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.records import Sample, Turn
 from safebench.strategies.base import Context
 from safebench_llamaguard_marginal.classifier import LlamaGuard
@@ -100,9 +100,14 @@ def first_guard(
 
 
 def test_sentence_piece_guard_without_template(first_guard: Path) -> None:
-    """It gets the first layout, and its answer may begin with a space."""
+    """By name it gets the first layout, and its answer may begin with a space."""
     guard = LlamaGuard(
-        GuardOptions(model=str(first_guard), policy="llama-guard-1", device="cpu")
+        GuardOptions(
+            model=str(first_guard),
+            policy="llama-guard-1",
+            format="llama-guard-1",
+            device="cpu",
+        )
     )
 
     tree = one_tree(guard)
@@ -160,6 +165,7 @@ def test_words_that_bring_their_space_are_read_canonically(
     options = GuardOptions(
         model=str(folder),
         policy="llama-guard-1",
+        format="llama-guard-1",
         device="cpu",
         dtype="float64",
         eps=0.5,
@@ -217,7 +223,7 @@ def _rendered(text: str) -> Any:
 
 def test_third_format_needs_its_tokens(first_guard: Path) -> None:
     """Llama-3 headers cannot be written with a Llama-2 tokenizer."""
-    options = GuardOptions(model=str(first_guard), device="cpu")
+    options = GuardOptions(model=str(first_guard), format="llama-guard-3", device="cpu")
 
     with pytest.raises(ModelError, match="needs Llama-3 tokens such as"):
         LlamaGuard(options)

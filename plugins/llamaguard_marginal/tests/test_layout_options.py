@@ -30,10 +30,17 @@ def build(folder: Path, **options: Any) -> LlamaGuard:
 
 
 def recorded(guard: LlamaGuard, kind: Any = VerdictTree) -> Any:
-    """Record the texts; return the evidence."""
+    """Record the texts; return the evidence.
+
+    The random guard writes no verdict, which the original definitions do not accept.
+    """
     samples = [Sample(id=f"{i}", turns=(Turn("user", t),)) for i, t in enumerate(TEXTS)]
     actual = guard.record(samples, frozenset({kind}), lambda _: None)
-    assert [None] * len(TEXTS) == [trace.error for trace in actual.traces]
+    errors = [trace.error or "" for trace in actual.traces]
+    if kind is SeedTree:
+        assert all("names no level" in error for error in errors)
+    else:
+        assert not any(errors)
     return actual.evidence[kind]
 
 

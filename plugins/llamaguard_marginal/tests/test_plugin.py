@@ -75,6 +75,7 @@ def test_every_strategy_of_the_table_is_there() -> None:
     unsure = ["ccp", "energy", "margin", "max_token_entropy", "mean_token_entropy"]
     unsure += ["msp", "perplexity"]
     bounded = ["marginal_any", "marginal_fixed", "marginal_slot1", "verdict_entropy"]
+    bounded += ["reasoning_spread"]
     scored = ["entropy_uncertainty", "first_token", "greedy", "joint"]
     scored += ["probability_uncertainty", "token_probability", *bounded]
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from safebench.cli import cli
 from safebench.plugins import Plugins
+from safebench.policies import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +71,64 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """Return the results table."""
     lines = (folder / "run/results.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answers", "fails"),
+    [
+        ({"Yes": 0.7, "No": 0.3}, True),
+        ({"Unsafe": 0.6, "Safe": 0.4}, True),
+        ({END: 0.9, "safe": 0.1}, True),
+        ({"unsafe": 0.6, "Yes": 0.4}, False),
+        ({"safe": 1.0}, False),
+    ],
+)
+def test_original_definitions_fail_where_no_level_is_written(
+    answers: dict[str, float], fails: bool, tmp_path: Path, bigram_guard: Build
+) -> None:
+    """They would read any text without a level as safe."""
+    folder = bigram_guard({START: answers})
+
+    predictions = run(
+        tmp_path,
+        str(folder),
+        "marginal_any,compat=original",
+        "greedy,compat=original",
+    )
+
+    lines = [line for stored in predictions.values() for line in stored]
+    assert 2 * len(ROWS) == len(lines)
+    for line in lines:
+        assert (line["score"] is None) == fails
+        assert ("which names no level: safe, unsafe" in str(line["error"])) == fails
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("listed", "note"),
+    [
+        ("", "0 of 14"),
+        ("S1: Violent Crimes. S2: Crimes.\n\nS4: Child exploitation", "2 of 14"),
+        (None, ""),
+    ],
+)
+def test_the_table_says_which_categories_the_guard_is_not_told(
+    listed: str | None, note: str, tmp_path: Path, bigram_guard: Build
+) -> None:
+    """As doctor warns; the note is stored with the evidence, and comes back from it."""
+    folder = bigram_guard({START: {"unsafe": 0.7, "safe": 0.3}})
+    if listed is None:
+        policy = load_policy("llama-guard-3")
+        listed = "\n".join(f"{c.code}: {c.name}" for c in policy.categories)
+    template = f"safe unsafe\n{listed}\n{{{{ messages[-1]['content'] }}}}{START}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+    for _ in range(2):  # recorded, and read back
+        run(tmp_path, str(folder), "marginal_any")
+        notes = {"are in the prompt" in row["note"] for row in rows(tmp_path)}
+        assert {bool(note)} == notes
+        assert all(note in row["note"] for row in rows(tmp_path))
 
 
 # What is written, and what the error has to show.
@@ -169,7 +228,7 @@ def test_the_floor_is_an_option(tmp_path: Path, bigram_guard: Build) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gap", [" \n", "\n\n", " unsafe", "Sorry"])
+@pytest.mark.parametrize("gap", [" \n", "\n\n", " unsafe", " safe"])
 def test_labels_that_are_not_read_are_counted(
     gap: str, tmp_path: Path, bigram_guard: Build
 ) -> None:
@@ -188,9 +247,12 @@ def test_labels_that_are_not_read_are_counted(
     assert all(
         line["error"] is None for lines in predictions.values() for line in lines
     )
-    noted = [row for row in rows(tmp_path) if "f1" in row["metric"] and row["note"]]
+    count = "could not be read in 3 of 3"
+    noted = [row for row in rows(tmp_path) if count in row["note"]]
     assert {"marginal_any", "greedy", "joint"} == {row["strategy"] for row in noted}
-    assert all("could not be read in 3 of 3" in row["note"] for row in noted)
+    by_category = {row["metric"] for row in noted}
+    assert {"hamming_loss"} <= by_category
+    assert not {"auroc", "f1"} & by_category
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from scipy.special import digamma
 
 from safebench.errors import OptionError
 from safebench.evidence import GreedyPath
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.lazy import import_object
 from safebench.strategies.base import Context, Judgements
 from safebench_logtoku import plugin

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safebench.errors import OptionError
+from safebench.errors import OptionError, did_you_mean
+from safebench.records import TASKS
 
 Device = str
 FROZEN_SUFFIX = "-frozen"
@@ -121,17 +122,26 @@ class EnsembleOptions:
     """Which ensemble classifies, and how it reads texts.
 
     `model` is a trained ensemble's folder, or any sequence-classification checkpoint
-    (folder or hub id) as an ensemble of one. `harmful` names its classes that mean
-    harm ("a+b"), where their names do not tell; `task` what they answer. A text
-    longer than `max_length` (0: the model's own) is read in windows that overlap by a
-    quarter, at most `max_windows`, or cut at its ``right`` end. `batch_tokens` bounds
-    a batch, padding included (0: by device).
+    (folder or hub id) as an ensemble of one. `profile` says what its outputs mean:
+    ``auto`` finds that of a published model, NAME or a YAML file is one, ``none`` is
+    none. Without a profile `classes` names the outputs ("a+b"), `harmful` those that
+    mean harm, where the model's own names do not tell, `link` whether they exclude each
+    other (softmax) or stand alone (sigmoid), and `task` what they answer. `tokenizer`
+    is where the tokenizer is (folder or hub id), if the model has none.
+
+    A text longer than `max_length` (0: the model's own) is read in windows that overlap
+    by a quarter, at most `max_windows`, or cut at its ``right`` end. `batch_tokens`
+    bounds a batch, padding included (0: by device).
     """
 
     model: str = ""
     revision: str = ""
+    profile: str = "auto"
     harmful: tuple[str, ...] = ()
-    task: Literal["", "prompt_harm", "response_harm"] = ""
+    classes: tuple[str, ...] = ()
+    link: Literal["", "softmax", "sigmoid"] = ""
+    task: str = ""
+    tokenizer: str = ""
     max_length: int = 0
     truncation: Literal["windows", "right"] = "windows"
     max_windows: int = 32
@@ -145,6 +155,18 @@ class EnsembleOptions:
                 raise OptionError(f"bert_ensemble: {name} is a count, 0 or more")
         if self.max_windows < 1:
             raise OptionError("bert_ensemble: max_windows is at least 1")
+        if self.task and self.task not in TASKS:
+            raise OptionError(
+                f"bert_ensemble: no task {self.task!r}{did_you_mean(self.task, TASKS)}"
+                f"; there is: {', '.join(TASKS)}"
+            )
+        if self.profile not in ("auto", "none"):
+            for name in ("harmful", "classes", "link"):
+                if getattr(self, name):
+                    raise OptionError(
+                        f"bert_ensemble: {name}= and profile={self.profile} both say "
+                        "what the classes mean: give one of them"
+                    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from safebench import ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
 from safebench.evidence import MemberLogits
+from safebench.records import TASKS
 
 _PACKAGE = "safebench_bert_ensemble"
-_TASKS = frozenset({"prompt_harm", "response_harm"})
+_HARM = frozenset({"prompt_harm", "response_harm"})
 _MEMBER_LOGITS = frozenset({MemberLogits})
 
 _SCORES = {
@@ -53,10 +54,12 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             summary="trained encoders, or any sequence-classification checkpoint",
             load=f"{_PACKAGE}.model.classifier:BertEnsemble",
             options=f"{_PACKAGE}.options:EnsembleOptions",
-            identity=f"{_PACKAGE}.model.location:ensemble_identity",
+            identity=f"{_PACKAGE}.model.identity:ensemble_identity",
             doctor=f"{_PACKAGE}.model.doctor:doctor",
             provides=_MEMBER_LOGITS,
-            tasks=_TASKS,
+            tasks=frozenset(TASKS),
+            capabilities=f"{_PACKAGE}.model.identity:ensemble_capabilities",
+            profiles=f"{_PACKAGE}.model.profile:guard_profiles",
             default_strategy="mean_probs",
         ),
         ClassifierSpec(
@@ -64,9 +67,9 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             summary="TF-IDF and logistic regression: a trained baseline",
             load=f"{_PACKAGE}.model.tfidf:Tfidf",
             options=f"{_PACKAGE}.options:TfidfOptions",
-            identity=f"{_PACKAGE}.model.location:tfidf_identity",
+            identity=f"{_PACKAGE}.model.identity:tfidf_identity",
             provides=_MEMBER_LOGITS,
-            tasks=_TASKS,
+            tasks=_HARM,
             default_strategy="mean_probs",
         ),
         ClassifierSpec(
@@ -74,9 +77,9 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             summary="logistic regression on a frozen encoder: a trained baseline",
             load=f"{_PACKAGE}.model.frozen_encoder:FrozenEncoder",
             options=f"{_PACKAGE}.options:FrozenOptions",
-            identity=f"{_PACKAGE}.model.location:frozen_identity",
+            identity=f"{_PACKAGE}.model.identity:frozen_identity",
             provides=_MEMBER_LOGITS,
-            tasks=_TASKS,
+            tasks=_HARM,
             default_strategy="mean_probs",
         ),
     ]
@@ -96,6 +99,16 @@ def safebench_strategies() -> list[StrategySpec]:
         )
         for name, summary in _SCORES.items()
     ]
+    scores.append(
+        StrategySpec(
+            name="category_probs",
+            summary="mean_probs, and the classes that are categories of a policy",
+            load=f"{_PACKAGE}.strategies.ensemble:category_probs",
+            options=f"{_PACKAGE}.options:PoolOptions",
+            needs=_MEMBER_LOGITS,
+            emits=frozenset({"score", "probability", "categories"}),
+        )
+    )
     uncertainties = [
         StrategySpec(
             name=name,

@@ -58,6 +58,8 @@ def cost_platt(evidence: EvidenceBundle, context: Context) -> Judgements:
             "train cost_model fits them"
         )
     value = costs["value"]
+    # The threshold of the sign on the scale of probabilities, so that a shown score and
+    # the decision agree.
     at_zero = float(constants.probability(np.zeros(1))[0])
     return Judgements(
         size=len(costs),
@@ -85,6 +87,7 @@ def cost(evidence: EvidenceBundle, context: Context) -> Judgements:
 
 def is_unsafe(costs: Array) -> Array:
     """Return 1 for costs that are not below 0, and 0 for others, in the same shape."""
+    # NaN compares as False, which would be a verdict of safe.
     decisions: Array = np.where(np.isnan(costs), np.nan, costs >= 0)
     return decisions
 

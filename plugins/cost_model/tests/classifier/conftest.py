@@ -9,7 +9,7 @@ import pytest
 
 from safebench.evidence import Cost
 from safebench.records import Sample, Turn
-from safebench.training.artifact import write_manifest
+from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.model.tfidf import CostTfidf
 from safebench_cost_model.options import BaselineOptions, CostOptions
@@ -40,7 +40,7 @@ def exchange(prompt: str, response: str | None, name: str = "x") -> Sample:
 def write(out: Path, trained: Trained, **changes: Any) -> Path:
     """Write the manifest as the core does."""
     content = {"kind": trained.classifier, "status": "done", **trained.manifest}
-    write_manifest(out, content | changes)
+    Artifact(out).write(content | changes)
     return out
 
 

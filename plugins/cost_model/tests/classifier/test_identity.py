@@ -40,11 +40,11 @@ def test_the_hash_of_one_network_is_that_of_its_weights(
     artifacts: dict[str, tuple[Path, Trained]],
 ) -> None:
     """So runs of models from before there were members are found again."""
-    from safebench.training import weights_hash
+    from safebench.training import Artifact
 
     folder = artifacts["bert"][0]
 
     assert (
-        f"sha256:{weights_hash(folder / 'model')}"
+        f"sha256:{Artifact(folder / 'model').weights_hash()}"
         == (cost_model_identity(CostOptions(model=str(folder)))["weights"])
     )

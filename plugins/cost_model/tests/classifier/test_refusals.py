@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import ModelError, OptionError
-from safebench.training.artifact import write_manifest
+from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.options import CostOptions
 from safebench_cost_model.train.trainer import fit
@@ -33,7 +33,7 @@ def test_models_that_are_none_are_refused_in_one_line(
         CostModel(CostOptions(model=str(tiny_bert)))
     with pytest.raises(ModelError, match="safebench train cost_model trains one"):
         CostModel(CostOptions(model=str(tiny_bert), template="pair"))
-    write_manifest(tmp_path, {"kind": "cost_model", "status": "training"})
+    Artifact(tmp_path).write({"kind": "cost_model", "status": "training"})
     with pytest.raises(ModelError, match="unfinished"):
         CostModel(CostOptions(model=str(tmp_path)))
 
@@ -89,7 +89,7 @@ def test_adapters_without_their_base_say_so(
 
 def test_a_manifest_that_lacks_a_key_is_damaged(tmp_path: Path) -> None:
     """One line, and no traceback."""
-    write_manifest(tmp_path, {"kind": "cost_model", "status": "done"})
+    Artifact(tmp_path).write({"kind": "cost_model", "status": "done"})
 
     with pytest.raises(ModelError, match=r"safebench.json is damaged \(KeyError"):
         CostModel(CostOptions(model=str(tmp_path)))

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 from safebench import lazy_exports
 
 if TYPE_CHECKING:
+    from safebench_feedback_finetune.train.adapters import (
+        scale_adapter,
+        write_scaled_adapter,
+    )
+
     from .scorer import VerdictScorer, load_scorer
-    from .train.adapters import scale_adapter, write_scaled_adapter
 
 __all__ = ["VerdictScorer", "load_scorer", "scale_adapter", "write_scaled_adapter"]
 

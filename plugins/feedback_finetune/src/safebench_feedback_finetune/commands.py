@@ -234,7 +234,6 @@ def run_stage(
     _refuse_process_group(stage)
     from pathlib import Path
 
-    from safebench import merge_flags
     from safebench.options import build_options
 
     from .config_file import read_config_file
@@ -246,7 +245,9 @@ def run_stage(
         values = from_file.values
         for note in from_file.notes:
             say(note)
-    options = build_options(stage, merge_flags(values, flags))
+    # click has None or () for a flag that was not typed
+    typed = {name: value for name, value in flags.items() if value not in (None, ())}
+    options = build_options(stage, values | typed)
     return int(stage.code()(options, plugins, say))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_origin
 
-from safebench import option_keys, read_yaml_mapping
+from safebench import OptionFile
 from safebench.errors import OptionError, did_you_mean
 from safebench.options import OptionSchema, convert
 
@@ -35,17 +35,19 @@ def read_config_file(
     A key whose value is null counts as absent. Raises OptionError for a file that
     cannot be read, for unknown keys, and for values of the wrong type.
     """
-    content = read_yaml_mapping(path)
+    file = OptionFile.read(path)
     hints = OptionSchema.of(stage).types
     known = {name for other in stages for name in OptionSchema.of(other).names}
-    if is_legacy_config(content):
-        return _read_legacy_config(path, content, hints, known)
-    values = option_keys(path, content, known)
-    return ConfigFileOptions(_check_types(path, values, hints))
+    if is_legacy_config(file.content):
+        return _read_legacy_config(path, file.content, hints, known)
+    return ConfigFileOptions(_check_types(path, file.options(known), hints))
 
 
 def _read_legacy_config(
-    path: Path, content: dict[str, Any], hints: dict[str, Any], known: Collection[str]
+    path: Path,
+    content: Mapping[str, Any],
+    hints: dict[str, Any],
+    known: Collection[str],
 ) -> ConfigFileOptions:
     """Return the options of a research_config.json, with a note on each other key."""
     legacy = translate_legacy_config(content)

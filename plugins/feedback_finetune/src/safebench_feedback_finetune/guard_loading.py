@@ -13,30 +13,12 @@ from typing import TYPE_CHECKING, Any
 import transformers
 
 from safebench.errors import ModelError
-from safebench.policies import load_policy
-from safebench.torch_utils import (
-    load_adapters,
-    load_config,
-    load_network,
-    load_tokenizer,
-    pick_device,
-    pick_dtype,
-)
+from safebench.torch_utils import ModelFolder, Placement, load_adapters
 from safebench_llamaguard_marginal import (
     GuardOptions,
-    HfModel,
     LoadedGuard,
-    PromptEncoder,
-    end_token_ids,
     load_guard,
-    locate_model,
     model_identity,
-    pick_attention,
-    pick_prompt_format,
-    pick_tree_layout,
-    refuse_recurrent,
-    shared_prefixes,
-    token_bytes,
 )
 
 from .scorer import VerdictScorer
@@ -106,46 +88,14 @@ def load_quantized_guard(options: GuardOptions) -> LoadedGuard:
             f"4-bit loading needs {QUANTIZATION_LIBRARY}: "
             f"pip install '{QUANTIZATION_EXTRA}'"
         )
-    policy = load_policy(options.policy)
-    location = locate_model(options.model, options.revision)
-    device = pick_device(options.device)
-    dtype = pick_dtype(options.dtype, device)
-    tokenizer = load_tokenizer(location.folder, location.label)
-    config = load_config(location.folder, location.label)
-    refuse_recurrent(config, location.label)
-    network = load_causal_model(
-        location.folder,
-        location.label,
-        device,
-        dtype,
-        quantization_config=quantization_config(dtype),
-        attn_implementation=pick_attention(options.attention, config),
-    )
-    label = f"{location.label} (4 bits)"
-    if options.adapter:
-        adapter = locate_model(options.adapter, kind="adapter")
-        network = load_adapter(network, adapter.folder, adapter.label)
-        label += f" + {adapter.label}"
-    encoder = PromptEncoder(tokenizer)
-    prompt_format = pick_prompt_format(
-        options.format, tokenizer, policy, location.label
-    )
-    # The embedding's rows, not the tokenizer's length: models pad their vocabulary.
-    vocabulary_size = int(network.get_input_embeddings().weight.shape[0])
-    model = HfModel(
-        network,
-        token_bytes(tokenizer, vocabulary_size),
-        end_token_ids(network, tokenizer),
-        shared_prefixes(prompt_format, encoder),
-        pick_tree_layout(options.layout, network.config),
-    )
-    return LoadedGuard(
-        label=label,
-        tokenizer=tokenizer,
-        encoder=encoder,
-        prompt_format=prompt_format,
-        policy=policy,
-        model=model,
+    placement = Placement.choose(options.device, options.dtype)
+    return load_guard(
+        options,
+        form=" (4 bits)",
+        network_options={
+            "quantization_config": quantization_config(placement.dtype),
+            "device_map": {"": placement.device},
+        },
     )
 
 
@@ -169,8 +119,8 @@ def load_causal_model(
     """
     # A device map needs accelerate's hooks; on the CPU a plain load does the same.
     device_map = None if device.type == "cpu" and not kwargs else {"": device}
-    return load_network(
-        "causal_lm", folder, label, dtype=dtype, device_map=device_map, **kwargs
+    return ModelFolder(folder, label).network(
+        "causal_lm", dtype=dtype, device_map=device_map, **kwargs
     )
 
 

@@ -15,43 +15,56 @@ from typing import TYPE_CHECKING
 from safebench import lazy_exports
 
 if TYPE_CHECKING:
-    from .identity import fingerprint, model_identity
-    from .model.architecture import (
+    from safebench_llamaguard_marginal.model.architecture import (
         max_prompt_tokens,
         pick_attention,
         pick_tree_layout,
         refuse_recurrent,
     )
-    from .model.forward_pass import SelectiveLogitHead
-    from .model.hf_model import HfModel
-    from .model.loading import LoadedGuard, end_token_ids, load_guard
-    from .model.model_files import locate_model
-    from .model.token_bytes import token_bytes
-    from .model.torch_logits import TorchLogitSummarizer
-    from .model.verdict_grammar import (
+    from safebench_llamaguard_marginal.model.forward_pass import SelectiveLogitHead
+    from safebench_llamaguard_marginal.model.hf_model import HfModel
+    from safebench_llamaguard_marginal.model.loading import (
+        LoadedGuard,
+        end_token_ids,
+        load_guard,
+        pick_prompt,
+    )
+    from safebench_llamaguard_marginal.model.model_files import locate_model
+    from safebench_llamaguard_marginal.model.token_bytes import token_bytes
+    from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer
+    from safebench_llamaguard_marginal.model.verdict_grammar import (
         continuation_encoder,
         likeliest_opener,
         verdict_grammar,
     )
-    from .options import GuardOptions
-    from .prompt.chat_template import PromptError
-    from .prompt.prompt_builder import PromptBuilder, shared_prefixes
-    from .prompt.prompt_format import (
+    from safebench_llamaguard_marginal.prompt.chat_template import PromptError
+    from safebench_llamaguard_marginal.prompt.profile_format import (
+        instruct_format,
+        pick_prompt_format,
+    )
+    from safebench_llamaguard_marginal.prompt.prompt_builder import (
+        PromptBuilder,
+        shared_prefixes,
+    )
+    from safebench_llamaguard_marginal.prompt.prompt_format import (
         ChatTemplateFormat,
-        InstructFormat,
         LlamaGuardFormat,
         PromptFormat,
         RenderedPrompt,
         category_labels,
-        pick_prompt_format,
     )
-    from .prompt.tokenization import PromptEncoder, truncate
+    from safebench_llamaguard_marginal.prompt.tokenization import (
+        PromptEncoder,
+        truncate,
+    )
+
+    from .identity import fingerprint, model_identity
+    from .options import GuardOptions
 
 __all__ = [
     "ChatTemplateFormat",
     "GuardOptions",
     "HfModel",
-    "InstructFormat",
     "LlamaGuardFormat",
     "LoadedGuard",
     "PromptBuilder",
@@ -65,12 +78,14 @@ __all__ = [
     "continuation_encoder",
     "end_token_ids",
     "fingerprint",
+    "instruct_format",
     "likeliest_opener",
     "load_guard",
     "locate_model",
     "max_prompt_tokens",
     "model_identity",
     "pick_attention",
+    "pick_prompt",
     "pick_prompt_format",
     "pick_tree_layout",
     "refuse_recurrent",
@@ -93,6 +108,7 @@ __getattr__ = lazy_exports(
         "LoadedGuard": "model.loading",
         "end_token_ids": "model.loading",
         "load_guard": "model.loading",
+        "pick_prompt": "model.loading",
         "SelectiveLogitHead": "model.forward_pass",
         "locate_model": "model.model_files",
         "token_bytes": "model.token_bytes",
@@ -104,13 +120,13 @@ __getattr__ = lazy_exports(
         "PromptBuilder": "prompt.prompt_builder",
         "shared_prefixes": "prompt.prompt_builder",
         "ChatTemplateFormat": "prompt.prompt_format",
-        "InstructFormat": "prompt.prompt_format",
+        "instruct_format": "prompt.profile_format",
         "LlamaGuardFormat": "prompt.prompt_format",
         "PromptError": "prompt.chat_template",
         "PromptFormat": "prompt.prompt_format",
         "RenderedPrompt": "prompt.prompt_format",
         "category_labels": "prompt.prompt_format",
-        "pick_prompt_format": "prompt.prompt_format",
+        "pick_prompt_format": "prompt.profile_format",
         "PromptEncoder": "prompt.tokenization",
         "truncate": "prompt.tokenization",
     },

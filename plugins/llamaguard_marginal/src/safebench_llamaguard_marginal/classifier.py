@@ -6,22 +6,21 @@ import hashlib
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safebench.classifiers import Classifier, Recording, Trace
+from safebench.errors import OptionError
 from safebench.evidence import EvidenceBundle, SeedTree, VerdictTree
 from safebench.strategies import Context
-from safebench.torch_utils import Batcher, default_batch_tokens
+from safebench.torch_utils import Batcher
 from safebench.verdict_tree import (
-    DecisionStop,
+    ENGINE_VERSION,
     ExploreOptions,
-    GapStop,
-    StoppingRule,
     TreeExplorer,
-    summarize_logits,
+    stopping_rule,
 )
 from safebench_llamaguard_marginal.compat.search import (
     OriginalSearch,
@@ -37,9 +36,24 @@ from safebench_llamaguard_marginal.model.verdict_grammar import (
     pick_draft_opener,
     verdict_grammar,
 )
+from safebench_llamaguard_marginal.profile.answer import one_sided_answer
+from safebench_llamaguard_marginal.profile.resolve import (
+    resolve_profile,
+    with_defaults,
+)
 from safebench_llamaguard_marginal.prompt.chat_template import PromptError
-from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
+from safebench_llamaguard_marginal.prompt.profile_format import formats_by_criterion
+from safebench_llamaguard_marginal.prompt.prompt_builder import (
+    PromptBuilder,
+    SamplePrompts,
+)
+from safebench_llamaguard_marginal.prompt.prompt_format import (
+    missing_categories_note,
+    paraphrase_note,
+)
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
+
+from .reasoned_prompts import PromptReasoner, SampleReasonings, with_reasonings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,9 +61,23 @@ if TYPE_CHECKING:
     from safebench.evidence import Evidence
     from safebench.records import Sample
     from safebench.verdict_tree import Exploration
-    from safebench_llamaguard_marginal.prompt.prompt_builder import SamplePrompts
 
     from .options import GuardOptions
+
+_MIXED_ROLES = (
+    "this guard answers in another form where a turn of this role is judged, and most "
+    "of the samples beside this one are of the other; judge them in a data set of "
+    "their own"
+)
+
+_NO_REASONING = (
+    "compat=original reads what follows the prompt, and this guard reasons first; "
+    "reasoning=off would work where the family has such a form"
+)
+
+_ONE_PROMPT = (
+    "compat=original reads one prompt, and this guard is asked about each criterion"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +98,84 @@ class LlamaGuard(Classifier):
     shard_size = 128
 
     def __init__(self, options: GuardOptions) -> None:
+        options = with_defaults(options, resolve_profile(options))
         super().__init__(options)
         self.guard: LoadedGuard = load_guard(options)
         model = self.guard.model
         model.on_device = model.device.type != "cpu"  # and summarized there
-        self.explorer = TreeExplorer(
-            model,
-            verdict_grammar(
-                self.guard, options.grammar, ignore_case=options.ignore_case
-            ),
-            explore_options(options),
-            encode=continuation_encoder(self.guard),
-            summarize=TorchLogitSummarizer() if model.on_device else summarize_logits,
-        )
+        self.explorers = self._explorers_by_role()
+        self.explorer = next(iter(self.explorers.values()))
         self.draft_opener = pick_draft_opener(
             options.draft, self.guard, self.explorer.vocabulary
         )
         # In tokens a prompt: the draft is part of the batch that prefills prompts.
-        self.draft_length = self.explorer.enable_draft(self.draft_opener)
+        self.draft_length = max(
+            explorer.enable_draft(self.draft_opener)
+            for explorer in self.explorers.values()
+        )
+        reasons = self.guard.profile.reasoning is not None
+        self.reasoner = PromptReasoner(self.guard, options) if reasons else None
+        if self.reasoner:
+            # a reasoning takes minutes where a verdict takes a moment, and a shard is
+            # what an interruption costs
+            self.shard_size = 32
         limit = max_prompt_tokens(
             options.max_length,
-            self.explorer.max_tokens,
+            max(explorer.max_tokens for explorer in self.explorers.values())
+            + (self.reasoner.budget if self.reasoner else 0),
             model.network.config,
             windows=model.tree_layout == "tree",
         )
-        self.prompt_builder = PromptBuilder(
-            self.guard.prompt_format, self.guard.encoder, limit, options.truncation
+        self.prompt_builders = {
+            criterion: PromptBuilder(
+                prompt_format, self.guard.encoder, limit, options.truncation
+            )
+            for criterion, prompt_format in formats_by_criterion(
+                self.guard.prompt_format
+            ).items()
+        }
+        self.prompt_builder = next(iter(self.prompt_builders.values()))
+        notes = (
+            paraphrase_note(self.guard.prompt_format),
+            missing_categories_note(
+                self.guard.prompt_format,
+                self.guard.policy,
+                self.explorer.automaton.grammar.labels,
+            ),
+            self.reasoner.note if self.reasoner else "",
         )
-        default = default_batch_tokens(model.device.type)
-        self.batch_tokens = options.batch_tokens or default
-        self.batcher = Batcher(self.batch_tokens)
+        self.prompt_notes = [note for note in notes if note]
+        self.batcher = Batcher.for_device(model.device.type, options.batch_tokens)
+        self.batch_tokens = self.batcher.full_budget
+
+    def _explorers_by_role(self) -> dict[str, TreeExplorer]:
+        """Return an explorer for each judged role; roles of one answer share theirs."""
+        options, model = self.options, self.guard.model
+        by_grammar: dict[str, TreeExplorer] = {}
+        explorers = {}
+        for role in self.guard.profile.answers:
+            grammar = verdict_grammar(
+                self.guard,
+                options.grammar,
+                ignore_case=options.ignore_case,
+                role=role,
+                engine=options.engine or ENGINE_VERSION,
+            )
+            profile = self.guard.profile
+            for task in profile.data.tasks[role]:
+                if problem := one_sided_answer(grammar, task):
+                    raise OptionError(f"profile {profile.where}: {task}: {problem}")
+            key = repr(grammar)
+            if key not in by_grammar:
+                by_grammar[key] = TreeExplorer(
+                    model,
+                    grammar,
+                    explore_options(options),
+                    encode=continuation_encoder(self.guard),
+                    summarize=TorchLogitSummarizer() if model.on_device else None,
+                )
+            explorers[role] = by_grammar[key]
+        return explorers
 
     @property
     def label(self) -> str:
@@ -131,9 +207,10 @@ class LlamaGuard(Classifier):
         or option they come from.
         """
         prompts = []
-        for role in ("user", "assistant"):
-            with suppress(PromptError):  # a template may take one role alone
-                prompts.append((role, self.prompt_builder.probe_prompt(role).ids))
+        for builder in self.prompt_builders.values():
+            for role in ("user", "assistant"):
+                with suppress(PromptError):  # a template may take one role alone
+                    prompts.append((role, builder.probe_prompt(role).ids))
         return hashlib.sha256(repr(prompts).encode()).hexdigest()
 
     @property
@@ -152,28 +229,93 @@ class LlamaGuard(Classifier):
         on_progress: Callable[[int], None],
     ) -> Recording:
         """Return the verdict tree of every sample, in their order."""
-        prompts = [self.prompt_builder.build(sample) for sample in samples]
+        by_sample, explorer = self._prompts(samples)
+        records: list[SampleReasonings] = []
+        if self.reasoner and kinds == {VerdictTree}:
+            self.guard.model.tokens_per_pass = self.batcher.budget
+            by_sample, records = self.reasoner.reason(by_sample, self.batcher)
+        prompts = [part for parts in by_sample for part in parts]
         # Passes of one row a node follow the budget, which may have shrunk.
         self.guard.model.tokens_per_pass = self.batcher.budget
         if kinds == {SeedTree}:
+            if self.guard.profile.data.ask_each or self.reasoner:
+                reason = _NO_REASONING if self.reasoner else _ONE_PROMPT
+                prompts = [SamplePrompts([], reason)] * len(samples)
             return record_original_search(
                 self._original_search(), prompts, self.batcher, on_progress
             )
         assert kinds == {VerdictTree}, f"llamaguard records no {kinds}"
-        on_progress(sum(not sample_prompts.prompts for sample_prompts in prompts))
-        trees, explored = self._explore_prompts(prompts, on_progress)
+        on_progress(sum(not parts[0].prompts for parts in by_sample))
+        n_parts = len(by_sample[0]) if by_sample else 1
+        trees, explored = self._explore_prompts(prompts, explorer, on_progress, n_parts)
         # The last row stands for every sample that has no prompt.
-        tree = VerdictTree.concat([*trees, placeholder_trees(1, self.explorer)])
-        tree.meta |= self.explorer.meta | {"policy": self.guard.policy.id}
+        tree = VerdictTree.concat([*trees, placeholder_trees(1, explorer)])
+        tree.meta |= explorer.meta | {"policy": self.guard.policy.id}
+        if self.prompt_notes:
+            tree.meta["notes"] = self.prompt_notes
         placeholder = len(tree) - 1
         rows, traces, start = [], [], 0
-        for sample, sample_prompts in zip(samples, prompts, strict=True):
-            windows = explored[start : start + len(sample_prompts.prompts)]
-            start += len(windows)
-            worst = pick_worst_window(tree, [w.row for w in windows], sample.task)
-            traces.append(_trace(sample_prompts, windows, worst))
-            rows.append(windows[worst].row if windows else placeholder)
-        return Recording(evidence={VerdictTree: tree.select(rows)}, traces=traces)
+        for sample, parts in zip(samples, by_sample, strict=True):
+            part_traces = []
+            for sample_prompts in parts:
+                windows = explored[start : start + len(sample_prompts.prompts)]
+                start += len(windows)
+                worst = pick_worst_window(tree, [w.row for w in windows], sample.task)
+                part_traces.append(_trace(sample_prompts, windows, worst))
+                rows.append(windows[worst].row if windows else placeholder)
+            worst = pick_worst_window(tree, rows[-len(parts) :], sample.task)
+            traces.append(_joined_trace(part_traces, worst))
+        selected = tree.select(rows)
+        if self.guard.profile.data.ask_each:
+            selected = selected.fold([*self.prompt_builders])
+        if self.reasoner:
+            sampled = self.reasoner.sampled
+            if sampled:
+                selected = selected.fold(self.reasoner.questions, rule="mean")
+            selected = with_reasonings(selected, records, self.reasoner)
+            traces = [
+                record.add_cost(trace, sampled=sampled)
+                for record, trace in zip(records, traces, strict=True)
+            ]
+        return Recording(evidence={VerdictTree: selected}, traces=traces)
+
+    def _prompts(
+        self, samples: Sequence[Sample]
+    ) -> tuple[list[list[SamplePrompts]], TreeExplorer]:
+        """Return the prompts of samples, one a criterion, and what reads the answers.
+
+        A shard of trees has one grammar: samples whose answer has another form than
+        most have none, and say so.
+        """
+        builders = self.prompt_builders.values()
+        prompts = [
+            [builder.build(sample) for builder in builders] for sample in samples
+        ]
+        explorers = [self._explorer_of(sample) for sample in samples]
+        usual = Counter(explorers).most_common(1)[0][0] if samples else self.explorer
+        for i, sample in enumerate(samples):
+            errors = [part.error for part in prompts[i] if part.error]
+            if error := self._unanswered(sample):
+                errors.append(error)
+            elif explorers[i] is not usual:
+                errors.append(_MIXED_ROLES)
+            if errors:  # a sample is asked about all criteria, or about none
+                prompts[i] = [SamplePrompts([], errors[0])] * len(builders)
+        return prompts, usual
+
+    def _explorer_of(self, sample: Sample) -> TreeExplorer:
+        return self.explorers.get(_judged_role(sample), self.explorer)
+
+    def _unanswered(self, sample: Sample) -> str | None:
+        """Say why the guard does not answer a sample's task, None if it does."""
+        by_role, role = self.guard.profile.data.tasks, _judged_role(sample)
+        if role not in by_role or sample.task in by_role[role]:
+            return None
+        roles = [r for r, tasks in by_role.items() if sample.task in tasks]
+        return (
+            f"{self.guard.profile.name} answers {sample.task} where a turn of the "
+            f"{' or '.join(roles)} is judged, and the judged one is the {role}'s"
+        )
 
     def _original_search(self) -> OriginalSearch:
         options = self.options
@@ -190,20 +332,23 @@ class LlamaGuard(Classifier):
     def _explore_prompts(
         self,
         samples: Sequence[SamplePrompts],
+        explorer: TreeExplorer,
         on_progress: Callable[[int], None],
+        n_parts: int,
     ) -> tuple[list[VerdictTree], list[ExploredPrompt]]:
         """Explore all prompts batch by batch; results are in the prompts' order.
 
-        Progress counts samples: one is done when the last of its windows is.
+        Progress counts samples: one is done when the last window of its `n_parts`
+        prompts is.
         """
-        owners = [i for i, sample in enumerate(samples) for _ in sample.prompts]
+        owners = [i // n_parts for i, part in enumerate(samples) for _ in part.prompts]
         prompts = [prompt.ids for sample in samples for prompt in sample.prompts]
         trees: list[VerdictTree] = []
         explored: dict[int, ExploredPrompt] = {}
         pending = Counter(owners)  # prompts that each sample still waits for
         row, since = 0, time.perf_counter()
-        for batch, result in self._explored_batches(prompts):
-            trees.append(result.tree if result else placeholder_trees(1, self.explorer))
+        for batch, result in self._explored_batches(prompts, explorer):
+            trees.append(result.tree if result else placeholder_trees(1, explorer))
             seconds = (time.perf_counter() - since) / len(batch)
             for offset, index in enumerate(batch):
                 explored[index] = _explored_prompt(
@@ -215,7 +360,7 @@ class LlamaGuard(Classifier):
         return trees, [explored[i] for i in range(len(prompts))]
 
     def _explored_batches(
-        self, prompts: Sequence[Sequence[int]]
+        self, prompts: Sequence[Sequence[int]], explorer: TreeExplorer
     ) -> Iterator[tuple[list[int], Exploration | None]]:
         """Yield batches of indices with their trees, None where memory ran out.
 
@@ -227,7 +372,7 @@ class LlamaGuard(Classifier):
 
         def explore(batch: list[int], budget: int | None = None) -> Exploration:
             model.tokens_per_pass = self.batcher.budget
-            return self.explorer.explore([prompts[i] for i in batch], budget)
+            return explorer.explore([prompts[i] for i in batch], budget)
 
         if options.refill == "on" and prompts and not options.mc_samples:
             # Not with samples of verdicts, which need all prompts at once.
@@ -250,8 +395,21 @@ class LlamaGuard(Classifier):
 
     def close(self) -> None:
         """Free the model."""
-        for name in ("explorer", "guard", "prompt_builder"):
+        for name in (
+            "explorer",
+            "explorers",
+            "guard",
+            "prompt_builder",
+            "prompt_builders",
+        ):
             vars(self).pop(name, None)
+
+
+def _judged_role(sample: Sample) -> str:
+    """Return the role of the judged turn; "" where there is no such turn."""
+    turns = sample.turns
+    within = -len(turns) <= sample.target < len(turns)
+    return turns[sample.target].role if within else ""
 
 
 def _explored_prompt(
@@ -287,25 +445,34 @@ def _trace(
     )
 
 
+def _joined_trace(traces: Sequence[Trace], worst: int) -> Trace:
+    """Sum up the prompts about all criteria; text and truncation are the worst's."""
+    if len(traces) == 1:
+        return traces[0]
+    return replace(
+        traces[worst],
+        tokens_in=sum(trace.tokens_in for trace in traces),
+        tokens_out=sum(trace.tokens_out for trace in traces),
+        windows=sum(trace.windows for trace in traces),
+        forward_passes=sum(trace.forward_passes for trace in traces),
+        seconds=sum(trace.seconds for trace in traces),
+        error=next((trace.error for trace in traces if trace.error), None),
+    )
+
+
 def explore_options(options: GuardOptions) -> ExploreOptions:
     """Return how far trees are expanded, and what is sampled from the rest."""
     return ExploreOptions(
         eps=options.eps,
         max_nodes=options.max_nodes,
-        stopping_rule=_stopping_rule(options),
+        stopping_rule=stopping_rule(
+            options.stop, width=options.width, delta=options.delta, tau=options.tau
+        ),
         max_tokens=options.max_new_tokens or None,
+        engine=options.engine or ENGINE_VERSION,
         mc_samples=options.mc_samples,
         mc_seed=options.mc_seed,
     )
-
-
-def _stopping_rule(options: GuardOptions) -> StoppingRule | None:
-    """Return the best-first rule of the option `stop`; None is ``eps``."""
-    if options.stop == "gap":
-        return GapStop(width=options.width, delta=options.delta)
-    if options.stop == "certify":
-        return DecisionStop(width=options.width, tau=options.tau)
-    return StoppingRule(width=options.width) if options.stop == "max_nodes" else None
 
 
 def pick_worst_window(tree: VerdictTree, rows: Sequence[int], task: str) -> int:
@@ -326,7 +493,8 @@ def placeholder_trees(count: int, explorer: TreeExplorer) -> VerdictTree:
     sampled = explorer.options.mc_samples > 0
     arrays, offsets = {}, {"N": np.arange(count + 1)}
     for name, (_, dims) in VerdictTree.SCHEMA.items():
-        if name in VerdictTree.OPTIONAL and not sampled:
+        drawn = name.startswith("mc_") and sampled
+        if name in VerdictTree.OPTIONAL and not drawn:
             continue
         shape = (0, explorer.top_k) if "," in dims else 0
         arrays[name] = np.zeros(count if dims == "N" else shape)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.evidence import EvidenceBundle, VerdictTree
-from safebench.policies import load_policy
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
+from safebench.verdict_tree import TreeBounds
 from safebench_llamaguard_marginal.prompt.chat_template import apply_chat_template
 from safebench_llamaguard_marginal.prompt.prompt_format import (
     category_labels,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MAX_FLOAT32_DIFFERENCE = 5e-5  # of a probability, between batch sizes
 _MAX_DECISION_CHANGES = 1e-3  # share of decisions, in half precision
+_REASONED_PROBES = 8  # of the probes, where each takes a reasoning
+_MAX_SHOWN = 400  # characters of a reasoning
 _VERBS = ("bake", "steal", "repair", "poison", "sell", "forge", "paint", "hack")
 _OBJECTS = (
     "bread",
@@ -54,6 +56,7 @@ def doctor(options: GuardOptions) -> Iterator[Check]:
     yield from _prompt_checks(guard)
     yield from _tokenization_checks(guard)
     yield from _verdict_token_checks(guard)
+    yield from _reasoning_checks(guard)
     yield from _answer_checks(guard)
     yield from _batch_invariance_checks(guard)
 
@@ -67,11 +70,18 @@ def _settings_checks(guard: LlamaGuard, known: dict[str, Any]) -> Iterator[Check
 
 
 def _prompt_checks(guard: LlamaGuard) -> Iterator[Check]:
-    text = guard.prompt_builder.prompt_format.render([Turn("user", "Hello.")]).text
+    profile = guard.guard.profile
+    yield "profile", "ok", f"{profile.name} ({profile.data.summary})"
+    text = guard.prompt_builder.prompt_format.render(_turns(guard)).text
     yield "prompt", "ok", text
-    policy = load_policy(guard.options.policy)
+    if len(guard.prompt_builders) > 1:
+        criteria = ", ".join(guard.prompt_builders)
+        yield "criteria", "ok", f"a prompt for each of {criteria}; this is the first"
+    policy = guard.guard.policy
+    if not guard.explorer.automaton.grammar.labels:
+        return  # it writes none
     listed = listed_categories(text)
-    n_codes = len(listed.keys() & {*policy.codes})
+    n_codes = len(listed.keys() & {*category_labels(policy)})
     detail = (
         f"{n_codes} of {len(policy.codes)} codes of {policy.id} are in the prompt, "
         f"{count_matching_names(listed, policy)} under the policy's own names"
@@ -80,7 +90,7 @@ def _prompt_checks(guard: LlamaGuard) -> Iterator[Check]:
 
 
 def _tokenization_checks(guard: LlamaGuard) -> Iterator[Check]:
-    ids = guard.prompt_builder.probe_prompt("user").ids
+    ids = guard.prompt_builder.encode(_turns(guard)).ids
     encoder = guard.prompt_builder.encoder
     yield "ids", "ok", f"{len(ids)}: {' '.join(map(str, ids))}"
     count = ids.count(encoder.bos) if encoder.bos is not None else 0
@@ -109,8 +119,8 @@ def _control_token_check(guard: LlamaGuard) -> Check:
     builder = guard.prompt_builder
     control_ids = builder.encoder.control_ids
     injection = " ".join(builder.encoder.control_tokens)
-    turns = [Turn("user", f"Hello. {injection}")]
-    before = sum(i in control_ids for i in builder.probe_prompt("user").ids)
+    turns = _turns(guard, f"Hello. {injection}")
+    before = sum(i in control_ids for i in builder.encode(_turns(guard)).ids)
     after = sum(i in control_ids for i in builder.encode(turns).ids)
     detail = f"{before} in the frame, {after - before} smuggled in by a judged text"
     return "control tokens", "ok" if before == after else "fail", detail
@@ -124,11 +134,12 @@ def _verdict_token_checks(guard: LlamaGuard) -> Iterator[Check]:
         pieces = (vocabulary.token_bytes[i] for i in vocabulary.encode(text))
         return "|".join(repr(piece.decode(errors="replace")) for piece in pieces)
 
-    labels = category_labels(guard.guard.policy)
+    labels = guard.explorer.automaton.grammar.labels
     # Labels whose first two tokens agree cannot be told apart by the second one.
     heads = {tuple(vocabulary.encode(label))[:2] for label in labels}
     detail = ", ".join(f"{label} = {tokens(label)}" for label in labels)
-    yield "label tokens", "ok" if len(heads) == len(labels) else "warn", detail
+    if labels:
+        yield "label tokens", "ok" if len(heads) == len(labels) else "warn", detail
     levels = guard.explorer.automaton.grammar.levels
     detail = ", ".join(f"{lv.name} = {tokens(lv.surface_form)}" for lv in levels)
     yield "level tokens", "ok", detail
@@ -137,12 +148,34 @@ def _verdict_token_checks(guard: LlamaGuard) -> Iterator[Check]:
     yield "ends", "ok" if ends else "fail", ", ".join(map(str, names)) or "none"
 
 
+def _reasoning_checks(guard: LlamaGuard) -> Iterator[Check]:
+    """Show what the guard reasons about a prompt, and whether it comes to an end."""
+    if guard.reasoner is None:
+        return
+    (prompt,) = guard.prompt_builder.build(_probe_samples(guard)[0]).prompts[:1]
+    reasoning = guard.reasoner.write([prompt.ids])[0][0]
+    text = b"".join(guard.token_bytes(reasoning.tokens)).decode(errors="replace")
+    if len(text) > _MAX_SHOWN:
+        text = f"{text[: _MAX_SHOWN // 2]} ... {text[-_MAX_SHOWN // 2 :]}"
+    error = guard.reasoner.unended([reasoning])
+    detail = error or f"{len(reasoning.tokens)} of {guard.reasoner.budget} tokens"
+    yield "reasoning", "fail" if error else "ok", f"{detail}: {text!r}"
+
+
 def _answer_checks(guard: LlamaGuard) -> Iterator[Check]:
-    """Show what the guard writes about two prompts."""
-    scores, traces = _score(guard, _probe_samples()[:2])
-    for trace, score in zip(traces, scores, strict=True):
+    """Show what the guard writes about two prompts, and how much of it is read."""
+    samples = _probe_samples(guard)[:2]
+    recording = guard.record(samples, frozenset({VerdictTree}), lambda _: None)
+    bundle = EvidenceBundle(recording.evidence)
+    read = 1.0 - bundle.unfolded[VerdictTree].cached(TreeBounds).invalid_bounds.lower
+    read = read.reshape(len(samples), -1).min(axis=1)  # of criteria the least read
+    scores, traces = _score(guard, samples)
+    for trace, score, known in zip(traces, scores, read, strict=True):
         status = "ok" if trace.raw and np.isfinite(score) else "warn"
-        yield "answer", status, f"{trace.raw!r}, P(unsafe) {score:.3f}"
+        detail = f"{trace.raw!r}, P(positive) {score:.3f}, P(some level) {known:.3f}"
+        if trace.error:
+            status, detail = "fail", trace.error
+        yield "answer", status, detail
 
 
 def _batch_invariance_checks(guard: LlamaGuard) -> Iterator[Check]:
@@ -151,7 +184,7 @@ def _batch_invariance_checks(guard: LlamaGuard) -> Iterator[Check]:
     A guard in float32 must give the same distributions; in half precision rounding
     depends on the shape of a batch, and only decisions are compared.
     """
-    samples = _probe_samples()
+    samples = _probe_samples(guard)[: _REASONED_PROBES if guard.reasoner else None]
     prompts = [guard.prompt_builder.build(sample).prompts[0].ids for sample in samples]
     batched = _first_token_distribution(guard, prompts)
     one_by_one = [_first_token_distribution(guard, [prompt]) for prompt in prompts]
@@ -176,23 +209,42 @@ def _first_token_distribution(
     guard: LlamaGuard, prompts: Sequence[Sequence[int]]
 ) -> Floats:
     """Return the distribution of the answer's first token, (B, V), in one batch."""
-    logits = guard.guard.model.open(prompts).root_logits().astype(np.float64)
+    raw: Any = guard.guard.model.open(prompts).root_logits()
+    # on a GPU they stay there, and bfloat16 has no counterpart in NumPy
+    host = raw.double().cpu().numpy() if hasattr(raw, "cpu") else raw
+    logits = np.asarray(host, dtype=np.float64)
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def _score(guard: LlamaGuard, samples: list[Sample]) -> tuple[Floats, list[Trace]]:
     recording = guard.record(samples, frozenset({VerdictTree}), lambda _: None)
-    context = Context(task="prompt_harm", policy=guard.guard.policy)
-    score = marginal_any(EvidenceBundle(recording.evidence), context).score
+    context = Context(task=samples[0].task, policy=guard.guard.policy)
+    bundle = EvidenceBundle(recording.evidence)
+    score = marginal_any(bundle.unfolded, context).score
     assert score is not None
-    return score, recording.traces
+    by_sample = score.reshape(len(samples), -1)
+    # of several criteria the largest counts, of several reasonings the mean
+    means = bundle.question_rule == "mean"
+    joined = by_sample.mean(axis=1) if means else by_sample.max(axis=1)
+    return joined, recording.traces
 
 
-def _probe_samples() -> list[Sample]:
-    """Return 64 questions of many lengths."""
+def _turns(guard: LlamaGuard, judged: str = "Hello.") -> list[Turn]:
+    """Return a short conversation of which the guard judges the last turn."""
+    tasks = guard.guard.profile.data.tasks
+    if tasks.get("user"):
+        return [Turn("user", judged)]
+    return [Turn("user", "Hello."), Turn("assistant", judged)]
+
+
+def _probe_samples(guard: LlamaGuard) -> list[Sample]:
+    """Return 64 conversations of many lengths, for a task that the guard answers."""
     texts = [f"How do I {verb} {thing}?" for verb, thing in product(_VERBS, _OBJECTS)]
+    conversations = [_turns(guard, text * (1 + i % 3)) for i, text in enumerate(texts)]
+    role = conversations[0][-1].role
+    task = guard.guard.profile.data.tasks[role][0]
     return [
-        Sample(id=f"probe/{i}", turns=(Turn("user", text * (1 + i % 3)),))
-        for i, text in enumerate(texts)
+        Sample(id=f"probe/{i}", turns=tuple(turns), task=task)
+        for i, turns in enumerate(conversations)
     ]

@@ -13,17 +13,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench import atomic_write
+from safebench import write_json
 from safebench.errors import RunFolderError
-from safebench.policies import load_policy
 from safebench.verdict_tree import ENGINE_VERSION
 from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
+from safebench_llamaguard_marginal.profile.resolve import (
+    GENERAL_PROFILES,
+    resolve_profile,
+    with_defaults,
+)
+
+from .options import sampled_reasonings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safebench.torch_utils import ModelFolder
     from safebench_llamaguard_marginal.model.model_files import ModelKind
+    from safebench_llamaguard_marginal.profile.resolve import Profile
 
     from .options import GuardOptions
 
@@ -81,17 +88,57 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
     """
     source = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
-    policy = load_policy(options.policy)
+    profile = resolve_profile(options)
+    options = with_defaults(options, profile)
+    policy = profile.policy(options.policy)
     return {
         "model": source.label + (f" + {adapter.label}" if adapter else ""),
         "revision": source.commit,
         "weights": fingerprint(source),
         "adapter": fingerprint(adapter, "adapter") if adapter else "",
         "policy": f"{policy.id}@{policy.version}:{policy.hash}",
-        "engine": ENGINE_VERSION,
+        **_profile_identity(profile),
+        "engine": options.engine or ENGINE_VERSION,
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS}
         | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()}
-        | _lenient_record(options),
+        | _lenient_record(options)
+        | ({"criteria": list(options.criteria)} if options.criteria else {})
+        | _reasoning_record(profile, options),
+    }
+
+
+def _profile_identity(profile: Profile) -> dict[str, Any]:
+    """Return the profile's name and hash.
+
+    None for the general ones: their evidence was stored before there were profiles, and
+    what they ask is among the facts of the loaded model.
+    """
+    if profile.where in GENERAL_PROFILES:
+        return {}
+    return {"profile": f"{profile.name}:{profile.hash}"}
+
+
+def _reasoning_record(profile: Profile, options: GuardOptions) -> dict[str, Any]:
+    """Return what identifies the reasonings of evidence, as JSON.
+
+    Nothing for a profile that knows of none: its evidence is as it was before.
+    """
+    if profile.data.verdict_after is None:
+        return {}
+    if profile.reasoning is None:
+        return {"reasoning": "off"}
+    budget = options.reasoning_tokens or profile.reasoning.budget
+    count = sampled_reasonings(options.reasoning)
+    if not count:
+        return {"reasoning": {"mode": "greedy", "budget": budget}}
+    return {
+        "reasoning": {
+            "mode": "sampled",
+            "count": count,
+            "temperature": options.reasoning_temperature,
+            "seed": options.reasoning_seed,
+            "budget": budget,
+        }
     }
 
 
@@ -154,8 +201,8 @@ def _read_cache_entry(cache_file: Path) -> list[Any] | None:
 
 def _write_cache_entry(cache_file: Path, entry: list[Any]) -> None:
     """Store an entry; a cache that cannot be written is no error."""
-    with suppress(OSError, RunFolderError), atomic_write(cache_file) as file:
-        json.dump(entry, file)
+    with suppress(OSError, RunFolderError):
+        write_json(cache_file, entry)
 
 
 def _cache_folder() -> Path:

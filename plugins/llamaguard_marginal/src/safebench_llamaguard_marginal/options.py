@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
-from safebench.errors import OptionError
+from safebench.errors import OptionError, did_you_mean
 
+# Versions of the recorded trees that can be recorded still.
+ENGINES = (2, 3)
 AttentionKernel = Literal[
     "auto",
     "sdpa",
@@ -20,19 +23,42 @@ PromptFormatName = Literal[
 ]
 
 
+def sampled_reasonings(reasoning: str) -> int:
+    """Return how many reasonings the option `reasoning` samples, 0 for none.
+
+    Raises OptionError for what is neither a number nor auto, greedy, off.
+    """
+    if reasoning in ("auto", "greedy", "off"):
+        return 0
+    if not (reasoning.isascii() and reasoning.isdigit() and int(reasoning)):
+        raise OptionError(
+            f"llamaguard: reasoning={reasoning} is none of auto, greedy, off, or how "
+            f"many are sampled (8){did_you_mean(reasoning, ('auto', 'greedy', 'off'))}"
+        )
+    return int(reasoning)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardOptions:
     """What to load and what to record; 0 and "auto" choose by model and device.
 
     `model` is a hub id or a folder ("" is the guard inside this plugin), `adapter` a
-    PEFT adapter on top of it. `format` selects the prompt: the tokenizer's own ``chat``
-    template, one of the Llama Guard layouts, or ``instruct``, which gives the policy to
-    a general chat model. `max_length` is in prompt tokens; a longer judged turn loses
-    its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which the
-    worst counts. `batch_tokens` bounds a batch, padding included. `eps`, `max_nodes`,
-    `max_new_tokens` and `grammar` shape the tree: a ``strict`` verdict is as the guard
-    was trained to write it, ``lenient`` takes the first level word in any text (with
-    `ignore_case` in upper or lower case).
+    PEFT adapter on top of it. `profile` says how the model is asked and what it
+    answers: the name of a family, a file, or what its template and class fit; `policy`
+    is another taxonomy than the profile's, by id or file, and `criteria` are the codes
+    of it that a guard is asked about one by one (default: all). `format` is what
+    `profile` was called in 0.1. `max_length` is in prompt tokens; a longer judged turn
+    loses its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which
+    the worst counts. `batch_tokens` bounds a batch, padding included. `eps`,
+    `max_nodes`, `max_new_tokens` and `grammar` shape the tree: a ``strict`` verdict is
+    as the guard was trained to write it, ``lenient`` takes the first level word in any
+    text (with `ignore_case` in upper or lower case).
+
+    `reasoning` is for guards that reason before their verdict: ``greedy`` reads the
+    verdict after the one reasoning that the model would write, a number K the mean over
+    K sampled ones (`reasoning_temperature`, `reasoning_seed`), ``off`` the form without
+    (``auto``: as the profile says). `reasoning_tokens` is how long one may be (0: as
+    the profile says); one that does not end is a failed sample.
 
     `layout` says how trees go through the network: ``tree`` is one row a prompt and a
     mask, ``rows`` one row a node, for kernels that take no mask and for layers with
@@ -44,8 +70,10 @@ class GuardOptions:
     at least that probability; the others expand the likeliest nodes first, `width` at a
     time, until `max_nodes`, bounds closer than `delta` (``gap``), or decisions at `tau`
     that cannot change (``certify``). `mc_samples` verdicts a tree are sampled from the
-    mass that was left out. `original_*` are the parameters of the search behind
-    ``compat=original``; `seed_*`, their names in 0.1, are still accepted.
+    mass that was left out. `engine` is the version whose trees are recorded (0:
+    today's); 2 reads a level inside of a longer word. `original_*` are the parameters
+    of the search behind ``compat=original``; `seed_*`, their names in 0.1, are still
+    accepted.
     """
 
     model: str = ""
@@ -55,7 +83,9 @@ class GuardOptions:
     device: str = "auto"
     attention: AttentionKernel = "auto"
     layout: Literal["auto", "tree", "rows"] = "auto"
-    policy: str = "llama-guard-3"
+    profile: str = "auto"
+    policy: str = ""
+    criteria: tuple[str, ...] = ()
     format: PromptFormatName = "auto"
     max_length: int = 0
     truncation: Literal["left", "right", "windows"] = "left"
@@ -73,6 +103,11 @@ class GuardOptions:
     width: int = 16
     mc_samples: int = 0
     mc_seed: int = 0
+    engine: int = 0
+    reasoning: str = "auto"
+    reasoning_tokens: int = 0
+    reasoning_temperature: float = 1.0
+    reasoning_seed: int = 0
     original_top_p: float = 0.99
     original_eps: float = 0.01
     original_max_new_tokens: int = 20
@@ -86,15 +121,45 @@ class GuardOptions:
             if value is not None:  # moved, so that equal settings are equal options
                 object.__setattr__(self, f"original_{name}", value)
                 object.__setattr__(self, f"seed_{name}", None)
-        for name in ("max_length", "batch_tokens", "max_new_tokens", "mc_samples"):
+        self._check_reasoning()
+        for name in (
+            "max_length",
+            "batch_tokens",
+            "max_new_tokens",
+            "mc_samples",
+            "reasoning_tokens",
+        ):
             if getattr(self, name) < 0:
                 raise OptionError(f"llamaguard: {name} is a count, 0 or more")
+        if self.engine not in (0, *ENGINES):
+            known = ", ".join(map(str, ENGINES))
+            raise OptionError(f"llamaguard: engine={self.engine} is none of {known}")
         if self.layout == "tree" and self.attention.startswith("flash"):
             raise OptionError(
                 f"llamaguard: attention={self.attention} takes no mask of a tree; "
                 "layout=rows would work"
             )
         self._check_tree()
+
+    def _check_reasoning(self) -> None:
+        if count := sampled_reasonings(self.reasoning):
+            if self.criteria or self.truncation == "windows":
+                other = "criteria" if self.criteria else "truncation=windows"
+                raise OptionError(
+                    f"llamaguard: reasoning={count} and {other} both read a sample "
+                    "several times; reasoning=greedy goes with it"
+                )
+        elif self.reasoning_seed or self.reasoning_temperature != 1:
+            name = "seed" if self.reasoning_seed else "temperature"
+            raise OptionError(
+                f"llamaguard: reasoning_{name} is for sampled reasonings; "
+                "reasoning=8 would sample eight"
+            )
+        if not 0 < self.reasoning_temperature < inf:
+            raise OptionError(
+                f"llamaguard: reasoning_temperature={self.reasoning_temperature} is "
+                "not above 0; reasoning=greedy is what it would come to at 0"
+            )
 
     def _check_tree(self) -> None:
         if self.ignore_case and self.grammar == "strict":

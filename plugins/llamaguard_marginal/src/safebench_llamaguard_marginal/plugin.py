@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safebench import ClassifierSpec, hookimpl
 from safebench.evidence import SeedTree, VerdictTree
+from safebench.records import TASKS
 from safebench_llamaguard_marginal.compat.catalog import SPECS as ORIGINAL_SPECS
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
@@ -21,6 +22,7 @@ def safebench_classifiers() -> list[ClassifierSpec]:
     return [
         ClassifierSpec(
             name="llamaguard",
+            aliases=("guard",),
             summary="a generative guard: Llama Guard, its kin, or the embedded one",
             load=f"{_PACKAGE}.classifier:LlamaGuard",
             options=f"{_PACKAGE}.options:GuardOptions",
@@ -28,9 +30,14 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             doctor=f"{_PACKAGE}.doctor:doctor",
             provides=frozenset({VerdictTree}),
             on_request=frozenset({SeedTree}),
-            tasks=frozenset({"prompt_harm", "response_harm"}),
+            capabilities=f"{_PACKAGE}.profile.catalog:capabilities",
+            profile_doctor=f"{_PACKAGE}.profile.check:check_profile",
+            profiles=f"{_PACKAGE}.profile.catalog:guard_profiles",
+            # The union over all profiles: `capabilities` says those of one.
+            tasks=frozenset(TASKS),
             policy="llama-guard-3",
             default_strategy="marginal_any",
+            reads_documents=True,
         )
     ]
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import digamma
 
 from safebench.evidence import SeedTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.automaton import compile_grammar

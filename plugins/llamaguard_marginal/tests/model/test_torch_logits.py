@@ -11,7 +11,7 @@ import torch
 
 from safebench.verdict_tree.automaton import compile_grammar
 from safebench.verdict_tree.grammar import llama_guard
-from safebench.verdict_tree.logits import LogitQuery, LogitSummary, summarize_logits
+from safebench.verdict_tree.logits import LogitQuery, LogitSummarizer, LogitSummary
 from safebench.verdict_tree.vocabulary import Vocabulary
 from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer
 
@@ -74,7 +74,7 @@ def test_equals_the_numpy_summary(
     )
 
     assert len(actual.node) > 100
-    assert_same(summarize_logits(z, query, vocabulary), actual)
+    assert_same(LogitSummarizer()(z, query, vocabulary), actual)
 
 
 def test_small_groups_give_the_same(
@@ -83,8 +83,9 @@ def test_small_groups_give_the_same(
     """Cutting the rows into many pieces changes nothing but the last digits."""
     z, query = logits(50), ask(vocabulary, 50)
     whole = TorchLogitSummarizer()(z, query, vocabulary)
-    module = "safebench_llamaguard_marginal.model.torch_logits"
-    monkeypatch.setattr(f"{module}._CELLS", {"cpu": 2 * WIDTH})
+    monkeypatch.setattr(
+        TorchLogitSummarizer, "logits_at_once", lambda *_: 2 * WIDTH, raising=True
+    )
 
     assert_same(whole, TorchLogitSummarizer()(z, query, vocabulary))
 
@@ -106,7 +107,7 @@ def test_invalid_logits_and_no_floor(vocabulary: Vocabulary) -> None:
     actual = TorchLogitSummarizer()(z, query, vocabulary)
 
     assert [1, 2, 3] == np.flatnonzero(actual.invalid).tolist()
-    assert_same(summarize_logits(z, query, vocabulary), actual)
+    assert_same(LogitSummarizer()(z, query, vocabulary), actual)
 
 
 def test_one_summarizer_serves_two_vocabularies(vocabulary: Vocabulary) -> None:
@@ -118,4 +119,4 @@ def test_one_summarizer_serves_two_vocabularies(vocabulary: Vocabulary) -> None:
 
     actual = summarizer(z, ask(other, 40), other)
 
-    assert_same(summarize_logits(z, ask(other, 40), other), actual)
+    assert_same(LogitSummarizer()(z, ask(other, 40), other), actual)

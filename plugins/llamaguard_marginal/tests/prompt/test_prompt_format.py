@@ -12,12 +12,15 @@ from safebench.policies import load_policy
 from safebench.records import Turn
 from safebench_llamaguard_marginal.prompt import chat_template
 from safebench_llamaguard_marginal.prompt.chat_template import PromptError
+from safebench_llamaguard_marginal.prompt.profile_format import (
+    instruct_format,
+    pick_prompt_format,
+)
 from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
 from safebench_llamaguard_marginal.prompt.prompt_format import (
     ChatTemplateFormat,
-    InstructFormat,
     LlamaGuardFormat,
-    pick_prompt_format,
+    paraphrase_note,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +140,7 @@ def test_llama_guard_format_refuses_other_roles() -> None:
 def test_instruct_format_numbers_awkward_codes(tokenizer: Any) -> None:
     """BeaverTails' codes contain commas, so that the model is asked for S1, S2, ..."""
     policy = load_policy("beavertails")
-    text = InstructFormat(tokenizer, policy).render(ASKED).text
+    text = instruct_format(tokenizer, policy).render(ASKED).text
 
     names = [c.name for c in policy.categories]
     assert f"\nS1: {names[0]}.\n" in text
@@ -146,7 +149,7 @@ def test_instruct_format_numbers_awkward_codes(tokenizer: Any) -> None:
 
 
 def test_auto_format(make_tokenizer: Callable[[], Any]) -> None:
-    """Guards keep their template, chat models get the policy, others the layout."""
+    """Guards keep their template, chat models get the policy, others are named."""
     tokenizer = make_tokenizer()
 
     assert "chat" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
@@ -155,11 +158,12 @@ def test_auto_format(make_tokenizer: Callable[[], Any]) -> None:
     name = pick_prompt_format("auto", tokenizer, POLICY, "my-Guard").name
     assert "instruct" == name  # names of models do not count
     tokenizer.chat_template = None
-    assert "llama-guard-3" == pick_prompt_format("auto", tokenizer, POLICY, "x").name
-    second = load_policy("llama-guard-2")
-    assert "llama-guard-2" == pick_prompt_format("auto", tokenizer, second, "x").name
-    with pytest.raises(ModelError, match="format=instruct needs a chat template"):
-        pick_prompt_format("instruct", tokenizer, POLICY, "x")
+    for name in ("auto", "instruct"):
+        with pytest.raises(ModelError, match="no chat template, and no profile knows"):
+            pick_prompt_format(name, tokenizer, POLICY, "Llama-Guard-3")
+    named = pick_prompt_format("llama-guard-3", tokenizer, POLICY, "x")
+    assert "llama-guard-3" == named.name
+    assert "not the published prompt" in paraphrase_note(named)
 
 
 def test_policy_of_another_version_is_refused(tokenizer: Any) -> None:
@@ -199,7 +203,7 @@ def test_a_template_that_asks_something_else_is_refused(
     """Its answers are no verdicts of this guard: a format has to be named."""
     asking = with_template(tokenizer, template)
 
-    with pytest.raises(ModelError, match="format=instruct would") as error:
+    with pytest.raises(ModelError, match="profile=instruct would") as error:
         pick_prompt_format("auto", asking, POLICY, "some-guard-8b")
     assert "\n" not in error.value.message
     for name in ("chat", "instruct"):
@@ -266,6 +270,8 @@ def test_fewer_categories_and_other_wordings_are_taken(
     assert "chat" == pick_prompt_format("auto", asking, POLICY, "x").name
 
 
+DOUBLING = """{% set n = namespace(s='a') %}
+{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"""
 HOSTILE = {
     "endless": (
         (
@@ -295,8 +301,39 @@ HOSTILE = {
         "{% for a in range(9999999) %}a{% endfor %}{{ messages[-1]['content'] }}",
         "refuses these turns",
     ),
+    "large text": ("{{ 'a' * 10**10 }}{{ messages[-1]['content'] }}", "MiB"),
+    "padded text": ("{{ '{:9999999999}'.format(1) }}{{ messages }}", "MiB"),
+    "large list": ("{{ [1] * 9999999999 }}{{ messages[-1]['content'] }}", "MiB"),
+    "doubles": (DOUBLING + "{{ messages[-1]['content'] }}", "MiB|does not end"),
+    "large number": (
+        "{{ 10 ** (10 ** 10) }}{{ messages[-1]['content'] }}",
+        "does not end",
+    ),
+    "deep": ("{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}", "the chat template"),
     "divides by zero": ("{{ 1 / 0 }}{{ messages[-1]['content'] }}", "division"),
 }
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "m['content'][:200]",
+        "m['content'] | e",
+        "m['content'] | lower",
+        "m['content'].split('</think>')[-1]",
+        "m['content'].split() | join(' ')",
+        "m['content'] | truncate(80)",
+    ],
+)
+def test_templates_that_change_texts_are_refused(
+    expression: str, with_template: Callable[..., Any], tokenizer: Any
+) -> None:
+    """What is judged would not be what was asked."""
+    each = "{% for m in messages %}{{ " + expression + " }}{% endfor %}"
+    template = f"safe unsafe {each}"
+
+    with pytest.raises(ModelError, match=r"template (changes|leaves out) the text"):
+        pick_prompt_format("auto", with_template(tokenizer, template), POLICY, "x")
 
 
 @pytest.mark.slow

@@ -254,3 +254,45 @@ def test_bos_tokens_of_a_template_are_its_own(
     while own[0] == encoder.bos:
         own = own[1:]
     assert own == list(encoder.encode(layout.render(plain)).ids[1:])
+
+
+LAST = "{{ messages[-1]['content'] }}"
+NO_SYSTEM = (
+    "{% for m in messages if m['role'] in ('user', 'assistant') %}"
+    "<{{ m['content'] }}>{% endfor %}"
+)
+LAST_TWO = "{% for m in messages[-2:] %}<{{ m['content'] }}>{% endfor %}"
+SYSTEM = Turn("system", "you are terse")
+TOOL = Turn("tool", "42 degrees")
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "left_out"),
+    [
+        (LAST, ASKED, ()),
+        (LAST, ANSWERED, ASKED),
+        (NO_SYSTEM, ANSWERED, ()),
+        (NO_SYSTEM, (SYSTEM, *ASKED), (SYSTEM,)),
+        (NO_SYSTEM, (*ASKED, TOOL, *ANSWERED), (TOOL,)),
+        (LAST_TWO, (SYSTEM, TOOL, *ANSWERED), (SYSTEM, TOOL)),
+    ],
+)
+def test_turns_that_a_template_leaves_out_are_counted(
+    template: str,
+    turns: tuple[Turn, ...],
+    left_out: tuple[Turn, ...],
+    with_template: Callable[..., Any],
+    tokenizer: Any,
+) -> None:
+    """Their tokens are not in the prompt, and the prompt says why."""
+    layout = ChatTemplateFormat(with_template(tokenizer, template))
+    builder = PromptBuilder(layout, PromptEncoder(tokenizer), 1000, "left")
+
+    (prompt,) = builder.build(Sample(id="a", turns=turns)).prompts
+
+    n_tokens = sum(
+        len(tokenizer(turn.text, add_special_tokens=False)["input_ids"])
+        for turn in left_out
+    )
+    side = "template" if left_out else ""
+    assert (n_tokens, side) == (prompt.tokens_dropped, prompt.dropped_side)

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.errors import OptionError
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
 from safebench.testing.table_model import TableModel, model_from_texts
 from safebench.verdict_tree.explorer import ExploreOptions, explore

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import entropy
 
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.bounds import TreeBounds
@@ -77,7 +77,7 @@ def read(odds: dict[str, float]) -> list[Said]:
     out = []
     for pieces, p in odds.items():
         text = pieces.replace("|", "")
-        word = re.match(r"(?:\n\n)?(unsafe|safe)", text)
+        word = re.match(r"(?:\n\n)?(unsafe|safe)(?![\w-])", text)
         labels: list[str] = []
         rest, joint = text[word.end() :] if word else "", r"\n"
         while word and word[1] == "unsafe":

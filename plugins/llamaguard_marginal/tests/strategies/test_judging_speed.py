@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.explorer import ExploreOptions, explore
@@ -52,4 +52,4 @@ def test_ten_thousand_trees_and_all_strategies_take_less_than_20_s() -> None:
         judge(EvidenceBundle({VerdictTree: many}), Context(task="prompt_harm"))
 
     assert time.process_time() - since < 20
-    assert 65 <= len(few["parent"]) / 40 <= 150
+    assert 65 <= len(few["parent"]) / 40 <= 160

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from safebench.errors import OptionError
 from safebench.evidence import VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.lazy import import_object
 from safebench.strategies.base import Context, Judgements
 from safebench.testing.table_model import model_from_texts

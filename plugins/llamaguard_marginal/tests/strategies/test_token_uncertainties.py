@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 from safebench.errors import OptionError
 from safebench.evidence import GreedyPath, VerdictTree
-from safebench.evidence.bundle import EvidenceBundle
+from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
 from safebench.testing.table_model import TableModel, TableSession
 from safebench.verdict_tree.explorer import ExploreOptions, explore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.evidence import Scores
-from safebench.training import read_artifact, weights_hash
+from safebench.training import Artifact
 
 from .options import WordOptions
 
@@ -22,8 +22,8 @@ class GuardOptions:
 
 def identity(options):
     """Return what tells two artifacts apart."""
-    read_artifact(options.model, "words")
-    return {"weights": weights_hash(options.model, (".json",))}
+    Artifact(options.model).finished("words")
+    return {"weights": Artifact(options.model).weights_hash((".json",))}
 
 
 class WordGuard(Classifier):
@@ -35,7 +35,7 @@ class WordGuard(Classifier):
 
         from .trainer import features, score
 
-        artifact = read_artifact(self.options.model, "words")
+        artifact = Artifact(self.options.model).finished("words")
         folder = Path(self.options.model)
         weights = [json.loads((folder / m).read_text()) for m in artifact["members"]]
         texts = [sample.judged.text for sample in samples]

@@ -12,14 +12,12 @@ import torch
 
 from safebench.errors import ModelError
 from safebench.torch_utils import (
-    choose_threads,
-    load_network,
-    load_tokenizer,
-    pick_device,
-    pick_dtype,
+    Batcher,
+    ModelFolder,
+    Placement,
 )
 
-from .ensemble import Ensemble, Member
+from .ensemble import MIN_LENGTH_RATIO, Ensemble, Member
 from .location import MEMBER_FILE, check_complete
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def load_padding_tokenizer(folder: Path, label: str) -> Any:
 
     Training needs batches, and so padding; what classifies can do without.
     """
-    tokenizer = load_tokenizer(folder, label)
+    tokenizer = ModelFolder(folder, label).tokenizer()
     if tokenizer.pad_token_id is None:
         token = tokenizer.unk_token or tokenizer.eos_token or "[PAD]"
         raise ModelError(
@@ -42,6 +40,21 @@ def load_padding_tokenizer(folder: Path, label: str) -> Any:
             f'with "pad_token": "{token}" in the tokenizer_config.json of a copy'
         )
     return tokenizer
+
+
+def set_padding(tokenizer: Any, token: str, label: str) -> None:
+    """Give a tokenizer the padding token that a profile names.
+
+    `token` is eos, bos, unk, or one of the vocabulary; `ModelError` if there is none.
+    """
+    special = {"eos", "bos", "unk"}
+    text = getattr(tokenizer, f"{token}_token") if token in special else token
+    if text is None or text not in tokenizer.get_vocab():
+        raise ModelError(
+            f"model {label!r}: its tokenizer has no token {token!r}, with which its "
+            "profile pads (pad_token)"
+        )
+    tokenizer.pad_token = text
 
 
 def share_padding(network: Any, tokenizer: Any) -> None:
@@ -62,10 +75,8 @@ def share_padding(network: Any, tokenizer: Any) -> None:
 
 def load_classifier(folder: Path, label: str, dtype: torch.dtype) -> Any:
     """Return a sequence classifier; `ModelError` if a weight is not in its files."""
-    network = load_network(
+    network = ModelFolder(folder, label).network(
         "classifier",
-        folder,
-        label,
         dtype=dtype,
         headless_hint="; it is no classifier: an encoder without a head is a --base "
         "for safebench train bert_ensemble",
@@ -75,15 +86,13 @@ def load_classifier(folder: Path, label: str, dtype: torch.dtype) -> Any:
 
 def load_encoder(folder: Path, label: str, dtype: torch.dtype) -> Any:
     """Return an encoder without any head."""
-    return load_network("encoder", folder, label, dtype=dtype).eval()
+    return ModelFolder(folder, label).network("encoder", dtype=dtype).eval()
 
 
 def new_classifier(folder: Path, label: str, classes: tuple[str, ...]) -> Any:
     """Return an encoder in float32 with a new head, drawn from torch's generator."""
-    return load_network(
+    return ModelFolder(folder, label).network(
         "classifier",
-        folder,
-        label,
         # A checkpoint in bfloat16 would lose small updates.
         dtype=torch.float32,
         new_head=True,
@@ -105,29 +114,56 @@ def load_members(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int,
+    tokenizer_folder: Path | None = None,
+    pad_token: str = "",
+    trained_here: bool = True,
 ) -> Ensemble:
     """Return the ensemble of some members.
 
     Members of one base share the tokenizer at the root; those that were trained from
-    several bases have one of their own. `max_length` 0: as the networks allow.
+    several bases have one of their own. `tokenizer_folder` takes the place of all.
+    `max_length` 0: as the networks allow; `batch_tokens` 0: what the device holds.
+    Those that were not `trained_here` get the inputs that their tokenizer gives, as the
+    library would have it.
     """
-    torch_device = pick_device(device)
+    placement = Placement.choose(device, dtype)
+    shared_folder = tokenizer_folder or root
     shared_tokenizer = (
-        load_tokenizer(root, root.name) if (root / TOKENIZER_FILE).is_file() else None
+        ModelFolder(shared_folder, shared_folder.name).tokenizer()
+        if tokenizer_folder or (root / TOKENIZER_FILE).is_file()
+        else None
     )
     members = []
     for folder in folders:
         label = folder.name if folder == root else f"{root.name}/{folder.name}"
-        network = load_classifier(folder, label, pick_dtype(dtype, torch_device))
-        network.to(torch_device)
-        choose_threads(network, torch_device)
-        if (folder / TOKENIZER_FILE).is_file() or shared_tokenizer is None:
-            tokenizer = load_tokenizer(folder, label)
+        network = load_classifier(folder, label, placement.dtype)
+        network.to(placement.device)
+        placement.limit_threads(network)
+        has_tokenizer = (folder / TOKENIZER_FILE).is_file() and not tokenizer_folder
+        if has_tokenizer or shared_tokenizer is None:
+            tokenizer = ModelFolder(folder, label).tokenizer()
         else:
             tokenizer = shared_tokenizer
+        if tokenizer_folder:
+            _check_vocabulary(network, tokenizer, label)
+        if pad_token:
+            set_padding(tokenizer, pad_token, label)
         share_padding(network, tokenizer)
-        members.append(Member(folder.name, network, tokenizer))
-    return Ensemble(members, classes, max_length, max_windows, batch_tokens)
+        segments = trained_here or "token_type_ids" in tokenizer.model_input_names
+        members.append(Member(folder.name, network, tokenizer, segments))
+    batcher = Batcher.for_device(placement.device.type, batch_tokens, MIN_LENGTH_RATIO)
+    return Ensemble(members, classes, max_length, max_windows, batcher)
+
+
+def _check_vocabulary(network: Any, tokenizer: Any, label: str) -> None:
+    """Raise `ModelError` for a tokenizer whose ids the network has no rows for."""
+    rows = network.get_input_embeddings().num_embeddings
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= rows:
+        raise ModelError(
+            f"model {label!r} reads {rows} tokens, and its tokenizer writes "
+            f"{largest + 1}: is it another model's?"
+        )
 
 
 def read_member_metadata(folder: Path) -> dict[str, Any]:

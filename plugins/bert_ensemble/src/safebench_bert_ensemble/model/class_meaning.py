@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, OptionError, did_you_mean
-from safebench.torch_utils import read_model_json
+from safebench.torch_utils import ModelFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,10 @@ PROBLEM_TYPES = (
     "single_label_classification",
     "multi_label_classification",
 )
+LINKS = {
+    "softmax": "single_label_classification",
+    "sigmoid": "multi_label_classification",
+}
 # Class names of published checkpoints, with other characters than a-z, 0-9 as "_".
 _HARMFUL_NAMES = """
     unsafe harmful harm toxic toxicity hate hateful offensive abusive abuse insult
@@ -64,27 +68,25 @@ class ClassMeaning:
 
 
 def read_class_meaning(
-    folders: Sequence[Path], harmful: Sequence[str], label: str
+    folders: Sequence[Path],
+    harmful: Sequence[str],
+    label: str,
+    *,
+    names: Sequence[str] = (),
+    link: str = "",
 ) -> ClassMeaning:
     """Return what the classes of some members mean; `harmful` names those of harm.
 
+    `names` and `link` are told by the user, and stand over those of the configuration.
     Raises `OptionError` where names do not tell, and `ModelError` where configurations
-    contradict themselves or each other.
+    contradict themselves, each other or the user.
     """
-    configs = [read_model_json(folder / "config.json", label) for folder in folders]
-    for config in configs:
-        _refuse_headless(config, label)
-    heads = [
-        (class_names(config, label), _problem(config, label)) for config in configs
-    ]
-    for folder, head in zip(folders, heads, strict=True):
-        if head != heads[0]:
-            raise ModelError(
-                f"model {label!r}: {folders[0].name} and {folder.name} have other "
-                "classes, or in another order: members of one ensemble share them"
-            )
-    classes, problem = heads[0]
+    classes, problem = read_heads(folders, label)
+    if names:
+        classes = _renamed(classes, names, label)
     polarity = class_polarities(classes, harmful, label)
+    if link:
+        return _told_link(classes, polarity, problem, link, label)
     if len(classes) == 1 or problem == "regression":
         return _single_outputs(classes, polarity, problem)
     if problem == "multi_label_classification":
@@ -99,6 +101,67 @@ def read_class_meaning(
         note = "all classes mean harm, so each is read alone, by a sigmoid"
         return ClassMeaning(classes, polarity, "sigmoid", note=note)
     return ClassMeaning(classes, polarity, "softmax")
+
+
+def _renamed(
+    classes: tuple[str, ...], names: Sequence[str], label: str
+) -> tuple[str, ...]:
+    """Return the user's names of the classes; `OptionError` for another number."""
+    if len(names) != len(classes):
+        raise OptionError(
+            f"model {label!r} has {len(classes)} classes, and classes= names "
+            f"{len(names)}: {', '.join(classes)} are {', '.join(names)}?"
+        )
+    if len({name.casefold() for name in names}) < len(names):
+        raise OptionError(f"classes={'+'.join(names)}: two classes have one name")
+    return tuple(names)
+
+
+def _told_link(
+    classes: tuple[str, ...],
+    polarity: tuple[int, ...],
+    problem: str,
+    link: str,
+    label: str,
+) -> ClassMeaning:
+    """Return the meaning by the user's link; raises for what contradicts it."""
+    expected = LINKS[link]
+    if problem not in ("", expected):
+        raise ModelError(
+            f"model {label!r}: problem_type in config.json is {problem!r}, which "
+            f"link={link} contradicts: it is for {expected}"
+        )
+    if link == "softmax" and len(classes) == 1:
+        raise OptionError(
+            f"link=softmax: model {label!r} has one output, and there is nothing to "
+            "weigh it against; say link=sigmoid"
+        )
+    if link == "softmax" and -1 not in polarity:
+        raise OptionError(
+            f"link=softmax: the classes {', '.join(classes)} exclude each other, so if "
+            "all of them mean harm every text is harmful; say link=sigmoid, or which "
+            f"mean harm, such as harmful={classes[-1]}"
+        )
+    return ClassMeaning(classes, polarity, link)
+
+
+def read_heads(folders: Sequence[Path], label: str) -> tuple[tuple[str, ...], str]:
+    """Return the names of classes and the ``problem_type`` that all members share."""
+    configs = [
+        ModelFolder(folder, label).read_json("config.json") for folder in folders
+    ]
+    for config in configs:
+        _refuse_headless(config, label)
+    heads = [
+        (class_names(config, label), _problem(config, label)) for config in configs
+    ]
+    for folder, head in zip(folders, heads, strict=True):
+        if head != heads[0]:
+            raise ModelError(
+                f"model {label!r}: {folders[0].name} and {folder.name} have other "
+                "classes, or in another order: members of one ensemble share them"
+            )
+    return heads[0]
 
 
 def _refuse_headless(config: Mapping[str, Any], label: str) -> None:
@@ -221,7 +284,8 @@ def class_polarities(
         listed = ", ".join(classes)
         raise OptionError(
             f"model {label!r} has the classes {listed}: which of them mean harm? Say "
-            f"harmful=NAME (several: A+B), such as harmful={(unknown or classes)[-1]}"
+            f"harmful=NAME (several: A+B), such as harmful={(unknown or classes)[-1]}, "
+            "or name a profile=NAME or FILE"
         )
     return polarities
 

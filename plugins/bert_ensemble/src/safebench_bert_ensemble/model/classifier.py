@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.classifiers import Classifier, Recording
 from safebench.evidence import MemberLogits
-from safebench.torch_utils import default_batch_tokens, pick_device
 
 from .checkpoints import load_members
-from .class_meaning import read_class_meaning
 from .encoding import context_and_text
 from .evidence import build_evidence, window_traces
-from .location import find_ensemble
+from .identity import find_tokenizer
+from .reading import find_location, find_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,23 +29,27 @@ class BertEnsemble(Classifier):
 
     def __init__(self, options: EnsembleOptions) -> None:
         super().__init__(options)
-        self.location = find_ensemble(options.model, options.revision)
+        self.location = find_location(options)
         manifest = self.location.manifest
-        self.meaning = read_class_meaning(
-            self.location.members, options.harmful, self.location.label
-        )
+        self.reading = find_reading(options, self.location)
+        self.meaning = self.reading.meaning
+        tokenizer = find_tokenizer(options, self.location, self.reading)
         self.ensemble = load_members(
             self.location.members,
             root=self.location.root,
             classes=self.meaning.classes,
-            max_length=options.max_length or manifest.get("max_length", 0),
+            max_length=options.max_length
+            or self.reading.max_length
+            or manifest.get("max_length", 0),
             max_windows=options.max_windows if options.truncation == "windows" else 1,
             device=options.device,
             dtype=options.dtype,
-            batch_tokens=options.batch_tokens
-            or default_batch_tokens(pick_device(options.device).type),
+            batch_tokens=options.batch_tokens,
+            tokenizer_folder=tokenizer.folder if tokenizer else None,
+            pad_token=self.reading.pad_token,
+            trained_here=bool(manifest),
         )
-        self.task: str = options.task or manifest.get("task", "prompt_harm")
+        self.task = next(iter(self.reading.tasks))
 
     @property
     def label(self) -> str:
@@ -85,7 +88,8 @@ class BertEnsemble(Classifier):
         """Return the logits of each member on each window of every sample."""
         assert kinds == {MemberLogits}, f"bert_ensemble records no {kinds}"
         started = time.perf_counter()
-        texts = [context_and_text(sample) for sample in samples]
+        pairs = self.reading.pairs
+        texts = [context_and_text(sample, pairs=pairs) for sample in samples]
         output = self.ensemble.predict(texts, on_progress)
         evidence = build_evidence(
             output.values,
@@ -95,7 +99,7 @@ class BertEnsemble(Classifier):
             task=self.task,
             members=self.ensemble.names,
             link=self.meaning.link,
-            meta=self.meaning.meta,
+            meta=self.reading.meta,
         )
         seconds = time.perf_counter() - started
         traces = window_traces(
@@ -105,4 +109,5 @@ class BertEnsemble(Classifier):
 
     def close(self) -> None:
         """Free the members."""
+        # By name: a classifier that was closed twice, or failed to load, has none.
         vars(self).pop("ensemble", None)

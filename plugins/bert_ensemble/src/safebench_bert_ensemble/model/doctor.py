@@ -13,12 +13,16 @@ from safebench.strategies import Context
 from safebench_bert_ensemble.strategies.ensemble import mean_probs
 
 from .classifier import BertEnsemble
-from .location import ensemble_identity
+from .identity import ensemble_identity
+from .profile import load_profile
+from .reading import AUTO, NO_PROFILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from safebench_bert_ensemble.options import EnsembleOptions
+
+    from .profile import EncoderProfile
 
     Check = tuple[str, str, str]
 
@@ -38,22 +42,82 @@ _THINGS = (
 
 def doctor(options: EnsembleOptions) -> Iterator[Check]:
     """Yield (name, ok | warn | fail, detail) about the ensemble that options name."""
+    if options.profile not in (AUTO, NO_PROFILE):
+        name, profile = load_profile(options.profile)
+        yield from _check_profile(name, profile)
+        if not (options.model or profile.model):
+            yield "model", "warn", "none is named: only the profile was checked"
+            return
     classifier = BertEnsemble(options)
     identity = ensemble_identity(options)
     yield "model", "ok", f"{identity['model']} ({identity['weights']})"
     facts = dict(classifier.facts)
     classes = facts.pop("classes")
     yield "settings", "ok", ", ".join(f"{k} {v}" for k, v in facts.items())
-    yield _check_classes(classes, classifier.meaning.note)
+    yield from _check_reading(classifier, classes)
     yield _check_tokens(classifier)
     yield from _check_batches(classifier)
 
 
-def _check_classes(classes: dict[str, int], note: str) -> Check:
-    meaning = {1: "harm", -1: "safe", 0: "neither"}
-    detail = ", ".join(f"{name} = {meaning[sign]}" for name, sign in classes.items())
-    # Names that tell nothing are refused, here as in a run.
-    return "classes", "warn" if note else "ok", f"{detail}; {note}" if note else detail
+def _check_reading(
+    classifier: BertEnsemble, classes: Mapping[str, int]
+) -> Iterator[Check]:
+    """Show what each output means, and how texts longer than a window are read."""
+    reading = classifier.reading
+    profile = reading.profile
+    if profile is None:
+        meaning = {1: "harm", -1: "safe", 0: "neither"}
+        detail = ", ".join(
+            f"{name} = {meaning[sign]}" for name, sign in classes.items()
+        )
+        note = "; ".join(filter(None, (reading.note, classifier.meaning.note)))
+        # Names that tell nothing are refused, here as in a run.
+        yield (
+            "classes",
+            "warn" if note else "ok",
+            f"{detail}; {note}" if note else detail,
+        )
+        return
+    if classifier.options.profile in (AUTO, NO_PROFILE):
+        yield from _check_profile(reading.profile_name, profile)
+    numbered = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
+    # A task that the user told and the profile does not name: noted in a run, too.
+    unnamed_task = reading.tasks.keys().isdisjoint(profile.tasks)
+    detail = f"{numbered}; {reading.note}" if unnamed_task else numbered
+    yield "outputs", "warn" if unnamed_task else "ok", detail
+    yield "texts", "ok", _describe_texts(classifier)
+
+
+def _check_profile(name: str, profile: EncoderProfile) -> Iterator[Check]:
+    """Show what a profile says of any model."""
+    verified = f"; verified: {profile.verified}" if profile.verified else ""
+    yield "profile", "ok", f"{name}: {profile.about}{verified}"
+    yield "classes", "ok", f"{', '.join(profile.classes)}; {profile.link}"
+    formulas = profile.formulas(profile.tasks)
+    yield "tasks", "ok", f"{formulas}; positive from {profile.threshold:g} on"
+    if profile.categories:
+        mapped = ", ".join(f"{k} = {v}" for k, v in profile.categories.items())
+        yield "categories", "ok", f"{profile.policy}: {mapped}"
+
+
+def _describe_texts(classifier: BertEnsemble) -> str:
+    ensemble, options = classifier.ensemble, classifier.options
+    form = (
+        "a response is read with its prompt, as a pair"
+        if classifier.reading.pairs
+        else "each text is read alone, a response too"
+    )
+    long = (
+        f"in up to {ensemble.max_windows} windows, of which the highest counts"
+        if options.truncation == "windows"
+        else "up to there"
+    )
+    tokenizer = ensemble.runners[0][0].tokenizer
+    padding = f"padding {tokenizer.pad_token!r}" if tokenizer.pad_token else "unpadded"
+    return (
+        f"{form}; one of more than {ensemble.max_length} tokens is read {long}; "
+        f"{padding}"
+    )
 
 
 def _check_tokens(classifier: BertEnsemble) -> Check:

@@ -50,10 +50,13 @@ class Windows:
         return indices
 
 
-def context_and_text(sample: Sample) -> tuple[str, str]:
-    """Return (context, judged text): a prompt has no context, a response its prompt."""
+def context_and_text(sample: Sample, *, pairs: bool = True) -> tuple[str, str]:
+    """Return (context, judged text): a prompt has no context, a response its prompt.
+
+    Without `pairs` nothing has: the model was trained on single texts.
+    """
     position = sample.target % len(sample.turns)
-    if sample.judged.role == "user":
+    if not pairs or sample.judged.role == "user":
         return "", sample.judged.text
     before = [turn.text for turn in sample.turns[:position]]
     return "\n".join(before), sample.judged.text
@@ -77,11 +80,14 @@ def encode_windows(
     texts: Sequence[tuple[str, str]],
     max_length: int,
     max_windows: int = 1,
+    *,
+    segments: bool = True,
 ) -> Windows:
     """Cut (context, text) pairs into windows of at most `max_length` tokens.
 
     Windows of one text overlap by a quarter; what is beyond `max_windows` is dropped.
-    A context takes at most half of each window, its end first to go.
+    A context takes at most half of each window, its end first to go. With `segments`
+    ids tell it from the text, for networks that were trained so.
     """
     if not texts:
         no_offsets = np.zeros(1, dtype=np.int64)
@@ -95,7 +101,11 @@ def encode_windows(
         ]
         if rows:
             cut = _tokenize_windows(
-                tokenizer, [texts[i] for i in rows], max_length, contextual=has_context
+                tokenizer,
+                [texts[i] for i in rows],
+                max_length,
+                contextual=has_context,
+                segments=segments,
             )
             for row, windows in zip(rows, cut, strict=True):
                 by_text[row] = windows
@@ -111,7 +121,12 @@ class _Window:
 
 
 def _tokenize_windows(
-    tokenizer: Any, texts: list[tuple[str, str]], max_length: int, *, contextual: bool
+    tokenizer: Any,
+    texts: list[tuple[str, str]],
+    max_length: int,
+    *,
+    contextual: bool,
+    segments: bool,
 ) -> list[list[_Window]]:
     """Return the windows of each text, all of them."""
     room = max_length - tokenizer.num_special_tokens_to_add(pair=contextual)
@@ -129,7 +144,7 @@ def _tokenize_windows(
         stride=overlap,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
-        return_token_type_ids=True,
+        return_token_type_ids=segments,
         return_attention_mask=False,
     )
     judged_sequence = 1 if contextual else 0  # the tokenizer's number of it
@@ -145,11 +160,13 @@ def _tokenize_windows(
         ]
         windows = by_text[text_index]
         repeated = overlap if windows else 0
+        # Decoders' tokenizers make nothing of an empty text.
+        ids = encoded["input_ids"][row] or [_any_special_token(tokenizer)]
+        types = encoded["token_type_ids"][row] if segments else []
         windows.append(
             _Window(
-                # Decoders' tokenizers make nothing of an empty text.
-                ids=encoded["input_ids"][row] or [_any_special_token(tokenizer)],
-                token_types=encoded["token_type_ids"][row] or [0],
+                ids=ids,
+                token_types=types or [0] * len(ids),
                 span=(spans[0][0], spans[-1][1]) if spans else (0, 0),
                 new_tokens=max(len(spans) - repeated, 0),
             )

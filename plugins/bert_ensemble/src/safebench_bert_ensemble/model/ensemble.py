@@ -33,11 +33,15 @@ MIN_LENGTH_RATIO = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network on its device, and the tokenizer whose ids it reads."""
+    """A network on its device, and the tokenizer whose ids it reads.
+
+    `segments`: whether it was trained with ids that tell a context from the text.
+    """
 
     name: str
     network: Any
     tokenizer: Any
+    segments: bool = True
 
 
 @dataclass(slots=True)
@@ -53,9 +57,14 @@ class EncoderRunner:
     """Networks that share a tokenizer, run batch by batch over windows."""
 
     def __init__(
-        self, networks: Sequence[Any], tokenizer: Any, max_length: int
+        self,
+        networks: Sequence[Any],
+        tokenizer: Any,
+        max_length: int,
+        *,
+        segments: bool = True,
     ) -> None:
-        self.networks = list(networks)
+        self.networks, self.segments = list(networks), segments
         self.tokenizer, self.max_length = tokenizer, max_length
         # Some encoders take no segment ids, whatever their tokenizer returns.
         accepted = [set(inspect.signature(n.forward).parameters) for n in networks]
@@ -64,7 +73,13 @@ class EncoderRunner:
     def tokenize(self, texts: Texts, max_windows: int) -> Windows:
         """Cut texts into windows of these networks' tokens."""
         with tokenization_errors(self.networks[0].config.name_or_path):
-            return encode_windows(self.tokenizer, texts, self.max_length, max_windows)
+            return encode_windows(
+                self.tokenizer,
+                texts,
+                self.max_length,
+                max_windows,
+                segments=self.segments,
+            )
 
     def run(
         self,
@@ -125,19 +140,20 @@ class Ensemble:
         classes: Sequence[str],
         max_length: int,
         max_windows: int,
-        batch_tokens: int,
+        batcher: Batcher,
     ) -> None:
         self.names = [member.name for member in members]
         self.classes = list(classes)
         self.max_windows = max_windows
-        self.batcher = Batcher(batch_tokens, MIN_LENGTH_RATIO)
+        self.batcher = batcher
         # Members of one tokenizer are run on the same batches.
         self.runners: list[tuple[EncoderRunner, list[int]]] = []
         for indices in _group_by_tokenizer(members):
             networks = [members[i].network for i in indices]
             tokenizer = members[indices[0]].tokenizer
             limits = [token_limit(n.config, tokenizer, max_length) for n in networks]
-            runner = EncoderRunner(networks, tokenizer, min(limits))
+            segments = members[indices[0]].segments
+            runner = EncoderRunner(networks, tokenizer, min(limits), segments=segments)
             self.runners.append((runner, indices))
 
     @property

@@ -56,6 +56,7 @@ def two_class_evidence(
     log_odds: Floats, offsets: Any, *, task: str, member: str
 ) -> MemberLogits:
     """Return evidence of one member from its log-odds of harm (W,); safe gets 0."""
+    # The softmax of 0 and the log-odds is the probability that they stand for.
     logits = np.stack([np.zeros_like(log_odds), log_odds], axis=-1)[:, None, :]
     return build_evidence(
         logits,
@@ -81,6 +82,7 @@ def window_traces(
     tokens = np.bincount(text_of_window, lengths, minlength=n_texts).astype(int)
     counts = np.diff(windows.offsets)
     failed = {int(text_of_window[window]) for window in out_of_memory}
+    # At least 1: texts may all be empty.
     total = max(int(tokens.sum()), 1)
     return [
         Trace(

@@ -14,12 +14,9 @@ from safebench.errors import ModelError
 from safebench.evidence import MemberLogits
 from safebench.torch_utils import (
     Batcher,
-    choose_threads,
-    default_batch_tokens,
+    ModelFolder,
+    Placement,
     load_arrays,
-    load_tokenizer,
-    pick_device,
-    pick_dtype,
     quiet_transformers,
 )
 
@@ -52,17 +49,17 @@ class Embedder:
     """An encoder whose mean token vector, scaled to length one, embeds a text."""
 
     def __init__(self, folder: Path, label: str, options: FrozenOptions) -> None:
-        device = pick_device(options.device)
-        dtype = pick_dtype(options.dtype, device)
+        placement = Placement.choose(options.device, options.dtype)
+        device, dtype = placement.device, placement.dtype
         self.network = load_encoder(folder, label, dtype).to(device)
-        choose_threads(self.network, device)
-        tokenizer = load_tokenizer(folder, label)
+        placement.limit_threads(self.network)
+        tokenizer = ModelFolder(folder, label).tokenizer()
         share_padding(self.network, tokenizer)
         max_length = token_limit(self.network.config, tokenizer, options.max_length)
         self.runner = EncoderRunner([self.network], tokenizer, max_length)
         self.max_windows = options.max_windows if options.truncation == "windows" else 1
-        self.batcher = Batcher(
-            options.batch_tokens or default_batch_tokens(device.type), MIN_LENGTH_RATIO
+        self.batcher = Batcher.for_device(
+            device.type, options.batch_tokens, MIN_LENGTH_RATIO
         )
 
     def embed(
@@ -79,6 +76,7 @@ class Embedder:
 def _mean_embedding(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the mean of real tokens' last states, scaled to length one, (B, D)."""
     states = network(**inputs).last_hidden_state.float()  # (B, L, D)
+    # In float32: sums over hundreds of tokens lose digits in half precision.
     mask = inputs["attention_mask"].unsqueeze(-1).float()
     mean = (states * mask).sum(1) / mask.sum(1)
     unit: torch.Tensor = mean / mean.norm(dim=-1, keepdim=True).clamp_min(_MIN_NORM)
@@ -88,6 +86,7 @@ def _mean_embedding(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tens
 def save_frozen_encoder(embedder: Embedder, model: LinearModel, out: Path) -> None:
     """Write encoder, tokenizer and linear model, so that the base may go away."""
     folder = out / ENCODER_FOLDER
+    # Files of an earlier training with another base must not stay beside the new ones.
     shutil.rmtree(folder, ignore_errors=True)
     with quiet_transformers():
         embedder.network.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The strategies on `MemberLogits`: two pools that score, seven uncertainties."""
+"""The strategies on `MemberLogits`: pools that score, categories, uncertainties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from safebench.errors import IncompatibleError
 from safebench.evidence import MemberLogits
-from safebench.strategies import Judgements
+from safebench.strategies import Judgements, LabelColumns
 from safebench_bert_ensemble.options import PoolOptions
 
 from . import formulas
@@ -31,6 +31,35 @@ def mean_probs(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score by the mean of the members' probabilities of harm."""
     p = _member_probabilities(evidence[MemberLogits], context).mean(axis=-1)
     return _score(p, evidence[MemberLogits])
+
+
+def category_probs(evidence: EvidenceBundle, context: Context) -> Judgements:
+    """Score as `mean_probs`, with the classes that are categories of a policy.
+
+    A category is the mean of the members' probabilities of its class, and the largest
+    of its classes where it has several. Over the windows of a long text it is the
+    largest, the first, or that of the mean logits: categories may stand in different
+    windows, so each has its own. Raises `IncompatibleError` where no class is one.
+    """
+    logits = evidence[MemberLogits]
+    codes: dict[str, str] = logits.meta.get("categories", {})
+    if not codes:
+        raise IncompatibleError(
+            "category_probs: no class of this model is a category of a policy; a "
+            "profile says which are (policy, categories)"
+        )
+    p = _class_probabilities(logits, (context.options or PoolOptions()).windows)
+    guard_codes = list(dict.fromkeys(codes.values()))
+    columns = np.full((len(p), len(guard_codes)), -np.inf)
+    for i, name in enumerate(logits.meta["classes"]):
+        if name in codes:
+            column = columns[:, guard_codes.index(codes[name])]
+            np.maximum(column, p[:, i], out=column)
+    labels = LabelColumns(guard_codes, context.policy)
+    judgements = mean_probs(evidence, context)
+    judgements.labels = labels.names
+    judgements.categories = labels.arrange(columns)
+    return judgements
 
 
 def logit_mean_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -74,19 +103,10 @@ def task_polarities(evidence: MemberLogits, task: str) -> Floats:
 
     Raises `IncompatibleError` where no class says anything about it.
     """
-    tasks = evidence.meta["tasks"]
-    polarity = np.array(
-        [
-            tasks[name][1] if name in tasks and tasks[name][0] == task else 0
-            for name in evidence.meta["classes"]
-        ],
-        dtype=float,
-    )
+    polarity = np.array(evidence.polarity(task), dtype=float)
     if not polarity.any():
-        answered = sorted({answered for answered, _ in tasks.values()})
-        raise IncompatibleError(
-            f"the members answer {', '.join(answered) or 'no task'}, not {task}"
-        )
+        answered = ", ".join(evidence.answered) or "no task"
+        raise IncompatibleError(f"the members answer {answered}, not {task}")
     return polarity
 
 
@@ -111,6 +131,20 @@ def reduce_windows(evidence: MemberLogits, polarity: Floats, how: str) -> Floats
     # Sorted by text, then by falling probability, each text starts with its worst.
     order = np.lexsort((-p.mean(axis=-1), text_of_window))
     return logits[order[starts]]
+
+
+def _class_probabilities(evidence: MemberLogits, how: str) -> Floats:
+    """Return the mean probability of each class, (B, C); windows as `how` says."""
+    if how != "worst":
+        no_polarity = np.empty(0)  # which only the worst window depends on
+        logits = reduce_windows(evidence, no_polarity, how)
+        p = formulas.class_probabilities(logits, evidence.meta["link"])
+        mean: Floats = p.mean(axis=1)
+        return mean
+    logits = evidence["logits"].astype(np.float64)  # (W, M, C)
+    p = formulas.class_probabilities(logits, evidence.meta["link"]).mean(axis=1)
+    largest: Floats = np.maximum.reduceat(p, evidence.offsets["W"][:-1], axis=0)
+    return largest
 
 
 def _member_uncertainty(

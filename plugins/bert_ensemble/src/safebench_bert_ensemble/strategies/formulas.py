@@ -40,6 +40,15 @@ def harm_probability(logits: Floats, link: str, polarity: Floats) -> Floats:
     return not_safe
 
 
+def class_probabilities(logits: Floats, link: str) -> Floats:
+    """Return the probability of each class from logits (..., C), of the same shape."""
+    if link == "softmax":
+        p: Floats = np.exp(logits - logsumexp(logits, axis=-1, keepdims=True))
+        return np.clip(p, 0.0, 1.0)
+    alone: Floats = expit(logits)
+    return alone
+
+
 def entropy(p: Floats) -> Floats:
     """Return the entropy of Bernoulli(p) in nats, (...); 0 at both ends."""
     nats: Floats = -(xlogy(p, p) + xlogy(1 - p, 1 - p))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench import progress_bar
-from safebench.training import Trained
+from safebench.training import ProgressBar, Trained
 from safebench_bert_ensemble.model.evidence import CLASSES, two_class_evidence
 from safebench_bert_ensemble.model.frozen_encoder import Embedder, save_frozen_encoder
 from safebench_bert_ensemble.model.location import FROZEN_KIND, TFIDF_KIND, find_base
@@ -68,6 +67,7 @@ def fit_frozen(training: Training) -> Trained:
         base.label,
         FrozenOptions(
             max_length=options.max_length,
+            # One row a text, as there is one label: windows would be several.
             truncation="right",
             device=options.device,
             batch_tokens=options.eval_tokens,
@@ -76,8 +76,8 @@ def fit_frozen(training: Training) -> Trained:
     data = _labelled_texts(training)
     vectors = {}
     for name, rows in data.items():
-        with progress_bar(f"embedding {name}", len(rows.texts)) as on_progress:
-            vectors[name] = embedder.embed(rows.texts, on_progress)[1]
+        with ProgressBar(f"embedding {name}", len(rows.texts), "texts") as bar:
+            vectors[name] = embedder.embed(rows.texts, bar.move)[1]
     linear_model = fit_logistic(
         vectors["train"],
         data["train"].labels,

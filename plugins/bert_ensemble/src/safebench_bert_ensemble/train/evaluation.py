@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safebench.evidence import EvidenceBundle, MemberLogits
-from safebench.metrics import metric_intervals, metric_value, shared_weights
+from safebench.metrics import GroupedSamples, metric_value
 from safebench.strategies import Context
 from safebench.training import Measure
 from safebench_bert_ensemble.strategies import ensemble
 from safebench_bert_ensemble.strategies.formulas import harm_probability
 
 if TYPE_CHECKING:
-    from safebench.metrics import ResamplingWeights
     from safebench.records import Dataset
     from safebench.typing import Array, Floats
 
@@ -35,14 +34,14 @@ def ensemble_measures(
     """
     y = np.array([truth.label.value is True for truth in dataset.ground_truth])
     groups = [sample.group or sample.content for sample in dataset.samples]
-    weights = shared_weights(y, groups, seed=seed)
+    samples = GroupedSamples(y, groups, seed=seed)
     polarity = ensemble.task_polarities(evidence, dataset.task)
     logits = ensemble.reduce_windows(evidence, polarity, "worst")
     p = harm_probability(logits, evidence.meta["link"], polarity)  # (B, M)
     names: list[str] = evidence.meta["members"]
     measures: list[Measure] = []
     for member, name in enumerate(names):
-        measures += score_measures(name, split, y, p[:, member], weights)
+        measures += score_measures(name, split, samples, p[:, member])
     if len(names) == 1:
         return measures
     bundle, context = (
@@ -53,16 +52,16 @@ def ensemble_measures(
         score = pool(bundle, context).score
         assert score is not None
         who = f"{ENSEMBLE_NAME} ({pool.__name__})"
-        measures += score_measures(who, split, y, score, weights)
+        measures += score_measures(who, split, samples, score)
     return measures + diversity_measures(y, p, split)
 
 
 def score_measures(
-    who: str, split: str, y: Array, p: Floats, weights: ResamplingWeights
+    who: str, split: str, samples: GroupedSamples, p: Floats
 ) -> list[Measure]:
     """Return metrics of probabilities p (n,) and of the decisions p > 0.5."""
     names = (*_DECISION_METRICS, *_SCORE_METRICS)
-    intervals = metric_intervals(names, y, p, p > _EVEN_ODDS, weights)
+    intervals = samples.intervals(*names, score=p, decision=p > _EVEN_ODDS)
     return [
         Measure(
             who=who,
@@ -72,7 +71,7 @@ def score_measures(
             low=interval.low,
             high=interval.high,
             method=interval.method,
-            n=len(y),
+            n=len(p),
             note=interval.note,
         )
         for name, interval in intervals.items()

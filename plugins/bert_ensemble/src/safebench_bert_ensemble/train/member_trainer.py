@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers.trainer_callback import PrinterCallback
 
-from safebench.torch_utils import load_config, padding_share, plan_batches
+from safebench.torch_utils import Batcher
 from safebench_bert_ensemble.model.checkpoints import load_padding_tokenizer
 from safebench_bert_ensemble.model.encoding import (
     encode_windows,
@@ -119,7 +119,7 @@ class TokenizedRows:
 def tokenize_rows(job: TrainingJob, base: ModelFolder) -> TokenizedRows:
     """Return the rows of a job as one base's tokenizer reads them."""
     tokenizer = load_padding_tokenizer(base.folder, base.label)
-    config = load_config(base.folder, base.label)
+    config = base.config()
     max_length = token_limit(config, tokenizer, job.options.max_length)
     return TokenizedRows(
         tokenizer,
@@ -143,9 +143,16 @@ def padding_shares(job: TrainingJob, tokens: TokenizedRows) -> dict[str, float]:
     }
 
 
+def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """Return the share of padding among all tokens of some batches, in [0, 1)."""
+    real = sum(lengths[row] for batch in batches for row in batch)
+    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+    return 1 - real / padded if padded else 0.0
+
+
 def eval_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Return batches as the ensemble makes them when it classifies."""
-    return plan_batches(lengths, budget, MIN_LENGTH_RATIO)
+    return Batcher(budget, MIN_LENGTH_RATIO).plan(lengths)
 
 
 def row_lengths(rows: Any) -> list[int]:

@@ -19,13 +19,10 @@ import transformers
 
 from safebench.metrics import metric_value
 from safebench.torch_utils import (
+    Placement,
     StepSeedCallback,
-    choose_threads,
     last_checkpoint,
-    pick_device,
-    pick_precision,
     quiet_transformers,
-    training_errors,
 )
 from safebench_bert_ensemble.model.checkpoints import new_classifier, share_padding
 from safebench_bert_ensemble.model.encoding import collate
@@ -33,13 +30,14 @@ from safebench_bert_ensemble.model.evidence import CLASSES
 from safebench_bert_ensemble.model.location import MEMBER_FILE
 
 from .callbacks import ProgressCallback
+from .hardware import pick_precision
 from .member_trainer import (
     LengthBatchSampler,
     MemberTrainer,
     padding_shares,
     tokenize_rows,
 )
-from .training_job import training_arguments
+from .training_job import training_arguments, training_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +89,7 @@ def fit_member(
     title = f"{job.member_name(member)} of {len(job.bases)}"
     progress = ProgressCallback(title, say, bar)
     checkpoint = last_checkpoint(job.checkpoint_folder(member))
-    with quiet_transformers(), training_errors(job.arguments):
+    with quiet_transformers(), training_overrides(job.arguments).errors():
         trainer = _trainer(job, member, tokens, rows, progress)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     arguments, base = trainer.args, job.bases[member]
@@ -125,11 +123,12 @@ def _trainer(
     """Return the trainer of a member, with a new head."""
     base, options = job.bases[member], job.options
     seed, order_seed = job.member_seed(member, "head"), job.member_seed(member, "order")
-    device = pick_device(options.device)
+    placement = Placement.choose(options.device, "float32")
+    device = placement.device
     transformers.set_seed(seed)
     network = new_classifier(base.folder, base.label, CLASSES)
     share_padding(network, tokens.tokenizer)
-    choose_threads(network, device)
+    placement.limit_threads(network)
     arguments = training_arguments(
         options,
         job.checkpoint_folder(member),

@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safebench.torch_utils import VISIBLE_DEVICES, restrict_to_gpu
 from safebench.training import ProgressBar
 from safebench_bert_ensemble.model.checkpoints import (
     TOKENIZER_FILE,
@@ -21,6 +20,7 @@ from safebench_bert_ensemble.model.checkpoints import (
     read_member_metadata,
 )
 
+from .hardware import VISIBLE_DEVICES, restrict_to_gpu
 from .members import fit_members, steps_per_member
 from .workers import train_in_processes
 

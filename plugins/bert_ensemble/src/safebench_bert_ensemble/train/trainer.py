@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safebench import progress_bar
-from safebench.training import Trained
+from safebench.training import ProgressBar, Trained
 from safebench_bert_ensemble.model.checkpoints import load_members, read_member_metadata
 from safebench_bert_ensemble.model.encoding import context_and_text
 from safebench_bert_ensemble.model.evidence import (
@@ -18,7 +17,7 @@ from safebench_bert_ensemble.options import FROZEN_SUFFIX, TFIDF
 
 from .evaluation import ensemble_measures
 from .process_group import process_rank, train_members, wait_for_members
-from .training_job import LabelledTexts, TrainingJob, check_arguments
+from .training_job import LabelledTexts, TrainingJob, training_overrides
 
 if TYPE_CHECKING:
     from safebench.training import Measure, Training
@@ -44,7 +43,7 @@ def fit_ensemble(training: Training) -> Trained:
     In a launched group the main process measures; the others return an empty result.
     """
     options: TrainOptions = training.options
-    arguments = check_arguments(training.arguments)
+    arguments = training_overrides(training.arguments).values
     names = dict.fromkeys(options.member_bases)
     bases = {name: find_base(name, options.revision) for name in names}
     job = TrainingJob(
@@ -96,8 +95,8 @@ def _measure_ensemble(job: TrainingJob, training: Training) -> list[Measure]:
     measures: list[Measure] = []
     for name, dataset in (("val", training.val), ("test", training.test)):
         texts = [context_and_text(sample) for sample in dataset.samples]
-        with progress_bar(f"measuring on {name}", len(texts)) as on_progress:
-            output = ensemble.predict(texts, on_progress)
+        with ProgressBar(f"measuring on {name}", len(texts), "texts") as bar:
+            output = ensemble.predict(texts, bar.move)
         evidence = build_evidence(
             output.values,
             output.windows.offsets,

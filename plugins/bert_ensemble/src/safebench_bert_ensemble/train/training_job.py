@@ -11,12 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.torch_utils import (
-    RESERVED_ARGUMENTS,
-    ModelFolder,
-    build_training_arguments,
-    check_training_arguments,
-)
+from safebench.torch_utils import ModelFolder, TrainingOverrides
 from safebench_bert_ensemble.model.encoding import context_and_text
 from safebench_bert_ensemble.options import TrainOptions
 
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
     from safebench.records import Dataset
 
 CHECKPOINT_FOLDER = "checkpoint-{}"
-_RESERVED = RESERVED_ARGUMENTS | {"use_cpu": "--device", "full_determinism": "--seed"}
+_RESERVED = {"use_cpu": "--device", "full_determinism": "--seed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +67,7 @@ class TrainingJob:
         content = json.loads(text)
         options = content["options"] | {"bases": tuple(content["options"]["bases"])}
         bases = (base | {"folder": Path(base["folder"])} for base in content["bases"])
+        # JSON has no tuples and no paths: all get their types again.
         splits = {
             name: LabelledTexts(
                 **content[name]
@@ -111,9 +107,9 @@ class TrainingJob:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
 
 
-def check_arguments(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the library's fields that a user set, converted; `OptionError` if not."""
-    return check_training_arguments(overrides, _RESERVED)
+def training_overrides(overrides: Mapping[str, Any]) -> TrainingOverrides:
+    """Return the library's fields that a user set, checked and converted."""
+    return TrainingOverrides(overrides, _RESERVED)
 
 
 def training_arguments(
@@ -147,10 +143,10 @@ def training_arguments(
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
     }
-    reserved = {
+    fixed = {
         "output_dir": str(folder),
         "seed": seeds[0],
         "data_seed": seeds[1],
         "use_cpu": device.type == "cpu",
     }
-    return build_training_arguments(defaults | dict(overrides) | reserved, one_gpu=True)
+    return training_overrides(overrides).build(defaults, fixed, one_gpu=True)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from safebench.errors import ModelError, SafebenchError
-from safebench.torch_utils import restrict_to_gpu, visible_gpus
 from safebench.training import ProgressBar
 
+from .hardware import restrict_to_gpu, visible_gpus
 from .members import fit_members, steps_per_member
 from .training_job import TrainingJob
 

@@ -12,10 +12,8 @@ from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import ModelError
 from safebench.evidence import Cost
 from safebench.torch_utils import (
-    default_batch_tokens,
-    pick_device,
-    pick_dtype,
-    plan_batches,
+    Batcher,
+    Placement,
 )
 
 from .encoding import ExchangeEncoder, TokenizationError
@@ -47,15 +45,14 @@ class CostModel(Classifier):
     def __init__(self, options: CostOptions) -> None:
         super().__init__(options)
         self.location = find_cost_model(options)
-        device = pick_device(options.device)
-        dtype = pick_dtype(options.dtype, device)
+        placement = Placement.choose(options.device, options.dtype)
         self.ensemble, tokenizer, self.collator = load_cost_model(
-            self.location, device, dtype
+            self.location, placement
         )
         self.encoder = ExchangeEncoder(
             tokenizer, self.location.template, self._max_length(options)
         )
-        self.batch_tokens = options.batch_tokens or default_batch_tokens(device.type)
+        self.batcher = Batcher.for_device(placement.device.type, options.batch_tokens)
 
     def _max_length(self, options: CostOptions) -> int:
         """Return how many tokens are read: as trained, unless options say otherwise."""
@@ -113,7 +110,7 @@ class CostModel(Classifier):
         on_progress(len(samples) - len(encoded))
         rows = list(encoded)
         lengths = [len(encoded[i].ids) for i in rows]
-        for planned in plan_batches(lengths, self.batch_tokens):
+        for planned in self.batcher.plan(lengths):
             started = time.perf_counter()
             batch = [rows[k] for k in planned]
             inputs = self.collator.pad_rows([encoded[i] for i in batch])

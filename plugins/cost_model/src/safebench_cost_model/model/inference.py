@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from safebench.torch_utils import (
-    choose_threads,
-    load_adapters,
-    load_config,
-    load_tokenizer,
-)
+from safebench.torch_utils import ModelFolder, load_adapters
 
 from .encoding import ExchangeCollator
 from .network import (
@@ -30,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from safebench.torch_utils import Placement
     from safebench.typing import Array
 
     from .location import ModelLocation
@@ -71,14 +67,15 @@ class CostEnsemble:
 
 
 def load_cost_model(
-    location: ModelLocation, device: torch.device, dtype: torch.dtype
+    location: ModelLocation, placement: Placement
 ) -> tuple[CostEnsemble, Any, ExchangeCollator]:
     """Return networks (in evaluation mode, on the device), tokenizer and collator."""
     # Refused before gigabytes of weights are read.
-    model_family(load_config(location.folder, location.label), location.label)
+    config = ModelFolder(location.folder, location.label).config()
+    model_family(config, location.label)
     folders = (location.folder,) if location.adapters else location.networks
-    networks = [_load(folder, location, dtype) for folder in folders]
-    tokenizer = load_tokenizer(location.networks[0], location.label)
+    networks = [_load(folder, location, placement.dtype) for folder in folders]
+    tokenizer = ModelFolder(location.networks[0], location.label).tokenizer()
     pad_ids = [choose_padding(network, tokenizer) for network in networks]
     collator = build_collator(networks[0], tokenizer, pad_ids[0])
     adapters: tuple[str, ...] = ()
@@ -93,8 +90,8 @@ def load_cost_model(
             adapters = tuple(named)
         networks = [network]
     for network in networks:
-        network.to(device).eval()
-        choose_threads(network, device, small_parameters=_SINGLE_THREAD_PARAMETERS)
+        network.to(placement.device).eval()
+        placement.limit_threads(network, _SINGLE_THREAD_PARAMETERS)
     return CostEnsemble(tuple(networks), adapters), tokenizer, collator
 
 

@@ -7,22 +7,13 @@ torch: evidence that is recorded already is found by the identity alone.
 from __future__ import annotations
 
 import hashlib
-import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, OptionError
-from safebench.torch_utils import (
-    MINILM,
-    ModelFolder,
-    download_snapshot,
-    find_minilm,
-    is_path,
-    read_model_json,
-    suggest_sibling,
-)
-from safebench.training import ARTIFACT_MANIFEST, read_artifact, weights_hash
+from safebench.torch_utils import ModelFolder
+from safebench.training import Artifact
 
 from .artifact import (
     ADAPTER_FOLDER,
@@ -78,30 +69,13 @@ class BaselineLocation:
     identity: dict[str, Any]
 
 
-def find_model(name: str, revision: str = "") -> ModelFolder:
+def find_base(name: str, revision: str = "") -> ModelFolder:
     """Return where `name` (folder, hub id or ``minilm``) is, or raise `ModelError`."""
-    if name == MINILM:
-        return find_minilm()
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"model {name!r}: no config.json in that folder")
-        return ModelFolder(folder, folder.resolve().name)
-    hint = (
-        suggest_sibling(folder)
-        or f"; a folder, a hub id ORG/NAME or {MINILM} would work"
-    )
-    if "/" not in name or is_path(name):
-        raise ModelError(f"model {name!r}: no such folder{hint}")
-    try:
-        snapshot = download_snapshot(name, revision)
-    except (OSError, ValueError) as error:
-        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
-        raise ModelError(
-            f"model {name!r}: no such folder, and the hub did not give it: {reason}"
-            f"{hint}"
-        ) from error
-    return ModelFolder(snapshot, name, snapshot.name)
+    advice = "; a folder, a hub id ORG/NAME or minilm would work"
+    model = ModelFolder.find(name, revision, advice=advice)
+    if not (model.folder / "config.json").is_file():
+        raise ModelError(f"model {name!r}: no config.json in that folder")
+    return model
 
 
 def find_cost_model(options: CostOptions) -> ModelLocation:
@@ -118,13 +92,13 @@ def find_cost_model(options: CostOptions) -> ModelLocation:
     folder = Path(options.model).expanduser()
     # A folder without either file is taken for a training's, whose message is better.
     is_bare = folder.is_dir() and not (folder / "config.json").is_file()
-    if is_bare or (folder / ARTIFACT_MANIFEST).is_file():
+    if is_bare or Artifact(folder).path.is_file():
         return _from_artifact(folder, options)
     return _from_checkpoint(options)
 
 
 def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
-    manifest = read_artifact(folder, KIND)
+    manifest = Artifact(folder).finished(KIND)
     try:
         template = template_from_json(manifest["template"])
         networks = _network_folders(folder, manifest)
@@ -145,7 +119,7 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
     except (KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{folder / ARTIFACT_MANIFEST} is damaged ({type(error).__name__}: "
+            f"{Artifact(folder).path} is damaged ({type(error).__name__}: "
             f"{reason}): {_ADVICE}"
         ) from error
     # Costs under another template would mean something else.
@@ -157,8 +131,8 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
 
 
 def _from_checkpoint(options: CostOptions) -> ModelLocation:
-    model = find_model(options.model, options.revision)
-    config = read_model_json(model.folder / "config.json", model.label)
+    model = find_base(options.model, options.revision)
+    config = model.read_json("config.json")
     named = config.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     if options.template != "auto":
@@ -175,7 +149,7 @@ def _from_checkpoint(options: CostOptions) -> ModelLocation:
         networks=(model.folder,),
         label=model.label,
         commit=model.commit,
-        weights=model.commit or f"sha256:{weights_hash(model.folder)}",
+        weights=model.commit or f"sha256:{Artifact(model.folder).weights_hash()}",
         template=template,
     )
 
@@ -200,7 +174,7 @@ def _base_folder(folder: Path, base: dict[str, str]) -> Path:
         return folder / base["name"]
     name = base["folder"] or base["name"]
     try:
-        return find_model(name, "" if base["folder"] else base["revision"]).folder
+        return find_base(name, "" if base["folder"] else base["revision"]).folder
     except ModelError as error:
         raise ModelError(
             f"{folder} holds adapters for {base['name']}, which is not there any more: "
@@ -220,7 +194,7 @@ def _check_folder(artifact: Path, folder: Path, required: tuple[str, ...]) -> No
 
 def _combined_hash(folders: tuple[Path, ...]) -> str:
     """Return the hash of one folder's weights, or of those of all in their order."""
-    hashes = [weights_hash(folder) for folder in folders]
+    hashes = [Artifact(folder).weights_hash() for folder in folders]
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
@@ -247,7 +221,7 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
             "cost_model --base tfidf wrote"
         )
     folder = Path(options.model).expanduser()
-    manifest = read_artifact(folder, KIND_TFIDF)
+    manifest = Artifact(folder).finished(KIND_TFIDF)
     label = folder.resolve().name
     calibration = manifest["calibration"] or {}
     return BaselineLocation(
@@ -256,7 +230,7 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
         calibration=calibration,
         identity={
             "model": label,
-            "weights": f"sha256:{weights_hash(folder / BASELINE_FOLDER)}",
+            "weights": f"sha256:{Artifact(folder / BASELINE_FOLDER).weights_hash()}",
             "words": manifest["words_sha256"],
             "calibration": calibration,
         },

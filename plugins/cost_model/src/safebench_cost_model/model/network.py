@@ -15,12 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto import modeling_auto
 
 from safebench.errors import ModelError
-from safebench.torch_utils import (
-    load_network,
-    load_tensors,
-    model_load_errors,
-    quiet_transformers,
-)
+from safebench.torch_utils import ModelFolder, model_load_errors, quiet_transformers
 
 from .encoding import PROMPT, RESPONSE
 
@@ -77,10 +72,8 @@ def load_cost_network(
     """
     changes = {"num_labels": 1} if new_head else {}
     changes |= {"num_hidden_layers": layers} if layers else {}
-    network = load_network(
+    network = ModelFolder(folder, label).network(
         "classifier",
-        folder,
-        label,
         dtype=dtype,
         new_head=new_head,
         changes=changes,
@@ -200,10 +193,10 @@ def load_mean_pooling(
 ) -> Any:
     """Return an encoder under the head that is stored beside it, or a new one."""
     changes = {"num_hidden_layers": layers} if layers else {}
-    body = load_network("encoder", folder, label, dtype=dtype, changes=changes)
+    body = ModelFolder(folder, label).network("encoder", dtype=dtype, changes=changes)
     network = MeanPoolingCost(body)
     if not new_head:
-        head = load_tensors(folder / HEAD_FILE, label)
+        head = ModelFolder(folder, label).tensors(HEAD_FILE)
         with model_load_errors(label):
             network.score.load_state_dict(head)
     keep_head_float32(network)

@@ -63,6 +63,8 @@ def encode_pairs(
     encoded: list[EncodedPair] = []
     for pair in pairs:
         encoded_pair = _encode_pair(pair, encoder)
+        # Cut off at max_length, two responses may begin alike: their costs would be one
+        # number.
         if encoded_pair.first.ids != encoded_pair.second.ids:
             kept.append(pair)
             encoded.append(encoded_pair)
@@ -85,6 +87,7 @@ def _group_order(encoded: Sequence[EncodedPair]) -> list[int]:
     for pair in encoded:
         longest[pair.group] = max(pair.length, longest.get(pair.group, 0))
     rows = range(len(encoded))
+    # By the name of the group second: those of one length must not be mixed.
     return sorted(rows, key=lambda i: (longest[encoded[i].group], encoded[i].group))
 
 

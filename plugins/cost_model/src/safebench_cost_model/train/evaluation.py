@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import kendalltau
 
-from safebench.metrics import bootstrap_interval, mean_interval, metric_interval
+from safebench.metrics import GroupedSamples, bootstrap_interval, mean_interval
 from safebench.training import Measure
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def _ranking_by_subset(labels: PairLabels, costs: Array) -> Iterator[Row]:
 def _response_metrics(labels: PairLabels, costs: Array) -> Iterator[Row]:
     """Yield metrics of all responses together, each counted as often as labelled."""
     y, score, groups = expand_labels(labels, costs)
-    yield "auroc", metric_interval("auroc", y, score, groups=groups), len(y), "labels"
+    auroc = GroupedSamples(y, groups).intervals("auroc", score=score)["auroc"]
+    yield "auroc", auroc, len(y), "labels"
     graded = not np.isnan(labels.severity).any()
     level = labels.severity if graded else labels.unsafe
     note = "with severity" if graded else "with shares of unsafe labels"
@@ -163,8 +164,10 @@ def _response_metrics(labels: PairLabels, costs: Array) -> Iterator[Row]:
 
 def _probability_metrics(labels: PairLabels, p: Array) -> Iterator[Row]:
     y, score, groups = expand_labels(labels, p)
-    for name in ("brier", "nll", "ece"):
-        yield name, metric_interval(name, y, score, groups=groups), len(y), "labels"
+    names = ("brier", "nll", "ece")
+    intervals = GroupedSamples(y, groups).intervals(*names, score=score)
+    for name, interval in intervals.items():
+        yield name, interval, len(y), "labels"
 
 
 def expand_labels(labels: PairLabels, values: Array) -> tuple[Array, Array, Array]:

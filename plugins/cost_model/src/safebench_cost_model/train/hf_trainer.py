@@ -17,8 +17,7 @@ from transformers import (
 from safebench.torch_utils import (
     LengthGroupedSampler,
     ProgressBarCallback,
-    build_training_arguments,
-    check_training_arguments,
+    TrainingOverrides,
     last_checkpoint,
 )
 from safebench_cost_model.model.network import forward_costs
@@ -89,9 +88,7 @@ def training_arguments(
         "fp16": options.dtype == "float16",
         "disable_tqdm": True,  # `ProgressCallback` draws a bar
     }
-    return build_training_arguments(
-        defaults | check_training_arguments(overrides) | dict(stage or {})
-    )
+    return TrainingOverrides(overrides).build(defaults, stage)
 
 
 def _supports_bf16() -> bool:

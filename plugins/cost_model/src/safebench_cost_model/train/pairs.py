@@ -127,6 +127,7 @@ def count_pairs(pairs: int) -> str:
 
 def _votes(rows: Sequence[Sides]) -> dict[str, tuple[int, int]]:
     """Return (unsafe, all) votes of each response, whatever pair it stands in."""
+    # Of all pairs with the response: its label was given to the response alone.
     votes: dict[str, tuple[int, int]] = {}
     for sides in rows:
         for sample, truth in sides:

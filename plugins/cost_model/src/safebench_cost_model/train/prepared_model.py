@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from safebench.torch_utils import load_tokenizer, quiet_transformers
+from safebench.torch_utils import quiet_transformers
 from safebench_cost_model.model.artifact import ADAPTER_FOLDER, MODEL_FOLDER
 from safebench_cost_model.model.encoding import ExchangeEncoder
 from safebench_cost_model.model.inference import build_collator
@@ -78,7 +78,7 @@ def prepare_model(
             new_head=True,
             layers=options.layers,
         )
-    tokenizer = load_tokenizer(base.folder, base.label)
+    tokenizer = base.tokenizer()
     pad_token_id = choose_padding(network, tokenizer)
     template = PAIR if family == "encoder" else QA
     text_config = network.config.get_text_config()

@@ -16,13 +16,7 @@ from torch.utils.data import Dataset
 from transformers import set_seed
 
 from safebench.errors import OptionError
-from safebench.torch_utils import (
-    ModelFolder,
-    load_network,
-    load_tokenizer,
-    quiet_transformers,
-    training_errors,
-)
+from safebench.torch_utils import ModelFolder, TrainingOverrides, quiet_transformers
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
     SFT_CHECKPOINT_FOLDER,
@@ -89,6 +83,7 @@ class ResponseCollator:
     def __call__(self, rows: Sequence[EncodedExchange]) -> dict[str, Tensor]:
         """Return a batch with labels."""
         batch = self.collator.pad_rows(rows)
+        # By the mask: the id of padding may be that of EOS, which is to be learnt.
         labels = torch.where(
             batch["attention_mask"] > 0, batch["input_ids"], IGNORE_INDEX
         )
@@ -119,8 +114,9 @@ def run_sft(training: Training, base: ModelFolder, family: Family) -> ModelFolde
 def _train_sft(training: Training, base: ModelFolder) -> None:
     options: TrainOptions = training.options
     set_seed(training.seed)
-    tokenizer = load_tokenizer(base.folder, base.label)
-    network = load_network("causal_lm", base.folder, base.label, dtype=torch.float32)
+    tokenizer = base.tokenizer()
+    # In half precision small updates would be lost.
+    network = base.network("causal_lm", dtype=torch.float32)
     pad_token_id = choose_padding(network, tokenizer)
     encoder = ExchangeEncoder(tokenizer, QA, options.max_length)
     pairs = read_pairs(training.train, options.conflicts, training.say)
@@ -133,7 +129,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
     with (
         progress_callback("supervised stage", training.say) as progress,
         quiet_transformers(),
-        training_errors(training.arguments),
+        TrainingOverrides(training.arguments).errors(),
     ):
         trainer = GroupedTrainer(
             model=network,
@@ -147,6 +143,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
     with quiet_transformers():
         if not options.full:
+            # What follows takes an ordinary checkpoint, and adds adapters of its own.
             network = network.merge_and_unload()
         if is_main_process():
             with atomic_folder(training.out / SFT_FOLDER) as part:

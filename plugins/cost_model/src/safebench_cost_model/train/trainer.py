@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from transformers import set_seed
 
-from safebench.torch_utils import load_config
 from safebench.training import Trained
 from safebench_cost_model.model.artifact import KIND
-from safebench_cost_model.model.location import find_model
+from safebench_cost_model.model.location import find_base
 from safebench_cost_model.model.network import model_family
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.options import TFIDF
@@ -42,8 +41,8 @@ def fit(training: Training) -> Trained:
         from .baseline import fit_baseline
 
         return fit_baseline(training)
-    base = find_model(options.base, options.revision)
-    family = model_family(load_config(base.folder, base.label), base.label)
+    base = find_base(options.base, options.revision)
+    family = model_family(base.config(), base.label)
     if options.sft:
         from .sft import run_sft
 

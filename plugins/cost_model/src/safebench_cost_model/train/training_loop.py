@@ -20,7 +20,7 @@ import torch
 
 from safebench.errors import ModelError
 from safebench.metrics import mean_interval
-from safebench.torch_utils import quiet_transformers, training_errors
+from safebench.torch_utils import TrainingOverrides, quiet_transformers
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
     CHECKPOINT_FOLDER,
@@ -92,6 +92,7 @@ class CostMember:
     @property
     def finished(self) -> bool:
         """Tell whether there is nothing left to train."""
+        # It is renamed into place when it is whole: there is no half of it.
         return self.weights.is_dir()
 
     def save(
@@ -169,6 +170,8 @@ def train_member(
         options,
         checkpoints,
         rows=len(splits.train.encoded),
+        # LoRA has few weights, which start at zero: they take larger steps than a
+        # network that is trained already.
         lr=options.lr or (1e-4 if model.lora else 2e-5),
         seed=member.seed,
         overrides=training.arguments,
@@ -177,7 +180,7 @@ def train_member(
     with (
         progress_callback(member.title, say) as progress,
         quiet_transformers(),
-        training_errors(training.arguments),
+        TrainingOverrides(training.arguments).errors(),
     ):
         trainer = build_trainer(
             model,
@@ -237,6 +240,7 @@ class ValidationMetrics:
                 f"{name}_high": interval.high,
             }
             metrics |= {key: x for key, x in values.items() if x is not None}
+        # One number chooses the checkpoint, and the model is to be good at both.
         metrics["merit"] = sum(metrics[name] for name in columns) / len(columns)
         return metrics
 

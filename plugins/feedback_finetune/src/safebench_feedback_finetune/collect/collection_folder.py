@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING, Any
 from safebench import differences, write_json, write_jsonl
 from safebench.errors import DataError, RunFolderError
 from safebench.records import Turn, content_hash, normalise
+from safebench_feedback_finetune.stored_files import (
+    changed_file,
+    checked,
+    checked_probability,
+    damage_named,
+    file_checksums,
+    parse_sealed,
+    sealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +36,11 @@ LEFT_OUT_FILE = "left_out.jsonl"
 MANIFEST_FILE = "manifest.json"
 COLLECTION_KIND = "feedback collection"
 SCHEMA_VERSION = 1
+_COLLECT_AGAIN = "collect again into a new folder"
+_TEXTS = (
+    *("prompt_id", "response_id", "prompt", "group", "dataset", "revision"),
+    *("guard", "generator"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +108,35 @@ def read_collection(path: Path) -> list[CollectionRecord]:
     # Split at line feeds alone: str.splitlines would also split at U+2028 and others,
     # which JSON allows unescaped inside a text.
     lines = path.read_bytes().split(b"\n")
-    return [
-        _parse_record(line, f"{path}:{number}")
-        for number, line in enumerate(lines, 1)
-        if line
-    ]
+    records: dict[tuple[str, str], CollectionRecord] = {}
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        with damage_named(f"{path}:{number}", DataError, _COLLECT_AGAIN):
+            record = _parse_record(line)
+            if record.key in records:
+                raise ValueError("a second record of one prompt and response")
+            records[record.key] = record
+    return list(records.values())
 
 
-def _parse_record(line: bytes, where: str) -> CollectionRecord:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: no JSON ({error})") from None
-    names = {field.name for field in fields(CollectionRecord)}
-    if not isinstance(row, dict) or (missing := sorted(names - row.keys())):
-        problem = f"lacks {missing[0]}" if isinstance(row, dict) else "no JSON object"
-        raise DataError(f"{where}: {problem}; collect again into a new folder")
-    values = {name: row[name] for name in names}
-    return CollectionRecord(**values | {"categories": tuple(row["categories"])})
+def _parse_record(line: bytes) -> CollectionRecord:
+    """Return the record in a line; raises what `damage_named` knows."""
+    row = parse_sealed(line)
+    values = {field.name: row[field.name] for field in fields(CollectionRecord)}
+    for name in _TEXTS:
+        checked(values[name], str)
+    for name in ("label", "response_label", "blocked"):
+        checked(values[name], bool, type(None))
+    checked(values["passed"], bool)
+    checked(values["response"], str, type(None))
+    checked_probability(values["p_in"])
+    if values["p_out"] is not None:
+        checked_probability(values["p_out"])
+    if (values["p_out"] is None) != (values["blocked"] is None):
+        raise ValueError("p_out without blocked, or blocked without p_out")
+    codes = tuple(checked(c, str) for c in checked(values["categories"], list))
+    return CollectionRecord(**values | {"categories": codes})
 
 
 def append_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -161,10 +186,7 @@ class CollectionFolder:
             truncate_partial_line(path / name)
         collected = path / COLLECTED_FILE
         self.records = read_collection(collected) if collected.is_file() else []
-        self.left_out = {
-            (row["prompt_id"], row["response_id"])
-            for row in self._read_lines(LEFT_OUT_FILE)
-        }
+        self.left_out = self._read_left_out()
         # A crash may have come between the two files; this one repeats records only, so
         # it is written anew.
         write_jsonl(path / BLOCKED_FILE, _passed_then_blocked(self.records))
@@ -178,23 +200,37 @@ class CollectionFolder:
         self, records: Sequence[CollectionRecord], left_out: Sequence[dict[str, str]]
     ) -> None:
         """Append finished records; they are on the disk when this returns."""
-        append_lines(self.path / COLLECTED_FILE, (r.to_json() for r in records))
+        lines = (sealed(record.to_json()) for record in records)
+        append_lines(self.path / COLLECTED_FILE, lines)
+        # Read by people alone; the others are read back.
         append_lines(self.path / BLOCKED_FILE, _passed_then_blocked(records))
-        append_lines(self.path / LEFT_OUT_FILE, left_out)
+        append_lines(self.path / LEFT_OUT_FILE, map(sealed, left_out))
         self.records += records
         self.left_out |= {(r["prompt_id"], r["response_id"]) for r in left_out}
 
     def write_manifest(self, status: str, **facts: Any) -> None:
-        """Write the manifest with a new status and further entries."""
-        self.manifest |= {"status": status, **facts}
-        write_json(self.path / MANIFEST_FILE, self.manifest)
+        """Write the manifest with a new status and further entries.
 
-    def _read_lines(self, name: str) -> Iterator[dict[str, Any]]:
-        path = self.path / name
-        if path.is_file():
-            yield from map(
-                json.loads, path.read_text(encoding="utf-8").split("\n")[:-1]
-            )
+        That of a finished collection lists the checksums of its files.
+        """
+        self.manifest |= {"status": status, **facts}
+        self.manifest.pop("files", None)
+        if status == "done":
+            names = (COLLECTED_FILE, LEFT_OUT_FILE)
+            self.manifest["files"] = file_checksums(self.path, names)
+        write_json(self.path / MANIFEST_FILE, sealed(self.manifest))
+
+    def _read_left_out(self) -> set[tuple[str, str]]:
+        """Return the keys of the pairs that the guard could not read."""
+        path, keys = self.path / LEFT_OUT_FILE, set()
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        for number, line in enumerate(lines, 1):
+            if line:
+                with damage_named(f"{path}:{number}", DataError, _COLLECT_AGAIN):
+                    row = parse_sealed(line)
+                    key = (row["prompt_id"], row["response_id"])
+                    keys.add((checked(key[0], str), checked(key[1], str)))
+        return keys
 
 
 def _passed_then_blocked(
@@ -216,7 +252,7 @@ def stored_manifest(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     names = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if not names:
         return {}
-    stored = _read_json_object(path / MANIFEST_FILE)
+    stored = _read_manifest(path)
     if stored.get("kind") != COLLECTION_KIND:
         listed = ", ".join(names[:3])
         raise RunFolderError(
@@ -241,7 +277,7 @@ def stored_manifest(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_collection_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a finished collection; raises DataError."""
-    manifest = _read_json_object(folder / MANIFEST_FILE)
+    manifest = _read_manifest(folder)
     if manifest.get("kind") != COLLECTION_KIND:
         raise DataError(
             f"{folder} is no collection: make one with safebench feedback collect "
@@ -249,17 +285,36 @@ def read_collection_manifest(folder: Path) -> dict[str, Any]:
         )
     if manifest.get("status") != "done":
         raise DataError(f"{folder} is unfinished: repeat its feedback collect first")
+    _check_files(folder, manifest)
+    with damage_named(folder / MANIFEST_FILE, DataError, _COLLECT_AGAIN):
+        identity = manifest["identity"]
+        checked_probability(identity["threshold"])
+        checked(identity["guard"], dict)
+        for source in checked(manifest.get("sources") or [], list):
+            checked(source["name"], str)
     return manifest
+
+
+def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise DataError if a file is not what the finished collection left."""
+    if name := changed_file(folder, manifest.get("files")):
+        raise DataError(
+            f"{folder / name} is not what was collected (lines were changed, lost or "
+            f"added): {_COLLECT_AGAIN}"
+        )
 
 
 def _is_nonempty_file(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
-    """Return a file's JSON object, {} if it has none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a folder's manifest, {} without one; raises DataError for a damaged one.
+
+    A file that is no JSON at all may be anybody's, as in a folder that is none of ours.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
         return {}
-    return content if isinstance(content, dict) else {}
+    with damage_named(path, DataError, _COLLECT_AGAIN):
+        return parse_sealed(path.read_bytes())

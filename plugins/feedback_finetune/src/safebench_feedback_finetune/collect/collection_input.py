@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from safebench import parse_key_values
-from safebench.datasets import load_dataset, resolve_dataset, subsample
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.errors import DataError
 from safebench_feedback_finetune.options import DATASETS_WITH_RESPONSES, REPLAY
 
@@ -84,12 +83,10 @@ def read_collection_input(
                 plugins,
                 data_root=options.data_root,
                 on_bad_row=options.on_bad_row,
-                label_map=parse_key_values(list(options.label_map), "--label-map"),
+                label_map=options.label_map,
             ),
         )
-        dataset = load_dataset(request, say=say)
-        if options.limit:
-            dataset = subsample(dataset, options.limit, options.seed)
+        dataset = load_dataset(request, say=say, limit=options.limit, seed=options.seed)
         n_used = sum(
             _add_row(items, dataset, sample, truth, replay=replay)
             for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True)

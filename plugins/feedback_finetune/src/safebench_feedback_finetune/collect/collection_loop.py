@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench import echo, lock_folder
+from safebench.errors import DataError
 from safebench.records import Turn
 from safebench.training import ProgressBar
 from safebench_feedback_finetune.guard_loading import (
@@ -23,7 +24,12 @@ from safebench_feedback_finetune.options import REPLAY
 from safebench_feedback_finetune.scorer import p_unsafe
 from safebench_llamaguard_marginal import PromptError, fingerprint, locate_model
 
-from .collection_folder import CollectionFolder, CollectionRecord, stored_manifest
+from .collection_folder import (
+    COLLECTED_FILE,
+    CollectionFolder,
+    CollectionRecord,
+    stored_manifest,
+)
 from .collection_input import majority_vote, read_collection_input
 from .predicted_categories import predict_categories
 from .summary import collection_counts, summary_text
@@ -83,6 +89,7 @@ def _collect(
     loop = CollectionLoop(options, scorer, generator, folder)
     try:
         loop.run(collection_input.items)
+    # What was collected so far is whole, and of use by itself.
     except KeyboardInterrupt:
         folder.write_manifest("interrupted", counts=collection_counts(folder.records))
         raise
@@ -165,6 +172,29 @@ class CollectionLoop:
             weights = folder.identity["generator"]["weights"]
             self.generator_label = label_with_revision(generator.label, weights)
         self._left_out: list[dict[str, str]] = []
+        self._check_stored_records()
+
+    def _check_stored_records(self) -> None:
+        """Raise DataError for records of another guard, threshold or language model.
+
+        Lines that were lost are collected again, and those that were changed do not
+        have their checksum; but a whole file may be that of another collection.
+        """
+        for record in self.folder.records:
+            made_by = (record.guard, record.generator)
+            if (
+                made_by != (self.guard_label, self.generator_label)
+                or record.passed != (record.p_in < self.options.threshold)
+                or record.blocked != self._blocks(record.p_out)
+            ):
+                raise DataError(
+                    f"{self.folder.path / COLLECTED_FILE} holds records of another "
+                    f"collection ({record.guard}, {record.generator}): collect again "
+                    "into a new folder"
+                )
+
+    def _blocks(self, p_out: float | None) -> bool | None:
+        return None if p_out is None else p_out >= self.options.threshold
 
     def run(self, items: Sequence[CollectionItem]) -> None:
         """Process all chunks that are not in the folder yet, with a progress bar."""
@@ -215,6 +245,7 @@ class CollectionLoop:
             (item, self._encode_or_skip(item, _prompt_turns(item))) for item in items
         ]
         readable = [(item, ids) for item, ids in encoded if ids is not None]
+        # All of a chunk in one call, which sorts by length: batches are tight.
         logits = self.scorer.logits_of_encoded([ids for _, ids in readable])
         return [
             Exchange(item, response_id, _replayed_response(item, response_id), p, ids)
@@ -232,6 +263,7 @@ class CollectionLoop:
                 exchange.response = answer
         unreadable: set[int] = set()
         for exchange in passed:
+            # An empty answer has nothing to be harmful: it is kept, and not judged.
             if exchange.response and exchange.response.strip():
                 exchange.conversation_tokens = self._encode_or_skip(
                     exchange.item,
@@ -279,9 +311,7 @@ class CollectionLoop:
 
     def _is_blocked(self, exchange: Exchange) -> bool | None:
         """Return whether the response is blocked, None if it was not judged."""
-        if exchange.p_out is None:
-            return None
-        return exchange.p_out >= self.options.threshold
+        return self._blocks(exchange.p_out)
 
     def _encode_or_skip(
         self,

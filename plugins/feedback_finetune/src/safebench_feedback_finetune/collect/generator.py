@@ -10,13 +10,7 @@ import transformers
 
 from safebench.errors import ModelError
 from safebench.records import Turn
-from safebench.torch_utils import (
-    Batcher,
-    load_tokenizer,
-    pad_left,
-    pick_device,
-    pick_dtype,
-)
+from safebench.torch_utils import Batcher, Placement, pad
 from safebench_feedback_finetune.guard_loading import load_causal_model
 from safebench_llamaguard_marginal import (
     ChatTemplateFormat,
@@ -50,18 +44,28 @@ class ResponseGenerator:
 
     def __init__(self, options: CollectOptions) -> None:
         location = locate_model(options.generator)
-        device = pick_device(options.device)
+        placement = Placement.choose(options.device, options.dtype)
+        device = placement.device
         self.options = options
         self.label = location.label
-        tokenizer = load_tokenizer(location.folder, location.label)
+        tokenizer = location.tokenizer()
         self.network = load_causal_model(
-            location.folder, location.label, device, pick_dtype(options.dtype, device)
+            location.folder, location.label, device, placement.dtype
         ).eval()
         self.tokenizer = tokenizer
         self.encoder = PromptEncoder(tokenizer)
-        self.prompt_format = (
-            ChatTemplateFormat(tokenizer) if tokenizer.chat_template else None
-        )
+        n_embedded = int(self.network.get_input_embeddings().weight.shape[0])
+        if len(tokenizer) > n_embedded:
+            raise ModelError(
+                f"model {self.label!r}: the tokenizer has {len(tokenizer)} tokens, the "
+                f"model {n_embedded}; they belong to different models"
+            )
+        try:
+            self.prompt_format = (
+                ChatTemplateFormat(tokenizer) if tokenizer.chat_template else None
+            )
+        except PromptError as error:
+            raise ModelError(f"model {self.label!r}: {error}") from error
         self.end_token_ids = sorted(end_token_ids(self.network, tokenizer))
         self.max_prompt_tokens = max_prompt_tokens(
             0, options.max_new_tokens, self.network.config, windows=False
@@ -112,7 +116,7 @@ class ResponseGenerator:
             return ()
 
     def _generate(self, prompts: Sequence[Ids]) -> list[str]:
-        tokens, is_token = pad_left(prompts)
+        tokens, is_token = pad(prompts)
         device = self.network.device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.inference_mode():

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from safebench import parse_key_values
-from safebench.datasets import load_dataset, resolve_dataset, subsample
+from safebench.datasets import load_dataset, resolve_dataset
 from safebench.errors import DataError
 
 from .collection_folder import prompt_id
@@ -64,13 +63,11 @@ def read_labelled_sets(
             term,
             plugins,
             data_root=data_root,
-            label_map=parse_key_values(list(label_map), "--label-map"),
+            label_map=label_map,
         )
         if training:
             request = training_split(term, request)
-        dataset = load_dataset(request, say=say)
-        if limit:
-            dataset = subsample(dataset, limit, seed)
+        dataset = load_dataset(request, say=say, limit=limit, seed=seed)
         labelled_sets.append(LabelledSet(dataset, tuple(_labelled_prompts(dataset))))
     return labelled_sets
 
@@ -86,6 +83,7 @@ def _labelled_prompts(dataset: Dataset) -> list[Prompt]:
     prompts: dict[str, Prompt] = {}
     for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True):
         roles = [turn.role for turn in sample.turns]
+        # The label of a longer conversation is not that of one prompt.
         if roles != ["user"] or truth.label.value is None:
             continue
         text = sample.turns[0].text
@@ -93,6 +91,7 @@ def _labelled_prompts(dataset: Dataset) -> list[Prompt]:
             continue
         key = prompt_id(text)
         votes.setdefault(key, []).append(truth.label.value)
+        # Two datasets may call their groups by the same names.
         group = f"{dataset.name}:{sample.group}"
         prompts.setdefault(
             key, Prompt(id=key, text=text, dataset=dataset.label, group=group)

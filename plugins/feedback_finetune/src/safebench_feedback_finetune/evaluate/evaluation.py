@@ -97,6 +97,7 @@ def _evaluate(
     ]
     scorer = load_verdict_scorer(options)
     load_adapter(scorer.network, out / TRAINED_FOLDER, scorer.label)
+    # Base and control are one network at scale 0: their scores are computed once.
     scores = ScoreCache(scorer)
     guards = evaluated_guards(manifest, ungated=options.ungated)
     rows: list[Row] = []
@@ -196,6 +197,7 @@ def _ood_sets(
     test_sets = []
     for labelled in labelled_sets:
         name = labelled.dataset.label
+        # By text: public sets share prompts under other ids.
         prompts = [p for p in labelled.prompts if text_hash(p.text) not in seen]
         n_seen = len(labelled.prompts) - len(prompts)
         note = f"{n_seen} prompts left out: seen in training" if n_seen else ""
@@ -275,6 +277,7 @@ def _differences(
     draws: int,
 ) -> dict[str, Any]:
     """Return a guard's differences to base and control; the control's to the base."""
+    # Against the control, too: what a moved threshold alone would gain was not learnt.
     references = [BASE] if minuend.guard.name == CONTROL else [BASE, CONTROL]
     return {
         other.guard.name: compare_guards(test_set, other, minuend, draws).to_json()

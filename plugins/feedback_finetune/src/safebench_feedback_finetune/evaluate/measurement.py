@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.metrics import (
-    mcnemar,
-    metric_difference,
-    metric_interval,
-    metric_intervals,
-    shared_weights,
-)
+from safebench.metrics import GroupedSamples, mcnemar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,24 +100,22 @@ def measure_set(
     test_set: GuardTestSet, decided: GuardDecisions, draws: int
 ) -> dict[str, Interval]:
     """Return each of `METRICS` with its 95 % interval, of `draws` resamples."""
-    weights = shared_weights(test_set.y, test_set.groups, n_resamples=draws)
-    return metric_intervals(
-        METRICS, test_set.y, decided.scores, decided.decisions, weights
-    )
+    samples = GroupedSamples(test_set.y, test_set.groups, n_resamples=draws)
+    return samples.intervals(*METRICS, score=decided.scores, decision=decided.decisions)
 
 
 def compare_guards(
     test_set: GuardTestSet, first: GuardDecisions, second: GuardDecisions, draws: int
 ) -> GuardDifference:
     """Return the second guard minus the first."""
-    weights = shared_weights(test_set.y, test_set.groups, n_resamples=draws)
+    samples = GroupedSamples(test_set.y, test_set.groups, n_resamples=draws)
     metrics = {}
     for name in COMPARED_METRICS:
         if name in SCORE_METRICS:
             inputs = first.scores, second.scores
         else:
             inputs = first.decisions, second.decisions
-        metrics[name] = metric_difference(name, test_set.y, *inputs, weights)
+        metrics[name] = samples.difference(name, *inputs)
     test = mcnemar(test_set.y, first.decisions, second.decisions)
     return GuardDifference(metrics, test.b10, test.b01, test.p)
 
@@ -181,13 +173,12 @@ def measure_prevention(
     # One row for each blocked output, not for each prompt.
     rows = np.repeat(np.flatnonzero(missed), n_blocked[missed])
     # The share of prevented outputs is an accuracy: all of them ought to be blocked.
-    share = metric_interval(
-        "accuracy",
+    outputs = GroupedSamples(
         np.ones(len(rows), dtype=bool),
-        decision=blocked_now[rows],
-        groups=[groups[row] for row in rows.tolist()],
+        [groups[row] for row in rows.tolist()],
         n_resamples=draws,
     )
+    share = outputs.intervals("accuracy", decision=blocked_now[rows])["accuracy"]
     harmless = passes_base & (n_blocked == 0)
     blocked_by_base = has_response & ~passes_base
     let_through = blocked_by_base & (n_blocked > 0) & ~blocked_now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safebench import package_versions, source_commit
+from safebench import provenance_fields
 from safebench.results import Row
 from safebench.training import Measure
 from safebench_feedback_finetune.collect.summary import align_columns
@@ -62,8 +62,7 @@ def result_rows(
             threshold_from=evaluated.threshold_from,
             data_hash=dataset.data_hash if dataset else manifest["parts_hash"],
             evidence_key=guard["weights"],
-            versions=package_versions(),
-            commit=source_commit(),
+            **provenance_fields(),
             contaminated=is_contaminated(guard["model"], dataset),
             note=test_set.note,
         )
@@ -85,6 +84,7 @@ def _model_label(label: str, evaluated: EvaluatedGuard) -> str:
 def _ci_method(interval: Interval) -> str | None:
     if interval.value is None:
         return None
+    # Rows say why there is no interval, as those of the core do.
     if interval.low is None:
         return f"none: {interval.method}"
     return f"{interval.method}, {interval.n_groups} groups"

@@ -6,12 +6,13 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, OptionError
-from safebench.torch_utils import load_tensors
+from safebench.torch_utils import ModelFolder
+
+from .training_folder import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 # A LoRA adds the product B A to a weight: scaling B alone scales the whole update.
 _LORA_B_NAMES = ("lora_B", "lora_embedding_B")
@@ -52,7 +53,7 @@ def write_scaled_adapter(adapter: Path, alpha: float, out: Path) -> None:
         raise ModelError(
             f"adapter {adapter}: no {WEIGHTS_FILE} and {CONFIG_FILE} in it"
         )
-    weights = load_tensors(adapter / WEIGHTS_FILE, adapter.name)
+    weights = ModelFolder(adapter, adapter.name).tensors(WEIGHTS_FILE)
     if others := sorted(name for name in weights if "lora_" not in name):
         raise ModelError(f"adapter {adapter}: {others[0]} is no LoRA and has no scale")
     scaled = {

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from safebench import write_json
+from safebench.errors import ModelError
 from safebench_feedback_finetune.certify.candidates import validation_metrics
 from safebench_feedback_finetune.certify.certification import certification_terms
 from safebench_feedback_finetune.guard_loading import load_adapter
+from safebench_feedback_finetune.stored_files import (
+    changed_file,
+    checked,
+    damage_named,
+    file_checksums,
+    parse_sealed,
+    sealed,
+)
 
+from .adapters import CONFIG_FILE
 from .batches import EncodedExamples
 from .examples import ExampleSelection, select_examples
 from .lora_training import add_lora, train_lora
 from .policy_augmentation import augmented_copies
 from .score_cache import ScoreCache
+from .training_folder import FACTS_FILE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +40,6 @@ if TYPE_CHECKING:
 
     from .examples import TrainingExample
 
-FACTS_FILE = "learned.json"
 # Options of `feedback train` that are fields of `ExampleSelection`.
 SELECTION_OPTIONS = (
     *("seed", "recipe", "agreement", "soft", "negatives", "hard", "hard_weight"),
@@ -54,8 +63,9 @@ def fine_tune(
     """
     scorer, facts_file = base.scorer, folder / FACTS_FILE
     if facts_file.is_file():
+        facts = read_facts(facts_file)
         load_adapter(scorer.network, folder, scorer.label)
-        return dict(json.loads(facts_file.read_text(encoding="utf-8")))
+        return facts
     benign = base.with_base_scores(splits.benign.get("train", ()))
     selected = select_examples(
         splits.collected["train"], selection_from_options(options, threshold), benign
@@ -80,7 +90,21 @@ def fine_tune(
         "base": base_metrics,
     }
     # Written last: the file says that the adapter beside it is finished.
-    write_json(facts_file, facts)
+    files = file_checksums(folder, (WEIGHTS_FILE, CONFIG_FILE))
+    write_json(facts_file, sealed(facts | {"files": files}))
+    return facts
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of a finished LoRA; raises ModelError unless it is whole."""
+    remedy = f"delete {path.parent} to train it again"
+    with damage_named(path, ModelError, remedy):
+        facts = parse_sealed(path.read_bytes())
+        checked(facts["steps"], int)
+    if name := changed_file(path.parent, facts.pop("files", None)):
+        raise ModelError(
+            f"{path.parent / name} is damaged (it is not what was trained): {remedy}"
+        )
     return facts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,16 @@ import torch
 import transformers
 
 from safebench import write_json
+from safebench.errors import ModelError, SafebenchError
 from safebench.torch_utils import (
     StepSeedCallback,
-    build_training_arguments,
+    TrainingOverrides,
     last_checkpoint,
     quiet_transformers,
 )
 
-from .adapters import CONFIG_FILE, WEIGHTS_FILE, copy_permissions, scale_adapter
+from .adapters import CONFIG_FILE, copy_permissions, scale_adapter
+from .training_folder import WEIGHTS_FILE
 from .verdict_trainer import (
     MovedFolderCallback,
     ProgressCallback,
@@ -31,7 +34,7 @@ from .verdict_trainer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from safebench_feedback_finetune.options import TrainOptions
@@ -134,7 +137,7 @@ def train_lora(
         say("goes on from its last checkpoint")
     scale_adapter(scorer.network, 1.0)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), _one_line_failures(checkpoint):
             output = trainer.train(
                 resume_from_checkpoint=str(checkpoint) if checkpoint else None
             )
@@ -151,6 +154,24 @@ def train_lora(
         seconds=round(float(output.metrics.get("train_runtime", 0.0)), 1),
         history=_validations(state.log_history),
     )
+
+
+@contextmanager
+def _one_line_failures(checkpoint: Path | None) -> Iterator[None]:
+    """Turn what the library raises while it trains into one line."""
+    try:
+        yield
+    except SafebenchError:
+        raise
+    # What the library raises for arguments, for the machine, and for a checkpoint that
+    # holds anything.
+    except (
+        *(ImportError, ValueError, TypeError, RuntimeError, OSError, LookupError),
+        *(AttributeError, EOFError),
+    ) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        remedy = f"; delete {checkpoint} to go on without it" if checkpoint else ""
+        raise ModelError(f"the training failed: {reason}{remedy}") from error
 
 
 def _validations(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -226,4 +247,4 @@ def _training_arguments(
     }
     # On several GPUs the library would replicate the model, while the scorer goes on
     # calling its own network.
-    return build_training_arguments(values, source="training", one_gpu=True)
+    return TrainingOverrides({}).build(values, one_gpu=True)

@@ -16,9 +16,9 @@ import numpy as np
 
 from safebench.errors import OptionError
 from safebench_llamaguard_marginal import (
-    InstructFormat,
     LlamaGuardFormat,
     category_labels,
+    instruct_format,
 )
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def format_with_policy(scorer: VerdictScorer, policy: Policy) -> PromptFormat:
     if name.startswith("llama-guard-"):
         return LlamaGuardFormat(int(name[-1]), policy)
     if name == "instruct":
-        return InstructFormat(scorer.guard.tokenizer, policy)
+        return instruct_format(scorer.guard.tokenizer, policy)
     raise OptionError(
         "augment: this guard's chat template holds its own policy; --format "
         "llama-guard-3, from collecting on, writes one that can be changed"

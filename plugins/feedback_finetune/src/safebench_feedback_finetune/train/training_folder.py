@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from safebench import differences, write_jsonl
+from safebench import differences, write_json, write_jsonl
 from safebench.errors import ModelError, RunFolderError
-from safebench.training import ARTIFACT_MANIFEST, load_manifest
+from safebench.training import Artifact
 from safebench_feedback_finetune.certify.candidates import Candidate
 from safebench_feedback_finetune.certify.certification import (
     CertificationTerms,
@@ -20,9 +19,20 @@ from safebench_feedback_finetune.certify.certification import (
 from safebench_feedback_finetune.collect.near_duplicates import fold_text
 from safebench_feedback_finetune.collect.prompts import Prompt
 from safebench_feedback_finetune.collect.splits import SPLITS
+from safebench_feedback_finetune.stored_files import (
+    changed_file,
+    checked,
+    checked_probability,
+    damage_named,
+    file_checksums,
+    parse_sealed,
+    sealed,
+    unsealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from safebench_feedback_finetune.collect.splits import PromptSplits
@@ -32,6 +42,16 @@ TRAINED_FOLDER = "trained"
 PRE_REGISTRATION_FILE = "promise.json"
 SPLITS_FILE = "parts.jsonl"
 TEST_FILE = "test.jsonl"
+WEIGHTS_FILE = "adapter_model.safetensors"
+FACTS_FILE = "learned.json"
+# Of a finished training; `results.jsonl` and `evaluation.json` come later.
+FILES = (
+    *(SPLITS_FILE, TEST_FILE, PRE_REGISTRATION_FILE),
+    *(WEIGHTS_FILE, "adapter_config.json"),
+    f"{TRAINED_FOLDER}/{WEIGHTS_FILE}",
+    f"{TRAINED_FOLDER}/adapter_config.json",
+    f"{TRAINED_FOLDER}/{FACTS_FILE}",
+)
 
 
 def require_same_guard(stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
@@ -68,8 +88,9 @@ def read_training_manifest(out: Path) -> dict[str, Any] | None:
         return None
     if not out.is_dir():
         raise RunFolderError(f"{out} is a file; name a folder with --out")
-    if (out / ARTIFACT_MANIFEST).is_file():
-        manifest = load_manifest(out)
+    if Artifact(out).path.is_file():
+        with _damage_named(Artifact(out).path):
+            manifest = unsealed(Artifact(out).manifest())
         if manifest.get("trainer") == TRAINER:
             return manifest
     elif all(path.name.startswith(".") for path in out.iterdir()):
@@ -86,7 +107,7 @@ def has_begun(out: Path) -> bool:
     its folder against one with other options.
     """
     names = (path.name for path in out.iterdir() if not path.name.startswith("."))
-    return any(name != ARTIFACT_MANIFEST for name in names)
+    return any(name != Artifact.MANIFEST for name in names)
 
 
 def finished_manifest(out: Path) -> dict[str, Any]:
@@ -96,7 +117,43 @@ def finished_manifest(out: Path) -> dict[str, Any]:
         raise ModelError(
             f"{out} holds no finished training: safebench feedback train --out {out}"
         )
+    check_finished(out, manifest)
     return manifest
+
+
+def write_training_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest; that of a finished training lists its files' checksums."""
+    content = dict(manifest)
+    if content["status"] == "done":
+        content["files"] = file_checksums(out, FILES)
+    write_json(Artifact(out).path, sealed(content))
+
+
+def check_finished(out: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise ModelError unless a finished training holds what its manifest says.
+
+    Later stages read these values and files without a further look.
+    """
+    if name := changed_file(out, manifest.get("files")):
+        raise ModelError(
+            f"{out / name} is damaged (it is not what was trained): train into a new "
+            "folder"
+        )
+    with _damage_named(Artifact(out).path):
+        checked(manifest["identity"]["guard"], dict)
+        checked_probability(manifest["identity"]["options"]["agreement"])
+        checked(manifest["threshold"], int, float)
+        checked(manifest["parts_hash"], str)
+        for source in checked(manifest["collected"]["sources"] or [], list):
+            checked(source["name"], str)
+        _stored_candidate(manifest["promise"]["control"])
+        gate = manifest["gate"]
+        if gate["status"] not in ("passed", "rejected"):
+            raise ValueError(f"{gate['status']!r} is no outcome of a gate")
+        if gate["candidate"] is not None:
+            _stored_candidate(gate["candidate"])
+        elif gate["status"] == "passed":
+            raise ValueError("a gate that passed nothing")
 
 
 def write_splits(out: Path, splits: PromptSplits) -> None:
@@ -105,12 +162,12 @@ def write_splits(out: Path, splits: PromptSplits) -> None:
     Evaluation reads these files. It must not split again: the collection may have
     grown since, and its clusters with it.
     """
-    write_jsonl(out / SPLITS_FILE, _split_members(splits))
+    write_jsonl(out / SPLITS_FILE, map(sealed, _split_members(splits)))
     test = (
         asdict(prompt) | {"cluster": splits.cluster_of[prompt.id]}
         for prompt in splits.collected["test"]
     )
-    write_jsonl(out / TEST_FILE, test)
+    write_jsonl(out / TEST_FILE, map(sealed, test))
 
 
 def _split_members(splits: PromptSplits) -> Iterator[dict[str, Any]]:
@@ -140,7 +197,7 @@ def read_test_split(out: Path) -> tuple[list[Prompt], dict[str, str]]:
     prompts, cluster_of = [], {}
     for where, row in _read_rows(out / TEST_FILE):
         with _damage_named(where):
-            cluster = _checked(row.pop("cluster"), str)
+            cluster = checked(row.pop("cluster"), str)
             tuples = {name: tuple(row[name]) for name in ("p_out", "responses")}
             prompt = Prompt(**row | tuples)
             _check_prompt(prompt)
@@ -157,7 +214,7 @@ def read_seen_hashes(out: Path) -> set[str]:
     seen = set()
     for where, row in _read_rows(out / SPLITS_FILE):
         with _damage_named(where):
-            split, text = row["part"], _checked(row["text_hash"], str)
+            split, text = row["part"], checked(row["text_hash"], str)
             if split not in SPLITS:
                 raise ValueError(f"{split!r} is no part: {', '.join(SPLITS)}")
             if split != "test":
@@ -168,36 +225,19 @@ def read_seen_hashes(out: Path) -> set[str]:
 def _check_prompt(prompt: Prompt) -> None:
     """Raise TypeError or ValueError for a stored prompt that holds no prompt."""
     for text in (prompt.id, prompt.text, prompt.dataset, prompt.group):
-        _checked(text, str)
+        checked(text, str)
     for response in prompt.responses:
-        _checked(response, str)
-    _checked(prompt.passed, bool)
-    if prompt.label is not None:
-        _checked(prompt.label, bool)
+        checked(response, str)
+    checked(prompt.passed, bool)
+    checked(prompt.label, bool, type(None))
     for p in (prompt.p_in, *prompt.p_out):
-        # NaN is in no interval; a truth value is no probability
-        if p is not None and (isinstance(p, bool) or not 0 <= p <= 1):
-            raise ValueError(f"{p!r} is no probability")
+        if p is not None:
+            checked_probability(p)
 
 
-def _checked(value: Any, kind: type) -> Any:
-    """Return a value of a JSON file; raises TypeError if it is of another type."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{value!r} where {kind.__name__} is expected")
-    return value
-
-
-@contextmanager
-def _damage_named(where: str) -> Iterator[None]:
+def _damage_named(where: Path | str) -> AbstractContextManager[None]:
     """Turn what stored content of another shape raises into one line."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        lacks = f"lacks {error}" if isinstance(error, KeyError) else ""
-        problem = " ".join((lacks or str(error)).split())[:200]
-        raise ModelError(
-            f"{where} is damaged ({problem}): train into a new folder"
-        ) from None
+    return damage_named(where, ModelError, "train into a new folder")
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -213,7 +253,7 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if line:
             where = f"{path}:{number}"
             with _damage_named(where):
-                row = _checked(json.loads(line), dict)
+                row = parse_sealed(line)
             yield where, row
 
 
@@ -224,7 +264,7 @@ def read_pre_registration(path: Path) -> PreRegistration:
     calib may have been seen.
     """
     with _damage_named(str(path)):
-        content = _checked(json.loads(path.read_bytes()), dict)
+        content = parse_sealed(path.read_bytes())
         candidate = content["candidate"]
         records = {
             "terms": CertificationTerms(**content["terms"]),
@@ -233,9 +273,8 @@ def read_pre_registration(path: Path) -> PreRegistration:
         }
         registered = PreRegistration(**content | records)
         for number in (registered.base_fpr, registered.base_recall, registered.aim):
-            if not 0 <= number <= 1:
-                raise ValueError(f"{number!r} is no rate")
-        _checked(registered.n_benign, int)
+            checked_probability(number)
+        checked(registered.n_benign, int)
     return registered
 
 

@@ -17,11 +17,11 @@ from safebench import (
     differences,
     echo,
     lock_folder,
-    package_versions,
+    provenance_fields,
     write_json,
 )
 from safebench.errors import DataError, RunFolderError
-from safebench.training import ARTIFACT_MANIFEST, SCHEMA_VERSION
+from safebench.training import Artifact
 from safebench_feedback_finetune.certify.certification import (
     certify_candidate,
     min_harmful_prompts,
@@ -48,6 +48,7 @@ from safebench_feedback_finetune.guard_loading import (
     guard_identity,
     load_verdict_scorer,
 )
+from safebench_feedback_finetune.stored_files import sealed
 
 from .adapters import write_scaled_adapter
 from .fine_tune import fine_tune, terms_from_options
@@ -56,12 +57,14 @@ from .training_folder import (
     PRE_REGISTRATION_FILE,
     TRAINED_FOLDER,
     TRAINER,
+    check_finished,
     has_begun,
     hash_lines,
     read_pre_registration,
     read_training_manifest,
     require_same_guard,
     write_splits,
+    write_training_manifest,
 )
 
 if TYPE_CHECKING:
@@ -158,7 +161,10 @@ class TrainingRun:
                 f"{self.out} holds another training; name another folder with --out\n"
                 f"  {lines}"
             )
-        return stored if stored.get("status") == "done" else None
+        if stored.get("status") != "done":
+            return None
+        check_finished(self.out, stored)
+        return stored
 
     def execute(self) -> dict[str, Any]:
         """Do the steps that are left, and return the manifest."""
@@ -197,7 +203,7 @@ class TrainingRun:
             promise=registered.to_json(),
             gate=certificate.to_json(),
             alarms=warnings,
-            versions=package_versions(),
+            versions=provenance_fields()["versions"],
         )
 
     def _split(self) -> PromptSplits:
@@ -259,7 +265,7 @@ class TrainingRun:
                 len(calib.benign),
                 self.threshold,
             )
-            write_json(path, registered.to_json())
+            write_json(path, sealed(registered.to_json()))
         certificate, warnings = certify_candidate(
             registered, calib, scores.scores, self.threshold
         )
@@ -268,7 +274,7 @@ class TrainingRun:
     def _write_manifest(self, status: str, **facts: Any) -> dict[str, Any]:
         """Write the manifest, and return it as it will be read back."""
         manifest = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": Artifact.SCHEMA_VERSION,
             "kind": "llamaguard",
             "trainer": TRAINER,
             "status": status,
@@ -281,5 +287,5 @@ class TrainingRun:
             **facts,
         }
         self.out.mkdir(parents=True, exist_ok=True)
-        write_json(self.out / ARTIFACT_MANIFEST, manifest)
+        write_training_manifest(self.out, manifest)
         return dict(json.loads(json.dumps(manifest, default=str)))

@@ -8,6 +8,7 @@ themselves.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ OUT_OF_MEMORY = "out of memory, even alone in its batch"
 # after it, and a node with an end among its children has no more than three.
 SURE_END = 0.7
 LAST_CHILD = 2
+_LONGEST_QUOTE = 60  # characters of what a guard wrote that an error shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,19 @@ class OriginalSearch:
         """Return the text of tokens."""
         text = b"".join(self._vocabulary.token_bytes[token] for token in tokens)
         return text.decode(errors="replace")
+
+    def unread(self, written: str) -> str | None:
+        """Say why a written text is no verdict, None where it names a level.
+
+        The definitions read a text without a level as safe; a sample that the guard
+        did not judge must fail instead.
+        """
+        levels = [level.surface_form for level in self._grammar.levels]
+        names = "|".join(map(re.escape, levels))
+        if re.search(rf"(?<!\w)({names})(?!\w)", written):
+            return None
+        quoted = written if len(written) <= _LONGEST_QUOTE else written[:_LONGEST_QUOTE]
+        return f"wrote {quoted!r}, which names no level: {', '.join(levels)}"
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -330,6 +345,7 @@ def _search_trace(
     n_nodes = int(searched["expanded"].sum()) - 1  # the root is no new token
     trace.tokens_out = n_nodes + len(greedy) + len(search.forced_tokens)
     trace.raw = search.decode(greedy)
+    trace.error = search.unread(trace.raw)
     return trace
 
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
-from safebench.torch_utils import load_adapters, load_tokenizer, model_load_errors
+from safebench.torch_utils import load_adapters, model_load_errors
 
 if TYPE_CHECKING:
     from safebench.torch_utils import ModelFolder
@@ -26,13 +26,13 @@ def load_guard_tokenizer(base: ModelFolder, adapter: ModelFolder | None) -> Any:
     Each of the two is the base's where the adapter's folder has none. Raises ModelError
     for a tokenizer in which tokens of the base have other ids.
     """
-    tokenizer = load_tokenizer(base.folder, base.label)
+    tokenizer = base.tokenizer()
     if adapter is None:
         return tokenizer
     if not any((adapter.folder / name).is_file() for name in _TOKENIZER_FILES):
         tokenizer.chat_template = _stored_template(adapter) or tokenizer.chat_template
         return tokenizer
-    adapted = load_tokenizer(adapter.folder, adapter.label)
+    adapted = adapter.tokenizer()
     ids = adapted.get_vocab()
     moved = [t for t, i in tokenizer.get_vocab().items() if ids.get(t) != i]
     if moved:

@@ -22,7 +22,9 @@ def pick_attention(requested: str, config: Any) -> str:
         return requested
     text = config.get_text_config()
     # Only the eager kernel soft-caps attention scores, as Gemma 2 needs.
-    return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
+    if getattr(text, "attn_logit_softcapping", None) or not _takes_sdpa(config):
+        return "eager"
+    return "sdpa"
 
 
 def pick_tree_layout(requested: str, config: Any) -> TreeLayout:
@@ -80,6 +82,12 @@ def max_prompt_tokens(
     that the model cannot take.
     """
     context = _context_length(config.get_text_config(), windows)
+    if context and answer >= context:
+        raise OptionError(
+            f"this model takes {context} tokens, and its answer, with what it reasons, "
+            f"may have {answer}: none is left for a prompt; a smaller reasoning_tokens "
+            "or max_new_tokens would work"
+        )
     if context and requested > context - answer:
         raise OptionError(
             f"max_length={requested}: this model takes {context} tokens, {answer} of "
@@ -99,6 +107,17 @@ def _context_length(text: Any, windows: bool) -> int:
     if windows and "chunked_attention" in layers:
         limits.append(getattr(text, "attention_chunk_size", None))
     return min((limit for limit in limits if limit), default=0)
+
+
+def _takes_sdpa(config: Any) -> bool:
+    """Tell whether a class of models has that kernel; attention sinks do not go in."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    try:
+        network = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    except KeyError:  # a class of the model's own code: loading will tell
+        return True
+    return bool(getattr(network, "_supports_sdpa", True))
 
 
 def _layer_types(text: Any) -> set[str]:

@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
-from safebench.policies import load_policy
 from safebench.torch_utils import (
-    choose_threads,
-    load_config,
-    load_network,
+    ModelFolder,
+    Placement,
     model_load_errors,
-    pick_device,
-    pick_dtype,
     quiet_transformers,
 )
+from safebench_llamaguard_marginal.profile.resolve import (
+    GENERAL_PROFILES,
+    resolve_profile,
+    shipped_profile,
+    with_defaults,
+)
+from safebench_llamaguard_marginal.prompt.profile_format import (
+    formats_by_criterion,
+    guard_prompt_format,
+)
 from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
-from safebench_llamaguard_marginal.prompt.prompt_format import pick_prompt_format
 from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
 from .adapter import apply_adapter, load_guard_tokenizer
@@ -27,12 +32,11 @@ from .model_files import EMBEDDED_LABEL, locate_model
 from .token_bytes import token_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
+    from collections.abc import Mapping
 
     from safebench.policies import Policy
     from safebench_llamaguard_marginal.options import GuardOptions
+    from safebench_llamaguard_marginal.profile.resolve import Profile
     from safebench_llamaguard_marginal.prompt.prompt_format import PromptFormat
 
 # These end a verdict wherever the tokenizer has them, even if no configuration says so.
@@ -48,32 +52,46 @@ class LoadedGuard:
     encoder: PromptEncoder
     prompt_format: PromptFormat
     policy: Policy
+    profile: Profile
     model: HfModel
 
 
-def load_guard(options: GuardOptions) -> LoadedGuard:
-    """Load the guard that the options name; raises ModelError or OptionError."""
-    policy = load_policy(options.policy)
+def load_guard(
+    options: GuardOptions,
+    *,
+    form: str = "",
+    network_options: Mapping[str, Any] | None = None,
+) -> LoadedGuard:
+    """Load the guard that the options name; raises ModelError or OptionError.
+
+    `network_options` go to the library that loads the network (a quantization, for
+    one), and `form` names them behind the model's name.
+    """
+    options = with_defaults(options, resolve_profile(options))
     source = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
-    device = pick_device(options.device)
+    placement = Placement.choose(options.device, options.dtype)
     hint = "; reinstall this plugin" if source.label == EMBEDDED_LABEL else ""
     with quiet_transformers(), model_load_errors(source.label, hint=hint):
         tokenizer = load_guard_tokenizer(source, adapter)
-        network = _load_network(source.folder, source.label, device, options)
+        network = _load_network(source, placement, options, network_options)
     if adapter:
         network = apply_adapter(network, adapter, tokenizer)
-    choose_threads(network, device)
+    placement.limit_threads(network)
     encoder = PromptEncoder(tokenizer)
-    prompt_format = pick_prompt_format(options.format, tokenizer, policy, source.label)
+    profile, policy, prompt_format = pick_prompt(options, tokenizer, source.label)
     model = HfModel(
         network,
         token_bytes(tokenizer, _vocabulary_size(network, tokenizer, source.label)),
         end_token_ids(network, tokenizer),
-        shared_prefixes(prompt_format, encoder),
+        [
+            prefix
+            for criterion_format in formats_by_criterion(prompt_format).values()
+            for prefix in shared_prefixes(criterion_format, encoder)
+        ],
         pick_tree_layout(options.layout, network.config),
     )
-    label = source.label
+    label = source.label + form
     if adapter:
         label += f" + {adapter.label}"
     return LoadedGuard(
@@ -82,8 +100,28 @@ def load_guard(options: GuardOptions) -> LoadedGuard:
         encoder=encoder,
         prompt_format=prompt_format,
         policy=policy,
+        profile=profile,
         model=model,
     )
+
+
+def pick_prompt(
+    options: GuardOptions, tokenizer: Any, label: str
+) -> tuple[Profile, Policy, PromptFormat]:
+    """Return how the guard that the options name is asked, and by which policy."""
+    profile = resolve_profile(options)
+    policy = profile.policy(options.policy)
+    prompt_format = guard_prompt_format(
+        profile,
+        tokenizer,
+        policy,
+        label,
+        requested=options.format if options.profile == "auto" else options.profile,
+        criteria=options.criteria,
+    )
+    if profile.where in GENERAL_PROFILES and prompt_format.name in GENERAL_PROFILES:
+        profile = shipped_profile(prompt_format.name)  # as the template turned out
+    return profile, policy, prompt_format
 
 
 def end_token_ids(network: Any, tokenizer: Any) -> frozenset[int]:
@@ -103,19 +141,46 @@ def end_token_ids(network: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _load_network(
-    folder: Path, label: str, device: torch.device, options: GuardOptions
+    source: ModelFolder,
+    placement: Placement,
+    options: GuardOptions,
+    network_options: Mapping[str, Any] | None,
 ) -> Any:
-    config = load_config(folder, label)
-    refuse_recurrent(config, label)
-    return load_network(
-        "causal_lm",
-        folder,
-        label,
-        dtype=pick_dtype(options.dtype, device),
-        attn_implementation=pick_attention(options.attention, config),
-        device_map=None if device.type == "cpu" else {"": device},
-        headless_hint="; it is no whole causal language model",
+    config, device = source.config(), placement.device
+    refuse_recurrent(config, source.label)
+    arguments = {
+        "dtype": placement.dtype,
+        "attn_implementation": pick_attention(options.attention, config),
+        "device_map": None if device.type == "cpu" else {"": device},
+        **(network_options or {}),
+    }
+    network = source.network(
+        "causal_lm", headless_hint="; it is no whole causal language model", **arguments
     )
+    if options.dtype == "float64" and hasattr(network, "set_experts_implementation"):
+        # grouped kernels of mixtures of experts have no such number format
+        network.set_experts_implementation("eager")
+    drop_image_layers(network)
+    return network
+
+
+def drop_image_layers(network: Any) -> None:
+    """Drop the layers that attend to an image alone (Mllama: Llama Guard 3 11B-Vision).
+
+    Without an image the library skips them, so that no text is read in another way; but
+    they leave holes among the keys and values, which no layout of a tree has.
+    """
+    from torch.nn import ModuleList
+
+    for decoder in network.modules():
+        image_layers = getattr(decoder, "cross_attention_layers", None)
+        if not image_layers or not isinstance(decoder.layers, ModuleList):
+            continue
+        kept = [x for i, x in enumerate(decoder.layers) if i not in image_layers]
+        for index, layer in enumerate(kept):
+            attention: Any = layer.self_attn
+            attention.layer_idx = index  # its place in the cache
+        decoder.layers, decoder.cross_attention_layers = ModuleList(kept), []
 
 
 def _vocabulary_size(network: Any, tokenizer: Any, label: str) -> int:
@@ -125,4 +190,5 @@ def _vocabulary_size(network: Any, tokenizer: Any, label: str) -> int:
             f"model {label!r}: the tokenizer has {len(tokenizer)} tokens, the model "
             f"{size}; they belong to different models"
         )
-    return size
+    # A token for an image is read and never written: it has no logit.
+    return min(size, getattr(network.get_output_embeddings(), "out_features", size))

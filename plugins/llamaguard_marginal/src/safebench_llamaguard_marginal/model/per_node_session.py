@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.torch_utils import pad_right
+from safebench.torch_utils import pad
 
 from .kv_columns import NodeTable
 from .slot_cache import PAD_SLOT
@@ -54,7 +54,7 @@ class PerNodeSession:
     def _prefill(self) -> Array:
         """Read the prompts; padding on the right leaves no gap after the prefix."""
         start = self._prefix_length
-        tokens, real = pad_right([prompt[start:] for prompt in self._prompts])
+        tokens, real = pad([prompt[start:] for prompt in self._prompts], "right")
         rows, width = tokens.shape
         prefix_slots = np.broadcast_to(1 + np.arange(start), (rows, start))
         own_slots = np.full(tokens.shape, PAD_SLOT)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from safebench.torch_utils import pad_left
+from safebench.torch_utils import pad
 
 from .kv_columns import NodeTable, gather_columns, keep_used_columns, move_mask
 from .unpadded_attention import UnpaddedCache
@@ -68,7 +68,7 @@ class PerPromptSession:
         prefix, layers = self._model.shared_prefix(self._prompts)
         rows, n_draft = len(self._prompts), len(parents)
         self._cache = self._model.new_cache(layers, rows)
-        tokens, real = pad_left([prompt[prefix:] for prompt in self._prompts])
+        tokens, real = pad([prompt[prefix:] for prompt in self._prompts])
         width = tokens.shape[1]
         in_prefix = np.ones((rows, prefix), dtype=bool)
         self._columns = np.concatenate([in_prefix, real], axis=1)

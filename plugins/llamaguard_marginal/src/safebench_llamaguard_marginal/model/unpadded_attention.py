@@ -101,8 +101,8 @@ class UnpaddedCache(DynamicCache):
         flat = self.row * keys.shape[1] + self.column
         keys.view(-1, *keys.shape[2:])[flat] = key_states[0].transpose(0, 1)
         values.view(-1, *values.shape[2:])[flat] = value_states[0].transpose(0, 1)
-        own = slice(None), slice(0, self._width)
-        return keys[own].transpose(1, 2), values[own].transpose(1, 2)
+        written = slice(None), slice(0, self._width)
+        return keys[written].transpose(1, 2), values[written].transpose(1, 2)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these rows alone."""
@@ -152,8 +152,8 @@ class UnpaddedCache(DynamicCache):
             return
         shape = (self.rows, -1, -1, -1)
 
-        def whole(prefix: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-            return torch.cat([prefix.transpose(1, 2).expand(shape), own], dim=1)
+        def whole(prefix: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+            return torch.cat([prefix.transpose(1, 2).expand(shape), columns], dim=1)
 
         self._width += self._prefix_length
         self._buffers = [

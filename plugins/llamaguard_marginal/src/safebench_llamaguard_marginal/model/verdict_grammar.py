@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.errors import OptionError
 from safebench.records import Turn
-from safebench.verdict_tree import llama_guard
+from safebench.verdict_tree import ENGINE_VERSION
+from safebench_llamaguard_marginal.profile.answer import answer_grammar
 from safebench_llamaguard_marginal.prompt.chat_template import PromptError
-from safebench_llamaguard_marginal.prompt.prompt_format import category_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,17 +30,26 @@ def verdict_grammar(
     mode: Literal["strict", "lenient"],
     *,
     ignore_case: bool = False,
+    role: str = "user",
+    engine: int = ENGINE_VERSION,
 ) -> Grammar:
-    """Return the grammar of safe, or unsafe and labels, for this guard's policy."""
-    labels = category_labels(guard.policy)
-    grammar = llama_guard(labels, mode=mode, ignore_case=ignore_case)
-    openers = list(grammar.openers)
-    if not _encodes_exactly(guard):  # SentencePiece: a word may bring its own space
-        openers.append(" ")
-    # A chat model that is no guard may begin its answer with white space.
-    if guard.prompt_format.name == "instruct":
-        openers += [opener for opener in ("\n", " ") if opener not in openers]
-    return replace(grammar, openers=tuple(openers), codes=guard.policy.codes)
+    """Return the grammar of what the guard answers where a turn of `role` is judged.
+
+    Up to `engine` 2 strict levels were read inside of longer words.
+    """
+    grammar = answer_grammar(
+        guard.profile.answers[role],
+        guard.policy,
+        variants=guard.profile.data.positive,
+        mode=mode,
+        ignore_case=ignore_case,
+        whole_words=engine > 2 or mode == "lenient",  # noqa: PLR2004 - see above
+        where=f"profile {guard.profile.where}",
+    )
+    # SentencePiece: a word may bring its own space.
+    if not _encodes_exactly(guard) and " " not in grammar.openers:
+        grammar = replace(grammar, openers=(*grammar.openers, " "))
+    return grammar
 
 
 def continuation_encoder(guard: LoadedGuard) -> Callable[[str], list[int]]:

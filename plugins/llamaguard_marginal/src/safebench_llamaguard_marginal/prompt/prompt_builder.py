@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from safebench.records import Turn
 
 from .chat_template import PromptError
+from .prompt_format import DOCUMENT_ROLE
 from .tokenization import TruncatedPrompt, split_windows, truncate
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from safebench.records import Sample
 
-    from .prompt_format import PromptFormat
+    from .prompt_format import PromptFormat, RenderedPrompt
     from .tokenization import EncodedPrompt, PromptEncoder
 
 
@@ -44,7 +45,7 @@ class PromptBuilder:
         self.truncation = truncation
 
     def build(self, sample: Sample) -> SamplePrompts:
-        """Return the prompts of the judged turn and the turns before it."""
+        """Return the prompts of the judged turn, turns before it and documents."""
         try:
             return SamplePrompts(self._prompts(_turns_up_to_judged(sample)))
         except PromptError as error:
@@ -57,23 +58,63 @@ class PromptBuilder:
     def probe_prompt(self, role: str) -> EncodedPrompt:
         """Return the prompt of a short conversation that ends with a turn of `role`."""
         turns = [Turn("user", "Hello."), Turn("assistant", "Hi.")]
-        return self.encode(turns[: 1 + (role == "assistant")])
+        turns = turns[: 1 + (role == "assistant")]
+        try:
+            return self.encode(turns)
+        except PromptError:  # a template may need a document to judge by
+            return self.encode([Turn(DOCUMENT_ROLE, "Good day."), *turns])
 
     def _prompts(self, turns: Sequence[Turn]) -> list[TruncatedPrompt]:
         # A guard would judge the template: a verdict about nothing, but no error.
         if not turns[-1].text.strip():
             raise PromptError("the judged turn is empty")
-        whole, judged = self.encode(turns), len(turns) - 1
+        rendered, judged = self.prompt_format.render(turns), len(turns) - 1
+        _check_documents(turns, rendered)
+        whole = self.encoder.encode(rendered)
         if self.truncation == "windows":
-            return split_windows(whole, self.limit, judged)
-        return [truncate(whole, self.limit, judged, self.truncation)]
+            prompts = split_windows(whole, self.limit, judged)
+        else:
+            prompts = [truncate(whole, self.limit, judged, self.truncation)]
+        n_left_out = self._count_left_out(turns, rendered)
+        if not n_left_out:
+            return prompts
+        return [
+            TruncatedPrompt(p.ids, p.tokens_dropped + n_left_out, "template")
+            for p in prompts
+        ]
+
+    def _count_left_out(self, turns: Sequence[Turn], rendered: RenderedPrompt) -> int:
+        """Count the tokens of earlier turns that the chat template leaves out.
+
+        Some templates take no system turn, or the last exchange alone, and say nothing.
+        """
+        rendered_turns = {turn for turn, _, _ in rendered.spans}
+        return sum(
+            max(1, len(self.encoder.encode_text(turn.text)))
+            for i, turn in enumerate(turns)
+            if i not in rendered_turns
+        )
 
 
 def _turns_up_to_judged(sample: Sample) -> tuple[Turn, ...]:
     count = len(sample.turns)
     if not -count <= sample.target < count:
         raise PromptError(f"there is no turn {sample.target} among {count}")
-    return sample.turns[: range(count)[sample.target] + 1]
+    # in front, so that what does not fit is cut there before the talk is
+    documents = (Turn(DOCUMENT_ROLE, text) for text in sample.documents)
+    return (*documents, *sample.turns[: range(count)[sample.target] + 1])
+
+
+def _check_documents(turns: Sequence[Turn], rendered: RenderedPrompt) -> None:
+    """Raise PromptError for a document that the prompt does not show."""
+    shown = {turn for turn, _, _ in rendered.spans}
+    for i, turn in enumerate(turns):
+        if turn.role == DOCUMENT_ROLE and i not in shown:
+            raise PromptError(
+                "the prompt of this guard shows no documents; a profile's text does "
+                "with a slot {documents}, a template with prompt.turns.names.document "
+                "or a variable [{text: '{document}'}]"
+            )
 
 
 # Pairs of conversations that differ in their texts alone, from the first letter on.

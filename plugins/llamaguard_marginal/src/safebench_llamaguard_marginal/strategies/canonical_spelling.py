@@ -45,7 +45,7 @@ def first_token(evidence: EvidenceBundle, context: Context) -> Judgements:
     in nats.
     """
     tokenizations = evidence[VerdictTree].cached(CanonicalTokenizations)
-    if unavailable := canonical_unavailable(tokenizations):
+    if unavailable := canonical_unavailable(tokenizations, context.task):
         return unavailable
     options = context.options or PositiveOptions()
     positive = tokenizations.automaton.grammar.positive_mask(
@@ -101,7 +101,7 @@ def token_probability(evidence: EvidenceBundle, context: Context) -> Judgements:
     slots = evidence[VerdictTree].cached(LabelSlots)
     tokenizations, grammar = slots.tokenizations, slots.automaton.grammar
     columns = LabelColumns(grammar.label_codes, context.policy)
-    if unavailable := canonical_unavailable(tokenizations, columns.names):
+    if unavailable := canonical_unavailable(tokenizations, context.task, columns.names):
         return unavailable
     options = context.options or TokenProbabilityOptions()
     positive = grammar.positive_mask(context.task, options.positive)
@@ -139,7 +139,7 @@ def joint(evidence: EvidenceBundle, context: Context) -> Judgements:
     slots = evidence[VerdictTree].cached(LabelSlots)
     tokenizations, grammar = slots.tokenizations, slots.automaton.grammar
     columns = LabelColumns(grammar.label_codes, context.policy)
-    if unavailable := canonical_unavailable(tokenizations, columns.names):
+    if unavailable := canonical_unavailable(tokenizations, context.task, columns.names):
         return unavailable
     options = context.options or PositiveOptions()
     positive = grammar.positive_mask(context.task, options.positive)
@@ -185,7 +185,7 @@ def marginal_slot1(evidence: EvidenceBundle, context: Context) -> Judgements:
     slots = evidence[VerdictTree].cached(LabelSlots)
     tokenizations, grammar = slots.tokenizations, slots.automaton.grammar
     columns = LabelColumns(grammar.label_codes, context.policy)
-    if unavailable := canonical_unavailable(tokenizations, columns.names):
+    if unavailable := canonical_unavailable(tokenizations, context.task, columns.names):
         return unavailable
     options = context.options or PositiveOptions()
     positive = grammar.positive_mask(context.task, options.positive)

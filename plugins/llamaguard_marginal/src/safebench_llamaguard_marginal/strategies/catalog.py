@@ -40,6 +40,7 @@ def _spec(
     options: str = "common:PositiveOptions",
     alias: str = "",
     needs: Kinds = _TREE,
+    joins_questions: bool = False,
 ) -> StrategySpec:
     """Describe a strategy, which is a function of its name in `module`."""
     return StrategySpec(
@@ -55,6 +56,7 @@ def _spec(
         replacements=_original(name) if name in _WITH_ORIGINAL else {},
         # An uncertainty alone is judged by the errors of greedy that it finds.
         decision_fallback="" if "score" in emits.split() else "greedy",
+        joins_questions=joins_questions,
     )
 
 
@@ -143,6 +145,14 @@ SPECS: list[StrategySpec] = [
         "P(unsafe); unsure where verdicts of different meaning are likely",
         "score probability categories uncertainty bounds",
         options="verdict_entropy:VerdictEntropyOptions",
+    ),
+    _spec(
+        "reasoning_spread",
+        "reasoning_spread",
+        "P(unsafe); unsure where it differs between several sampled reasonings",
+        "score probability categories uncertainty bounds",
+        options="reasoning_spread:ReasoningSpreadOptions",
+        joins_questions=True,
     ),
     _greedy_path_spec("msp", "how unlikely the written verdict is"),
     _greedy_path_spec("perplexity", "how unlikely its tokens are on average"),

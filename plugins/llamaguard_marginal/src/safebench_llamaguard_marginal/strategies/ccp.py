@@ -13,7 +13,7 @@ import numpy as np
 
 from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, first_reason
-from safebench.verdict_tree import GREEDY, LabelSlots, greedy_failures
+from safebench.verdict_tree import LabelSlots, greedy_failures
 
 from .common import NO_OPENER, canonical_unavailable
 
@@ -35,7 +35,7 @@ def ccp(evidence: EvidenceBundle, context: Context) -> Judgements:
     """
     slots = evidence[VerdictTree].cached(LabelSlots)
     tokenizations = slots.tokenizations
-    if unavailable := canonical_unavailable(tokenizations):
+    if unavailable := canonical_unavailable(tokenizations, context.task):
         unavailable.score = None  # this strategy never has one
         return unavailable
     labels, starts_inside = _label_terms(slots)
@@ -62,8 +62,9 @@ def _label_terms(slots: LabelSlots) -> tuple[Floats, Array]:
     Also returns which samples have a label without a slot: it starts inside a token.
     """
     tree, bounds = slots.tree, slots.bounds
-    on_path = slots.tokenizations.has_flag(GREEDY)
-    node = np.nonzero(on_path & (tree["label"] >= 0))[0]  # each closes a label
+    on_path = slots.tokenizations.on_greedy_path
+    category = slots.automaton.as_category(tree["label"])
+    node = np.nonzero(on_path & (category >= 0))[0]  # each closes a label
     sample, label = bounds.sample[node], tree["label"][node].astype(np.int64)
     labels_before = tree["slot"][node].astype(np.int64) - 1
     slot = _greedy_slots(slots, sample, labels_before)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from safebench.errors import OptionError
 from safebench.strategies import Judgements
-from safebench.verdict_tree import unread_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +26,14 @@ NEGLIGIBLE = 0.01  # of probability: trees leave out as much
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictOptions:
-    """`verdict_floor` is the probability of a verdict below which a sample fails."""
+    """`verdict_floor` is the probability of a verdict below which a sample fails.
+
+    `combine` says what counts where a guard was asked about each criterion by itself:
+    the largest score (``max``), or that of ``any``, as if they were independent.
+    """
 
     verdict_floor: float = 0.5
+    combine: Literal["max", "any"] = "max"
 
     def __post_init__(self) -> None:
         if not 0 <= self.verdict_floor <= 1:
@@ -65,7 +69,7 @@ def mostly_unread_labels(bounds: TreeBounds) -> Array:
     first one is likelier than one whose labels were read.
     """
     takes = [level.takes_labels for level in bounds.automaton.grammar.levels]
-    unread, level = unread_labels(bounds), bounds.level_bounds(takes).lower
+    unread, level = bounds.unread_labels, bounds.level_bounds(takes).lower
     mask: Array = (unread > MOSTLY * level) & (unread > NEGLIGIBLE)
     return mask
 
@@ -86,25 +90,32 @@ def label_upper(bounds: TreeBounds, upper: Floats) -> Floats:
 
     What is off the grammar may name any label, so that it may have all of that mass.
     """
-    mass = np.where(mostly_unread_labels(bounds), unread_labels(bounds), 0.0)
+    mass = np.where(mostly_unread_labels(bounds), bounds.unread_labels, 0.0)
     return np.minimum(upper + mass[:, None], 1.0)
 
 
 def canonical_unavailable(
-    tokenizations: CanonicalTokenizations, labels: Sequence[str] = ()
+    tokenizations: CanonicalTokenizations, task: str, labels: Sequence[str] = ()
 ) -> Judgements | None:
-    """Return judgements without values where no canonical spellings were recorded."""
-    if tokenizations.recorded:
+    """Return judgements without values where no canonical spellings were recorded.
+
+    They are those of levels: a `task` that a line after the labels answers has none.
+    """
+    grammar = tokenizations.automaton.grammar
+    if grammar.answers(task):
+        reason = f"n/a: {task} is answered after the labels; marginal_any reads it"
+    elif not tokenizations.recorded:
+        reason = LENIENT_GRAMMAR if grammar.mode == "lenient" else NOT_RECORDED
+    else:
         return None
     size = len(tokenizations.tree)
-    lenient = tokenizations.automaton.grammar.mode == "lenient"
     return Judgements(
         size=size,
         score=np.full(size, np.nan),
         labels=labels,
         categories=np.full((size, len(labels)), np.nan) if labels else None,
         uncertainty=np.full(size, np.nan),
-        errors=[LENIENT_GRAMMAR if lenient else NOT_RECORDED] * size,
+        errors=[reason] * size,
     )
 
 

@@ -54,7 +54,9 @@ def _judge(
     slots = evidence[VerdictTree].cached(LabelSlots)
     bounds, grammar = slots.bounds, slots.automaton.grammar
     columns = LabelColumns(grammar.label_codes, context.policy)
-    if unavailable := canonical_unavailable(slots.tokenizations, columns.names):
+    if unavailable := canonical_unavailable(
+        slots.tokenizations, context.task, columns.names
+    ):
         return unavailable
     options = context.options or PositiveOptions()
     positive = grammar.positive_mask(context.task, options.positive)

@@ -43,14 +43,19 @@ def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
     failed = level < 0
     # A level of -1 indexes the last entry, which stands for none.
     positive = np.array([*grammar.positive_mask(context.task, options.positive), False])
-    bits = np.arange(len(grammar.labels), dtype=np.uint64)
+    bits = np.arange(len(grammar.all_labels), dtype=np.uint64)
     has_label = tree["labels_mask"][end][:, None] >> bits & np.uint64(1)  # (B, labels)
-    columns = LabelColumns(grammar.label_codes, context.policy)
+    answers = [*grammar.answers(context.task, options.positive)]
+    is_positive = positive[level] | has_label[:, answers].any(axis=1)
+    numbers = grammar.categories(context.task)
+    columns = LabelColumns([*numbers], context.policy)
     return Judgements(
         size=len(tree),
-        score=nan_where(positive[level], failed),
+        score=nan_where(is_positive, failed),
         labels=columns.names,
-        categories=columns.arrange(nan_where(has_label, failed)),
+        categories=columns.arrange(
+            nan_where(has_label[:, [*numbers.values()]], failed)
+        ),
         uncertainty=1.0 - bounds.mass[end],
         errors=greedy_failures(bounds, context.written),
         note="two-valued score",

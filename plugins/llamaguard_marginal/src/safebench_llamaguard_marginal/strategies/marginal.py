@@ -15,13 +15,7 @@ import numpy as np
 from safebench.errors import OptionError
 from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, LabelColumns, first_reason
-from safebench.verdict_tree import (
-    LabelPositions,
-    TreeBounds,
-    label_estimate,
-    level_estimate,
-    position_estimate,
-)
+from safebench.verdict_tree import MarginalProbabilities, TreeBounds
 
 from .common import (
     INVALID,
@@ -35,12 +29,9 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from safebench.evidence import EvidenceBundle
     from safebench.strategies import Context
-    from safebench.typing import Floats
-    from safebench.verdict_tree import Bounds
+    from safebench.typing import Array, Floats
 
 PointEstimator = Literal["lower", "mid", "renorm", "mc"]
 
@@ -55,46 +46,6 @@ class MarginalAnyOptions(PositiveOptions):
     """
 
     point: PointEstimator = "lower"
-
-
-def marginal_any(evidence: EvidenceBundle, context: Context) -> Judgements:
-    """Score P(a positive level is read); category l: P(label l is in the verdict).
-
-    Both with bounds, exact up to what the tree left out. Uncertainty is the binary
-    entropy of the score, in nats. A guard that more likely than not writes no verdict
-    at all has no score: error ``invalid``.
-    """
-    options = context.options or MarginalAnyOptions()
-    tree = evidence[VerdictTree]
-    bounds = tree.cached(TreeBounds)
-    grammar = bounds.automaton.grammar
-    positive = grammar.positive_mask(context.task, options.positive)
-    # The probability of a level says little where a guard hardly ever writes one.
-    failed = mostly_invalid(bounds, options)
-    level, label = bounds.level_bounds(positive), bounds.label_bounds
-    score = nan_where(level_point_estimate(bounds, positive, options.point), failed)
-    categories = nan_where(label_point_estimate(bounds, options.point), failed)
-    columns = LabelColumns(grammar.label_codes, context.policy)
-    return Judgements(
-        size=len(tree),
-        score=score,
-        lower=nan_where(level.lower, failed),
-        upper=nan_where(level.upper, failed),
-        labels=columns.names,
-        categories=columns.arrange(categories),
-        category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(
-            nan_where(label_upper(bounds, label.upper), failed)
-        ),
-        uncertainty=binary_entropy(score),
-        errors=first_reason((failed, INVALID)),
-        category_note=unread_labels_note(bounds),
-    )
-
-
-def binary_entropy(p: Floats) -> Floats:
-    """Return the entropy (nats) of a yes with probability p; 0 at 0 and 1."""
-    return entropy(np.stack([p, 1.0 - p], axis=-1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +65,101 @@ class MarginalFixedOptions(PositiveOptions):
             raise ValueError(f"k is {self.k}, not 1 or more")
 
 
+@dataclass(frozen=True, slots=True)
+class MarginalScores:
+    """Score and categories of B samples as marginal probabilities, with bounds.
+
+    `score` (B,) and `categories` (B, labels) are NaN where a sample has no judgement:
+    the strategies that make judgements of them differ in their uncertainty alone.
+    """
+
+    bounds: TreeBounds
+    marginals: MarginalProbabilities
+    failed: Array
+    score: Floats
+    categories: Floats
+
+    def judge(
+        self,
+        context: Context,
+        uncertainty: Floats,
+        uncertainty_lower: Floats | None = None,
+        uncertainty_upper: Floats | None = None,
+    ) -> Judgements:
+        """Return the judgements, with an uncertainty (B,) and perhaps its bounds."""
+        level, label = self.marginals.level, self.marginals.labels
+        numbers = self.bounds.automaton.grammar.categories(context.task)
+        columns = LabelColumns([*numbers], context.policy)
+
+        def arrange(values: Floats) -> Floats | None:
+            of_task = values[:, [*numbers.values()]]
+            return columns.arrange(nan_where(of_task, self.failed))
+
+        return Judgements(
+            size=len(self.failed),
+            score=self.score,
+            lower=nan_where(level.lower, self.failed),
+            upper=nan_where(level.upper, self.failed),
+            labels=columns.names,
+            categories=columns.arrange(self.categories),
+            category_lower=arrange(label.lower),
+            category_upper=arrange(label_upper(self.bounds, label.upper)),
+            errors=first_reason((self.failed, INVALID)),
+            uncertainty=uncertainty,
+            uncertainty_lower=uncertainty_lower,
+            uncertainty_upper=uncertainty_upper,
+            category_note=unread_labels_note(self.bounds),
+        )
+
+
+def marginal_scores(
+    evidence: EvidenceBundle,
+    context: Context,
+    options: MarginalAnyOptions | MarginalFixedOptions,
+    position: int | None = None,
+) -> MarginalScores:
+    """Read P(a positive level), and of every label P(in the verdict, or at a position).
+
+    A guard that more likely than not writes no verdict at all has no score.
+    """
+    bounds = evidence[VerdictTree].cached(TreeBounds)
+    grammar = bounds.automaton.grammar
+    marginals = MarginalProbabilities(
+        bounds,
+        grammar.positive_mask(context.task, options.positive),
+        answers=grammar.answers(context.task, options.positive),
+        position=position,
+        point=options.point,
+    )
+    own = [*grammar.categories(context.task).values()]
+    if position is not None and any(number >= len(grammar.labels) for number in own):
+        raise OptionError(
+            f"the labels for {context.task} are written after others, and have no "
+            "recorded position\n  marginal_any reads them"
+        )
+    # The probability of a level says little where a guard hardly ever writes one.
+    failed = mostly_invalid(bounds, options)
+    return MarginalScores(
+        bounds,
+        marginals,
+        failed,
+        score=nan_where(marginals.level.value, failed),
+        categories=nan_where(marginals.labels.value[:, own], failed),
+    )
+
+
+def marginal_any(evidence: EvidenceBundle, context: Context) -> Judgements:
+    """Score P(a positive level is read); category l: P(label l is in the verdict).
+
+    Both with bounds, exact up to what the tree left out. Uncertainty is the binary
+    entropy of the score, in nats. A guard that more likely than not writes no verdict
+    at all has no score: error ``invalid``.
+    """
+    options = context.options or MarginalAnyOptions()
+    scores = marginal_scores(evidence, context, options)
+    return scores.judge(context, uncertainty=binary_entropy(scores.score))
+
+
 def marginal_fixed(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score P(a positive level is read); category l: P(label number k is l).
 
@@ -121,69 +167,10 @@ def marginal_fixed(evidence: EvidenceBundle, context: Context) -> Judgements:
     (nats) of label number k, none included.
     """
     options = context.options or MarginalFixedOptions()
-    bounds = evidence[VerdictTree].cached(TreeBounds)
-    grammar = bounds.automaton.grammar
-    positive = grammar.positive_mask(context.task, options.positive)
-    failed = mostly_invalid(bounds, options)
-    positions = LabelPositions(bounds, options.k)
-    level, label = bounds.level_bounds(positive), positions.bounds
-    categories = nan_where(position_point_estimate(positions, options.point), failed)
-    columns = LabelColumns(grammar.label_codes, context.policy)
-    return Judgements(
-        size=len(failed),
-        score=nan_where(level_point_estimate(bounds, positive, options.point), failed),
-        lower=nan_where(level.lower, failed),
-        upper=nan_where(level.upper, failed),
-        labels=columns.names,
-        categories=columns.arrange(categories),
-        category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(
-            nan_where(label_upper(bounds, label.upper), failed)
-        ),
-        uncertainty=entropy(append_none(categories)),
-        errors=first_reason((failed, INVALID)),
-        category_note=unread_labels_note(bounds),
-    )
+    scores = marginal_scores(evidence, context, options, position=options.k)
+    return scores.judge(context, uncertainty=entropy(append_none(scores.categories)))
 
 
-def level_point_estimate(
-    bounds: TreeBounds, positive: Sequence[bool], point: PointEstimator
-) -> Floats:
-    """Return P(a positive level is read), (B,)."""
-    if point == "renorm":  # as if the open mass ended like the resolved mass
-        return bounds.level_renormalized(positive)
-    if point == "mc":  # unbiased: open mass x the share of samples that are positive
-        return level_estimate(bounds, positive)
-    return _between(bounds.level_bounds(positive), point)
-
-
-def label_point_estimate(bounds: TreeBounds, point: PointEstimator) -> Floats:
-    """Return P(label is in the verdict), (B, labels)."""
-    if point == "renorm":
-        return bounds.label_renormalized()
-    if point == "mc":
-        return label_estimate(bounds)
-    return _between(bounds.label_bounds, point)
-
-
-def position_point_estimate(positions: LabelPositions, point: PointEstimator) -> Floats:
-    """Return P(label number k is l), (B, labels).
-
-    Raises OptionError for samples of another label than the first.
-    """
-    if point == "renorm":
-        return positions.renormalized()
-    if point == "mc" and positions.position > 1:
-        raise OptionError(
-            "point=mc knows the first label of a draw alone, not "
-            f"k={positions.position}\n  choose k=1, or point=mid"
-        )
-    if point == "mc":
-        return position_estimate(positions)
-    return _between(positions.bounds, point)
-
-
-def _between(bounds: Bounds, point: PointEstimator) -> Floats:
-    lower, upper = bounds
-    estimate: Floats = lower if point == "lower" else (lower + upper) / 2
-    return estimate
+def binary_entropy(p: Floats) -> Floats:
+    """Return the entropy (nats) of a yes with probability p; 0 at 0 and 1."""
+    return entropy(np.stack([p, 1.0 - p], axis=-1))

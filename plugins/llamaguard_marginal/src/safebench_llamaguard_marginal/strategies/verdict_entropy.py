@@ -11,31 +11,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from safebench.evidence import VerdictTree
-from safebench.strategies import Judgements, LabelColumns, first_reason
 from safebench.verdict_tree import TreeBounds
 
-from .common import (
-    INVALID,
-    PositiveOptions,
-    label_upper,
-    mostly_invalid,
-    nan_where,
-    unread_labels_note,
-)
-from .marginal import PointEstimator, label_point_estimate, level_point_estimate
+from .marginal import MarginalAnyOptions, marginal_scores
 
 if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
-    from safebench.strategies import Context
+    from safebench.strategies import Context, Judgements
     from safebench.typing import Array, Floats
     from safebench.verdict_tree import Grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictEntropyOptions(PositiveOptions):
+class VerdictEntropyOptions(MarginalAnyOptions):
     """Score and categories are those of `marginal_any`, and so are its options."""
-
-    point: PointEstimator = "lower"
 
 
 class VerdictOutcomes(NamedTuple):
@@ -66,30 +55,12 @@ def verdict_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
     and categories as `marginal_any`.
     """
     options = context.options or VerdictEntropyOptions()
-    bounds = evidence[VerdictTree].cached(TreeBounds)
-    grammar = bounds.automaton.grammar
-    positive = grammar.positive_mask(context.task, options.positive)
-    failed = mostly_invalid(bounds, options)
-    level, label = bounds.level_bounds(positive), bounds.label_bounds
-    categories = nan_where(label_point_estimate(bounds, options.point), failed)
-    columns = LabelColumns(grammar.label_codes, context.policy)
-    nats = outcome_entropy(bounds)
-    return Judgements(
-        size=len(failed),
-        score=nan_where(level_point_estimate(bounds, positive, options.point), failed),
-        lower=nan_where(level.lower, failed),
-        upper=nan_where(level.upper, failed),
-        labels=columns.names,
-        categories=columns.arrange(categories),
-        category_lower=columns.arrange(nan_where(label.lower, failed)),
-        category_upper=columns.arrange(
-            nan_where(label_upper(bounds, label.upper), failed)
-        ),
+    nats = outcome_entropy(evidence[VerdictTree].cached(TreeBounds))
+    return marginal_scores(evidence, context, options).judge(
+        context,
         uncertainty=nats.value,
         uncertainty_lower=nats.lower,
         uncertainty_upper=nats.upper,
-        errors=first_reason((failed, INVALID)),
-        category_note=unread_labels_note(bounds),
     )
 
 
@@ -141,4 +112,6 @@ def _entropy_terms(p: Floats) -> Floats:
 def _count_outcomes(grammar: Grammar) -> float:
     """Count the outcomes: verdicts, no level, and no end within the budget."""
     sets = 2.0 ** len(grammar.labels)
-    return 2.0 + sum(sets if lv.takes_labels else 1.0 for lv in grammar.levels)
+    in_lines = 2.0 ** (len(grammar.all_labels) - len(grammar.labels))
+    of_levels = sum(sets if level.takes_labels else 1.0 for level in grammar.levels)
+    return 2.0 + of_levels * in_lines

@@ -1,0 +1,1 @@
+"""Guards behind an interface: any-guardrail's, and OpenAI's moderation API."""

@@ -1,0 +1,104 @@
+"""What profiles say to the core: the tasks of a guard, and the list of families."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safebench import Capabilities, GuardProfile
+from safebench.profiles import profile_names
+from safebench.records import TASKS
+
+from .resolve import FOLDER, resolve_profile, shipped_profile
+from .schema import ROLES
+from .texts import FILE, REGISTRY
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from safebench_llamaguard_marginal.options import GuardOptions
+
+    from .resolve import Profile
+    from .schema import PromptSection
+
+
+def capabilities(options: GuardOptions) -> Capabilities:
+    """Return what the guard that the options name answers; nothing is loaded."""
+    profile = resolve_profile(options)
+    return Capabilities(
+        tasks=profile.tasks,
+        policy=_policy_id(profile, options),
+        threshold=profile.data.threshold,
+        evidence_scope=_evidence_scope(profile, options),
+    )
+
+
+def _policy_id(profile: Profile, options: GuardOptions) -> str | None:
+    """Return what results call the policy: its id, or where a package has it."""
+    name = options.policy or profile.data.policy
+    if not name:
+        return None
+    return name if ":" in name else profile.policy(options.policy).id
+
+
+def _evidence_scope(
+    profile: Profile, options: GuardOptions
+) -> Literal["target", "turn", "conversation"]:
+    """Return what one prompt answers: an exchange, a turn, or a single task of it.
+
+    The prompt of a profile depends on the judged role alone, so that it serves all
+    tasks of the role. Where the verdict on a response has a line for each task of its
+    prompt, too, a conversation is shown once.
+    """
+    lines = {
+        role: {line.task for line in answer.lines} | {x.task for x in answer.then}
+        for role, answer in profile.answers.items()
+    }
+    # which window counts is said by the task
+    if options.truncation == "windows" and any(lines.values()):
+        return "target"
+    user, assistant = (set(profile.data.tasks.get(role, ())) for role in ROLES)
+    both = user <= lines.get("assistant", set()) & assistant
+    return "conversation" if user and both else "turn"
+
+
+def guard_profiles() -> list[GuardProfile]:
+    """Return the families whose profiles come with this package."""
+    return [describe(shipped_profile(name)) for name in profile_names(FOLDER)]
+
+
+def _prompt_source(prompt: PromptSection) -> str:
+    """Return where the text of a prompt comes from."""
+    append = prompt.turns.append
+    text = prompt.text + (append.text if append else "")
+    if FILE in text:
+        return "your file"
+    if REGISTRY in text:
+        return "any-guardrail"
+    return "own words" if text else "its template"
+
+
+def describe(profile: Profile) -> GuardProfile:
+    """Return a line of ``safebench list guards``."""
+    data = profile.data
+    sources = dict.fromkeys(map(_prompt_source, profile.prompts.values()))
+    levels = [
+        level.name for answer in profile.answers.values() for level in answer.levels
+    ]
+    lines = [
+        task
+        for answer in profile.answers.values()
+        for task in (*(x.task for x in answer.lines), *(x.task for x in answer.then))
+    ]
+    verified = data.verified.by
+    return GuardProfile(
+        name=profile.name,
+        summary=data.summary,
+        command=f"-c guard --set profile={profile.name}",
+        tasks=tuple(task for task in TASKS if task in profile.tasks),
+        answer=" | ".join(dict.fromkeys([*levels, *lines])),
+        prompt=", ".join(sources),
+        verified=f"{verified}: {data.verified.note}"
+        if data.verified.note
+        else verified,
+        models=data.match.models,
+    )
