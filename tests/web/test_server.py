@@ -45,12 +45,14 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     )
     assert process.stdout is not None
     with process:
-        text = process.stdout.readline()
-        match = re.search(r"http://[\d.]+:\d+/", text)
-        assert match, f"{text!r}, then {process.stderr and process.stderr.read()!r}"
-        yield match[0], process
-        if process.poll() is None:
-            process.kill()
+        try:
+            text = process.stdout.readline()
+            match = re.search(r"http://[\d.]+:\d+/", text)
+            assert match, f"{text!r}, then {process.stderr and process.stderr.read()!r}"
+            yield match[0], process
+        finally:  # waiting for a server would never end
+            if process.poll() is None:
+                process.kill()
 
 
 def ask(address: str, fields: dict[str, str] | None = None) -> tuple[int, str]:
