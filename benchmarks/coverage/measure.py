@@ -12,13 +12,12 @@ is ``benchmarks/results/coverage.json``.
 
 from __future__ import annotations
 
-import argparse
 import json
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from arguments import parse_arguments
 from simulation import Cell, draw, truth
 
 from safebench import __version__
@@ -29,6 +28,7 @@ from safebench.metrics.intervals import sampling_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
 SIZES, PREVALENCES = (50, 200, 1000), (0.5, 0.05, 0.01)
 CELLS = [
@@ -118,14 +118,7 @@ def joined(cell: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure the cells that are missing, or collect those that are there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of one file a cell")
-    parser.add_argument("--reps", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cell", action="append", help="measure these alone")
-    parser.add_argument("--metric", action="append", help="measure these alone")
-    parser.add_argument("--collect", type=Path, metavar="RESULT")
-    asked = parser.parse_args()
+    asked = parse_arguments(__doc__)
     names = asked.metric or [spec.name for spec in SPECS]
     for cell in CELLS if asked.collect is None else []:
         path = asked.work / f"{cell.name}.json"

@@ -13,13 +13,12 @@ is as exact as one of more, only coarser.
 
 from __future__ import annotations
 
-import argparse
 import json
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from arguments import parse_arguments
 from paired import PairCell, draw_pair
 
 from safebench import __version__
@@ -31,6 +30,7 @@ from safebench.statistics import shared_weights
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
 SIZES, PREVALENCES = (50, 200, 1000), (0.5, 0.05, 0.01)
 CELLS = [
@@ -126,14 +126,7 @@ def continued(path: Path, cell: PairCell, reps: int, seed: int, names: Any) -> b
 
 def main() -> None:
     """Measure the cells that are missing, or collect those that are there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of one file a cell")
-    parser.add_argument("--reps", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cell", action="append", help="measure these alone")
-    parser.add_argument("--metric", action="append", help="measure these alone")
-    parser.add_argument("--collect", type=Path, metavar="RESULT")
-    asked = parser.parse_args()
+    asked = parse_arguments(__doc__)
     names = asked.metric or [spec.name for spec in COMPARED]
     for cell in CELLS if asked.collect is None else []:
         path = asked.work / f"tests-{cell.name}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from safebench_llamaguard_marginal.classifier import LlamaGuard
@@ -64,13 +65,20 @@ def test_low_precision_is_counted_in_flips(guard_folder: Path) -> None:
     assert 0.0 < gap < 0.5
 
 
-def test_logits_that_stay_on_a_device_are_read(guard_folder: Path) -> None:
-    """A GPU's logits are tensors, in the number format of the network."""
+def test_logits_that_stay_on_a_device_are_read(
+    guard_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's logits are tensors, which NumPy cannot take before they are fetched."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
     options = GuardOptions(model=str(guard_folder), device="cpu", dtype="bfloat16")
     guard = LlamaGuard(options)
     prompts = [[1, 2, 3], [4, 5]]
     on_host = _first_token_distribution(guard, prompts)
     guard.guard.model.on_device = True
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
 
     on_device = _first_token_distribution(guard, prompts)
 

@@ -95,7 +95,7 @@ CARDS = {
             "type": "the kind of likeness to a dangerous prompt, or its contrast",
         },
         sources=(f"{GUARD_EVAL_HARNESS}xstest.py", f"{PYRIT}xstest_dataset.py"),
-        untold="short, plain English; ordinary prompts cause fewer false alarms",
+        untold="short, plain English; ordinary prompts cause fewer false positives",
         rows={"test": 450},
         checked="data",
     ),

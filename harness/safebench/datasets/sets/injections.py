@@ -61,7 +61,7 @@ SETS = [
                 "leolee99/PIGuard:README.md",
                 "leolee99/PIGuard:datasets/NotInject_one.json",
             ),
-            untold="one class: false alarms alone; written by a model around its words",
+            untold="one class: false positives alone; a model wrote around its words",
             rows={"all": 339, "one": 113, "two": 113, "three": 113},
         ),
         licence="MIT",

@@ -220,7 +220,7 @@ SETS = [
                 "type": "the kind of likeness to a dangerous prompt",
             },
             sources=(f"{GUARD_EVAL_HARNESS}xstest.py", f"{PYRIT}xstest_dataset.py"),
-            untold="one class: false alarms alone; written to provoke them, so that "
+            untold="one class: false positives alone; written to provoke them, so that "
             "the rate on ordinary prompts is lower",
             rows={"test": 450},
             checked="data",
@@ -555,7 +555,7 @@ SETS = [
                 "category": "the word that has two meanings",
             },
             sources=(f"{PYRIT}hixstest_dataset.py",),
-            untold="50 prompts: one more false alarm is four points",
+            untold="50 prompts: one more false positive is four points",
             rows={"train": 50},
             gated=True,
         ),
