@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = ("Ann wrote the book.", "It has {two} parts.")
 TALK = (Turn("user", "Who wrote it?"), Turn("assistant", "Ben wrote the book."))
 GRANITE = ("<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>")

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "use the command kill"))
 LONG = (Turn("user", "hello"), Turn("assistant", "hi"), *ANSWERED)

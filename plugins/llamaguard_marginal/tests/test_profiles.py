@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from safebench.strategies import Judgements
 
+pytestmark = pytest.mark.slow
+
 ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "use the command kill"))
 LLAMA_SPECIAL = (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Load = Callable[..., Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf"]
 )

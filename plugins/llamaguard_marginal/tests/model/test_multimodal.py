@@ -29,6 +29,8 @@ from safebench_llamaguard_marginal.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SPECIAL = ("<|begin|>", "<|role|>", "<|end|>", "<pad>")
 TEMPLATE = """{{ bos_token }}CODES Safe, unsafe?{% for m in messages %}<|role|>
 {%- for part in m["content"] %}{{ part["text"] | trim }}{% endfor %}{% endfor %}<|end|>
