@@ -178,7 +178,7 @@ def train(out: Path, name: str, recipe: dict[str, str], data: Path) -> None:
     flags = [word for key, text in recipe.items() for word in (f"--{key}", text)]
     command = [sys.executable, "-m", "safebench", "train", "cost_model", *flags,
                "--dataset", name, "--test-dataset", f"{name}:test",
-               "--data-root", data, "--out", out]  # fmt: skip
+               "--data-root", str(data), "--out", str(out)]  # fmt: skip
     resume = ["--resume"] if (out / "safebench.json").exists() else []
     subprocess.run([*command, *resume], check=True)  # noqa: S603 - this interpreter
 

@@ -173,10 +173,10 @@ class Comparison:
                 wrong = found.errors != ["invalid"]
                 self.worst.note(f"{strategy} error", float(wrong), self.where)
             return
-        score, positive = Bounds(found.lower, found.upper), self.expected["positive"]
-        self.within(f"{strategy} score", score, positive)
+        score = _bounds(found.lower, found.upper)
+        self.within(f"{strategy} score", score, self.expected["positive"])
         if self.grammar.labels:
-            bounds = Bounds(found.category_lower, found.category_upper)
+            bounds = _bounds(found.category_lower, found.category_upper)
             self.within(f"{strategy} categories", bounds, categories)
 
     def greedy(self) -> None:
@@ -256,6 +256,13 @@ class Comparison:
             value = masses.pop((name, frozenset(labels)), 0.0)
             self.exact("outcomes", mass, value)
         self.exact("outcomes", np.zeros(len(masses)), list(masses.values()))
+
+
+def _bounds(lower: Any, upper: Any) -> Bounds:
+    """Return the bounds of a strategy that promises to have both."""
+    assert lower is not None, "no lower bound"
+    assert upper is not None, "no upper bound"
+    return Bounds(lower, upper)
 
 
 def main(path: Path) -> int:

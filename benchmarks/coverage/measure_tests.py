@@ -25,7 +25,8 @@ from safebench import __version__
 from safebench.files import write_json
 from safebench.metrics.catalog import SPECS
 from safebench.metrics.intervals import can_compare
-from safebench.metrics.paired import SwapPlan, compare_outcomes
+from safebench.metrics.paired import compare_outcomes
+from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import shared_weights
 
 if TYPE_CHECKING:

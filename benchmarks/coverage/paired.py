@@ -60,7 +60,8 @@ def draw_pair(
         own = _deviations(rng, group)
         z = np.sqrt(COMMON) * common + np.sqrt(1 - COMMON) * own
         side = _judge(rng, cell, y, names, z, DISTANCE + extra)
-        sides.append(replace(side, **truth, **_categories(others, truth["gold"])))
+        columns: dict[str, Any] = _categories(others, truth["gold"])
+        sides.append(replace(side, **truth, **columns))
     return sides[0], sides[1]
 
 
@@ -115,4 +116,5 @@ def _judge(
 def _deviations(rng: np.random.Generator, group: Array) -> Array:
     """Return standard normal numbers (n,) that prompts of one group share in part."""
     shared, own = rng.normal(size=len(group))[group], rng.normal(size=len(group))
-    return np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own
+    mixed: Array = np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own
+    return mixed

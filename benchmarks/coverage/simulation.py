@@ -118,7 +118,8 @@ def _deviations(rng: np.random.Generator, group: Array, size: int) -> Array:
     if size == len(group):
         return rng.normal(size=size)
     shared, own = rng.normal(size=size)[group], rng.normal(size=len(group))
-    return np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own
+    mixed: Array = np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own
+    return mixed
 
 
 def _categories(
@@ -134,7 +135,9 @@ def _categories(
 
 def _category_scores(rng: np.random.Generator, gold: Array) -> Array:
     """Return scores of the categories (n, L), of which each ranks its own cells."""
-    return expit(CATEGORY_DISTANCE * (gold - 0.5) + rng.normal(size=gold.shape) - 2)
+    noise = rng.normal(size=gold.shape)
+    scores: Array = expit(CATEGORY_DISTANCE * (gold - 0.5) + noise - 2)
+    return scores
 
 
 def _pairs(group: Array, severity: Array, clustered: bool) -> Array:

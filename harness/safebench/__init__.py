@@ -2,6 +2,8 @@
 
 What plugins declare themselves with, and the tools of a run that they share: files,
 option files, progress, provenance. The packages below export the rest.
+For scripts and notebooks there are `run`, `load_run` and `judge`: what the commands do,
+with data frames for tables.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from . import forwarding
 from .hookspecs import hookimpl
 from .lazy import lazy_exports
 from .specs import (
+    CalibratorSpec,
     Capabilities,
     ClassifierSpec,
     DatasetSpec,
@@ -28,12 +31,17 @@ if TYPE_CHECKING:
     from .files import lock_folder, write_json, write_jsonl
     from .plugins import Plugins
     from .provenance import differences, provenance_fields
+    from .python_api.judging import judge
+    from .python_api.loaded_run import LoadedRun, load_run
+    from .python_api.running import run
 
 __all__ = [
+    "CalibratorSpec",
     "Capabilities",
     "ClassifierSpec",
     "DatasetSpec",
     "GuardProfile",
+    "LoadedRun",
     "MetricSpec",
     "OptionFile",
     "Plugins",
@@ -43,9 +51,12 @@ __all__ = [
     "differences",
     "echo",
     "hookimpl",
+    "judge",
     "lazy_exports",
+    "load_run",
     "lock_folder",
     "provenance_fields",
+    "run",
     "write_json",
     "write_jsonl",
 ]
@@ -62,5 +73,9 @@ __getattr__ = lazy_exports(
         "Plugins": "plugins",
         "differences": "provenance",
         "provenance_fields": "provenance",
+        "judge": "python_api.judging",
+        "LoadedRun": "python_api.loaded_run",
+        "load_run": "python_api.loaded_run",
+        "run": "python_api.running",
     },
 )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .errors import OptionError
 from .sanitize import escape_controls
 
 if TYPE_CHECKING:
@@ -72,6 +73,34 @@ def is_main_process() -> bool:
     """
     number = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
     return not number.isdigit() or int(number) == 0
+
+
+def check_process_group() -> None:
+    """Raise `OptionError` where a launcher's variables number no process of a group.
+
+    A process that takes itself for a second one would wait for a first for ever.
+    """
+    numbers = {}
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        text = os.environ.get(name)
+        if not text:
+            continue
+        least = int(name == "WORLD_SIZE")
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise OptionError(
+                f"{name}={text!r} in the environment is no whole number from {least} "
+                "up, as launchers (torchrun, accelerate launch) set it; unset it to "
+                "train in one process"
+            )
+        numbers[name] = int(text)
+    size = numbers.pop("WORLD_SIZE", 1)
+    for name, number in numbers.items():
+        if number >= size:
+            raise OptionError(
+                f"{name}={number} in the environment, and there are {size} processes "
+                "(WORLD_SIZE), numbered from 0: start them with torchrun or accelerate "
+                f"launch, or unset {name} to train in one process"
+            )
 
 
 def render_rich(

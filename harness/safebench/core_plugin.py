@@ -9,7 +9,7 @@ from safebench.metrics.catalog import SPECS as METRICS
 
 from .evidence import Scores
 from .hookspecs import hookimpl
-from .specs import ClassifierSpec, ReporterSpec, StrategySpec
+from .specs import CalibratorSpec, ClassifierSpec, ReporterSpec, StrategySpec
 
 if TYPE_CHECKING:
     from .specs import DatasetSpec, MetricSpec
@@ -58,6 +58,60 @@ def safebench_metrics() -> list[MetricSpec]:
 
 
 @hookimpl
+def safebench_calibrators() -> list[CalibratorSpec]:
+    """Return the maps from scores to probabilities."""
+    methods = "safebench.calibration.methods"
+    priors = "safebench.calibration.priors"
+    return [
+        CalibratorSpec(
+            name="temperature",
+            summary="one constant that makes all probabilities more or less extreme",
+            load=f"{methods}:Temperature",
+            needs_probability=True,
+        ),
+        CalibratorSpec(
+            name="platt",
+            summary="a line of the log-odds, or of a score that is no probability",
+            load=f"{methods}:Platt",
+            options=f"{methods}:PlattOptions",
+            aliases=("sigmoid",),
+        ),
+        CalibratorSpec(
+            name="beta",
+            summary="two slopes, one towards each end; for probabilities",
+            load=f"{methods}:Beta",
+            needs_probability=True,
+        ),
+        CalibratorSpec(
+            name="isotonic",
+            summary="the best map that never falls: steps, with ties within each",
+            load=f"{methods}:Isotonic",
+        ),
+        CalibratorSpec(
+            name="histogram",
+            summary="the share of positives within bins of equally many samples",
+            load=f"{methods}:Histogram",
+            options=f"{methods}:HistogramOptions",
+            monotone=False,
+        ),
+        CalibratorSpec(
+            name="contextual",
+            summary="divided by what the guard says of prompts without content",
+            load=f"{priors}:Contextual",
+            fitted_on="probe",
+            needs_probability=True,
+        ),
+        CalibratorSpec(
+            name="batch",
+            summary="divided by the mean of all scores; transductive, without labels",
+            load=f"{priors}:Batch",
+            fitted_on="scores",
+            needs_probability=True,
+        ),
+    ]
+
+
+@hookimpl
 def safebench_reporters() -> list[ReporterSpec]:
     """Return the leaderboard's output formats."""
     return [
@@ -82,6 +136,11 @@ def safebench_reporters() -> list[ReporterSpec]:
             load="safebench.reporters.formats:render_latex",
             summary="a tabular that needs the package booktabs",
             aliases=("tex",),
+        ),
+        ReporterSpec(
+            name="html",
+            load="safebench.reporters.html_page:render_html",
+            summary="one page that needs no other file; every line, and the footnotes",
         ),
         ReporterSpec(
             name="json",

@@ -71,9 +71,18 @@ class PluginError(SafebenchError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest of `known`, or nothing."""
+    nearest = nearest_name(name, known)
+    return f"; did you mean {nearest!r}?" if nearest else ""
+
+
+def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return the closest of `known`, in any case of letters, or "".
+
+    `cutoff` is the least ratio of `difflib`: 1 for equal names, 0 for nothing shared.
+    """
     by_fold = {k.casefold(): k for k in known}
-    close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.5)
-    return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
+    close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=cutoff)
+    return by_fold[close[0]] if close else ""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -52,17 +52,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     partial = temporary_path(path)
     try:
-        yield partial
-        flush_to_disk(partial)
-        replace_file(partial, path)
-    except OSError as error:
-        # a full disk names no file, and the temporary name says nothing to a user
-        if error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(path), None
-        raise
+        with errors_naming(path, partial):
+            yield partial
+            flush_to_disk(partial)
+            replace_file(partial, path)
     finally:
         with suppress(OSError):  # what went wrong before it is what is to be told
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_naming(path: Path, partial: Path) -> Iterator[None]:
+    """Let an OSError of writing `partial` name the file `path` that it is to become.
+
+    A full disk names no file, and the temporary name says nothing to a user.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def make_folder(path: Path) -> None:

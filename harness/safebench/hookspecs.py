@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from .specs import (
+        CalibratorSpec,
         ClassifierSpec,
         DatasetSpec,
         MetricSpec,
@@ -42,6 +43,11 @@ def safebench_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
 @hookspec
 def safebench_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
     """Return the metrics that this plugin offers."""
+
+
+@hookspec
+def safebench_calibrators() -> Iterable[CalibratorSpec]:  # type: ignore[empty-body]
+    """Return the calibrators of scores that this plugin offers."""
 
 
 @hookspec

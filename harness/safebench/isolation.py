@@ -7,17 +7,17 @@ read; so every call of a component stands in a ``with isolated(component):``.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 import threading
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import PluginError, SafebenchError
 from .os_errors import refusal_message
+from .plugin_output import plugin_code_runs, stdout_to_stderr
 from .redaction import redact_text
 from .sanitize import printable
 
@@ -78,7 +78,8 @@ def describe_error(error: BaseException) -> str:
     What the surroundings refused reads as it does everywhere.
     """
     if isinstance(error, SystemExit):
-        return f"SystemExit: called sys.exit({error.code!r})"
+        called = "os._exit" if isinstance(error, _HardExit) else "sys.exit"
+        return f"SystemExit: called {called}({error.code!r})"
     try:
         refusal = refusal_message(error)
         if refusal is not None and getattr(error, "errno", 0) is not None:
@@ -99,17 +100,51 @@ def _was_interrupted(error: BaseException | None) -> bool:
     return False
 
 
+_end_process = os._exit
+
+
+def _raise_exit(status: int) -> NoReturn:
+    """Stand for `os._exit`: where code of plugins called it, raise `SystemExit`.
+
+    A plugin that ended the process with code 0 would look like one that had worked.
+    """
+    if not plugin_code_runs():  # also in a child of multiprocessing, which ends so
+        _end_process(status)
+    raise _HardExit(status)
+
+
+class _HardExit(SystemExit):
+    """What a call of `os._exit` is made: the message names what was called."""
+
+
+def end_copies(process: int) -> None:
+    """End here if this is a copy (`os.fork`) of `process`, which goes on alone.
+
+    For loops over calls of one component: a copy that goes on would copy itself, too.
+    """
+    if os.getpid() != process:
+        _end_process(1)
+
+
 class _ProcessState:
     """What the whole process shares and a plugin may change, to be put back."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
+        os._exit = _raise_exit
         self._folder = _current_folder()
         self._errors = [f for f in warnings.filters if f[0] == "error"]
         self._numpy_errors = _numpy_errors()
         self._on_interrupt = signal.getsignal(signal.SIGINT)
+        self._recursion_limit = sys.getrecursionlimit()
+        self._torch_dtype = _torch_dtype()
 
     def restore(self) -> None:
-        """Put it back; what cannot be put back stays as it is."""
+        """Put it back; what cannot be put back stays as it is.
+
+        A copy of the process (`os.fork`) ends here: it would go on with the same run.
+        """
+        end_copies(self._process)
         if self._folder is not None and _current_folder() != self._folder:
             with suppress(OSError):
                 os.chdir(self._folder)
@@ -122,6 +157,12 @@ class _ProcessState:
         errors = _numpy_errors()
         if errors is not None and errors != self._numpy_errors:
             sys.modules["numpy"].seterr(**(self._numpy_errors or _NUMPY_DEFAULTS))
+        if sys.getrecursionlimit() < self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)
+        dtype = _torch_dtype()  # the next guard would compute in another one
+        if dtype is not None and dtype != self._torch_dtype:
+            torch = sys.modules["torch"]
+            torch.set_default_dtype(self._torch_dtype or torch.float32)
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signal.getsignal(signal.SIGINT) != self._on_interrupt:
             with suppress(TypeError):  # one that was not set from Python
@@ -142,116 +183,14 @@ def _numpy_errors() -> dict[str, str] | None:
     return None if geterr is None else dict(geterr())
 
 
+def _torch_dtype() -> Any:
+    """Return the type of torch's new tensors; None while nobody has imported it."""
+    get = getattr(sys.modules.get("torch"), "get_default_dtype", None)
+    return None if get is None else get()
+
+
 def _current_folder() -> str | None:
     try:
         return os.getcwd()  # noqa: PTH109 - pathlib costs more, and this runs often
     except OSError:  # deleted
         return None
-
-
-@contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Send to standard error what is printed, by C code and subprocesses, too.
-
-    Threads may be inside at once: the first one in turns the output, the last one out
-    turns it back.
-    """
-    _turned.enter()
-    try:
-        yield
-    finally:
-        _turned.leave()
-
-
-class _TurnedOutput:
-    """Standard output while code of plugins runs."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._stdout: Any = None
-        self._saved_descriptor: int | None = None
-
-    def enter(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            self._stdout = sys.stdout
-            _flush(self._stdout)
-            self._saved_descriptor = _turn_descriptor(self._stdout)
-            sys.stdout = _StderrStream()
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside:
-                return
-            if self._saved_descriptor is not None:
-                _flush(self._stdout)  # what was printed to sys.__stdout__
-                os.dup2(self._saved_descriptor, 1)
-                os.close(self._saved_descriptor)
-            sys.stdout, self._stdout = self._stdout, None
-
-
-_turned = _TurnedOutput()
-
-
-def _turn_descriptor(stdout: Any) -> int | None:
-    """Let descriptor 1 lead where 2 leads; return a copy of what it was.
-
-    None, and nothing is changed, where standard output is not descriptor 1: closed, or
-    replaced by a test.
-    """
-    try:
-        if stdout.fileno() != 1 or sys.stderr.fileno() != 2:  # noqa: PLR2004
-            return None
-        saved = os.dup(1)
-        os.dup2(2, 1)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return saved
-
-
-def _flush(stream: Any) -> None:
-    with suppress(AttributeError, OSError, ValueError):
-        stream.flush()
-
-
-class _StderrStream(io.TextIOBase):
-    """Writes to whatever standard error is; closing it closes nothing."""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of standard error."""
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
-
-    @property
-    def buffer(self) -> Any:
-        """The bytes below: ``sys.stdout.buffer.write(...)``."""
-        return sys.stderr.buffer
-
-    def write(self, text: str) -> int:
-        """Write text; nowhere if standard error is closed."""
-        with suppress(AttributeError, OSError, ValueError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush standard error."""
-        _flush(sys.stderr)
-
-    def writable(self) -> bool:
-        """Say yes: a stream for output."""
-        return True
-
-    def isatty(self) -> bool:
-        """Tell whether standard error is a terminal."""
-        return bool(sys.stderr is not None and sys.stderr.isatty())
-
-    def fileno(self) -> int:
-        """Return the descriptor of standard error."""
-        return sys.stderr.fileno()
-
-    def close(self) -> None:
-        """Do nothing: a plugin that closes its output must not close ours."""

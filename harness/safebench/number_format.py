@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from math import isnan
 
-COUNTS = frozenset({"tp", "fp", "tn", "fn"})
+COUNTS = frozenset({"tp", "fp", "tn", "fn", "alerts_per_million", "missed_per_million"})
+# small where few samples are positive: with fewer digits it would be 0
+SMALL = frozenset({"precision"})
 BOUND_WIDTHS = frozenset(
     f"gap_{summary}{quantity}"
     for summary in ("mean", "p95")
@@ -26,6 +28,8 @@ def format_metric(
         return f"{value:.0f}"
     if metric in BOUND_WIDTHS and 0 < value < 0.5 * 10.0**-decimals:
         return f"{value:.0e}"
+    if metric in SMALL and 0 < value < 9.5 * 10.0**-decimals:
+        return f"{value:.2g}"
     return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0 turns -0.0 into 0.0
 
 

@@ -60,9 +60,17 @@ class OptionSchema:
     @cached_property
     def names(self) -> list[str]:
         """The option keys, in the order of the dataclass."""
-        return (
-            [f.name for f in fields(self.options_class)] if self.options_class else []
-        )
+        own = fields(self.options_class) if self.options_class else ()
+        return [f.name for f in own if not f.metadata.get("holds_given")]
+
+    @cached_property
+    def _given_field(self) -> str | None:
+        """The field that is told which options the user set, where there is one.
+
+        A value alone does not say: somebody may have set it to what is the default.
+        """
+        own = fields(self.options_class) if self.options_class else ()
+        return next((f.name for f in own if f.metadata.get("holds_given")), None)
 
     @cached_property
     def types(self) -> dict[str, Any]:
@@ -76,6 +84,7 @@ class OptionSchema:
         return {
             f.name: f.default if f.default_factory is MISSING else f.default_factory()
             for f in (fields(self.options_class) if self.options_class else ())
+            if f.name in self.names
         }
 
     def check_names(
@@ -108,6 +117,8 @@ class OptionSchema:
             key: convert(value, self.types[key], f"{where}, {key}")
             for key, value in given.items()
         }
+        if self._given_field:
+            values[self._given_field] = tuple(sorted(given))
         with isolated(self.component):
             try:
                 return self.options_class(**values)

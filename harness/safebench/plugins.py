@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from . import hookspecs
-from .errors import AmbiguousComponentError, did_you_mean, unknown_name
+from .errors import AmbiguousComponentError, did_you_mean
+from .first_party import unknown_component
 from .isolation import describe_error, isolated_loading
 from .plugin_commands import ambiguous_command, check_command, isolate_command
 from .records import TASKS
 from .specs import (
     EMITS,
+    FITTED_ON,
     NEEDS,
+    CalibratorSpec,
     ClassifierSpec,
     Component,
     DatasetSpec,
@@ -48,6 +51,7 @@ SPEC_BY_HOOK: dict[str, type[Component]] = {
     "safebench_strategies": StrategySpec,
     "safebench_datasets": DatasetSpec,
     "safebench_metrics": MetricSpec,
+    "safebench_calibrators": CalibratorSpec,
     "safebench_reporters": ReporterSpec,
     "safebench_trainers": TrainerSpec,
 }
@@ -56,6 +60,7 @@ ALLOWED_VALUES: dict[type[Component], dict[str, tuple[str, ...]]] = {
     StrategySpec: {"emits": EMITS},
     DatasetSpec: {"task": TASKS},
     MetricSpec: {"needs": NEEDS},
+    CalibratorSpec: {"fitted_on": FITTED_ON},
     TrainerSpec: {"task": TASKS},
 }
 SLOW_SECONDS = 1.0  # of an import that every command waits for
@@ -134,6 +139,11 @@ class Plugins:
         """The plugins that are disabled, with their errors."""
         return [plugin for plugin in self if plugin.error]
 
+    @property
+    def distributions(self) -> set[str]:
+        """The distributions of all plugins, of the broken ones too."""
+        return {plugin.distribution for plugin in self.plugins}
+
     def all(self, type_: type[ComponentT]) -> list[ComponentT]:
         """Return every component of one type, in plugin order."""
         return [c for p in self for c in p.components if isinstance(c, type_)]
@@ -180,7 +190,8 @@ class Plugins:
         ]
         if len(matches) > 1:
             names = [f"{p.distribution}:{c.name}" for p, c in matches]
-            if len(set(names)) < len(names):  # of one distribution: no name tells them
+            # of one distribution: no name tells them
+            if len({name.casefold() for name in names}) < len(names):
                 owners = " and ".join(p.described for p, _ in matches)
                 raise AmbiguousComponentError(
                     f"more than one plugin has the {type_.kind} {name!r}: {owners}"
@@ -190,7 +201,8 @@ class Plugins:
                 f"say {' or '.join(names)}"
             )
         if not matches:
-            raise unknown_name(type_.kind, name, {c.name for c in self.all(type_)})
+            known = {c.name for c in self.all(type_)}
+            raise unknown_component(type_.kind, name, known, self.distributions)
         return matches[0][1]
 
     def add_commands(self, cli: click.Group) -> None:
@@ -374,6 +386,7 @@ def _check_kinds(where: str, kinds: Any) -> None:
 FIELD_TYPES: dict[type, Any] = {
     str: str,
     bool: bool,
+    int: int,
     float: (int, float),
     tuple: tuple,
     frozenset: AbstractSet,

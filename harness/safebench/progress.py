@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from .console import echo, is_main_process
 from .forwarding import old_names
+from .plugin_output import filter_prints_again, unfiltered
 from .sanitize import printable
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ProgressBar:
         if is_main_process() and sys.stderr.isatty():
             self.display = _rich_progress()
             self.display.start()
+            filter_prints_again()
             self.display.add_task(
                 self.title, total=self.total, completed=done, status=""
             )
@@ -157,7 +159,8 @@ def _rich_progress() -> Progress:
     title = TextColumn("{task.description}", markup=False)
     status = TextColumn("{task.fields[status]}", markup=False)
     columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), status)
-    return Progress(*columns, console=Console(stderr=True))
+    # what is drawn here moves the cursor; a plugin that trains may not
+    return Progress(*columns, console=Console(file=unfiltered(sys.stderr)))
 
 
 def format_duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ that a row fills is read. ``turns.0`` and ``prompt.text`` lead into lists and st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,11 +54,24 @@ class AnyFlag:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """Columns with one rater's word each; the plurality decides, a tie is unknown.
+
+    `negative` is the word for harmless and `unsure` that for neither, written ``a|b``;
+    any other word is a kind of harm and counts as positive. Empty cells are no votes.
+    """
+
+    columns: Columns
+    negative: str
+    unsure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BySource:
     """The label that each `Source` of the split has: configs that are one class."""
 
 
-LabelRule = Every | Words | AtLeast | AnyFlag | BySource
+LabelRule = Every | Words | AtLeast | AnyFlag | Votes | BySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +80,9 @@ class Source:
 
     `files` are patterns of their files. They are read by name where there is no config,
     and in a local copy without a card that would say which files belong together.
-    `options` go to ``load_dataset``. `label` is that of all its rows (`BySource`).
+    `options` go to ``load_dataset``. `label` (`BySource`) and `language` are those of
+    all its rows. `keep` is as in `Recipe`: where all splits lie in one file, a column
+    names them.
     """
 
     config: str | None = None
@@ -75,14 +90,21 @@ class Source:
     files: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     label: bool | None = None
+    language: str = ""
+    keep: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """A place of the hub that holds the set, and where its splits lie there."""
+    """A place of the hub that holds the set, and where its splits lie there.
+
+    `codes` are those of `Recipe` for a version that numbers its categories otherwise;
+    "" is a category that the policy has not.
+    """
 
     hub_id: str
     splits: Mapping[str, tuple[Source, ...]]
+    codes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +117,15 @@ class Recipe:
     The text: `prompt` and `response` are columns, `messages` a conversation in place of
     both, `transcript` turns that begin with Human: and Assistant:, of which the first
     is judged. `claim` is held against `documents`. `context` is put after the prompt,
-    if a row has one. With `each`, every prompt column yields an example of its own, and
-    they share a group; `each_is_language`: the columns are called by their languages.
+    if a row has one. `unwrap` are two marks of a template: what stands between them is
+    judged, where a prompt has both. With `each`, every prompt column yields an example
+    of its own, and they share a group; `each_is_language`: the columns are called by
+    their languages.
 
     The rows: `keep` names those that belong to the task (column -> words as in
-    `Words`; "" for an empty cell), `redacted` prompts that stand for a text that is not
-    there. Of rows with one value of `unique` (ratings of one text) the first is read.
+    `Words`; "" for an empty cell), `redacted` texts, in capitals and without brackets,
+    that stand for one that is not there. Of rows with one value of `unique` (ratings of
+    one text) the first is read.
 
     `categories` holds names or codes of the spec's policy, with `codes` for those that
     are called otherwise. `meta` are columns to slice by; they may be missing.
@@ -124,11 +149,21 @@ class Recipe:
     group: str = ""
     keep: Mapping[str, str] = field(default_factory=dict)
     redacted: frozenset[str] = frozenset()
+    unwrap: tuple[str, str] = ("", "")
     meta: Columns = ()
 
     def home(self, hub_id: str) -> Home:
-        """Return the home of this id, or the first one with that id in its place."""
+        """Return the home of this id, or a copy of one under another organisation.
+
+        That of the same name; the first one if none has it.
+        """
         for home in self.homes:
             if home.hub_id == hub_id:
                 return home
-        return Home(hub_id=hub_id, splits=self.homes[0].splits)
+        name = hub_id.rpartition("/")[2].casefold()
+        alike = (
+            home
+            for home in self.homes
+            if home.hub_id.rpartition("/")[2].casefold() == name
+        )
+        return replace(next(alike, self.homes[0]), hub_id=hub_id)

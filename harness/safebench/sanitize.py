@@ -23,6 +23,11 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _NO_PLAIN_ASCII = re.compile(r"[^ -~\n]")
 # what click and rich write for colours and weights; no other sequence is theirs
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
+# what bars of progress (tqdm, click) write besides text
+_PLAIN_PRINT = re.compile(r"[ -~\n\r]*")
+_LINE_START = re.compile(r"(\r)")
+_BAR = re.compile(r"(\r|\x1b\[[0-9;]{0,20}m|\x1b\[[0-2]?K)")
+_LINE_UP = re.compile(r"\x1b\[1?A")
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _ALLOWED_CONTROLS = frozenset("\n\t")
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # drawn as nothing
@@ -72,6 +77,19 @@ def escape_controls(text: str, *, keep_styles: bool = False) -> str:
         pieces[::2] = map(escape_controls, pieces[::2])
         return "".join(pieces)
     return _NO_PLAIN_ASCII.sub(_escape_control, text)
+
+
+def escape_prints(text: str, *, terminal: bool = False) -> str:
+    """Return what a plugin prints as `escape_controls` does, bars of progress left.
+
+    They go back to the start of a line; on a terminal they also erase and colour it.
+    Going up a line is left out: what stands there may be a warning.
+    """
+    if _PLAIN_PRINT.fullmatch(text):  # nearly all, and bars are drawn often
+        return text
+    pieces = (_BAR if terminal else _LINE_START).split(_LINE_UP.sub("", text))
+    pieces[::2] = map(escape_controls, pieces[::2])
+    return "".join(pieces)
 
 
 def _escape_control(match: re.Match[str]) -> str:

@@ -26,6 +26,7 @@ NEEDS = (
     *("category_scores", "category_bounds", "uncertainty_bounds"),
     *("decision", "pairs", "severity", "votes"),
 )
+FITTED_ON = ("labels", "scores", "probe")  # what a calibrator may learn from
 NO_THRESHOLD = "no threshold: "  # start of `threshold_from` of a rule of its own
 NO_INTERVAL = "none"  # of `MetricSpec.interval`
 
@@ -90,15 +91,19 @@ class Capabilities:
     categories (None: none). `threshold` is where it decides, as its authors say: the
     default of strategies whose score is a probability (None: the strategy's own).
     `evidence_scope` is that of the spec, where the options change it (None: they do
-    not). `note` is what whoever reads a run has to know of how these options were
-    understood.
+    not), and so is `reads_documents`. `note` is what whoever reads a run has to know
+    of how these options were understood. `families` are further names of the model: its
+    profile, the models that it was made from. A set that one of them was trained on
+    (`DatasetSpec.contaminates`) is flagged.
     """
 
     tasks: frozenset[str]
     policy: str | None = None
     threshold: float | None = None
     evidence_scope: EvidenceScope | None = None
+    reads_documents: bool | None = None
     note: str = ""
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,8 @@ class ClassifierSpec(Component):
     mappings from an evidence class to the optional fields that are filled.
     `identity` ("module:function" of the options; must import nothing heavy) returns
     JSON that tells two models apart: hash of the weights, template, record options.
+    Its `noted_files` (hash by name), if any, are stored beside evidence and not in its
+    key: where they differ, tables say so.
     `evidence_scope` says what evidence depends on: ``target`` (the judged turn and the
     task), ``turn`` (one answer serves every task of the judged turn) or
     ``conversation`` (one answer serves every task of prompt and response);
@@ -175,7 +182,8 @@ class StrategySpec(Component):
     `replacements` maps an option ("compat=original") to the name of the strategy that
     takes over where it is given. `joins_questions`: it gets the answers to several
     questions about a sample together, and not one by one; ``all`` leaves it out, since
-    most guards are asked one. `oracle_tuner` ("module:function") chooses options
+    most guards are asked one. `needs_categories`: it is not for classifiers without a
+    policy. `oracle_tuner` ("module:function") chooses options
     with the labels of the scored samples, which shows how much such a choice flatters;
     `threshold_from` must say so. A strategy that decides by a rule of its own says
     which behind ``no threshold: ``.
@@ -195,6 +203,7 @@ class StrategySpec(Component):
     oracle_tuner: str = ""
     threshold_from: str = "fixed"
     joins_questions: bool = False
+    needs_categories: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +269,26 @@ class MetricSpec(Component):
     higher_is_better: bool | None
     needs: frozenset[str] = frozenset({"score"})
     interval: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibratorSpec(Component):
+    """A map from scores to probabilities: a `safebench.calibration.Calibrator`.
+
+    `fitted_on` says what it learns from: ``labels`` of the calibration part, ``scores``
+    (of all samples, without their labels: transductive), or ``probe`` (the guard's
+    scores of prompts without content, which a run then records). It is fitted if at
+    least `min_groups` independent groups of each class are there. With
+    `needs_probability` it takes probabilities alone. One that is not `monotone` may
+    fall where scores rise: bounds of scores cannot be carried over.
+    """
+
+    kind: ClassVar[str] = "calibrator"
+
+    fitted_on: Literal["labels", "scores", "probe"] = "labels"
+    needs_probability: bool = False
+    monotone: bool = True
+    min_groups: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

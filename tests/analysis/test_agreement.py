@@ -14,7 +14,7 @@ from safebench.analysis.agreement import (
     decision_agreements,
     fleiss_kappa,
 )
-from safebench.results.predictions import read_predictions
+from safebench.results.prediction_reading import read_predictions
 
 if TYPE_CHECKING:
     from .conftest import FakeRun

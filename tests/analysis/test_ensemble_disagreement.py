@@ -15,7 +15,8 @@ from safebench.analysis.request import AnalysisRequest
 from safebench.analysis.run_analysis import analyze_run
 from safebench.analysis.tables import analysis_tables
 from safebench.plugins import Plugins
-from safebench.results.predictions import SampleMetadata, read_predictions
+from safebench.results.prediction_reading import read_predictions
+from safebench.results.predictions import SampleMetadata
 
 if TYPE_CHECKING:
     from safebench.results.predictions import StoredPredictions

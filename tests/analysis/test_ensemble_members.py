@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from safebench.analysis.ensemble import positive_probability, read_ensembles
 from safebench.evidence import MemberLogits
 from safebench.plugins import Plugins
-from safebench.results.predictions import read_predictions
+from safebench.results.prediction_reading import read_predictions
 
 if TYPE_CHECKING:
     from .conftest import FakeRun

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safebench.results.predictions import pool_predictions, read_predictions
+from safebench.results.prediction_reading import read_predictions
+from safebench.results.predictions import pool_predictions
 
 if TYPE_CHECKING:
     from .conftest import FakeRun

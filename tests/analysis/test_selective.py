@@ -96,3 +96,14 @@ def test_areas_are_those_of_the_result_tables() -> None:
     wrong = y != flagged
     assert metric_value("aurc", wrong, -uncertainty) == pytest.approx(curve.aurc)
     assert metric_value("e_aurc", wrong, -uncertainty) == pytest.approx(curve.e_aurc)
+
+
+def test_f1_is_none_of_positives_alone() -> None:
+    """It would be recall in other words."""
+    y = np.ones(4, dtype=bool)
+    flagged = np.array([True, True, False, True])
+
+    points = risk_coverage_curve(y, flagged, np.arange(4.0)).points
+
+    assert {None} == {point.f1 for point in points}
+    assert 0.75 == points[0].accuracy

@@ -14,7 +14,8 @@ from safebench.datasets.public import _wildguard_meta
 from safebench.metrics import Outcome
 from safebench.metrics.intervals import sampling_intervals
 from safebench.plugins import Plugins
-from safebench.results.predictions import SampleMetadata, read_predictions
+from safebench.results.prediction_reading import read_predictions
+from safebench.results.predictions import SampleMetadata
 from safebench.specs import MetricSpec
 
 if TYPE_CHECKING:

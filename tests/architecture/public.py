@@ -8,6 +8,7 @@ from pathlib import Path
 CORE = Path(__file__).parents[2] / "harness" / "safebench"
 # where plugins may import from, besides `safebench` itself: these and no module below
 PACKAGES = (
+    "calibration",
     "classifiers",
     "datasets",
     "evidence",
@@ -21,6 +22,9 @@ PACKAGES = (
     "training",
     "verdict_tree",
 )
+# of `safebench` itself, for people's scripts and notebooks (docs/python.md): no plugin
+# needs them
+FOR_SCRIPTS = ("LoadedRun", "judge", "load_run", "run")
 MODULES = ("errors", "options", "records", "typing")
 
 
@@ -40,8 +44,9 @@ def exported(path: Path) -> list[str]:
 
 
 def public_names() -> dict[str, list[str]]:
-    """Return the exported names by package, `safebench` itself first."""
-    found = {"safebench": exported(CORE / "__init__.py")}
+    """Return the names for plugins by package, `safebench` itself first."""
+    own = exported(CORE / "__init__.py")
+    found = {"safebench": [name for name in own if name not in FOR_SCRIPTS]}
     for name in PACKAGES:
         found[f"safebench.{name}"] = exported(CORE / name / "__init__.py")
     return found

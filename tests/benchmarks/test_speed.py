@@ -35,7 +35,7 @@ def setting() -> Any:
     from guardspeed.setting import Setting
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from safebench.verdict_tree.grammar import llama_guard
+    from safebench.testing.grammars import llama_guard
 
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -23,6 +23,8 @@ OWN = [
     "compare",
     "power",
     "doctor",
+    "drift",
+    "gate",
     "leaderboard",
     "list",
     "list-plugins",

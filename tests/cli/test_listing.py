@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from safebench.cli import cli
+from safebench.cli.dataset_table import table_lines
 from safebench.plugins import ENTRY_POINT_GROUP, Plugins
+from safebench.training.artifact import Artifact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+from safebench.specs import DatasetSpec
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +72,43 @@ def test_what_is_known_of_a_public_set_is_listed(core: Plugins) -> None:
     assert wildguard["untold"]
     assert {"card", "recipe"}.isdisjoint(wildguard)
     assert "rows" not in datasets["jsonl"]
+
+
+def test_data_sets_are_a_line_each(core: Plugins) -> None:
+    """Rows as in `--json`, whole names, and who answers the task."""
+    text = CliRunner().invoke(cli, ["list", "datasets"], obj=core).stdout
+    known = records(core, "datasets")
+    lines = {line.split()[0]: line for line in text.splitlines() if line[:2] == "  "}
+
+    assert known.keys() <= lines.keys()
+    assert "1,725  ODC-BY" in lines["wildguardmix"]
+    assert lines["wildguardmix"].endswith("gated")
+    assert [] == [line for line in text.splitlines() if len(line) > 80]
+    assert "prompt_harm, judged by keyword\n" in text
+    assert "groundedness, judged by no classifier here\n" in text
+    _, _, own = text.partition("of any task, as its rows or task=TASK say\n")
+    assert {"csv", "jsonl"} <= {line.split()[0] for line in own.splitlines() if line}
+
+
+def test_a_long_name_of_a_data_set_is_whole() -> None:
+    """What a user types stands on a line of its own, its numbers below."""
+    name = "a" * 70
+    text = "\n".join(table_lines([DatasetSpec(name=name, load="x:y")], []))
+
+    assert f"  {name}\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_was_trained_here_is_named_beside_its_classifier(
+    core: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is typed, on standard error: scripts read the components."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "models" / "of mine"
+    folder.mkdir(parents=True)
+    Artifact(folder).write({"kind": "keyword", "status": "done"})
+
+    result = CliRunner().invoke(cli, ["list", "classifiers"], obj=core)
+
+    assert "trained here: -c keyword --model 'models/of mine'\n" in result.stderr
+    assert "trained here" not in result.stdout

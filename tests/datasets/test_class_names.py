@@ -101,6 +101,17 @@ def test_stored_names_say_which_class_is_harmful(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "card", "infos"])
+def test_names_hold_beside_other_files(load: Load, tmp_path: Path, form: str) -> None:
+    """A licence makes the files be read by name, which the library knows less of."""
+    rows = [(BOMB, 0), (HELLO, 1)]
+    name = write_set(tmp_path, form, rows, ["unsafe", "safe"])
+    (tmp_path / "org" / form / "LICENSE.txt").write_text("Free to use.")
+
+    assert {BOMB: True, HELLO: False} == harms(load(name, data_root=tmp_path))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv", "card"])
 @pytest.mark.parametrize(
     ("names", "unclear"),
@@ -328,3 +339,85 @@ def test_a_cell_that_is_no_index_of_a_class_is_read_as_it_is(
         assert {BOMB: True, HELLO: False} == harms(load(str(path)))
     else:
         assert f"{path}:3: unknown label" in error_message(str(path))
+
+
+FEATURE = {"_type": "ClassLabel", "names": ["unsafe", "safe"]}
+CARD_TEXT = card(FEATURE["names"])
+
+
+@pytest.mark.parametrize(
+    ("file", "description", "content"),
+    [
+        ("main/test.jsonl", "README.md", CARD_TEXT),
+        ("data/en/test/part.jsonl", "README.md", CARD_TEXT),
+        ("test.jsonl", "README.md", "\ufeff" + CARD_TEXT),
+        ("test.jsonl", "README.md", "\n\n" + CARD_TEXT),
+        ("test.jsonl", "README.md", CARD_TEXT.encode() + b"f\xfcr\n"),
+        ("test.jsonl", "README.md", CARD_TEXT.replace("\n", "\r\n")),
+        ("test.jsonl", "dataset_info.json", {"features": {"label": FEATURE}}),
+        (
+            "de/test.jsonl",
+            "dataset_infos.json",
+            {"raw": {"features": {}}, "de": {"features": {"label": FEATURE}}},
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("bomb", "hello"),
+    [(0, 1), (0.0, 1.0), (False, True), ("0", "1"), ("false", "TRUE")],
+)
+def test_a_description_is_read_wherever_and_however_it_is_stored(
+    load: Load,
+    tmp_path: Path,
+    file: str,
+    description: str,
+    content: str | bytes | dict[str, Any],
+    bomb: object,
+    hello: object,
+) -> None:
+    """Above a config's folder, with a mark of its encoding, of one config of several.
+
+    Booleans are the index 0 or 1, as the library casts them.
+    """
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"prompt": BOMB, "label": bomb}, {"prompt": HELLO, "label": hello}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if isinstance(content, dict):
+        content = json.dumps(content)
+    data = content.encode() if isinstance(content, str) else content
+    (tmp_path / description).write_bytes(data)
+
+    assert {BOMB: True, HELLO: False} == harms(load(str(path)))
+
+
+def test_flags_of_pairs_beside_a_description_have_its_names(
+    load: Load, tmp_path: Path
+) -> None:
+    """The flag of each response, not of the label column alone."""
+    features = {
+        f"is_response_{i}_safe": {"_type": "ClassLabel", "names": ["safe", "unsafe"]}
+        for i in (0, 1)
+    }
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"features": features}))
+    texts = {"prompt": BOMB, "response_0": "yes", "response_1": "no"}
+    flags = {"is_response_0_safe": 1, "is_response_1_safe": 0, "safer_response_id": 1}
+    row = texts | flags
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+
+    truths = load(str(tmp_path / "pairs.jsonl")).ground_truth
+
+    assert [True, False] == [truth.label.value for truth in truths]
+
+
+def test_a_description_that_speaks_of_classes_and_cannot_be_read_is_refused(
+    error_message: ErrorMessage, load: Load, tmp_path: Path
+) -> None:
+    """Its names would be lost, and the numbers be read by their index."""
+    (tmp_path / "README.md").write_text("---\nclass_label:\n\tnames: [\n---\n")
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps({"prompt": BOMB, "label": 0}) + "\n")
+
+    assert "--label-map 0=safe|unsafe" in error_message(str(path))
+    told = load(str(path), label_map={"0": "unsafe", "1": "safe"})
+    assert {BOMB: True} == harms(told)

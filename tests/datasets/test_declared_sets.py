@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 EXAMPLES: dict[str, dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("declared_sets.yaml").read_text()
+)
+# ORG/NAME:PATH of a file, or a page; a bare folder says no columns
+CITATION = re.compile(
+    r"(https://\S+[^/\s]|[\w.-]+/[\w.-]+:(?!/)(?:.*/)?[^/]+\.\w+)"
+    r"( \(columns not checked\))?"
 )
 PUBLIC_SETS = [spec for spec in SPECS if spec.hub_id]
 BY_NAME = {spec.name: spec for spec in DECLARED_SETS}
@@ -75,7 +81,11 @@ def test_a_set_is_read_by_name(name: str, load: Load, tmp_path: Path) -> None:
         ]
         for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True)
     ]
+    if example.get("unordered"):  # the order of files is the library's
+        read.sort(key=example["expected"].index)
     assert example["expected"] == read
+    votes = [truth.label.votes for truth in dataset.ground_truth]
+    assert example.get("votes", [None] * len(read)) == [v and [*v] for v in votes]
     assert example.get("task", "prompt_harm") == dataset.task
     languages = [sample.language for sample in dataset.samples]
     assert example.get("languages", [None] * len(read)) == languages
@@ -88,9 +98,13 @@ def test_every_declared_set_has_an_example() -> None:
     assert BY_NAME.keys() == EXAMPLES.keys() & BY_NAME.keys()
 
 
-# lines of text have no column that could be renamed
+# lines of text and files without a header have no column that could be renamed
+HEADERLESS = ("malicious_instruct", "hex_phi", "xsafety")
+
+
 @pytest.mark.parametrize(
-    "name", [n for n in EXAMPLES if n in BY_NAME and n != "malicious_instruct"]
+    "name",
+    [n for n in EXAMPLES if n in BY_NAME and n not in HEADERLESS],
 )
 def test_a_renamed_column_is_named(
     name: str, error_message: Callable[..., str], tmp_path: Path
@@ -131,8 +145,43 @@ def test_every_public_set_has_a_card(spec: DatasetSpec) -> None:
     assert card.taxonomy
     assert spec.policy is None or card.taxonomy == spec.policy
     assert card.sources
-    assert [] == [s for s in card.sources if "/" not in s or ":" not in s]
+    assert [] == [source for source in card.sources if not CITATION.fullmatch(source)]
     assert {*card.rows} <= {*spec.splits}
     assert card.rows or "number of rows" in card.untold
     unchecked = any("not checked" in source for source in card.sources)
     assert not (unchecked and card.checked == "data")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_citation"),
+    [
+        ("org/name:README.md", True),
+        ("org/name:data/a set - cases.csv", True),
+        ("org/name:data/rows.jsonl.gz", True),
+        ("https://huggingface.co/datasets/org/name", True),
+        ("org/name:README.md (columns not checked)", True),
+        ("org/name:data/", False),
+        ("org/name:data", False),
+        ("org/name", False),
+        ("name:README.md", False),
+        ("https://huggingface.co/datasets/org/", False),
+        ("somebody said so", False),
+    ],
+)
+def test_a_citation_is_a_file_or_a_page(source: str, is_citation: bool) -> None:
+    """What is cited can be opened."""
+    assert is_citation == bool(CITATION.fullmatch(source))
+
+
+def test_yaml_without_rows_is_refused(
+    error_message: Callable[..., str], tmp_path: Path
+) -> None:
+    """A file that a pattern names is not passed over."""
+    folder = tmp_path / "Giskard-AI/realharm/data"
+    write_rows(folder / "safe/a.yml", "just words\n")
+    message = error_message("realharm:safe", data_root=tmp_path)
+    assert "data/safe/a.yml: YAML without rows" in message
+
+    write_rows(folder / "safe/a.yml", "a: [1\n")
+    message = error_message("realharm:safe", data_root=tmp_path)
+    assert "data/safe/a.yml: not YAML" in message

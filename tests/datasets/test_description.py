@@ -200,6 +200,7 @@ def test_columns_have_their_commonest_values(plugins: Plugins, data_root: Path) 
     assert 0 == {c["name"]: c for c in wildguard["columns"]}["adversarial"]["known"]
 
 
+@pytest.mark.slow
 def test_other_tasks_and_splits_of_a_set_are_named(
     plugins: Plugins, data_root: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safebench.datasets import load_dataset
 from safebench.datasets.expectations import check_expectations, require_revision
 from safebench.datasets.request import LoadReport
 from safebench.errors import DataError, OptionError, UnknownNameError
@@ -222,7 +223,7 @@ def test_the_one_file_of_a_copy_is_taken_and_said(
     )
 
     assert "test" == dataset.split
-    assert any("its one split, train, is read for test" in note for note in notes)
+    assert any("train is read for test" in note for note in notes)
 
 
 def test_two_files_are_never_taken_for_one_split(
@@ -266,3 +267,53 @@ def test_an_unknown_label_is_refused(
 
     assert "label is 'unsaf'" in message
     assert "did you mean 'unsafe'" in message
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("Bomb?,1\nCake?,0", "Bomb?,1\nCake?,0", "holds the same rows as a.csv:all"),
+        ("Bomb?,1\nCake?,0", "Bomb?,1\nBread?,0", "1 conversation stands in more"),
+        ("A,1\nB,1\nC,0", "C,0\nB,1\nA,1", "3 conversations stand in more"),
+        ("Bomb?,1", "Bomb?,0", "1 conversation stands in more"),
+        ("Bomb?,1", "Cake?,0", ""),
+    ],
+)
+def test_rows_of_several_sets_are_counted_and_whole_sets_named_once(
+    tmp_path: Path,
+    resolve: Resolve,
+    first: str,
+    second: str,
+    message: str,
+) -> None:
+    """What stands twice weighs twice."""
+    for name, rows in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.csv").write_text(f"prompt,label\n{rows}\n")
+    request = resolve(f"{tmp_path / 'a.csv'}+{tmp_path / 'b.csv'}")
+    said: list[str] = []
+
+    try:
+        load_dataset(request, say=said.append)
+    except DataError as error:
+        said.append(error.message)
+
+    assert bool(message) == any("same rows" in s or "in more than" in s for s in said)
+    assert any(message in line for line in [*said, ""])
+
+
+def test_a_class_is_never_taken_for_another(
+    error_message: Callable[..., str], copies: Path
+) -> None:
+    """``safe`` is a part of the word unsafe, and its opposite."""
+    folder = copies / "giskardai/realharm/data"
+    folder.mkdir(parents=True)
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "agent", "content": "Go away"},
+    ]
+    row = {"conversation": turns, "source": "x", "language": "en"}
+    (folder / "unsafe-00000-of-00001.jsonl").write_text(json.dumps(row) + "\n")
+
+    message = error_message("realharm:safe", data_root=copies)
+
+    assert "no split 'safe'" in message

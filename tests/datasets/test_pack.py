@@ -152,7 +152,7 @@ def test_a_file_that_is_no_pack_is_refused(
         ("pack:jailbrake", UnknownNameError, "did you mean 'jailbreak'"),
         ("pack:", UnknownNameError, "there is: core"),
         ("pack:core@99", OptionError, "version 1 is installed"),
-        ("pack:core,task=refusal", OptionError, "takes no options"),
+        ("pack:core,task=refusal", OptionError, "takes turns=all and no other"),
         ("pack:nowhere/mine.yaml", DataError, "no pack file nowhere/mine.yaml"),
         ("pack:no_such_package:a.yaml", DataError, "no package 'no_such_package'"),
         ("pack:safebench:none.yaml", DataError, "no pack file safebench:none.yaml"),
@@ -209,3 +209,29 @@ def test_packs_are_listed_with_their_counts(plugins: Plugins) -> None:
         assert known == record["rows"]
         rows = "" if known is None else f", {known:,} rows"
         assert f"  {len(counts)} sets{rows}\n" in text
+
+
+def test_turns_go_to_the_sets_that_may_have_some(tmp_path: Path) -> None:
+    """Sets of single prompts and of answers are read as they are."""
+    text = write_pack(
+        tmp_path,
+        "{id: mine, version: 1, sets: {xstest: 450, talks.jsonl: 7, "
+        "'answers.jsonl,task=refusal': 3, realharm: , org/set:test: }}",
+    )
+    talks = f"{tmp_path / 'talks.jsonl'},turns=all"
+
+    pack = load_pack(f"{text},turns=all")
+
+    assert (
+        "xstest",
+        talks,
+        f"{tmp_path / 'answers.jsonl'},task=refusal",
+        "realharm",
+        "org/set:test,turns=all",
+    ) == pack.datasets
+    assert 7 == pack.rows_of(talks)
+    assert pack.sha256 == load_pack(text).sha256
+    assert load_pack(f"{text},turns=last") == load_pack(text)
+    assert all(
+        "turns" not in name for name in load_pack("pack:core,turns=all").datasets
+    )

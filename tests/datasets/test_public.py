@@ -154,7 +154,7 @@ def test_beavertails_labels_agree_with_its_categories(
 
     assert "label_conflicts" not in dataset.counts
     assert 14 == len(frozenset().union(*(g.categories for g in dataset.ground_truth)))
-    assert frozenset({"llamaguard2"}) == dataset.contaminates
+    assert frozenset({"llamaguard2", "guardreasoner"}) == dataset.contaminates
 
 
 @pytest.mark.slow

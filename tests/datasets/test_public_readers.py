@@ -306,6 +306,48 @@ def test_dices_labels_are_the_plurality_of_ratings(
     assert Label(value=False, votes=(1, 7)) == counted.ground_truth[0].label
 
 
+def test_dices_kinds_are_the_plurality_of_ratings(
+    load: Load, write_copy: WriteCopy, tmp_path: Path
+) -> None:
+    """A kind that most raters see; none where the conversation is harmless."""
+    ratings = [
+        {
+            "item_id": item,
+            "context": "c",
+            "response": "r",
+            "Q_overall": overall,
+            "Q2_harmful_content_overall": harm,
+            "Q3_bias_overall": bias,
+            "Q4_misinformation_overall": "No",
+        }
+        for item, overall, harm, bias in [
+            *[(1, "Yes", "Yes", "No")] * 2,
+            (1, "Yes", "No", "Yes"),
+            *[(2, "No", "No", "No")] * 2,
+            (2, "Yes", "Yes", "No"),
+            # all find it harmful, and no kind has most of the votes
+            (3, "Yes", "Yes", "No"),
+            (3, "Yes", "No", "Yes"),
+            # a tie: nobody knows
+            (4, "Yes", "Yes", "No"),
+            (4, "No", "No", "No"),
+        ]
+    ]
+    write_copy("google/dices_dataset", *ratings, config="990", split="train")
+
+    dataset = load("dices", data_root=tmp_path)
+
+    assert [True, False, True, None] == values(dataset)
+    expected = [frozenset({"harmful-content"}), frozenset(), None, None]
+    assert expected == [truth.categories for truth in dataset.ground_truth]
+    # without one of the kinds, nobody knows which are absent
+    for rating in ratings:
+        del rating["Q4_misinformation_overall"]
+    write_copy("google/dices_dataset", *ratings, config="990", split="train")
+    dataset = load("dices", data_root=tmp_path)
+    assert [None] * 4 == [truth.categories for truth in dataset.ground_truth]
+
+
 # name -> hub id, config, split, and a row without what the test changes
 COPIES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "toxic_chat": (

@@ -73,6 +73,7 @@ def npv(outcome: Outcome) -> MetricValue:
             "@flags.DEBUG",
         ),
         Edit("pipeline/config.py", "    pause: float = 0.0\n", "    seed: int = 0"),
+        Edit("python_api/run_options.py", "    pause: float\n", "    seed: int\n"),
         Edit(
             "pipeline/runner.py",
             '        self.log(f"waits {self.config.pause} s")\n',

@@ -101,7 +101,7 @@ def test_everything_the_guide_declares_is_found_and_sound(site: Any) -> None:
 
 
 @pytest.mark.slow
-def test_guard_strategy_metric_and_dataset_run_together(site: Any) -> None:
+def test_guard_strategy_metric_and_dataset_run_together(site: Any, guide: str) -> None:
     """Shouted threats are told from greetings; the metric counts what is flagged."""
     succeed(site, "run", "-c", "shouting", "-c", "keyword", "-d", "greetings",
          "-s", "score", "-s", "sharpened", "-s", "soft=sharpened,power=0.5",
@@ -113,6 +113,10 @@ def test_guard_strategy_metric_and_dataset_run_together(site: Any) -> None:
     assert metric_values["soft", "brier"] is None  # it only ranks
     assert metric_values["sharpened", "error_auroc"] is not None
     assert "flagged" in shown
+    if "--calibrate shrink" in guide:  # version 0.1 knew no calibrators
+        succeed(site, "run", "-c", "shouting", "-d", "greetings", "--out", "runs/c",
+                "--calibrate", "shrink")  # fmt: skip
+        assert "score+shrink" in succeed(site, "leaderboard", "runs/c")
 
 
 @pytest.mark.slow

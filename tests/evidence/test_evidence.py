@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safebench.classifiers import Recording, Trace
+from safebench.errors import PluginError
 from safebench.evidence import Evidence, Scores
+from safebench.pipeline.recording import record_kinds
 
 
 class Words(Evidence):
@@ -113,3 +118,45 @@ def test_dtypes_follow_the_schema() -> None:
 
     assert np.float64 == scores["values"].dtype
     assert "flagged" not in scores
+
+
+@pytest.mark.parametrize(
+    ("kind_id", "message"),
+    [
+        ("safebench.evidence.kinds.Scores", "ids that start with safebench. are the"),
+        ("safebench.evidence.kinds.Later", "ids that start with safebench. are the"),
+        ("", "is no name, such as package.Class"),
+        ("a/b", "is no name, such as package.Class"),
+        ("a b", "is no name, such as package.Class"),
+        (7, "is no name, such as package.Class"),
+        (None, "is no name, such as package.Class"),
+    ],
+)
+def test_ids_of_kinds_are_names_of_their_own(kind_id: object, message: str) -> None:
+    """A plugin's class under the id of another would be read as that one."""
+    with pytest.raises(TypeError, match=message) as error:
+        type("Mine", (Evidence,), {"kind_id": kind_id})
+
+    assert f"Mine: kind_id {kind_id!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("kind_id", ["mine", "safebench_plugin.Kind", "a.b:C-2"])
+def test_ids_of_plugins_are_kept(kind_id: str) -> None:
+    """Classes that moved keep the id under which they are stored."""
+    kind = type("Mine", (Scores,), {"kind_id": kind_id})
+
+    assert kind_id == kind.kind_id
+    assert type("Child", (kind,), {}).kind_id.endswith(".Child")
+
+
+def test_two_kinds_of_one_id_are_no_recording() -> None:
+    """The second would overwrite the first in the file."""
+    kinds = [type(name, (Scores,), {"kind_id": "mine"}) for name in ("One", "Two")]
+
+    class Twins:
+        def record(self, samples: Any, *_: Any) -> Recording:
+            batch = {kind: kind({"values": [[0.5]] * len(samples)}) for kind in kinds}
+            return Recording(evidence=batch, traces=[Trace()] * len(samples))
+
+    with pytest.raises(PluginError, match=r"two kinds .* have the kind_id 'mine'"):
+        record_kinds("twins", Twins(), [None], frozenset(kinds), print)  # type: ignore[arg-type, list-item]

@@ -98,9 +98,9 @@ def test_failed_samples_stay_in_the_denominator() -> None:
 @pytest.mark.parametrize(
     ("y", "decision", "undefined"),
     [
-        ("11", "11", {"fpr", "balanced_accuracy", "mcc"}),
+        ("11", "11", {"precision", "f1", "fpr", "balanced_accuracy", "mcc"}),
         ("00", "00", {"precision", "recall", "f1", "fnr", "balanced_accuracy", "mcc"}),
-        ("00", "01", {"recall", "f1", "fnr", "balanced_accuracy", "mcc"}),
+        ("00", "01", {"precision", "recall", "f1", "fnr", "balanced_accuracy", "mcc"}),
         ("10", "00", {"precision", "mcc"}),
         ("", "", RATES),
     ],

@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 from safebench.metrics import Outcome
 from safebench.metrics.catalog import SPECS
-from safebench.metrics.paired import SwapPlan, compare_outcomes
+from safebench.metrics.paired import compare_outcomes
+from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import shared_weights
 from safebench.statistics.paired_tests import StricterOf, SwapDistribution
 

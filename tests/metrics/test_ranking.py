@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from safebench.metrics import Outcome
-from safebench.metrics.ranking import auprc, auroc
+from safebench.metrics import MetricDefinition, Outcome
+from safebench.metrics.ranking import AUPRC, AUROC, auprc, auroc
 
 
 def make_outcome(y: list[bool], score: list[float]) -> Outcome:
@@ -98,3 +98,14 @@ def test_undefined(metric: object) -> None:
 def test_two_samples_are_no_two_valued_score() -> None:
     """Two scores of two samples say nothing about how many values there could be."""
     assert not auroc(make_outcome([True, False], [0.8, 0.3])).note
+
+
+@pytest.mark.parametrize("definition", [AUROC, AUPRC])
+def test_no_ranking_metric_has_a_value_of_one_class(
+    definition: MetricDefinition,
+) -> None:
+    """Comparisons read the definition alone: average precision would be 1 there."""
+    score = np.array([0.9, 0.4, 0.6])
+
+    for y in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool)):
+        assert definition.value(y, score) is None

@@ -100,6 +100,10 @@ def test_singular_keys_and_mappings_are_understood(tmp_path: Path) -> None:
     [
         ("clasifier: keyword", "unknown key 'clasifier'; did you mean 'classifier'?"),
         ("limit: many", "limit: 'many' is not a number"),
+        ("limit: 2.7", "limit: 2.7 is not a whole number"),
+        ("limit: yes", "limit: True is not a number"),
+        ("seed: .inf", "seed: inf is not a number"),
+        ("calibration_fraction: .nan", "calibration_fraction: nan is not a number"),
         ("- a", "expected keys and values"),
         ("a: [", "is no YAML"),
         ("strategies: 3", "expected a name, a list or a mapping"),

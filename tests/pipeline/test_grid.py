@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("safebench_llamaguard_marginal", reason="a guard with option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 TINY = "tiny-guard (embedded)"
 
@@ -189,6 +191,29 @@ def test_what_cannot_run_is_refused_with_what_would_work(
     assert message in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("second", "refused"), [("Theft", True), ("Violence", False), (None, False)]
+)
+def test_two_policy_files_of_one_id_are_refused(
+    plugins: Plugins, tmp_path: Path, second: str | None, refused: bool
+) -> None:
+    """Unless they hold the same categories, so that either may be read."""
+    refs = []
+    for name, category in (("a", "Violence"), ("b", second)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            "id: house-rules\nversion: 1\n"
+            f"categories: {{S1: {{name: {category}, definition: X}}}}\n"
+        )
+        refs.append(f"{name}=llamaguard" + (f",policy={path}" if category else ""))
+
+    if refused:
+        with pytest.raises(OptionError, match="under one id, 'house-rules'"):
+            grid(plugins, refs)
+    else:
+        assert 2 == len(grid(plugins, refs).classifiers)
+
+
 def test_set_with_a_label_reaches_that_classifier_alone(plugins: Plugins) -> None:
     """LABEL.key picks one of two."""
     built = grid(plugins, ["a=llamaguard", "b=llamaguard"], set={"b.eps": "0.1"})
@@ -240,3 +265,20 @@ def test_a_guard_trained_on_a_set_is_flagged_there(
     (chosen,) = grid(plugins).classifiers
 
     assert flagged is is_contaminated(chosen, frozenset(families))
+
+
+@pytest.mark.parametrize(
+    ("families", "flagged"),
+    [({"wildguard"}, True), ({"polyguard", "nemotron3.5"}, True), ({"aegis"}, False)],
+)
+def test_a_guard_says_which_family_it_is_of(
+    plugins: Plugins, families: set[str], flagged: bool
+) -> None:
+    """A folder may have any name; its profile or its files name what it is from."""
+    (chosen,) = grid(plugins).classifiers
+    names = ("WildGuard", "nvidia/Nemotron-3.5-Content-Safety", "my-model")
+    capabilities = replace(chosen.capabilities, families=names)
+
+    renamed = replace(chosen, capabilities=capabilities)
+
+    assert flagged is is_contaminated(renamed, frozenset(families))

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.evidence import Scores
-from safebench.pipeline.recording_code import format_other_code, recording_code
+from safebench.pipeline.recording_code import (
+    format_other_code,
+    other_code_notes,
+    recording_code,
+)
 from safebench.plugins import Plugin
 from safebench.specs import ClassifierSpec, MetricSpec, StrategySpec
 
@@ -112,3 +116,31 @@ def test_many_files_are_counted() -> None:
         format_other_code(before, now)
     )
     assert "recorded by other code of odd" == format_other_code({"files": 3}, now)
+
+
+@pytest.mark.parametrize(
+    ("stored", "notes"),
+    [
+        ({"files": {"a.py": "1"}}, []),  # before they were stored
+        ({"files": {"a.py": "1"}, "model_files": {"tokenizer.json": "5"}}, []),
+        (
+            {"files": {"a.py": "1"}, "model_files": {"tokenizer.json": "6"}},
+            ["recorded with other files of the model (tokenizer.json)"],
+        ),
+        (
+            {"files": {"a.py": "2"}, "model_files": {"config.json": "5"}},
+            [
+                "recorded by other code of odd (a.py)",
+                "recorded with other files of the model (config.json, tokenizer.json)",
+            ],
+        ),
+    ],
+)
+def test_files_of_a_model_that_its_key_does_not_hold_are_noted(
+    stored: dict[str, object], notes: list[str]
+) -> None:
+    """Of a folder whose evidence says which they were."""
+    odd = {"plugin": "odd"}
+    now = {"files": {"a.py": "1"}, "model_files": {"tokenizer.json": "5"}}
+
+    assert notes == other_code_notes(odd | stored, odd | now)

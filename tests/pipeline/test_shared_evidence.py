@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -213,37 +214,51 @@ def test_what_is_new_is_recorded_and_paid_by_the_set_that_brings_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exit_at", [2, 4])
-def test_a_killed_run_ends_as_if_it_had_not_been(place: Path, exit_at: int) -> None:
-    """Killed in the second set of three, before its first shard and after."""
+@pytest.mark.parametrize(
+    ("end_at", "end_by", "code"),
+    [(2, "kill", -signal.SIGKILL), (4, "kill", -signal.SIGKILL), (4, "exit", 1)],
+)
+def test_a_run_that_is_ended_goes_on_as_if_it_had_not_been(
+    place: Path, end_at: int, end_by: str, code: int
+) -> None:
+    """Killed in the second set of three, before its first shard and after.
+
+    A guard that calls `os._exit` is a plugin that failed: the process and the third set
+    go on, and who records a conversation pays for it.
+    """
     assert 0 == run("turn", *TASKS, out="calm").exit_code
     Path("asked.jsonl").unlink()
-    code = (
+    script = (
         "import sys; from importlib.metadata import EntryPoint, entry_points;"
         "from safebench.cli import cli; from safebench.plugins import Plugins;"
         "extra = EntryPoint('several_tasks', 'several_tasks.plugin', 'safebench');"
         "cli(obj=Plugins([*entry_points(group='safebench'), extra]))"
     )
     # the option that ends the process is none of the evidence
-    words = ["run", "-c", f"g=several,answers=turn,exit_at={exit_at}", "--out", "run"]
-    words += ["--calibration-fraction", "0"]
+    guard = f"g=several,answers=turn,end_at={end_at},end_by={end_by}"
+    words = ["run", "-c", guard, "--out", "run", "--calibration-fraction", "0"]
     for data in SETS.values():
         words += ["-d", data]
-    killed = subprocess.run(
-        [sys.executable, "-c", code, *words],
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *words],
         env=os.environ | {"PYTHONPATH": str(GUARD), "OMP_NUM_THREADS": "1"},
         cwd=place,
         check=False,
         capture_output=True,
         timeout=60,
     )
-    assert 9 == killed.returncode, killed.stderr
+    assert code == ended.returncode, ended.stderr
+    if end_by == "exit":
+        assert b"SystemExit: called os._exit(9)" in ended.stderr
+        assert b"Traceback" not in ended.stderr
 
     resumed = run("turn", *TASKS)
 
     assert 0 == resumed.exit_code, resumed.output
     assert prediction_bytes("calm") == prediction_bytes()
-    assert costs("calm") == costs()
+    if end_by == "kill":
+        assert costs("calm") == costs()
+    assert 12 + 36 == sum(passes for passes, _ in costs().values())
     asked = read(Path("asked.jsonl"))
     assert 12 + 36 == len(asked) == len({json.dumps(line) for line in asked})
 
@@ -284,6 +299,32 @@ def test_a_single_conversation_is_judged_as_in_a_run(answers: str) -> None:
         assert 0 == result.exit_code, result.output
         judged = json.loads(result.stdout.splitlines()[-1])
         assert expected(answers, task, talk) == pytest.approx(judged["score"])
+
+
+@pytest.mark.parametrize(
+    ("answers", "noted"), [("exchange", True), ("turn", False), ("task", False)]
+)
+def test_prompts_that_are_judged_beside_responses_are_noted(
+    answers: str, noted: bool
+) -> None:
+    """By `run` below its table, and by `score`, which shows what a run would note."""
+    run(answers, "prompt_harm", "refusal")
+    notes = {(row["task"], row["note"]) for row in read(Path("run/results.jsonl"))}
+    row = read(Path("talks.jsonl"))[0]
+    guard = EntryPoint("several_tasks", "several_tasks.plugin", ENTRY_POINT_GROUP)
+    words = ["score", "-c", f"several,answers={answers}", "--task", "prompt_harm"]
+    scored = CliRunner().invoke(
+        cli,
+        [*words, "--json", "--response", row["response"], row["prompt"]],
+        obj=Plugins([*entry_points(group=ENTRY_POINT_GROUP), guard]),
+    )
+
+    beside = "judged beside"
+    assert ({"prompt_harm"} if noted else set()) == {
+        task for task, note in notes if beside in note
+    }
+    shown = json.loads(scored.stdout.splitlines()[-1])["notes"]
+    assert noted == any(f"the prompt was {beside} its response" in n for n in shown)
 
 
 def test_sets_that_disagree_are_named() -> None:

@@ -13,7 +13,7 @@ from safebench.cli import cli
 from safebench.errors import RunFolderError
 from safebench.plugins import Plugins
 from safebench.results import read_rows
-from safebench.results.predictions import read_predictions
+from safebench.results.prediction_reading import read_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

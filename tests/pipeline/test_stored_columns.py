@@ -12,7 +12,7 @@ from safebench.cli import cli
 from safebench.datasets.sample_columns import stored_columns
 from safebench.plugins import Plugins
 from safebench.records import GroundTruth, Label, Sample, Turn
-from safebench.results.predictions import read_predictions
+from safebench.results.prediction_reading import read_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path

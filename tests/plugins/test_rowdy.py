@@ -6,6 +6,8 @@ The distribution `rowdy` misbehaves in every place where a plugin is called.
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import warnings
 from importlib.metadata import EntryPoint, entry_points
@@ -143,6 +145,9 @@ def test_a_guard_that_raises_is_named_and_the_others_go_on(
         ("record", "wrong_kind", "evidence of Scores is a ndarray"),
         ("record", "short", "broke its contract"),
         ("record", "bad_meta", "not JSON serializable"),
+        ("record", "no_labels", "Scores: meta has no 'labels'"),
+        ("record", "many_labels", "meta['labels'] has 2 names for 1 columns"),
+        ("record", "no_scale", "meta has no 'scale'"),
         ("record", "two", "a probability of 2"),
         ("record", "minus", "a probability of -0.5"),
         ("record", "inf", "a probability of inf"),
@@ -424,7 +429,11 @@ def test_what_a_strategy_does_to_the_process_is_undone(safebench: Safebench) -> 
         ("metric=Brier", ("leaderboard", "out"), "metric 'brier'"),
         ("metric_alias=fpr", ("run", "-c", "keyword"), "metric 'fpr'"),
         ("metric=f1", ("compare", "score", "s"), "metric 'f1'"),
-        ("reporter=table", ("leaderboard", "out"), "reporter 'table'"),
+        (
+            "reporter=table",
+            ("leaderboard", "out", "--format", "table"),
+            "reporter 'table'",
+        ),
         (
             "trainer=bert_ensemble",
             ("train", "bert_ensemble"),
@@ -521,6 +530,10 @@ def test_what_plugins_print_never_reaches_the_output(
             assert f"from {source}" in result.stderr
         assert "from the descriptor" in result.stderr
 
+    last = site.safebench("list-plugins", "--json", ROWDY_IMPORT="at_exit")
+    assert [json.loads(line) for line in last.stdout.splitlines()]
+    assert "from the end" in last.stderr
+
     run = site.safebench("run", "-c", "keyword", "--limit", "20", "--out", "run")
     table = site.safebench("leaderboard", "run", "--format", "csv", **prints)
     assert 0 == run.returncode, run.stderr
@@ -529,6 +542,93 @@ def test_what_plugins_print_never_reaches_the_output(
         "leaderboard", "run", "--format", "rowdy_reporter", ROWDY_REPORTER="print"
     )
     assert "a table\n" == shown.stdout
+
+
+STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.mark.slow
+def test_what_plugins_print_steers_no_terminal(
+    install: Callable[..., Installed],
+) -> None:
+    """Titles, clears, turns of direction: from Python, C and a child, wherever."""
+    site = install("rowdy")
+    guard = ("-c", "rowdy_guard,place=record,how=steer")
+    strategy = ("-s", "rowdy_strategy,how=steer")
+    places = [
+        (["run", *guard, "--limit", "20", "--out", "a"], {}),
+        (["run", "-c", "keyword", *strategy, "--limit", "20", "--out", "b"], {}),
+        (["list", "classifiers", "--json"], {"ROWDY_IMPORT": "steer"}),
+        (["train", "rowdy_trainer", "--out", "m"], {"ROWDY_TRAINER": "steer"}),
+    ]
+
+    for command, env in places:
+        result = site.safebench(*command, **env)
+
+        shown = {repr(found) for found in STEERS.findall(result.stderr + result.stdout)}
+        assert set() == shown, command
+        for source in ("print", "error", "bytes", "warning", "logged", "descriptor"):
+            assert f"{source} <U+001B>]0;owned" in result.stderr, (command, source)
+        assert "child <U+001B>]0;owned" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", ["fork", "no_streams", "closed_streams", "shallow", "leave"]
+)
+@pytest.mark.parametrize("place", ["record", "close", "strategy"])
+def test_what_a_plugin_does_to_the_process_costs_nobody_else(
+    safebench: Safebench, place: str, how: str
+) -> None:
+    """Copies end, streams and limits are back, and the end of all is refused."""
+    run_forty(safebench, "-c", "rowdy_guard", "-s", "s=rowdy_strategy", "-s", "score")
+    expected = values(strategy="score")
+    guard, strategy = "rowdy_guard,value=2", "s=rowdy_strategy"
+    if place == "strategy":
+        strategy = f"s=rowdy_strategy,how={how}"
+    else:
+        guard = f"rowdy_guard,place={place},how={how}"
+
+    result = run_forty(
+        safebench, "-c", guard, "-s", strategy, "-s", "score", "--refresh"
+    )
+
+    assert (how == "leave") == result.exit_code, result.output
+    assert "Traceback" not in result.output
+    if how == "leave":
+        assert_one_line(result, "of plugin rowdy", "SystemExit: called os._exit(0)")
+    if (how, place) != ("leave", "record"):
+        assert expected == values(strategy="score")
+        assert "auroc" in expected
+
+
+def test_a_metric_that_forks_is_one_process_a_call(
+    safebench: Safebench, tmp_path: Path
+) -> None:
+    """Copies that went on with the draws would copy themselves, too."""
+    result = run_forty(safebench, "-c", "keyword", metric="fork_noted")
+
+    assert 0 == result.exit_code, result.output
+    copies = (tmp_path / "copies").read_text().split()
+    assert {str(os.getpid())} == set(copies)
+
+
+@pytest.mark.slow
+def test_streams_that_a_plugin_closes_are_open_again(
+    install: Callable[..., Installed],
+) -> None:
+    """The next file would take their place, and messages would be written into it."""
+    site = install("rowdy")
+    common = ("-s", "score", "--limit", "40", "--shard-size", "10", "--out", "run")
+
+    result = site.safebench("run", "-c", "rowdy_guard,place=record,how=close", *common)
+
+    assert 0 == result.returncode, result.stderr
+    assert "results: run" in result.stdout
+    assert "40/40" in result.stderr
+    again = site.safebench("run", "-c", "rowdy_guard,place=record,how=close", *common)
+    assert "uses stored evidence of 40 samples" in again.stderr
+    assert "set aside" not in again.stderr
 
 
 @pytest.mark.slow

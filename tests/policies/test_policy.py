@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZES = {
-    "llama-guard-1": 6,
-    "llama-guard-2": 11,
-    "llama-guard-3": 14,
-    "beavertails": 14,
-    "openai-moderation": 8,
-    "qwen3guard": 9,
-    "openai-moderation-13": 13,
-    "mlcommons-hazards": 12,
-    "catqa": 11,
-    "md-judge": 6,
     "aegis-2": 23,
+    "alert": 32,
+    "beavertails": 14,
+    "catqa": 11,
+    "circleguardbench": 17,
+    "diasafety": 5,
+    "dices": 3,
     "do-not-answer": 12,
     "harmbench": 7,
     "jailbreakbench": 10,
+    "llama-guard-1": 6,
+    "llama-guard-2": 11,
+    "llama-guard-3": 14,
+    "md-judge": 6,
+    "mlcommons-hazards": 12,
+    "openai-moderation": 8,
+    "openai-moderation-13": 13,
     "or-bench": 10,
     "pku-safe-rlhf": 19,
+    "qwen3guard": 9,
+    "s-eval": 33,
     "salad-bench": 16,
     "simple-safety-tests": 5,
     "sorry-bench": 44,
@@ -198,6 +203,13 @@ def test_a_policy_without_definitions_is_refused(package: Path) -> None:
         ("a: {exact: S1}", r"\['b'\]"),
         ("a: {exact: S99}\nb: missing", r"\['S99'\]"),
         ("a: {nearly: S1}\nb: missing", "expected exact, partial or missing"),
+        ("a: {exact: [S1, S2]}\nb: missing", "a: exact names one code"),
+        ("a: {partial: [S1, S1]}\nb: missing", "a: a code is named twice"),
+        ("a: {partial: []}\nb: missing", "expected exact, partial or missing"),
+        ("a: missing\na: {exact: S1}\nb: missing", "the key 'a' occurs twice"),
+        ("- a\n- b", "expected keys and values, got list"),
+        ("", r"\['a', 'b'\]"),
+        ("a: {exact: S1", "is no YAML"),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused(
@@ -209,3 +221,64 @@ def test_a_map_that_does_not_fit_is_refused(
 
     with pytest.raises(DataError, match=words):
         find_map(load_policy(f"{RESOURCES}/mine.yaml"), load_policy("llama-guard-3"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ("S1: {c}\n  S1: {c}", "the key 'S1' occurs twice"),
+        ("1.1: {c}\n  1.10: {c}", "reads a code as 1.1: put codes in quotes"),
+        ("no: {c}", "reads a code as False"),
+        ("2024-01-01: {c}", "put codes in quotes"),
+        ("null: {c}", "reads a code as None"),
+    ],
+)
+def test_codes_that_yaml_reads_otherwise_are_refused(
+    codes: str, message: str, tmp_path: Path
+) -> None:
+    """Of two codes one would be lost, or rows would name another."""
+    path = tmp_path / "own.yaml"
+    category = "{name: A, definition: B}"
+    listed = codes.replace("{c}", category)
+    path.write_text(f"id: own-{len(codes)}\nversion: 1\ncategories:\n  {listed}\n")
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_policy(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id: 2024", "id is no text, but 2024: put it in quotes"),
+        ("id: [a]", "id is no text, but ['a']"),
+        ("id:", "id is no text, but None"),
+        ("id: ' a'", "id: ' a' is no single line without"),
+        ('id: "a\\nb"', "is no single line without"),
+        ("id: ''", "id: '' is no single line"),
+        ("A: {name: , definition: b}", "name of 'A' is no text, but None"),
+        ("A: {name: [x], definition: b}", "name of 'A' is no text, but ['x']"),
+        ("A: {name: x, definition: 3}", "definition of 'A' is no text, but 3"),
+        ("' A': {name: x, definition: b}", "is no single line without spaces"),
+        ('"A\\e[31m": {name: x, definition: b}', "is no single line without spaces"),
+    ],
+)
+def test_what_is_no_text_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Codes that differ by a space look alike, and numbers have no hash."""
+    path = tmp_path / "own.yaml"
+    name, category = "id: of-no-texts", "A: {name: x, definition: b}"
+    name, category = (text, category) if text.startswith("id") else (name, text)
+    path.write_text(f"{name}\nversion: 1\ncategories:\n  {category}\n")
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_policy(str(path))
+
+
+def test_whole_numbers_may_be_codes(tmp_path: Path) -> None:
+    """They are their text."""
+    path = tmp_path / "numbers.yaml"
+    path.write_text(
+        "id: numbers\nversion: 1\n"
+        "categories: {1: {name: A, definition: B}, '1.10': {name: C, definition: D}}\n"
+    )
+
+    assert ("1", "1.10") == load_policy(str(path)).codes

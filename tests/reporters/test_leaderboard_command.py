@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
+from safebench import ReporterSpec, hookimpl
 from safebench.cli.leaderboard import command
 from safebench.plugins import Plugins
 from safebench.results import merge_rows
@@ -45,6 +48,53 @@ def test_all_runs_best_first(leaderboard: Callable[..., Result]) -> None:
 
     assert 0 == done.exit_code
     assert ["two", "one"] == [row.split(",")[4] for row in done.output.split()[1:]]
+
+
+def declaring(name: str) -> Callable[[], list[ReporterSpec]]:
+    """Return the hook of a plugin with one reporter."""
+
+    @hookimpl
+    def safebench_reporters() -> list[ReporterSpec]:
+        return [ReporterSpec(name=name, summary="of a test", load="json:dumps")]
+
+    return safebench_reporters
+
+
+@pytest.mark.parametrize(
+    ("names", "form", "said"),
+    [
+        (("table", "x"), "", None),
+        (("table", "x"), "table", "plugin core (unknown unknown) and plugin"),
+        (("twice", "TWICE"), "twice", "plugin reporter0 (unknown unknown) and plugin"),
+        (("twice", "TWICE"), "unknown:twice", "plugin reporter0 (unknown unknown) and"),
+        (("twice", "TWICE"), "csv", None),
+    ],
+)
+def test_names_that_two_plugins_have(
+    names: tuple[str, str],
+    form: str,
+    said: str | None,
+    leaderboard: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who names none gets the core's table; no advice that would not help."""
+    entries = [EntryPoint("core", "safebench.core_plugin", "safebench")]
+    for i, name in enumerate(names):
+        module = ModuleType(f"reporter{i}")
+        vars(module)["safebench_reporters"] = declaring(name)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        entries.append(EntryPoint(module.__name__, module.__name__, "safebench"))
+    alone = leaderboard(*(["--format", form] if form == "csv" else []))
+    words = ["--format", form] if form else []
+
+    done = CliRunner().invoke(command, words, obj=Plugins(entries))
+
+    if said is None:
+        assert (0, alone.output) == (done.exit_code, done.output)
+    else:
+        assert 0 != done.exit_code
+        assert said in done.output
+        assert "say" not in done.output
 
 
 def test_one_run_with_chosen_columns(leaderboard: Callable[..., Result]) -> None:
@@ -86,3 +136,19 @@ def test_mistakes_are_answered_with_the_nearest_name(
 def test_help_has_an_example(leaderboard: Callable[..., Result]) -> None:
     """The help shows a command to copy."""
     assert "safebench leaderboard runs/" in leaderboard("--help").output
+
+
+def test_choices_and_their_mistakes(leaderboard: Callable[..., Result]) -> None:
+    """`-s` keeps a strategy; what cannot be shown together is refused."""
+    assert "one" not in leaderboard("-s", "two", "--format", "csv").output
+    for args, answer in (
+        (("-c", "gaurd"), "did you mean 'guard'"),
+        (("--pivot", "--average"), "leave out --average"),
+        (("--pivot", "--metrics", "auroc,fpr"), "all metrics but one"),
+        (("--average",), "two or more"),
+        (("--average", "--with-reference"), "leave out --with-reference"),
+    ):
+        done = leaderboard(*args)
+        assert 0 != done.exit_code
+        assert answer in done.output
+    assert "mean_auroc" in leaderboard("--pivot", "--format", "csv").output

@@ -137,3 +137,15 @@ def test_a_number_outside_its_interval_is_explained(rows: Rows) -> None:
 
     assert "may lie outside its interval" in " ".join(beside.footnotes)
     assert "outside" not in " ".join(within.footnotes)
+
+
+def test_remarks_on_intervals_only_where_they_are_shown(rows: Rows) -> None:
+    """The rest of a note stays."""
+    note = "two-valued score; the interval rests on 14 groups of positives"
+    shown, hidden = (
+        build_leaderboard(rows({"auroc": 0.7}, note=note), ci=ci).footnotes
+        for ci in (True, False)
+    )
+
+    assert f"auroc: {note}" in shown
+    assert "auroc: two-valued score" in hidden

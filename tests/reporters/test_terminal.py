@@ -64,11 +64,11 @@ def test_small_table(rows: Rows) -> None:
     )
     expected = """
 set:test (prompt_harm): 8 samples, 4 positive ──────────────────────────────────
-classifier  model      strategy       auroc     fpr  n  failed
-──────────────────────────────────────────────────────────────
-guard       org/guard  marginal_any  0.900*   0.250  8       0
-guard       org/guard  greedy         0.800  0.125*  8       0
-guard       org/guard  none               -   0.500  8       0
+   classifier  model      strategy       auroc     fpr  n  failed
+─────────────────────────────────────────────────────────────────
+1  guard       org/guard  marginal_any  0.900*   0.250  8       0
+2  guard       org/guard  greedy         0.800  0.125*  8       0
+   guard       org/guard  none               -   0.500  8       0
 
 - * best of its column on a dataset
 - auroc, fpr (none): no score
@@ -114,6 +114,7 @@ def test_a_wide_terminal_shows_every_column(first: Leaderboard) -> None:
 
     assert ["classifier", "model", "strategy", *ALL, "n", "failed"] == lines[1].split()
     assert lines[3].split() == [
+        "1",
         "llamaguard",
         "tiny-guard",
         "(embedded)",
@@ -145,6 +146,9 @@ def test_styles_only_where_allowed(first: Leaderboard) -> None:
     assert "\x1b[1m0.800" in bold
     assert "32m" not in bold
     assert "\x1b[1;32m0.800" in colour
+    # the metric that sorts is green, the best of the others are bold alone
+    assert 1 == colour.count("32m")
+    assert "\x1b[1m0.810" in colour
 
 
 def test_markup_in_names_is_text(rows: Rows) -> None:

@@ -35,7 +35,10 @@ def prediction(row: int, **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Return a function that stores predictions: RUN, CLASSIFIER/STRATEGY, columns."""
+    """Return a function that stores predictions of RUN, CLASSIFIER/METHOD.
+
+    METHOD is STRATEGY or STRATEGY+CALIBRATOR.
+    """
     monkeypatch.chdir(tmp_path)
 
     def _write(
@@ -49,7 +52,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         columns: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Path:
-        classifier, strategy = label.split("/")
+        classifier, method = label.split("/")
+        strategy, _, calibrator = method.partition("+")
+        if calibrator:
+            fields["calibrator"] = calibrator
         path = Path("runs") / run / "predictions" / classifier / f"{dataset}.test"
         path.mkdir(parents=True, exist_ok=True)
         lines = []
@@ -70,7 +76,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
             if groups is not None:
                 line["group"] = f"group-{groups[row]}"
             lines.append(json.dumps(line))
-        file = path / f"{strategy}.jsonl"
+        file = path / f"{method}.jsonl"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return file
 

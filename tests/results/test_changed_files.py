@@ -212,7 +212,9 @@ def test_a_changed_file_is_refused_or_changes_nothing(
     for url, (status, content) in pages(place).items():
         assert status in (200, 400), url
         if status == 200 and url != "/runs/":  # the list names what is wrong
-            assert expected[url] == (status, content), url
+            # prompts are read from the datasets that the configuration names
+            noted = name == "config.yaml" and b"cannot be read" in content
+            assert noted or expected[url] == (status, content), url
 
 
 @pytest.mark.slow

@@ -126,3 +126,16 @@ def test_what_cannot_be_is_refused(run: Run, args: list[str], message: str) -> N
 
     assert 2 == done.exit_code
     assert message in done.output
+
+
+def test_what_is_rough_is_noted(run: Run) -> None:
+    """Few are needed where differences are large, and small powers are not reached."""
+    args = ("--metric", "auroc", "--difference", "0.4", "--run", "one")
+    (record,) = estimates(run, *args, "--power", "0.5")
+
+    assert "fewer than 40 independent samples of the rarer class" in record["note"]
+    assert "a power below 0.6 is often not reached" in record["note"]
+    (sure,) = estimates(run, "--metric", "auroc", "--difference", "0.02", *args[4:])
+    assert "" == sure["note"]
+    text = " ".join(run(*args).stdout.split())
+    assert "note: fewer than 40 independent samples of the rarer class" in text

@@ -11,13 +11,13 @@ import pytest
 from safebench.errors import RunFolderError
 from safebench.files import write_jsonl
 from safebench.records import Dataset
+from safebench.results.prediction_reading import prediction_files, read_predictions
 from safebench.results.prediction_writing import (
     StagedPredictions,
     move_misplaced,
     prediction_path,
     write_predictions,
 )
-from safebench.results.predictions import prediction_files, read_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,12 @@ import pytest
 
 from safebench.errors import DataError
 from safebench.records import Dataset
-from safebench.results.prediction_writing import prediction_path, write_predictions
-from safebench.results.predictions import (
+from safebench.results.prediction_reading import (
     prediction_files,
     read_prediction_file,
     read_prediction_lines,
 )
+from safebench.results.prediction_writing import prediction_path, write_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path

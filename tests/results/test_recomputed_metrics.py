@@ -17,7 +17,7 @@ from safebench.metrics.compute import compute
 from safebench.metrics.intervals import can_compare
 from safebench.plugins import Plugins
 from safebench.results.outcomes import to_outcome
-from safebench.results.predictions import read_prediction_file
+from safebench.results.prediction_reading import read_prediction_file
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import RunFolderError, UnknownNameError
+from safebench.results.prediction_reading import prediction_files, read_predictions
 from safebench.results.selection import select_pairs
 
 if TYPE_CHECKING:
@@ -116,3 +117,34 @@ def test_a_folder_without_predictions(tmp_path: Path, write: Write) -> None:
 
     with pytest.raises(RunFolderError, match="'keyword-starter'"):
         select_pairs("a", "b", ["keyword-startr"])
+
+
+def test_a_calibrated_score_is_named_with_its_calibrator(write: Write) -> None:
+    """Without it the raw score is meant; two runs are paired by both names."""
+    for run in ("one", "two"):
+        for label in ("guard/greedy", "guard/greedy+platt"):
+            write(run, label, Y, SCORE)
+    raw, platt = "runs/one/guard/greedy", "runs/one/guard/greedy+platt"
+
+    assert [(raw, platt, "set.test")] == selected("greedy", "greedy+platt", "one")
+    assert [(raw, platt, "set.test")] == selected("guard/greedy", platt, "one")
+    assert [
+        (raw, "runs/two/guard/greedy", "set.test"),
+        (platt, "runs/two/guard/greedy+platt", "set.test"),
+    ] == selected("runs/one", "runs/two")
+
+
+def test_predictions_of_a_calibrated_score(write: Write) -> None:
+    """`--strategy greedy` reads raw scores alone; without a name both are read."""
+    for label in ("guard/greedy", "guard/greedy+platt"):
+        path = write("one", label, Y, SCORE)
+    run = path.parents[3]
+
+    assert ["greedy"] == [
+        p.method for p in read_predictions(run, strategies=["greedy"])
+    ]
+    (calibrated,) = read_predictions(run, strategies=["Greedy+Platt"])
+    assert ("greedy", "platt") == (calibrated.strategy, calibrated.calibrator)
+    assert "guard/greedy+platt on set:test" == calibrated.name
+    assert 2 == len(read_predictions(run))
+    assert {None, "platt"} == {file.calibrator for file in prediction_files(run)}

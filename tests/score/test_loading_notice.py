@@ -5,10 +5,18 @@ from __future__ import annotations
 import io
 import sys
 from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.cli.score import loading_notice
+from safebench.cli.execution import loading_notice
+from safebench.cli.run import execute
+from safebench.errors import OptionError
+from safebench.pipeline.config import RunConfig
+from safebench.plugins import Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Terminal(io.StringIO):
@@ -40,6 +48,27 @@ def test_a_slow_load_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert terminal.written.wait(30)
 
     assert "loading it ...\n" == terminal.getvalue()
+
+
+def test_a_run_that_starts_slowly_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal, before its first line; from then on its lines say enough."""
+    terminal = Terminal(person=True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    class SlowRunner:
+        def __init__(
+            self, _: Any, __: Any, log: Callable[[str], None], **___: Any
+        ) -> None:
+            assert terminal.written.wait(30)  # for the notice
+            log("first line")
+            raise OptionError("that is enough")
+
+    monkeypatch.setattr("safebench.pipeline.runner.Runner", SlowRunner)
+
+    with pytest.raises(OptionError):
+        execute(Plugins([]), RunConfig())
+
+    assert "loading libraries ...\nfirst line\n" == terminal.getvalue()
 
 
 @pytest.mark.parametrize(("person", "seconds"), [(True, 60.0), (False, 0.0)])

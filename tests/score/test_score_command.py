@@ -229,6 +229,54 @@ def test_without_a_name_the_default_classifier_answers(score: Score) -> None:
     assert any("demonstration model" in note for note in record["notes"])
 
 
+@pytest.mark.parametrize(
+    "name", ["api-key", "hf_token", "passwd", "keyword.client_secret", "nobody.auth"]
+)
+def test_an_option_named_as_a_secret_is_told_plainly(score: Score, name: str) -> None:
+    """Its value is hidden, and no word of the message is taken for one."""
+    result = score("-c", "keyword", "--set", f"{name}=hunter2", "hello")
+
+    assert 2 == result.exit_code
+    assert "hunter2" not in result.output
+    assert "***" not in result.output
+    told = ("nothing takes", "has no option", "no 'nobody' here, for")
+    key = name if "nobody" in name else name.rpartition(".")[2]
+    assert any(f"{words} {key!r}" in result.output for words in told)
+
+
+@pytest.mark.parametrize(
+    ("record", "note"),
+    [
+        (
+            {
+                "messages": [{"role": r, "content": "x"} for r in ("user", "assistant")]
+                * 2
+            },
+            None,
+        ),
+        (
+            {
+                "messages": [
+                    {"role": role, "content": "attack"}
+                    for role in ("user", "assistant", "user")
+                ]
+            },
+            "the last of 2 user turns is judged",
+        ),
+        ({"prompt": "attack"}, None),
+    ],
+)
+def test_what_a_run_would_note_of_a_conversation_is_noted(
+    score: Score, record: dict[str, Any], note: str | None
+) -> None:
+    """One text is a dataset of one."""
+    task = ["--task", "prompt_harm"] if note else []
+    result = score("-c", "keyword", *task, "--json", "-", stdin=json.dumps(record))
+
+    shown = json.loads(result.stdout.splitlines()[-1])["notes"]
+    assert [note] * bool(note) == [n for n in shown if "user turns" in n]
+
+
 def test_a_failed_judgement_exits_with_one(score: Score) -> None:
     """The answer says why there is no verdict; control characters do not get out."""
     result = score("-c", "mute", "hello")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from safebench.score.tree_view import build_tree_view
+from safebench.score.tree_view import build_tree_view, build_tree_views
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
@@ -145,3 +145,19 @@ def test_parts_of_characters_are_written_in_hex() -> None:
     )
 
     assert ["c3$", "#1#2$"] == [text for _, text, _ in lines_of(view)]
+
+
+def test_every_question_has_its_own_tree() -> None:
+    """A guard that is asked about two criteria: both trees, each under its name."""
+    others = {"safe": 0.9, "?": 0.1}
+    both = tree_of(PROBABILITIES).concat([tree_of(PROBABILITIES), tree_of(others)])
+
+    views = build_tree_views(both.fold(["hate", "violence"]), token_bytes)
+    alone = build_tree_views(tree_of(others), token_bytes)
+
+    assert ["hate", "violence"] == [question for question, _ in views]
+    assert lines_of(views[0][1]) == lines_of(
+        build_tree_view(tree_of(PROBABILITIES), token_bytes)
+    )
+    assert lines_of(views[1][1]) == lines_of(alone[0][1])
+    assert [""] == [question for question, _ in alone]

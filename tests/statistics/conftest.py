@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from safebench.metrics.arrays import metric_definition
+from safebench.metrics.column_intervals import column_intervals
 from safebench.metrics.definition import truth_and
-from safebench.metrics.intervals import column_intervals
 from safebench.statistics import Interval, shared_weights
 
 if TYPE_CHECKING:

@@ -15,18 +15,15 @@ from safebench.metrics import Outcome
 from safebench.metrics.arrays import metric_definition
 from safebench.metrics.catalog import SPECS
 from safebench.metrics.definition import truth_and
-from safebench.metrics.paired import (
-    PairedTest,
-    SwapPlan,
-    compare_columns,
-    compare_outcomes,
-)
+from safebench.metrics.paired import compare_columns, compare_outcomes
+from safebench.metrics.paired_difference import PairedTest, SwapPlan
 from safebench.statistics import shared_weights
 from safebench.statistics.paired_tests import (
     StricterOf,
     StudentDistribution,
     draw_swaps,
     jackknife_error,
+    left_out_values,
     sign_flips,
     swap_distribution,
 )
@@ -170,7 +167,9 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     sums = value_sums(np.r_[index, index + 40], 80, np.r_[a, b])
     expected = (b - a).std(ddof=1) / np.sqrt(40)
 
-    assert expected == pytest.approx(jackknife_error(sums, mean_of_first, 40))
+    assert expected == pytest.approx(
+        jackknife_error(*left_out_values(sums, mean_of_first, 40))
+    )
 
 
 def test_the_stricter_test_decides() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from safebench.metrics.arrays import metric_definition
+from safebench.metrics.catalog import SPECS
 from safebench.metrics.definition import truth_and
-from safebench.metrics.paired import SwapPlan, compare_columns
+from safebench.metrics.paired import compare_columns, compare_outcomes
+from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import shared_weights
 from safebench.statistics.power import PairedSpread, mcnemar_power
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @cache
@@ -95,13 +101,16 @@ def test_stated_power_is_that_of_the_test() -> None:
     assert 0.77 <= np.mean(shown) <= 0.83
 
 
-def test_the_power_of_average_precision_takes_groups() -> None:
-    """In 24 groups nothing is said of other differences; in 60, and of AUROC, it is."""
+def test_the_power_of_average_precision_takes_positives() -> None:
+    """Of 12 in either class nothing is said of what they show; of 60, and AUROC, it is.
+
+    How many more would show a difference is known, but never fewer than 40.
+    """
     rng = np.random.default_rng(4)
 
-    def spread(name: str, n_groups: int) -> PairedSpread:
-        group = np.repeat(np.arange(n_groups), 5)
-        y = (np.arange(n_groups) % 2 == 0)[group]
+    def spread(name: str, size: int, per_group: int) -> PairedSpread:
+        group = np.repeat(np.arange(size), per_group)
+        y = (np.arange(size) % 2 == 0)[group]
         weights = shared_weights(y, group, n_resamples=10)
         a, b = (truth_and(y, y + rng.normal(size=len(y))) for _ in range(2))
         plan = SwapPlan(200, sides=False)
@@ -109,9 +118,41 @@ def test_the_power_of_average_precision_takes_groups() -> None:
         assert pair.spread is not None
         return pair.spread
 
-    few = spread("auprc", 24)
-    assert few.unknown == "the power of 12 groups of a class is not known, it takes 20"
-    assert few.smallest_difference() is None
-    assert few.units_needed(0.1) is None
-    assert spread("auprc", 60).smallest_difference() is not None
-    assert spread("auroc", 24).smallest_difference() is not None
+    for per_group in (1, 5):
+        few = spread("auprc", 24, per_group)
+        assert few.unknown == (
+            "the power of 12 independent samples of a class is not known, it takes 40"
+        )
+        assert few.smallest_difference() is None
+        needed = few.units_needed(0.02)
+        assert needed is not None
+        assert few.power(0.02, needed) == pytest.approx(0.8, abs=0.01)
+        assert 40 == few.units_needed(0.5)
+    assert spread("auprc", 120, 1).smallest_difference() is not None
+    assert spread("auroc", 24, 5).smallest_difference() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["auroc", "auprc"])
+def test_forty_of_a_class_show_what_is_stated(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A guard that is much better is found at least as often as is stated."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "coverage")
+    paired = importlib.import_module("paired")
+    spec = next(spec for spec in SPECS if spec.name == name)
+    rng = np.random.default_rng(5)
+    cell, shown, stated = paired.PairCell(90, 0.5), [], []
+    for seed in range(80):
+        a, b = paired.draw_pair(rng, cell, better=2.0)
+        weights = shared_weights(a.y, a.groups, n_resamples=1)
+        pair = compare_outcomes(spec, a, b, weights, SwapPlan(99, seed, sides=False))
+        assert pair is not None
+        assert pair.spread is not None
+        assert pair.difference.p is not None
+        shown.append(pair.difference.p <= 0.05)
+        # of AUROCs: Phi(4 / root 2) - Phi(2 / root 2); of average precisions about it
+        stated.append(pair.spread.power(0.075, pair.spread.units))
+
+    assert 0.55 < np.mean(stated) < 0.85
+    assert np.mean(shown) > np.mean(stated) - 0.05

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
 
+from safebench.__main__ import main
 from safebench.cli import cli
 from safebench.errors import ModelError
 from safebench.isolation import describe_error
 from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 from safebench.training import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SERVICE = '''
 """A classifier that asks a service, with a key."""
@@ -188,3 +197,85 @@ def test_what_a_plugin_raises_names_no_secret(name: str) -> None:
     assert f"ValueError: no {name}='***' here" == describe_error(
         ValueError(f"no {name}='S3CRET' here")
     )
+
+
+CALM = ["run", "-c", "slow,pause=0.005", "--limit", "120", "--shard-size", "20"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_run_in_order(
+    install: Callable[..., Any], name: str, code: int
+) -> None:
+    """As Ctrl-C does: one notice, a manifest that says so, and a run that goes on."""
+    slow = install("slow_guard")
+    # the tests themselves may run under nohup, which children inherit
+    heeding = (
+        f"import os, signal, sys; signal.signal(signal.{name}, signal.SIG_DFL); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", heeding, "-m", "safebench", *CALM, "--out", "run"],
+        env=os.environ | {"PYTHONPATH": str(slow.site), "OMP_NUM_THREADS": "1"},
+        cwd=slow.cwd,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(slow.cwd.glob("run/evidence/*/main/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+    process.send_signal(getattr(signal, name))
+
+    _, told = process.communicate(timeout=60)
+    manifest = json.loads((slow.cwd / "run" / "manifest.json").read_text())
+    again = slow.safebench(*CALM, "--out", "run")
+    assert code == process.returncode
+    assert "repeat the command to go on" in told
+    assert "Traceback" not in told
+    assert "interrupted" == manifest["status"]
+    assert 0 == again.returncode, again.stderr
+    assert "of 120 samples already done" in again.stderr
+
+
+@pytest.mark.slow
+def test_a_signal_that_the_caller_ignores_is_ignored(
+    install: Callable[..., Any],
+) -> None:
+    """A run under nohup outlives its terminal."""
+    slow = install("slow_guard")
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", ignoring, "-m", "safebench", *CALM, "--out", "run"],
+        env=os.environ | {"PYTHONPATH": str(slow.site), "OMP_NUM_THREADS": "1"},
+        cwd=slow.cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(slow.cwd.glob("run/evidence/*/main/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+    process.send_signal(signal.SIGHUP)
+
+    assert 0 == process.wait(timeout=60)
+
+
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of the command line is there yet that could catch it."""
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> NoReturn:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "safebench.cli", Interrupted())
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert 130 == end.value.code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -396,3 +397,25 @@ def test_half_a_character_is_named_with_its_word(tmp_path: Path) -> None:
 
     assert caught.value.message.startswith("'b\\udcffd' is not valid Unicode")
     assert "fine" not in caught.value.message
+
+
+@pytest.mark.parametrize("limit", [0, 3_000, 20_000])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_file_that_may_grow_no_further_is_named(
+    folder: Path, limit: int, form: str
+) -> None:
+    """Whichever it is: of the manifest, of evidence, or of predictions."""
+    rows = [{"prompt": f"text {i} " + "x" * 90, "label": i % 2} for i in range(80)]
+    (folder / "many.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    args = [*KEYWORD, "many.jsonl", "--out", "run", "--predictions", form]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        result = safebench(*args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    if result.exit_code or limit < 20_000:  # parquet takes less
+        assert_one_line(result, "run/", "File too large")
+    assert [] == [*folder.rglob("*.tmp")]
+    assert 0 == safebench(*args).exit_code

@@ -444,3 +444,26 @@ def test_adapters_are_read_as_carefully(
         )
 
     assert expected in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"quant_method": "foo", "bits": 4},
+        {"quant_method": "GPTQ2"},
+        {"quant_method": 4},
+        {"bits": 4},
+        {"quant_method": ["gptq"]},
+    ],
+    ids="-".join,
+)
+def test_unknown_quantizations_are_refused(
+    folder: Path, quantization: dict[str, Any]
+) -> None:
+    """The library reads the numbers without their scales, with no more than a log."""
+    change(folder, "config.json", quantization_config=quantization)
+
+    with pytest.raises(ModelError) as error:
+        load_network("classifier", folder, "mine")
+
+    assert "quant" in one_line(error)

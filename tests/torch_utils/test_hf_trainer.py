@@ -127,3 +127,24 @@ def test_dropout_depends_on_seed_and_step_alone() -> None:
 
     assert first == draw(700, 3)
     assert 3 == len({first, draw(700, 4), draw(800, 3)})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("per_device_train_batch_size", "0"),
+        ("per_device_train_batch_size", "-8"),
+        ("per_device_eval_batch_size", "0"),
+        ("gradient_accumulation_steps", "0"),
+        ("num_train_epochs", "inf"),
+        ("num_train_epochs", "-1"),
+        ("learning_rate", "-0.1"),
+        ("learning_rate", "inf"),
+    ],
+)
+def test_numbers_that_no_training_can_use_are_refused(field: str, value: str) -> None:
+    """The library divides by some, and never ends with others."""
+    with pytest.raises(OptionError, match=f"--set {field}: {value} is not from"):
+        TrainingOverrides({field: value})
+
+    assert {field: 1} == TrainingOverrides({field: "1"}).values

@@ -6,8 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from safebench.cli import cli
 from safebench.errors import ModelError, RunFolderError
+from safebench.plugins import Plugins
+from safebench.specs import TrainerSpec
 from safebench.training.artifact import (
     Artifact,
     check_output_folder,
@@ -67,6 +71,26 @@ def test_a_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     """The training command is named."""
     with pytest.raises(ModelError, match=r"no folder .*none: train one with safebench"):
         Artifact(tmp_path / "none").finished("words")
+
+
+@pytest.mark.parametrize(
+    ("classifier", "command"),
+    [
+        ("tfidf", "bert_ensemble --base tfidf"),
+        ("frozen_encoder", "bert_ensemble --base minilm-frozen"),
+        ("cost_tfidf", "cost_model --base tfidf"),
+    ],
+)
+def test_the_command_is_one_that_there_is(classifier: str, command: str) -> None:
+    """A classifier may be trained by a trainer of another name."""
+    result = CliRunner().invoke(
+        cli, ["run", "-c", classifier, "--model", "nowhere"], obj=Plugins()
+    )
+
+    assert f"train one with safebench train {command}" in result.stderr
+    assert command.split(maxsplit=1)[0] in {
+        spec.name for spec in Plugins().all(TrainerSpec)
+    }
 
 
 def test_new_and_empty_folders_are_open(tmp_path: Path) -> None:

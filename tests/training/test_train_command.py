@@ -179,6 +179,7 @@ def test_another_process_of_the_group_is_silent(
 ) -> None:
     """Rank 1 waits for rank 0's manifest, learns, and neither speaks nor writes it."""
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     Path("m").mkdir()
     Path("m/safebench.json").write_text("{}")
 
@@ -198,3 +199,43 @@ def test_trainers_are_listed_with_what_they_take(plugins: Plugins) -> None:
     assert "starter" == listed["words"]["dataset"]
     assert 2 == listed["words"]["options"]["members"]
     assert listed["word_pairs"]["pairs"] is True
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "1"}, "RANK=1 in the environment, and there are 1 processes"),
+        ({"LOCAL_RANK": "3"}, "LOCAL_RANK=3 in the environment, and there are 1"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 in the environment, and there are"),
+        ({"RANK": "abc"}, "RANK='abc' in the environment is no whole number from 0"),
+        ({"RANK": "-1"}, "RANK='-1' in the environment is no whole number from 0"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0' in the environment is no whole number"),
+        ({"WORLD_SIZE": "1e3"}, "WORLD_SIZE='1e3' in the environment is no whole"),
+        ({"WORLD_SIZE": "\u0662"}, "in the environment is no whole number from 1"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "-".join(value),
+)
+def test_numbers_of_no_process_are_refused(
+    environment: dict[str, str],
+    message: str,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that takes itself for a second one would wait for the first."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    result = train("words", "--members", "3", "--out", "m")
+
+    assert 2 == result.exit_code
+    assert message in result.stderr
+    assert 1 == len(result.stderr.splitlines())
+    assert not Path("m").exists()
+
+
+def test_a_group_of_one_trains(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launchers of one process set the variables, too."""
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+
+    assert 0 == train("words", "--members", "1", "--out", "m").exit_code

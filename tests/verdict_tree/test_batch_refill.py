@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import (
@@ -16,7 +17,6 @@ from safebench.verdict_tree.explorer import (
     ExploreOptions,
     TreeExplorer,
 )
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.stopping import DecisionStop, GapStop, StoppingRule
 
 if TYPE_CHECKING:

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 
 from safebench.errors import OptionError
+from safebench.testing.grammars import graded, llama_guard, wildguard, yes_no
 from safebench.verdict_tree.automaton import ParsedVerdict, compile_grammar
-from safebench.verdict_tree.grammar import (
-    Grammar,
-    Level,
-    Line,
-    graded,
-    llama_guard,
-    wildguard,
-    yes_no,
-)
+from safebench.verdict_tree.grammar import Grammar, Level, Line
 
 CODES = tuple(f"S{i}" for i in range(1, 15))
 WILDGUARD = wildguard()
@@ -295,6 +288,14 @@ LABELLED: dict[str, Any] = {"levels": (UNSAFE,)}
         ("given twice", {"labels": ("S1", "S1")}),
         ("takes labels, but there are none", {"labels": ()}),
         ("1 codes for 2 labels", {"labels": ("S1", "S2"), "codes": ("a",)}),
+        ("aliases of 1 labels", {"labels": ("S1", "S2"), "aliases": (("a",),)}),
+        (
+            "aliases of 1 labels",
+            {
+                "labels": ("S1",),
+                "lines": (Line(intro="\n", labels=("x", "y"), aliases=(("z",),)),),
+            },
+        ),
         ("'1,' starts with a character", {"labels": ("S1",), "separators": ("1,",)}),
         ("outside ASCII", {"labels": ("S1",), "cont": "é"}),
         ("same name or text", {"levels": (Level(name="a"), Level(name="a"))}),

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import GreedyPath, VerdictTree
 from safebench.evidence.base import EvidenceBundle
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import llama_guard
 
 if TYPE_CHECKING:
     from safebench.verdict_tree.grammar import Grammar

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from numpy.testing import assert_allclose
 
+from safebench.testing.grammars import llama_guard, wildguard
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import Grammar, Level, llama_guard, wildguard
+from safebench.verdict_tree.grammar import Grammar, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable

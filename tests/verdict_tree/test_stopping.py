@@ -11,11 +11,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import VerdictTree
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.automaton import compile_grammar
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer, explore
-from safebench.verdict_tree.grammar import Grammar, Level, llama_guard
+from safebench.verdict_tree.grammar import Grammar, Level
 from safebench.verdict_tree.stopping import (
     DecisionStop,
     ExpansionStep,

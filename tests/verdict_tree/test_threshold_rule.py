@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import Grammar, Level, llama_guard
+from safebench.verdict_tree.grammar import Grammar, Level
 from safebench.verdict_tree.tree import EXPANDED, FORCED, GREEDY
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import Grammar, Level, llama_guard
+from safebench.verdict_tree.grammar import Grammar, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from safebench.errors import OptionError
+from safebench.testing.grammars import llama_guard
 from safebench.verdict_tree.automaton import compile_grammar
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.vocabulary import CLOSED, OTHER, STOP, Vocabulary
 
 CODES = tuple(f"S{i}" for i in range(1, 15))

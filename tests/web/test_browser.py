@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -216,7 +217,78 @@ def test_pages_fit_and_follow_the_scheme(
         check(driver, width, scheme)
         driver.find_element(By.PARTIAL_LINK_TEXT, "score.jsonl").click()
         check(driver, width, scheme)
+        driver.find_element(By.LINK_TEXT, "Show all on this page").click()
+        check(driver, width, scheme)
+        assert least_contrast(driver)[0] >= 4.5, least_contrast(driver)
+        driver.save_screenshot(str(tmp_path / f"predictions-{width}-{scheme}.png"))
+        driver.find_element(By.CSS_SELECTOR, "tbody th a").click()
+        driver.find_element(By.CSS_SELECTOR, "details.whole summary").click()
+        check(driver, width, scheme)
+        assert least_contrast(driver)[0] >= 4.5, least_contrast(driver)
+        driver.save_screenshot(str(tmp_path / f"sample-{width}-{scheme}.png"))
         assert [] == driver.get_log("browser")
+
+
+def test_prompts_are_reached_with_the_keyboard(address: str) -> None:
+    """Tab goes through filters, form and table in the order that is read; Enter opens.
+
+    A summary that has the focus opens its conversation without a script.
+    """
+    from selenium.webdriver import Keys
+    from selenium.webdriver.common.by import By
+
+    with chromium(390) as driver:
+        driver.get(f"{address}runs/keyword-starter")
+        driver.find_element(By.PARTIAL_LINK_TEXT, "score.jsonl").click()
+        tops, seen = [], []
+        for _ in range(40):
+            press(driver, Keys.TAB)
+            seen.append(focused(driver))
+            place = "const r = document.activeElement.getBoundingClientRect();"
+            tops.append(driver.execute_script(f"{place} return r.top + scrollY"))
+            if seen[-1]["tag"] == "summary":
+                break
+        press(driver, Keys.ENTER)
+
+        is_open = "return document.activeElement.parentElement.open"
+        assert driver.execute_script(is_open)
+        assert {"q", "of"} <= {entry["id"] for entry in seen}
+        assert {"solid"} == {entry["outline"] for entry in seen}
+        shown = tops[1:]  # the first leads over the head, and is out of sight otherwise
+        assert all(b > a - 40 for a, b in itertools.pairwise(shown)), tops
+
+
+CONTRAST = """
+const rgba = text => { const n = text.match(/[0-9.]+/g).map(Number);
+  return [n[0], n[1], n[2], n.length > 3 ? n[3] : 1]; };
+const over = (top, base) => [0, 1, 2].map(i => top[i] * top[3] + base[i] * (1 - top[3]))
+  .concat(1);
+const ground = e => { const own = rgba(getComputedStyle(e).backgroundColor);
+  if (own[3] === 1) return own;
+  return over(own, e.parentElement ? ground(e.parentElement) : [255, 255, 255, 1]); };
+const light = c => { const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(
+  v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+let least = [99, ''];
+for (const e of document.body.querySelectorAll('*')) {
+  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!own || e.closest('svg') || !e.getClientRects().length) continue;
+  const back = ground(e), front = over(rgba(getComputedStyle(e).color), back);
+  const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < least[0]) least = [ratio, `${e.tagName}.${e.className} ${e.innerText}`];
+}
+return least;
+"""
+
+
+def least_contrast(driver: Any) -> tuple[float, str]:
+    """Return the lowest contrast of a text to what is behind it (WCAG 2.2), and which.
+
+    Grounds that let others through are mixed with them.
+    """
+    ratio, where = driver.execute_script(CONTRAST)
+    return float(ratio), str(where)[:200]
 
 
 def test_a_wide_table_scrolls_alone(address: str) -> None:

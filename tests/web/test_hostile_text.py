@@ -161,7 +161,7 @@ def test_hostile_runs_are_text(
     listing = read_page(client.get("/runs/"))
     (link,) = [a["href"] for a in listing.all("a") if "run" in (a["href"] or "")[6:]]
     table = read_page(client.get(link))
-    (file,) = [a["href"] for a in table.all("a") if "predictions" in (a["href"] or "")]
+    (file,) = [a["href"] for a in table.all("a") if (a["href"] or "").endswith("jsonl")]
     lines = read_page(client.get(file))
 
     for page in (listing, table, lines):

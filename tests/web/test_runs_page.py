@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from safebench.web.app import create_app
-from safebench.web.runs_page import PER_PAGE, find_runs
+from safebench.web.browsed_runs import find_runs
+from safebench.web.predictions_page import PER_PAGE
 from safebench.web.state import AppState
 
 if TYPE_CHECKING:
@@ -134,7 +137,7 @@ def test_predictions_can_be_narrowed(
     (path,) = [
         a["href"]
         for a in read_page(client.get("/runs/tried")).all("a")
-        if "predictions" in (a["href"] or "")
+        if (a["href"] or "").endswith(".jsonl")
     ]
 
     shown = {
@@ -266,3 +269,147 @@ def test_damaged_predictions_are_named(
 
     assert 400 == response.status_code
     assert "score.jsonl:2 is no prediction" in read_page(response).text()
+
+
+def test_the_list_says_when_how_many_and_which_line_is_best(
+    client: FlaskClient, read_page: Read, make_run: Make
+) -> None:
+    """By the mean over the sets of a run; a line that lacks a set is left out."""
+    sets = [("a", "one", 0.7), ("a", "two", 0.9), ("b", "one", 0.85), ("b", "two", 0.6),
+            ("lacks", "one", 0.99)]  # fmt: skip
+    rows = [
+        {"strategy": s, "dataset": d, "metric": "auroc", "value": v, "n": 4}
+        for s, d, v in sets
+    ]
+    os.utime(make_run("tried", rows) / "results.jsonl", (1_000_000_000,) * 2)
+
+    text = read_page(client.get("/runs/")).text()
+
+    assert "2001-09-09 01:46 UTC; n = 8; best auroc 0.800, mean of 2 sets" in text
+    assert "keyword/a" in text
+
+
+@pytest.mark.parametrize(
+    ("manifest", "shown"),
+    [
+        ({"commands": [["safebench", "run", "-d", "my set"]]}, "-d 'my set'"),
+        ({"models": {"k": {"model": "m", "facts": {"device": "cuda:0"}}}},
+         "k: m; device cuda:0"),
+        ({"versions": {"numpy": "<b>2\u202e</b>"}}, "numpy <b>2U+202E</b>"),
+        ({"commands": 3, "models": [], "data": "x", "versions": None, "notes": {}}, ""),
+    ],
+)  # fmt: skip
+def test_a_run_says_how_it_was_made(
+    client: FlaskClient,
+    read_page: Read,
+    make_run: Make,
+    manifest: dict[str, Any],
+    shown: str,
+) -> None:
+    """Commands, models, devices and versions, as text; nothing of what is none."""
+    folder = make_run("tried", ROWS)
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+    page = read_page(client.get("/runs/tried"))
+
+    assert shown in page.text()
+    assert bool(shown) == ("How it was made" in page.text())
+    assert "b" not in page.names
+
+
+@pytest.fixture
+def two_runs(make_run: Make) -> list[dict[str, Any]]:
+    """Write runs a and b, on the same 40 samples; return the lines of a."""
+    fields = {"classifier": "keyword", "strategy": "score", "dataset": "mine",
+              "config": None, "split": "all", "task": "prompt_harm", "model": "m",
+              "policy": None, "lower": None, "upper": None, "probability": False,
+              "categories": None, "gold_categories": None, "tokens_in": 1,
+              "threshold": 0.5}  # fmt: skip
+    lines = [
+        line(i, i % 3 > 0, i % 2 == 0, content=f"c{i}", group=f"g{i}", **fields)
+        | {"score": float(i % 3 > 0)}
+        for i in range(40)
+    ]
+    make_run("a", ROWS, lines)
+    right = [entry | {"decision": entry["label"]} for entry in lines]
+    make_run("b", ROWS, [x | {"score": float(x["label"])} for x in right])
+    return lines
+
+
+def test_two_picked_runs_are_compared(
+    client: FlaskClient, read_page: Read, two_runs: list[dict[str, Any]]
+) -> None:
+    """By paired tests: the better one is named, and the numbers are those of lines."""
+    picked = client.get("/runs/?run=a&run=b", follow_redirects=True)
+
+    page = read_page(picked)
+    text = page.text()
+    wrong = sum(entry["decision"] != entry["label"] for entry in two_runs)
+    names = [t for a, t in zip(page.all("th"), page.texts["th"], strict=True)
+             if a.get("scope") == "row"]  # fmt: skip
+    cells = page.texts["td"][6 * names.index("accuracy") :][:6]
+    assert "/runs/a/against/b" == picked.request.path
+    assert [f"{1 - wrong / 40:.3f}", "1.000", f"{wrong / 40:.3f}"] == [
+        cell[:5] for cell in cells[:3]
+    ]
+    assert "B is better" == cells[5]
+    assert f"only A 0, only B {wrong}" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "said"),
+    [
+        ("/runs/?run=a", 200, "Pick two runs to compare, not 1"),
+        ("/runs/?run=a&run=b&run=a", 200, "Pick two runs to compare, not 3"),
+        ("/runs/a/against/nobody", 404, "there is no run"),
+        ("/runs/a/against/a", 400, "a"),
+        ("/runs/a/against/b?pair=-7", 200, "Is B better than A?"),
+        ("/runs/a/against/b?pair=x", 200, "Is B better than A?"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(
+    client: FlaskClient,
+    read_page: Read,
+    two_runs: list[dict[str, Any]],
+    address: str,
+    status: int,
+    said: str,
+) -> None:
+    """Another number of runs, an unknown one, a run and itself."""
+    response = client.get(address, follow_redirects=True)
+
+    assert status == response.status_code
+    assert said in read_page(response).text()
+
+
+def test_a_pipe_among_predictions_stops_no_comparison(
+    client: FlaskClient, two_runs: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """It would be read without end."""
+    os.mkfifo(tmp_path / "runs/b/predictions/keyword/mine.all/odd.jsonl")
+
+    assert 400 == client.get("/runs/a/against/b").status_code
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [("", ["b", "a"]), ("A keyword", ["a"]), ("mine", ["b", "a"]), ("a nothing", [])],
+)
+def test_a_table_is_filtered_by_words(
+    client: FlaskClient, read_page: Read, make_run: Make, words: str, order: list[str]
+) -> None:
+    """Each word in some name of the line; sorting keeps them, one link drops them."""
+    rows = [row | {"classifier": "keyword", "model": "m"} for row in ROWS]
+    rows = [row | {"strategy": f"s-{row['strategy']}"} for row in rows]
+    make_run("tried", rows)
+    words = words.replace("A", "s-A").replace("a n", "s-a n")
+
+    page = read_page(client.get("/runs/tried", query_string={"filter": words}))
+
+    shown = [t for a, t in zip(page.all("th"), page.texts.get("th", []), strict=True)
+             if a.get("scope") == "row"]  # fmt: skip
+    assert [f"s-{name}" for name in order] == [name[:3] for name in shown]
+    assert bool(words) == ("Show all lines" in page.text())
+    sorts = [a["href"] or "" for a in page.all("a") if "sort=" in (a["href"] or "")]
+    assert all(("filter=" in link) == bool(words) for link in sorts)
+    assert bool(sorts) == bool(order)

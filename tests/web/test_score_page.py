@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safebench.pipeline.config import ComponentRef
+from safebench.plugins import Plugins
 from safebench.specs import ClassifierSpec
+from safebench.training.artifact import Artifact
+from safebench.web import state as state_module
 from safebench.web.app import create_app
-from safebench.web.score_page import MAX_CHARACTERS, MAX_FORM_BYTES
+from safebench.web.score_page import EXAMPLES, MAX_CHARACTERS, MAX_FORM_BYTES
 from safebench.web.state import AppState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from flask.testing import FlaskClient
-
-    from safebench.plugins import Plugins
 
     Read = Callable[..., Any]
 
@@ -37,6 +40,24 @@ def test_the_form_works_without_scripts(client: FlaskClient, read_page: Read) ->
     labels = {label["for"] for label in page.all("label")}
     assert {field["id"] for field in fields} == labels
     assert "script" not in page.names
+
+
+@pytest.mark.slow
+def test_examples_fill_an_empty_form(client: FlaskClient, read_page: Read) -> None:
+    """They are links, which a keyboard reaches; a form in use shows none."""
+    page = read_page(client.get("/"))
+    filled = [
+        read_page(client.get(str(link["href"])))
+        for link in page.all("a")
+        if "?prompt=" in str(link["href"])
+    ]
+
+    assert [
+        [example.fields["prompt"], example.fields.get("response", "")]
+        for example in EXAMPLES
+    ] == [page.text_areas for page in filled]
+    for other in (*filled, read_page(client.post("/", data={"prompt": " "}))):
+        assert not any("?prompt=" in str(link["href"]) for link in other.all("a"))
 
 
 @pytest.mark.slow
@@ -64,6 +85,37 @@ def test_the_page_says_that_a_model_is_being_loaded(
     assert 200 == answered.status_code
     assert notice not in late.text()
     assert 1 == guard.loads - loads
+
+
+def test_the_first_page_does_not_wait_for_the_libraries_of_all(
+    odd_guards: Plugins, read_page: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Classifiers that nobody named are looked at beside it; a form waits for that."""
+    state = AppState(
+        plugins=odd_guards, classifiers=(ComponentRef("counted", "counted"),)
+    )
+    client, looked = create_app(state).test_client(), Event()
+
+    def reason(_: Plugins, ref: ComponentRef) -> str:
+        looked.wait(20)
+        return f"{ref.name} needs time"
+
+    monkeypatch.setattr(state_module, "unavailable_reason", reason)
+    state.start_loading()
+    early = read_page(client.get("/"))
+    names = {choice.label for choice in state.choices[1:]}
+    looked.set()
+    other = min(names)
+    answered = client.post("/", data={"prompt": "hello", "classifier": other})
+    assert state._loading is not None
+    state._loading.join()
+    late = read_page(client.get("/"))
+
+    assert names
+    assert "(needs options)" not in early.text()
+    assert 400 == answered.status_code
+    assert f"{other} cannot be asked: {other} needs time" in answered.text
+    assert len(names) == late.text().count("(needs options)")
 
 
 @pytest.mark.slow
@@ -272,3 +324,33 @@ def test_a_bug_in_a_guard_stays_inside(client: FlaskClient, read_page: Read) -> 
     assert 500 == response.status_code
     assert "Something broke" in read_page(response).text()
     assert b"secret" not in response.data
+
+
+@pytest.mark.slow
+def test_models_trained_here_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of an entry that needs a model; what is not done or not read is not."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in {
+        "mine": {"kind": "tfidf", "status": "done"},
+        "other": {"kind": "no_such_kind", "status": "done"},
+        "half": {"kind": "tfidf", "status": "training"},
+    }.items():
+        (tmp_path / "models" / name).mkdir(parents=True)
+        Artifact(tmp_path / "models" / name).write(content)
+    (tmp_path / "models" / "damaged").mkdir()
+    (tmp_path / "models" / "damaged" / Artifact.MANIFEST).write_text("[", "utf-8")
+    monkeypatch.setattr(
+        state_module,
+        "unavailable_reason",
+        lambda _, ref: "" if ref.options else "needs a model",
+    )
+
+    choices = state_module.classifier_choices(Plugins(), ())
+
+    by_label = {choice.label: choice.ref for choice in choices}
+    assert {"model": "models/mine"} == by_label["tfidf (models/mine)"].options
+    assert {"tfidf (models/mine)", "tfidf"} & by_label.keys() == {"tfidf (models/mine)"}
+    assert not any("half" in label or "no_such" in label for label in by_label)
+    assert "frozen_encoder" in by_label  # no model of it: its obstacle is shown

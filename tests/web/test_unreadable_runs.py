@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safebench.web.browsed_runs import without_surrogates
-from safebench.web.runs_page import PER_PAGE, page_of_lines
+from safebench.web.predictions_page import PER_PAGE, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +192,10 @@ def test_folders_have_any_name(
     pages = [client.get(link) for link in links]
     tables = [read_page(response) for response in pages]
     (file,) = [
-        a["href"] for t in tables for a in t.all("a") if "odd" in (a["href"] or "")
+        a["href"]
+        for t in tables
+        for a in t.all("a")
+        if "odd" in (a["href"] or "") and (a["href"] or "").endswith(".jsonl")
     ]
 
     assert 2 == len(set(links))
@@ -270,15 +273,15 @@ def test_rows_may_hold_any_text(
 @pytest.mark.parametrize("count", [0, 1, PER_PAGE, PER_PAGE + 1, 5 * PER_PAGE - 1])
 @pytest.mark.parametrize("number", [-1, 1, 2, 5, 99])
 def test_a_page_is_a_slice_of_all_lines(count: int, number: int) -> None:
-    """As a list would be cut, though only one page is kept."""
-    lines = [{"id": i} for i in range(count)]
+    """As a list would be cut; a number outside is brought back."""
+    rows = list(range(count))
     last = max(1, -(-count // PER_PAGE))
     expected = min(last, max(1, number))
 
-    page = page_of_lines(iter(lines), number)
+    page = page_of(rows, number)
 
     assert (expected, last, count) == (page.number, page.last, page.count)
-    assert lines[(expected - 1) * PER_PAGE : expected * PER_PAGE] == page.lines
+    assert rows[(expected - 1) * PER_PAGE : expected * PER_PAGE] == page.rows
 
 
 @pytest.mark.parametrize("data", [b"plain", b"caf\xe9", b"\xff\x80\xc3", "é".encode()])

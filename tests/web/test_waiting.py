@@ -81,6 +81,7 @@ def test_pages_do_not_wait_for_four_slow_requests(serve: Serve) -> None:
     pages = ("", "runs/", "static/style.css", "nowhere")
     for page in pages:
         ask(address + page)
+    ask(address, {"prompt": "x", "classifier": "nobody"})  # waits until all are known
     with ThreadPoolExecutor(4) as pool:
         posted = [
             pool.submit(ask, address, {"prompt": f"x{i}", "classifier": "slow"})

@@ -14,7 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from safebench.policies import load_policy
-from safebench.verdict_tree.grammar import llama_guard
+from safebench.testing.grammars import llama_guard
 
 from .setting import Prompt, Setting
 

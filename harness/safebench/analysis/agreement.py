@@ -182,7 +182,7 @@ def _shared_decisions(
     ]
     same_classifier = len({rater.classifier for rater in raters}) == 1
     names = [
-        rater.strategy if same_classifier else f"{rater.classifier}/{rater.strategy}"
+        rater.method if same_classifier else f"{rater.classifier}/{rater.method}"
         for rater in raters
     ]
     return names, np.stack(columns, axis=1), raters[0].y[rows[0]]

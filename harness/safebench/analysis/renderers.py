@@ -114,6 +114,7 @@ def _combination_record(combination: CombinationAnalysis) -> dict[str, Any]:
             name: getattr(predictions, name)
             for name in ("classifier", "model", "strategy", "dataset", "task", "n")
         },
+        "calibrator": predictions.calibrator,
         "n_pos": int(predictions.y.sum()),
         "n_failed": sum(error is not None for error in predictions.errors),
         "threshold": predictions.threshold,
@@ -122,6 +123,7 @@ def _combination_record(combination: CombinationAnalysis) -> dict[str, Any]:
         "detection": _to_json_value(combination.error_detection),
         "calibration": _to_json_value(combination.reliability),
         "slices": _to_json_value(combination.slices),
+        **({"gaps": _to_json_value(combination.gaps)} if combination.gaps else {}),
         "hardest": _to_json_value(combination.least_certain),
         "mistakes": _to_json_value(combination.high_confidence_errors),
         "notes": list(combination.notes),

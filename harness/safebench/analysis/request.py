@@ -18,7 +18,8 @@ class AnalysisRequest:
 
     `n_examples` bounds every list of single samples; their texts are left out unless
     `include_text`. `always_detailed` keeps slices and samples however many
-    combinations there are. `data_root` is where local copies of hub datasets lie.
+    combinations there are, `gaps` adds the gaps between slices. `data_root` is where
+    local copies of hub datasets lie.
     """
 
     classifiers: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class AnalysisRequest:
     include_text: bool = False
     data_root: str | None = None
     always_detailed: bool = False
+    gaps: bool = False
 
 
 def find_run(path: Path) -> Path:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.results.predictions import pool_predictions, read_predictions
+from safebench.results.prediction_reading import read_predictions
+from safebench.results.predictions import pool_predictions
 
 from .agreement import Agreement, decision_agreements
 from .calibration import ReliabilityDiagram, reliability_diagram
@@ -19,6 +20,7 @@ from .ensemble import EnsembleMembers, read_ensembles
 from .hard_examples import HardExample, high_confidence_errors, least_certain
 from .sample_metadata import attach_metadata, read_sample_metadata
 from .selective import RiskCoverageCurve, risk_coverage_curve
+from .slice_gaps import SliceGap, slice_gaps
 from .slices import SliceTable, compute_slices, empty_columns
 from .uncertainty import (
     ErrorDetection,
@@ -56,6 +58,7 @@ class CombinationAnalysis:
     risk_coverage: RiskCoverageCurve | None = None
     reliability: ReliabilityDiagram | None = None
     slices: tuple[SliceTable, ...] = ()
+    gaps: tuple[SliceGap, ...] = ()
     least_certain: tuple[HardExample, ...] = ()
     high_confidence_errors: tuple[HardExample, ...] = ()
     notes: tuple[str, ...] = ()
@@ -150,7 +153,7 @@ def _pool_by_rule(
     for predictions in all_predictions:
         rule = (
             predictions.classifier,
-            predictions.strategy,
+            predictions.method,
             predictions.task,
             predictions.threshold,
         )
@@ -206,6 +209,8 @@ def _analyze_combination(
         )
     if detailed and judged.any():
         analyses["slices"] = compute_slices(predictions, metrics, request.slice_columns)
+    if request.gaps:
+        analyses["gaps"] = slice_gaps(predictions, request.slice_columns)
     right = judged & ~predictions.wrong
     accuracy = float(right.sum() / judged.sum()) if judged.any() else None
     return CombinationAnalysis(predictions=predictions, accuracy=accuracy, **analyses)

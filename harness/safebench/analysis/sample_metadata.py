@@ -19,7 +19,7 @@ from safebench.results.predictions import SampleMetadata
 from safebench.results.run_files import CONFIG_FILE, check_unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from safebench.plugins import Plugins
@@ -44,25 +44,39 @@ def read_sample_metadata(
 
     One that cannot be read (moved file, no network) becomes a note, not an error.
     """
+    by_sample: dict[SampleKey, tuple[str, SampleMetadata]] = {}
+    notes = []
+    for part in read_run_datasets(folder, plugins, data_root):
+        if isinstance(part, str):
+            notes.append(part)
+            continue
+        notes += rater_agreement_notes(part)
+        by_sample |= _metadata_of(part)
+    return DatasetMetadata(by_sample, tuple(notes))
+
+
+def read_run_datasets(
+    folder: Path, plugins: Plugins, data_root: str | None = None
+) -> Iterator[Dataset | str]:
+    """Yield the datasets of a run as they are now, whole, and a note for each gap.
+
+    `data_root` takes the place of the one that the run was given.
+    """
     # imported late: they load the readers of every dataset
     from safebench.pipeline.config import load_run_config
     from safebench.pipeline.evaluation_set import load_evaluation_sets
 
     path = folder / CONFIG_FILE
     if not path.is_file():
-        return DatasetMetadata(
-            {}, (f"no {CONFIG_FILE} in {folder}: its datasets are not known",)
-        )
+        yield f"no {CONFIG_FILE} in {folder}: its datasets are not known"
+        return
     try:
         check_unchanged(path)
         # whole datasets: ids find the samples of a limited run as well
         config = replace(load_run_config(path, {"data_root": data_root}), limit=None)
     except SafebenchError as error:
-        return DatasetMetadata(
-            {}, (f"the run's {CONFIG_FILE} cannot be read: {error.message}",)
-        )
-    by_sample: dict[SampleKey, tuple[str, SampleMetadata]] = {}
-    notes = []
+        yield f"the run's {CONFIG_FILE} cannot be read: {error.message}"
+        return
     for name in config.datasets:  # one by one: a set that fails leaves the others
         try:
             parts = load_evaluation_sets(
@@ -72,12 +86,9 @@ def read_sample_metadata(
             )
         except SafebenchError as error:
             reason = error.message.partition("\n")[0]
-            notes.append(f"{name} could not be read again: {reason}")
+            yield f"{name} could not be read again: {reason}"
             continue
-        for dataset in (part.dataset for part in parts):
-            notes += rater_agreement_notes(dataset)
-            by_sample |= _metadata_of(dataset)
-    return DatasetMetadata(by_sample, tuple(notes))
+        yield from (part.dataset for part in parts)
 
 
 def _metadata_of(dataset: Dataset) -> dict[SampleKey, tuple[str, SampleMetadata]]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from safebench.metrics.column_intervals import own_intervals
 from safebench.metrics.definition import truth_and
-from safebench.metrics.intervals import own_intervals
 from safebench.metrics.selective import selective_accuracy
 from safebench.statistics.resampling_weights import group_codes
 
@@ -136,7 +136,8 @@ def _coverage_points(
         interval = intervals[str(coverage)]
         twice_tp = 2 * true_positives[last]
         f1 = None
-        if positives[last]:  # F1 = 2 TP / (2 TP + FP + FN)
+        # F1 = 2 TP / (2 TP + FP + FN); of positives alone it would be recall
+        if positives[last] and not y.all():
             f1 = float(twice_tp / (twice_tp + errors[last]))
         points.append(
             CoveragePoint(

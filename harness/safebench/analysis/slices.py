@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.metrics import Outcome
+from safebench.metrics.column_intervals import own_intervals
 from safebench.metrics.compute import compute
 from safebench.metrics.decision import ACCURACY
 from safebench.metrics.definition import truth_and
-from safebench.metrics.intervals import own_intervals
 from safebench.metrics.outcome import apply_threshold
 from safebench.statistics.resampling_weights import group_codes
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .hard_examples import HardExample
     from .run_analysis import CombinationAnalysis, RunAnalysis
     from .selective import RiskCoverageCurve
+    from .slice_gaps import SliceGap
     from .slices import SliceTable
     from .uncertainty import (
         Distribution,
@@ -39,8 +40,15 @@ if TYPE_CHECKING:
     )
 
 MAX_PAIRS = 10  # pairs of raters that a table lists
-_AXES = ("classifier", "strategy", "dataset")
+# headings of the columns that tell combinations apart, and what stands in them
+_AXES = {"classifier": "classifier", "strategy": "method", "dataset": "dataset"}
 NO_INTERVAL = f"no interval: fewer than {MIN_GROUPS} groups of prompts"
+SMALLEST_P = 0.001
+GAP_NOTE = (
+    "gap: largest minus smallest slice; by chance: the mean gap of slices that are "
+    "alike; p by permutation of groups, Holm over all lines; ends hold for all pairs "
+    "of slices at once, those of the worst slice for all slices"
+)
 
 
 def analysis_tables(
@@ -55,8 +63,10 @@ def analysis_tables(
     Unless `full`, combinations are left out where there are too many for a screen.
     """
     detailed = analysis.detailed and (full or analysis.fits_screen)
-    yield overview_table(analysis, detailed=detailed)
-    yield from map(uncertainty_comparison_table, analysis.uncertainty_comparisons)
+    overview = overview_table(analysis, detailed=detailed)
+    comparisons = map(uncertainty_comparison_table, analysis.uncertainty_comparisons)
+    # On a screen the answer comes before the table that it was found in.
+    yield from [overview, *comparisons] if full else [*comparisons, overview]
     if detailed:
         for combination in analysis.combinations:
             yield from _combination_tables(
@@ -89,6 +99,8 @@ def overview_table(analysis: RunAnalysis, *, detailed: bool = True) -> TextTable
             for combination in analysis.combinations
         ),
         text_columns=len(axes),
+        # Accuracy is the same for all uncertainties about the same decisions.
+        expendable=("ECE", "E-AURC", "acc. at 80 %", "n", "accuracy"),
         notes=tuple(_overview_notes(analysis, detailed=detailed)),
         level=1,
     )  # fmt: skip
@@ -97,8 +109,8 @@ def overview_table(analysis: RunAnalysis, *, detailed: bool = True) -> TextTable
 def _varying_axes(analysis: RunAnalysis) -> tuple[tuple[str, ...], list[str]]:
     """Return the axes in which combinations differ, and the values that all share."""
     values_of = {
-        axis: {str(getattr(c.predictions, axis)) for c in analysis.combinations}
-        for axis in _AXES
+        axis: {str(getattr(c.predictions, name)) for c in analysis.combinations}
+        for axis, name in _AXES.items()
     }
     varying = tuple(axis for axis, values in values_of.items() if len(values) > 1)
     # A run of one combination still has a column to name it by.
@@ -114,7 +126,7 @@ def _axis_value(combination: CombinationAnalysis, axis: str) -> str:
     )
     # Explained below the table: it is not what the strategy says of itself.
     mark = "*" if derived and axis == "strategy" else ""
-    return sanitize(str(getattr(combination.predictions, axis))) + mark
+    return sanitize(str(getattr(combination.predictions, _AXES[axis]))) + mark
 
 
 def _combination_numbers(combination: CombinationAnalysis) -> tuple[str, ...]:
@@ -209,6 +221,8 @@ def _combination_tables(
     known = [table for table in combination.slices if table.slices]
     for table in known:
         yield _slice_table(table, metrics)
+    if combination.gaps:
+        yield gap_table(combination.gaps)
     if len(known) < len(combination.slices):
         yield _missing_slices_table(
             [table for table in combination.slices if not table.slices]
@@ -328,6 +342,56 @@ def _slice_table(table: SliceTable, metrics: Sequence[str]) -> TextTable:
         rows=rows,
         notes=tuple(filter(None, notes)),
     )
+
+
+def gap_table(gaps: Sequence[SliceGap]) -> TextTable:
+    """Return the gaps between slices, and what is not known of them."""
+    rows = []
+    notes = [GAP_NOTE]
+    for gap in gaps:
+        if gap.gap is None:
+            continue
+        worst = gap.slices[0]
+        rows.append(
+            (
+                f"{gap.metric} by {sanitize(gap.column, 30)}",
+                sanitize(worst.value, 30),
+                format_number(gap.gap),
+                format_number(gap.expected),
+                _p_text(gap.holm),
+                format_number(worst.metric),
+                format_interval(worst.low, worst.high),
+                _p_text(worst.p),
+                format_interval(gap.low, gap.high),
+            )
+        )
+        if gap.left_out:
+            shown = "; ".join(
+                f"{sanitize(value, 30)}: {why}" for value, why in gap.left_out
+            )
+            notes.append(f"{gap.metric} by {sanitize(gap.column)} without {shown}")
+    unknown: dict[str, list[str]] = {}
+    for gap in gaps:
+        if gap.gap is None:
+            name = f"{gap.metric} by {sanitize(gap.column)}"
+            unknown.setdefault(gap.note, []).append(name)
+    notes += [f"{', '.join(names)}: {why}" for why, names in unknown.items()]
+    return TextTable(
+        title="Gaps between slices",
+        headers=(
+            *("gap of", "worst slice", "gap", "by chance", "p"),
+            *("worst", "95 %", "p of worst", "95 % of gap"),
+        ),
+        rows=tuple(rows),
+        text_columns=2,
+        notes=tuple(notes),
+    )
+
+
+def _p_text(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return f"<{SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
 
 
 def _missing_slices_table(tables: Sequence[SliceTable]) -> TextTable:

@@ -19,6 +19,7 @@ UNICODE_BARS = " ▁▂▃▄▅▆▇█"
 ASCII_BARS = " .:-=+*#@"
 _DEFAULT_WIDTH = 100  # cells, where no terminal sets them
 _MIN_NAME_WIDTH = 20  # cells that a name keeps: most strategies fit
+_FOLDED_NAME_WIDTH = 12  # and where columns that matter would leave
 _GAP = 2
 _MARKDOWN_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\|`*_<>[]#"})
 
@@ -27,7 +28,8 @@ _MARKDOWN_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\|`*_<>[]#"})
 class TextTable:
     """Headers and rows of text; the first `text_columns` are names, the rest numbers.
 
-    `level` 1 opens a combination, 2 is a table of it.
+    `level` 1 opens a combination, 2 is a table of it. Where there is no room, columns
+    that are `expendable` leave first, in that order.
     """
 
     title: str
@@ -36,6 +38,7 @@ class TextTable:
     text_columns: int = 1
     notes: tuple[str, ...] = ()
     level: int = 2
+    expendable: tuple[str, ...] = ()
 
 
 def sparkline(values: Sequence[float], *, unicode: bool = True) -> str:
@@ -61,33 +64,43 @@ def to_terminal(tables: Iterable[TextTable], options: RenderOptions) -> str:
 
 
 def _drop_columns(table: TextTable, width: int) -> TextTable:
-    """Leave out columns from the right until names keep a readable width."""
-    kept = len(table.headers)
-    # names and one number stay, however narrow: rich folds what is left
-    while kept > table.text_columns + 1 and _min_width(table, kept) > width:
-        kept -= 1
+    """Leave out columns until names keep a readable width: the expendable ones first.
 
-    if kept == len(table.headers):
+    Then names are folded more, and at last columns leave from the right.
+    """
+    kept = list(range(len(table.headers)))
+    least = _MIN_NAME_WIDTH
+    for name in table.expendable:
+        if _min_width(table, kept, least) > width and name in table.headers:
+            kept.remove(table.headers.index(name))
+    if table.expendable and _min_width(table, kept, least) > width:
+        least = _FOLDED_NAME_WIDTH
+    # names and one number stay, however narrow: rich folds what is left
+    while len(kept) > table.text_columns + 1 and _min_width(table, kept, least) > width:
+        kept.pop()
+
+    if len(kept) == len(table.headers):
         return table
-    dropped = ", ".join(table.headers[kept:])
+    dropped = (name for i, name in enumerate(table.headers) if i not in kept)
+    note = f"no room for {', '.join(dropped)}: see all with --format md"
     return replace(
         table,
-        headers=table.headers[:kept],
-        rows=tuple(row[:kept] for row in table.rows),
-        notes=(*table.notes, f"no room for {dropped}: see all with --format md"),
+        headers=tuple(table.headers[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        notes=(*table.notes, note),
     )
 
 
-def _min_width(table: TextTable, columns: int) -> int:
-    """Return the cells that the first columns need at least, as names may fold."""
+def _min_width(table: TextTable, columns: Sequence[int], least: int) -> int:
+    """Return the cells that columns need, where names may fold to `least` cells."""
     from rich.cells import cell_len
 
     widths = [
         max(cell_len(row[position]) for row in (table.headers, *table.rows))
-        for position in range(columns)
+        for position in columns
     ]
-    names = [min(width, _MIN_NAME_WIDTH) for width in widths[: table.text_columns]]
-    return sum(names) + sum(widths[table.text_columns :]) + _GAP * (columns - 1)
+    names = [min(width, least) for width in widths[: table.text_columns]]
+    return sum(names) + sum(widths[table.text_columns :]) + _GAP * (len(columns) - 1)
 
 
 def _rich_items(table: TextTable) -> Iterator[RenderableType]:

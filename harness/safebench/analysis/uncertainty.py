@@ -202,7 +202,7 @@ def _compare(
     groups = [all_groups[row] for row in uncertainty.rows]
     ranked = sorted(
         (
-            (compute_auroc(wrong, uncertainty.values), candidate.strategy, uncertainty)
+            (compute_auroc(wrong, uncertainty.values), candidate.method, uncertainty)
             for candidate, uncertainty in candidates
         ),
         key=lambda entry: -entry[0],

@@ -14,30 +14,44 @@ import click
 
 from safebench.console import echo
 from safebench.errors import did_you_mean
+from safebench.first_party import how_to_install
 from safebench.os_errors import (
     NO_CURRENT_FOLDER,
     SystemRefusalError,
     current_folder_exists,
 )
+from safebench.plugin_output import end_output
 from safebench.plugins import SLOW_SECONDS, Plugin, Plugins
 
 from .analyze import command as analyze
+from .calibrate import command as calibrate
+from .combine import command as combine
 from .compare import command as compare
 from .data import command as data
 from .doctor import command as doctor
-from .execution import INTERRUPTED, open_missing_streams, run_command_line
+from .drift import command as drift
+from .execution import (
+    interrupt_on_signals,
+    interrupted_code,
+    open_missing_streams,
+    run_command_line,
+)
+from .gate import command as gate
 from .leaderboard import command as leaderboard
 from .listing import list_command, list_plugins
 from .matrix import command as matrix
 from .overlap import command as overlap
+from .pareto import command as pareto
 from .power import command as power
 from .run import command as run
 from .score import command as score
 from .serve import command as serve
+from .threshold import command as threshold
 from .train import command as train
 
 HELP_SECTIONS = {
     "Run and compare": ("run", "leaderboard", "compare", "power", "analyze"),
+    "Decide": ("calibrate", "threshold", "combine", "pareto", "gate", "drift"),
     "Ask": ("score", "serve"),
     "Train": ("train",),
     "What there is": ("list", "list-plugins", "matrix", "data", "overlap", "doctor"),
@@ -86,8 +100,10 @@ class SuggestingGroup(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             names = self.list_commands(ctx)
             listed = ", ".join(names)
+            installed = ctx.obj.distributions if ctx.obj else ()
             ctx.fail(
-                f"no command {name!r}{did_you_mean(name, names)}\n  there is: {listed}"
+                f"no command {name!r}{did_you_mean(name, names)}\n"
+                f"{how_to_install('command', name, installed)}  there is: {listed}"
             )
         return super().resolve_command(ctx, args)
 
@@ -121,7 +137,13 @@ for _command in (
     leaderboard,
     compare,
     power,
+    combine,
+    pareto,
     analyze,
+    calibrate,
+    threshold,
+    gate,
+    drift,
     data,
     overlap,
     doctor,
@@ -146,11 +168,12 @@ def _warn_of_slow_plugin(plugin: Plugin) -> None:
 def main() -> None:
     """Load the plugins, report the broken ones, and run the command."""
     open_missing_streams()
+    interrupt_on_signals()
     try:
         plugins = Plugins(on_slow=_warn_of_slow_plugin)
         plugins.add_commands(cli)
     except KeyboardInterrupt:  # while a slow plugin is imported
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupted_code())
     for plugin in plugins.broken:
         echo(
             f"warning: plugin {plugin.name} ({plugin.distribution} {plugin.version}) "
@@ -158,4 +181,7 @@ def main() -> None:
             fg="yellow",
             err=True,
         )
-    cli(obj=plugins, prog_name="safebench")
+    try:
+        cli(obj=plugins, prog_name="safebench")
+    finally:
+        end_output()

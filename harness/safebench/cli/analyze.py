@@ -21,6 +21,8 @@ EPILOG = """\b
 Examples:
   safebench analyze runs/llamaguard-starter
   safebench analyze runs/my-run -s marginal_any -d xstest --top 20 --text
+  safebench analyze runs/my-run --gaps --slice language --slice subcategory
+  safebench analyze runs/my-run --gaps --save
   safebench analyze runs/my-run -s mean_probs --plots plots/ --html report.html
 """
 DEFAULT_METRICS = ("recall", "fpr", "auroc")
@@ -64,6 +66,18 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
     metavar="COLUMN",
     help="language, turns, adversarial, subcategory, length, category, dataset or a "
     "column of the dataset; repeatable [default: all that there are].",
+)
+@click.option(
+    "--gaps",
+    is_flag=True,
+    help="How far the best and the worst slice are apart in recall, FPR and AUROC, "
+    "and whether by chance.",
+)
+@click.option(
+    "--save",
+    is_flag=True,
+    help="Store the gaps in the run's results: `safebench leaderboard RUN --slice "
+    "COLUMN` shows them.",
 )
 @flags.METRICS.override(
     default=",".join(DEFAULT_METRICS),
@@ -110,6 +124,8 @@ def command(
     top: int,
     text: bool,
     columns: tuple[str, ...],
+    gaps: bool,
+    save: bool,
     data_root: str | None,
 ) -> None:
     """Show where a run is unsure and wrong, from its stored predictions.
@@ -118,14 +134,22 @@ def command(
     strategy with an uncertainty, or with a score and a threshold to be close to.
     """
     from safebench.analysis.request import AnalysisRequest
+    from safebench.errors import OptionError
     from safebench.specs import MetricSpec
 
+    if save and not gaps:
+        raise OptionError("--save stores the gaps between slices: name --gaps, too")
+    if save and part != "test":
+        raise OptionError(
+            f"--save stores what is said of the test part: leave out --part {part}"
+        )
     request = AnalysisRequest(
         classifiers=classifiers,
         strategies=strategies,
         datasets=datasets,
         part=part,
         slice_columns=columns,
+        gaps=gaps,
         n_examples=top,
         include_text=text,
         data_root=data_root,
@@ -133,7 +157,7 @@ def command(
         always_detailed=form == "json" or html is not None,
     )
     specs = [plugins.get(MetricSpec, name) for name in flags.split_names(metrics)]
-    execute(plugins, run, request, specs, form=form, plots=plots, html=html)
+    execute(plugins, run, request, specs, form=form, plots=plots, html=html, save=save)
 
 
 def execute(
@@ -145,8 +169,9 @@ def execute(
     form: str,
     plots: Path | None,
     html: Path | None,
+    save: bool = False,
 ) -> None:
-    """Analyze, print the tables, and write plots and page if they are wanted."""
+    """Analyze, print the tables, and store gaps, plots and page if they are wanted."""
     from safebench.analysis import analyze_run
     from safebench.analysis.renderers import render_analysis
     from safebench.analysis.request import find_run
@@ -156,11 +181,20 @@ def execute(
         from safebench.plots import require_matplotlib
 
         require_matplotlib()  # before the work, not after it
-    analysis = analyze_run(find_run(run), request, plugins, metrics)
+    folder = find_run(run)
+    analysis = analyze_run(folder, request, plugins, metrics)
     echo_rendered(lambda options: render_analysis(analysis, form, options))
     # On standard error: with --format json the output is read by a program.
     for path in _write_files(analysis, plots, html):
         echo(f"wrote {path}", err=True)
+    if save:
+        from safebench.analysis.slice_rows import save_gaps
+        from safebench.sanitize import printable
+
+        saved = save_gaps(folder, analysis, request.slice_columns)
+        for note in saved.notes:
+            echo(printable(f"not stored: {note}"), err=True)
+        echo(printable(f"stored {saved.n_rows} rows of slices in {folder}"), err=True)
 
 
 def _write_files(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from safebench.console import echo
+from safebench.console import echo, terminal_capabilities
 from safebench.errors import DataError
 
 from . import flags
@@ -146,17 +147,36 @@ def _show(
         record = source | asdict(description) | {"head": rows, "notes": notes}
         echo(json_text(record))
         return
-    for line in _counts(description, source):
-        echo(line)
-    for note in notes:
-        echo(f"  note: {note}".replace("\n", "\n    "))
+    lines = [*_counts(description, source)]
+    lines += [f"  note: {note}".replace("\n", "\n    ") for note in notes]
     if head:
         shown = (lambda text: sanitize(text, MAX_TEXT)) if show_text else None
-        for line in _rows(head_rows(dataset, head, shown), dataset):
-            echo(line)
+        lines += _rows(head_rows(dataset, head, shown), dataset)
         if not show_text:
-            echo(f"  texts are hidden: {CONTENT_WARNING}; --show-text shows them")
+            lines.append(
+                f"  texts are hidden: {CONTENT_WARNING}; --show-text shows them"
+            )
+    for line in lines:
+        echo(_wrapped(line))
     echo("")
+
+
+def _wrapped(line: str) -> str:
+    """Return a line in the width of the terminal; as it is in a file or a pipe.
+
+    A program that reads one line a fact would lose what is on the next one.
+    """
+    if not sys.stdout.isatty():
+        return line
+    width = terminal_capabilities().width or len(line)
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return fill(
+        line,
+        width,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def _source(plugins: Plugins, request: DatasetRequest) -> dict[str, Any]:

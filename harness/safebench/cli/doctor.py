@@ -14,9 +14,10 @@ from safebench.redaction import redact_text
 from . import flags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from safebench.plugins import Plugins
+    from safebench.specs import Component
 
     Check = tuple[str, str, str]
 
@@ -94,7 +95,6 @@ def _profile_checks(
     """Yield what a classifier says of a profile; nothing is loaded."""
     from safebench.config_file import parse_key_values
     from safebench.errors import OptionError
-    from safebench.isolation import isolated
     from safebench.options import build_options
     from safebench.pipeline.config import parse_component_ref
     from safebench.specs import ClassifierSpec
@@ -106,9 +106,24 @@ def _profile_checks(
     given: dict[str, Any] = ref.options | parse_key_values(sets, "--set")
     options = build_options(spec, given | {"profile": profile})
     examine = spec.import_object(spec.profile_doctor)
-    with isolated(spec):
-        checks = [(str(n), str(status), str(d)) for n, status, d in examine(options)]
-    yield from checks
+    yield from _isolated_checks(spec, lambda: iter(examine(options)))
+
+
+def _isolated_checks(
+    component: Component, begin: Callable[[], Iterator[Any]]
+) -> Iterator[Check]:
+    """Yield a plugin's checks one by one: those before a failure are of use, too."""
+    from safebench.isolation import isolated
+
+    checks: Iterator[Any] | None = None
+    while True:
+        with isolated(component):
+            checks = begin() if checks is None else checks
+            check = next(checks, None)
+            if check is None:
+                return
+            name, status, detail = map(str, check)
+        yield name, status, detail
 
 
 def _classifier_checks(
@@ -116,7 +131,6 @@ def _classifier_checks(
 ) -> Iterator[Check]:
     from safebench.config_file import parse_key_values
     from safebench.errors import OptionError
-    from safebench.isolation import isolated
     from safebench.options import build_options
     from safebench.pipeline.config import parse_component_ref
     from safebench.specs import ClassifierSpec
@@ -131,6 +145,4 @@ def _classifier_checks(
         yield spec.name, "ok", "takes these options; it offers no further checks"
         return
     examine = spec.import_object(spec.doctor)
-    with isolated(spec):
-        checks = [(str(n), str(status), str(d)) for n, status, d in examine(options)]
-    yield from checks
+    yield from _isolated_checks(spec, lambda: iter(examine(options)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -17,7 +19,40 @@ from safebench.redaction import redact_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+# Python and this package need about 0.3 of the second after which people wonder
+NOTICE_SECONDS = 0.5
+# of the libraries of plugins, which are imported for what they can do
+STARTING = "loading libraries ..."
+INTERRUPTED = 128 + signal.SIGINT  # as shells report it
+# what ends a command as Ctrl-C does: a scheduler that needs the machine, and a terminal
+# that was closed
+_ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+_received: list[int] = []
+
+
+def interrupted_code() -> int:
+    """Return the exit code after an interruption: 128 + the signal that made it."""
+    return 128 + _received[-1] if _received else INTERRUPTED
+
+
+def interrupt_on_signals() -> None:
+    """Let this process end on SIGTERM and SIGHUP as it does on Ctrl-C.
+
+    Whoever started it may have it ignore them (nohup), and so it does then.
+    """
+    process = os.getpid()
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() != process:  # a worker that was forked: as if it had no handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        _received.append(number)
+        raise KeyboardInterrupt
+
+    for name in _ENDING_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
 def exit_after(
@@ -33,7 +68,7 @@ def exit_after(
     except KeyboardInterrupt:
         if interrupt_notice:
             echo(f"\n{interrupt_notice}", err=True)
-        code = INTERRUPTED
+        code = interrupted_code()
     sys.exit(code)
 
 
@@ -59,7 +94,7 @@ def run_command_line(work: Callable[[], object]) -> NoReturn:
         with os_errors_as_messages():
             result = work()
     except click.Abort:
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupted_code())
     except SystemRefusalError as error:
         _flush()
         _show(error)
@@ -67,6 +102,8 @@ def run_command_line(work: Callable[[], object]) -> NoReturn:
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
+    if result == INTERRUPTED:  # of a plugin's command, which knows of Ctrl-C alone
+        result = interrupted_code()
     sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -120,3 +157,16 @@ def print_errors(errors: Iterable[SafebenchError], *, debug: bool) -> None:
         if debug:
             echo("".join(format_exception(error)), err=True)
         echo(f"error: {error.message}", err=True)
+
+
+@contextmanager
+def loading_notice(message: str, seconds: float = NOTICE_SECONDS) -> Iterator[None]:
+    """Print a message at a terminal if the block takes longer than `seconds`."""
+    timer = Timer(seconds, lambda: echo(message, err=True))
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -79,8 +79,28 @@ class Number(click.ParamType[float]):
         return number
 
 
+class Finite(click.ParamType[float]):
+    """A finite number: scores are compared with it, and NaN is neither side of any."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail with exit code 2."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
 POSITIVE = Number()
 SHARE = Number(1)
+COST = Number(1e12)  # products of two costs must not overflow
+FINITE = Finite()
 
 
 def flag(*names: str, **settings: Any) -> Flag:
@@ -142,6 +162,11 @@ LABEL_MAP = flag(
 ON_BAD_ROW = flag(
     "--on-bad-row", type=Choice(["fail", "skip"]),
     help="Stop at rows that cannot be read, or leave them out [default: fail].",
+)  # fmt: skip
+OPERATING_POINT = flag(
+    "--operating-point", metavar="FILE",
+    help="Judge by the operating point of a file that `safebench threshold --save` "
+    "wrote: its guard, its strategy, its thresholds.",
 )  # fmt: skip
 SEED = flag("--seed", type=int)
 CONFIG = flag(

@@ -1,12 +1,13 @@
 """`list-plugins` and `list`: what is installed.
 
-Plain text that is never cut (but in the table of guards): scripts read it as much as
-people do.
+Plain text that is never cut (but in the tables of guards and data sets): scripts read
+it as much as people do.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,11 @@ import click
 
 from safebench.console import echo
 from safebench.errors import PluginError, UnknownNameError, did_you_mean
+from safebench.first_party import missing_packages
 from safebench.forwarding import former_field_name
+from safebench.sanitize import printable
 from safebench.specs import (
+    CalibratorSpec,
     ClassifierSpec,
     Component,
     DatasetSpec,
@@ -27,7 +31,7 @@ from safebench.specs import (
     TrainerSpec,
 )
 
-from . import flags
+from . import dataset_table, flags
 from .data_listing import DATA_KINDS
 from .guard_table import table_lines
 
@@ -41,6 +45,7 @@ KINDS: dict[str, type[Component]] = {
     "strategies": StrategySpec,
     "datasets": DatasetSpec,
     "metrics": MetricSpec,
+    "calibrators": CalibratorSpec,
     "reporters": ReporterSpec,
     "trainers": TrainerSpec,
 }
@@ -108,10 +113,10 @@ def list_command(
 ) -> None:
     """Show every component of one kind, or one by NAME, with what it needs and takes.
 
-    KIND is classifiers, strategies, datasets, metrics, reporters (the formats of a
-    leaderboard), trainers, guards (published models that a classifier knows by name),
-    packs (datasets under one name), policies (taxonomies of harm) or maps between
-    policies. Without one, the names of all kinds are shown.
+    KIND is classifiers, strategies, datasets, metrics, calibrators, reporters (the
+    formats of a leaderboard), trainers, guards (published models that a classifier
+    knows by name), packs (datasets under one name), policies (taxonomies of harm) or
+    maps between policies. Without one, the names of all kinds are shown.
     """
     if kind is None:
         _list_names(plugins, as_json)
@@ -122,6 +127,12 @@ def list_command(
     if kind in DATA_KINDS:
         DATA_KINDS[kind].show(name, as_json=as_json)
         return
+    if kind == "datasets" and name is None and not as_json:
+        for line in dataset_table.table_lines(
+            plugins.all(DatasetSpec), plugins.all(ClassifierSpec)
+        ):
+            echo(line)
+        return
     components = [plugins.get(KINDS[kind], name)] if name else plugins.all(KINDS[kind])
     for component in sorted(components, key=lambda c: c.name):
         record = describe(component) | {"plugin": plugins.owner(component).name}
@@ -129,6 +140,33 @@ def list_command(
             echo(json.dumps(record))
         else:
             _print_record(record)
+    if not as_json:
+        _print_hints(plugins, KINDS[kind], components, everything=name is None)
+
+
+def _print_hints(
+    plugins: Plugins,
+    type_: type[Component],
+    components: Iterable[Component],
+    *,
+    everything: bool,
+) -> None:
+    """Say what was trained here, and what could be installed.
+
+    On standard error: scripts read the components.
+    """
+    from safebench.training.artifact import trained_models
+
+    if type_ is ClassifierSpec:
+        names = {component.name for component in components}
+        for kind, folder in trained_models():
+            if kind in names:
+                words = shlex.join(["-c", kind, "--model", str(folder)])
+                echo(printable(f"trained here: {words}"), err=True)
+    if everything:
+        for package in missing_packages(plugins.distributions, type_.kind):
+            listed = ", ".join(package.names[type_.kind])
+            echo(f"not installed: {listed}\n  {package.install}", err=True)
 
 
 def _print_record(record: dict[str, Any]) -> None:

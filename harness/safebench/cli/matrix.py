@@ -173,7 +173,7 @@ def _data_row(plugins: Plugins, text: str) -> DataRow:
 
 def _all_data(plugins: Plugins) -> list[DataRow]:
     """Return every named data set and a file, task by task."""
-    named = [s for s in plugins.all(DatasetSpec) if not _has_any_task(s)]
+    named = [s for s in plugins.all(DatasetSpec) if not has_any_task(s)]
     return [
         row
         for task in TASKS
@@ -184,7 +184,7 @@ def _all_data(plugins: Plugins) -> list[DataRow]:
     ]
 
 
-def _has_any_task(spec: DatasetSpec) -> bool:
+def has_any_task(spec: DatasetSpec) -> bool:
     """Tell whether a dataset stands for files and hub sets of the user's."""
     from safebench.options import OptionSchema
 

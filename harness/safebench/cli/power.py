@@ -115,18 +115,19 @@ def _lines(estimates: list[PowerEstimate], request: PowerRequest) -> list[str]:
     lines = [f"To show {goal} in {100 * power:g} of 100 sets of prompts, it takes"]
     known = [pair for pair in estimates if pair.groups_needed is not None]
     for pair in known[:MAX_SHOWN]:
-        smallest = "none"
+        smallest = "what it shows is not known"
         if pair.smallest_difference is not None:
-            smallest = f"{pair.smallest_difference:.2g}"
+            smallest = f"it shows {pair.smallest_difference:.2g}"
         there = f"the run has {pair.groups:,} groups, {pair.n:,} prompts"
         lines += [
             printable(
                 f"- {pair.groups_needed:,} groups ({pair.dataset}: {pair.a} and "
                 f"{pair.b})"
             ),
-            f"  {pair.samples_needed:,} prompts; {there}, and shows {smallest}",
+            f"  {pair.samples_needed:,} prompts; {there}, {smallest}",
             f"  from: {pair.how}",
         ]
+        lines += [f"  note: {pair.note}"] * bool(pair.note)
     if len(known) > MAX_SHOWN:
         others = len(known) - MAX_SHOWN
         lines.append(f"- fewer for {others} other pairs (--format json has them)")

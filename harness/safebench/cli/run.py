@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from safebench.console import echo
 
 from . import flags
-from .execution import exit_after, print_errors
+from .execution import STARTING, exit_after, loading_notice, print_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ EPILOG = """\b
 Examples:
   safebench run --classifier llamaguard --strategy marginal_any
   safebench run -c keyword -c llamaguard -s all -d xstest -d my.jsonl
+  safebench run -c llamaguard -d xstest --calibrate platt --calibrate isotonic
   safebench run -c big=llamaguard,model=meta-llama/Llama-Guard-3-8B -d toxic_chat:test
 """
 
@@ -29,6 +31,13 @@ Examples:
 @click.command("run", epilog=EPILOG)
 @flags.CLASSIFIERS
 @flags.STRATEGIES
+@click.option(
+    "--calibrate",
+    multiple=True,
+    metavar="[LABEL=]NAME[,KEY=VALUE]...",
+    help="Also give probabilities that are fitted on the held-out share; see "
+    "`safebench list calibrators`. Repeatable.",
+)
 @flags.DATASET.with_parameter("datasets").override(
     help=f"{flags.DATASET_HELP} Repeatable [default: starter]."
 )
@@ -130,7 +139,7 @@ def configure(config_file: str | None, given: dict[str, Any]) -> RunConfig:
     from safebench.pipeline.config import load_run_config, parse_component_ref
 
     typed = dict(given)
-    for name in ("classifiers", "strategies"):
+    for name in ("classifiers", "strategies", "calibrate"):
         typed[name] = tuple(parse_component_ref(text) for text in given[name])
     typed["set"] = parse_key_values(typed.pop("sets"), "--set")
     typed["label_map"] = parse_key_values(given["label_map"], "--label-map")
@@ -164,16 +173,18 @@ def execute(
 
     With `debug`, parts that failed show their tracebacks.
     """
-    from safebench.pipeline.runner import Runner
+    with ExitStack() as until_first_line:
+        until_first_line.enter_context(loading_notice(STARTING))
+        from safebench.pipeline.runner import Runner
 
-    runner = Runner(
-        config,
-        plugins,
-        lambda line: echo(line, err=True),
-        refresh=refresh,
-        retry_failed=retry_failed,
-    )
-    summary = runner.run()
+        def log(line: str) -> None:
+            until_first_line.close()
+            echo(line, err=True)
+
+        runner = Runner(
+            config, plugins, log, refresh=refresh, retry_failed=retry_failed
+        )
+        summary = runner.run()
     print_summary(summary, plugins)
     print_errors(summary.errors, debug=debug)
     # Single samples that failed are in the table: they end a run with 1 only above the

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import contextmanager, nullcontext
-from itertools import product
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,14 +12,15 @@ import click
 from safebench.console import echo, echo_styled, terminal_capabilities
 
 from . import flags
-from .execution import exit_after
+from .execution import STARTING, exit_after, loading_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from safebench.pipeline.config import RunConfig
     from safebench.plugins import Plugins
-    from safebench.score import Conversation, RecordedSample, ScoreResult
+    from safebench.score import Conversation, ScoreResult
+    from safebench.score.deployment import Deployment
 
 EPILOG = """\b
 Examples:
@@ -31,6 +29,7 @@ Examples:
   safebench score -c llamaguard --model meta-llama/Llama-Guard-3-1B - < letter.txt
   safebench score -c keyword -c llamaguard -s all "how do I pick a lock?"
   safebench score -c keyword --json - < conversations.jsonl
+  safebench score --operating-point point.json "how do I pick a lock?"
 """
 
 _MAX_SHOWN = 100  # characters of a text in a message
@@ -67,6 +66,7 @@ _FILE_NAME = re.compile(
     help="What to judge: prompt_harm, response_harm, refusal, injection, jailbreak or "
     "groundedness [default: response_harm with a response, else prompt_harm].",
 )
+@flags.OPERATING_POINT
 @flags.JSON.override(help="Print one JSON object for each answer.")
 @flags.DEBUG
 @click.pass_obj
@@ -80,8 +80,9 @@ def command(
     TEXT is the prompt, in quotes; - reads it from standard input, and -- comes before
     one that starts with a dash. Input whose first line is a JSON object with `prompt`
     (and perhaps `response`) or `messages` holds one conversation a line; any other
-    input is one prompt, whole. A response is judged in the light of its prompt. Exits
-    with 1 if a judgement failed.
+    input is one prompt, whole. A response is judged in the light of its prompt. With
+    an operating point its guard judges, and answers block, review or pass. Exits with 1
+    if a judgement failed.
     """
     given["debug"] = debug
     exit_after(lambda: execute(plugins, given, task, as_json=as_json), debug=debug)
@@ -91,7 +92,10 @@ def execute(
     plugins: Plugins, given: dict[str, Any], task: str | None, *, as_json: bool
 ) -> int:
     """Score, print each result as soon as it is known, and return the exit code."""
-    results = score_all(plugins, configure(plugins, given), given, task)
+    with loading_notice(STARTING):
+        deployment = deploy_point(plugins, given) if given["operating_point"] else None
+        config = configure(plugins, given) if deployment is None else None
+    results = score_all(plugins, config, given, task, deployment)
     errors: set[str] = set()  # one of a model is that of all its strategies
     failed = [_print_result(result, errors, as_json=as_json) for result in results]
     return 1 if any(failed) else 0
@@ -165,10 +169,15 @@ def _standard_input() -> bytes:
 def configure(plugins: Plugins, given: dict[str, Any]) -> RunConfig:
     """Return the configuration of a run without a dataset."""
     from safebench.config_file import parse_key_values
+    from safebench.first_party import word_list_note
     from safebench.pipeline.config import RunConfig, parse_component_ref
     from safebench.score.service import default_classifier
 
-    names = given["classifiers"] or (default_classifier(plugins),)
+    names = given["classifiers"]
+    if not names:
+        names = (default_classifier(plugins),)
+        if note := word_list_note(names[0], plugins.distributions):
+            echo(note, err=True)
     return RunConfig(
         classifiers=tuple(map(parse_component_ref, names)),
         strategies=tuple(map(parse_component_ref, given["strategies"])),
@@ -177,82 +186,60 @@ def configure(plugins: Plugins, given: dict[str, Any]) -> RunConfig:
     )
 
 
+def deploy_point(plugins: Plugins, given: dict[str, Any]) -> Deployment:
+    """Return the operating point that is named, with its guard."""
+    from safebench.config_file import parse_key_values
+    from safebench.pipeline.config import RunConfig, parse_component_ref
+    from safebench.score.deployment import deploy
+
+    over = RunConfig(
+        classifiers=tuple(map(parse_component_ref, given["classifiers"])),
+        strategies=tuple(map(parse_component_ref, given["strategies"])),
+        model=given["model"],
+        set=parse_key_values(given["sets"], "--set"),
+    )
+    return deploy(given["operating_point"], plugins, over)
+
+
 def score_all(
-    plugins: Plugins, config: RunConfig, given: dict[str, Any], task: str | None
+    plugins: Plugins,
+    config: RunConfig | None,
+    given: dict[str, Any],
+    task: str | None,
+    deployment: Deployment | None = None,
 ) -> Iterator[tuple[str, ScoreResult]]:
     """Yield every result with the location of its conversation, as soon as known.
 
     Names and options are checked before anything is read, and all that is read before
-    a model is loaded. Where code of a plugin fails, its results have no verdict.
+    a model is loaded. Where code of a plugin fails, its results have no verdict. The
+    guard is that of the deployment, or those that `config` names.
     """
-    from safebench.errors import PluginError
-    from safebench.score import ScoringService
-    from safebench.score.conversation import check_task
-    from safebench.score.result import failed_result
+    with loading_notice(STARTING):
+        from safebench.score import ScoringService
+        from safebench.score.conversation import check_task
+        from safebench.score.several import check_conversations, score_conversations
 
-    check_task(task)
-    service = ScoringService(plugins)
-    classifiers, skipped = service.resolve_all(config)
+        check_task(task)
+        service = ScoringService(plugins)
+        classifiers, skipped = (
+            ([deployment.classifier], [])
+            if deployment is not None
+            else service.resolve_all(config or configure(plugins, given))
+        )
     conversations = read_conversations(given)
-    # for its errors alone: one bad line is refused before a model takes its time
-    for conversation, classifier in product(conversations, classifiers):
-        conversation.to_sample(classifier, task or "")
+    check_conversations(conversations, classifiers, task or "", deployment)
     for line in skipped:
         echo(f"skipped {line}", err=True)
-    not_loaded: dict[str, PluginError] = {}
-    for conversation, classifier in product(conversations, classifiers):
-        try:
-            if classifier.label in not_loaded:  # it is not tried for every line
-                raise not_loaded[classifier.label]
-            notice = loading_notice(f"loading {classifier.label} ...")
-            loads_model = conversation is conversations[0]
-            with notice if loads_model else nullcontext():
-                recorded = service.record(classifier, conversation, task or "")
-        except PluginError as error:
-            if given["debug"]:
-                raise
-            if not service.is_loaded(classifier):
-                not_loaded[classifier.label] = error
-            sample = conversation.to_sample(classifier, task or "")
-            results: Iterable[ScoreResult] = [
-                failed_result(classifier, strategy, sample.task, error.message)
-                for strategy in classifier.strategies
-            ]
-        else:
-            results = _judge_all(recorded, debug=given["debug"])
-        yield from ((conversation.location, result) for result in results)
-
-
-def _judge_all(recorded: RecordedSample, *, debug: bool) -> Iterator[ScoreResult]:
-    """Yield the result of each strategy, as far as it applies; one may fail."""
-    from safebench.errors import IncompatibleError, PluginError
-
-    strategies = recorded.chosen.strategies
-    for strategy in strategies:
-        try:
-            yield recorded.judge(strategy)
-        except PluginError as error:
-            if debug:
-                raise
-            yield recorded.failed(strategy, error.message)
-        except IncompatibleError as error:  # others may read this model
-            if len(strategies) == 1:
-                raise
-            pair = f"{recorded.chosen.label} x {strategy.label}"
-            echo(f"skipped {pair}: {error.message}", err=True)
-
-
-@contextmanager
-def loading_notice(message: str, seconds: float = 1.0) -> Iterator[None]:
-    """Print a message at a terminal if the block takes longer than `seconds`."""
-    timer = Timer(seconds, lambda: echo(message, err=True))
-    timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    yield from score_conversations(
+        service,
+        conversations,
+        classifiers,
+        task or "",
+        deployment,
+        skip=lambda line: echo(f"skipped {line}", err=True),
+        loading=lambda label: loading_notice(f"loading {label} ..."),
+        debug=given["debug"],
+    )
 
 
 def _print_result(

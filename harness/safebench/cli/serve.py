@@ -10,6 +10,7 @@ import click
 from safebench.console import echo
 
 from . import flags
+from .execution import STARTING, loading_notice
 
 if TYPE_CHECKING:
     from safebench.plugins import Plugins
@@ -22,6 +23,8 @@ EPILOG = """\b
 Examples:
   safebench serve
   safebench serve runs/llamaguard-starter --port 9000
+  safebench serve runs/on-hub-sets --data-root /data/hub
+  safebench serve --operating-point point.json
   safebench serve -c big=llamaguard,model=meta-llama/Llama-Guard-3-8B -c keyword
 """
 
@@ -30,6 +33,14 @@ Examples:
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @flags.CLASSIFIERS.override(
     help="Offer a classifier with these options, the first as the default. Repeatable."
+)
+@flags.OPERATING_POINT.override(
+    help="Ask the guard of this operating point alone, and let it decide: block, "
+    "review or pass."
+)
+@flags.DATA_ROOT.override(
+    help="Read the prompts of runs on hub datasets from DIR/ORG/NAME [default: where "
+    "the run read them]."
 )
 @click.option(
     "--host",
@@ -57,6 +68,8 @@ def command(
     plugins: Plugins,
     runs: tuple[str, ...],
     classifiers: tuple[str, ...],
+    operating_point: str | None,
+    data_root: str | None,
     host: str,
     port: int,
     hosts: tuple[str, ...],
@@ -66,11 +79,15 @@ def command(
     RUN is a run folder or a folder of them; without one, every run in ./runs. The
     default classifier is loaded at once, another when it is first asked. A model judges
     one conversation at a time: the others wait on a page that shows their place in the
-    queue. Nobody is asked for a password: whoever reaches the address can use it, so
-    it is this machine alone unless --host says otherwise.
+    queue. Predictions of runs come with their prompts, which are read again from the
+    data sets, and are collapsed. Nobody is asked for a password: whoever reaches the
+    address can use it, so it is this machine alone unless --host says otherwise.
     """
     # a page that asks by another name is some site whose name resolves to us
-    state = build_app_state(plugins, runs, classifiers, (*hosts, host))
+    with loading_notice(STARTING):
+        state = build_app_state(
+            plugins, runs, classifiers, (*hosts, host), operating_point, data_root
+        )
     from safebench.web.app import create_app
     from safebench.web.server import is_local, serve
 
@@ -95,12 +112,17 @@ def build_app_state(
     runs: tuple[str, ...],
     classifiers: tuple[str, ...],
     hosts: tuple[str, ...],
+    operating_point: str | None = None,
+    data_root: str | None = None,
 ) -> AppState:
     """Return what to serve; raises `SafebenchError` for what cannot be served."""
     from safebench.errors import SafebenchError
-    from safebench.pipeline.config import parse_component_ref
+    from safebench.first_party import word_list_note
+    from safebench.pipeline.config import RunConfig, parse_component_ref
     from safebench.results import read_rows
     from safebench.results.runs import results_files
+    from safebench.score.deployment import deploy
+    from safebench.score.service import default_classifier
 
     try:
         import flask  # noqa: F401 - refused here rather than by the first request
@@ -117,8 +139,22 @@ def build_app_state(
         if str(file) in runs:
             read_rows(file)
     refs = tuple(map(parse_component_ref, classifiers))
+    deployment = None
+    if operating_point is not None:
+        deployment = deploy(operating_point, plugins, RunConfig(classifiers=refs))
+        refs = ()
     state = AppState(
-        plugins=plugins, classifiers=refs, runs=runs, hosts=hosts, patience=PATIENCE
+        plugins=plugins,
+        classifiers=refs,
+        runs=runs,
+        hosts=hosts,
+        patience=PATIENCE,
+        deployment=deployment,
+        data_root=data_root,
     )
     state.check_classifiers()
+    if not refs and deployment is None:
+        default = default_classifier(plugins)
+        if note := word_list_note(default, plugins.distributions):
+            echo(note, err=True)
     return state

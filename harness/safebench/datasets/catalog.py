@@ -87,18 +87,19 @@ PROMPT_DATASETS = [
     _public(
         "toxic_chat", "read_toxic_chat", "lmsys/toxic-chat", "CC-BY-NC-4.0",
         "what users really typed, labelled toxic or not",
-        config="toxicchat0124", splits="test train"),
+        config="toxicchat0124", splits="test train", trained_on_by="guardreasoner"),
     _public(
         "wildguardmix", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
-        "prompts, plain and adversarial, harmful or not",
-        splits="test train", trained_on_by="wildguard polyguard"),
+        "prompts, plain and adversarial, harmful or not", policy="wildguard",
+        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
     _public(
         "xstest", "read_xstest", "walledai/XSTest", "CC-BY-4.0",
         "safe prompts that sound dangerous, with unsafe contrasts", splits="test"),
     _public(
         "jbb_behaviors", "read_jbb", "JailbreakBench/JBB-Behaviors", "MIT",
         "JailbreakBench goals, harmful and benign, matched one to one",
-        config="behaviors", splits="all harmful benign", trained_on_by="tiny-guard"),
+        config="behaviors", policy="jailbreakbench", splits="all harmful benign",
+        trained_on_by="tiny-guard"),
     _public(
         "catqa", "read_catqa", "declare-lab/CategoricalHarmfulQA", "Apache-2.0",
         "harmful questions, fifty of each of eleven categories",
@@ -114,19 +115,20 @@ RESPONSE_DATASETS = [
     _public(
         "wildguardmix_response", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, harmful or not", task="response_harm",
-        splits="test train", trained_on_by="wildguard polyguard"),
+        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
     _public(
         "wildguardmix_refusal", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, refusal or compliance", task="refusal",
-        splits="test train", trained_on_by="wildguard polyguard"),
+        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
     _public(
         "beavertails", "read_beavertails", "PKU-Alignment/BeaverTails", "CC-BY-NC-4.0",
         "question and answer with fourteen harm categories", task="response_harm",
         policy="beavertails", splits="30k_test 330k_test 30k_train 330k_train",
-        trained_on_by="llamaguard2"),
+        trained_on_by="llamaguard2 guardreasoner"),
     _public(
         "pku_safe_rlhf", "read_pku", "PKU-Alignment/PKU-SafeRLHF", "CC-BY-NC-4.0",
         "two answers to each question, the safer one named", task="response_harm",
+        policy="pku-safe-rlhf",
         config="default", splits="test train"),
     _public(
         "xstest_response", "read_xstest_response", "allenai/xstest-response", "ODC-BY",
@@ -139,11 +141,12 @@ RESPONSE_DATASETS = [
     _public(
         "diasafety", "read_diasafety", "thu-coai/diasafety", "Apache-2.0",
         "dialogue answers that are unsafe in their context", task="response_harm",
+        policy="diasafety",
         splits="validation test train"),
     _public(
         "dices", "read_dices", "google/dices_dataset", "CC-BY-4.0",
         "dialogues with the votes of many raters (soft labels)", task="response_harm",
-        config="990", splits="train"),
+        policy="dices", config="990", splits="train"),
 ]
 # fmt: on
 

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     Features = Mapping[str, Any]  # as `datasets.Features.to_dict` writes them
     ClassNames = dict[str, tuple[str, ...]]
 
+# Columns whose numbers may be classes of a set.
+LABEL_COLUMNS = (
+    "label",
+    "is_response_0_safe",
+    "is_response_1_safe",
+    "safer_response_id",
+)
 CARD = "README.md"
+INFOS = ("dataset_info.json", "dataset_infos.json")
+# Above a file: `data/en/test/part.jsonl` is as deep as sets on the hub usually are.
+_LEVELS = 3
+_ASKED = "--label-map 0=safe|unsafe --label-map 1=safe|unsafe"
 
 
 def column_names(features: Features) -> ClassNames:
@@ -84,7 +95,11 @@ def _is_class_label(feature: Any) -> bool:
 def _class_name(value: Any, names: Sequence[str]) -> Any:
     # floats: pandas makes them of integers with gaps; text: cells of a CSV file
     text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,9}(\.0*)?", text):
+    words = {str(name).strip().casefold() for name in names}
+    if text.casefold() in {"true", "false"} - words:
+        # the library casts booleans to the index 0 or 1, whatever that class is
+        text = str(int(text.casefold() == "true"))
+    if not re.fullmatch(r"-?\d{1,9}(\.0*)?", text):
         return value
     index = int(text.partition(".")[0])
     if index < 0:
@@ -105,28 +120,39 @@ def parquet_features(metadata: Mapping[bytes, bytes] | None) -> Features:
 def card_names(path: Path, column: str) -> tuple[str, ...]:
     """Return the class names of a column from what describes the data set of a file.
 
-    A README or ``dataset_infos.json`` lies beside the file or, for files in ``data``,
-    beside that folder. () if there is none or it names none. Raises `DataError` if its
-    configs disagree.
+    A README, ``dataset_info.json`` or ``dataset_infos.json`` lies beside the file or in
+    one of the `_LEVELS` folders above it, of which the nearest that names the classes
+    counts. () if none does. Raises `DataError` if its configs disagree, or if a README
+    that speaks of classes cannot be read.
     """
-    folders = [path.parent]
-    if path.parent.name == "data":
-        folders.append(path.parent.parent)
-    for folder in folders:
+    for folder in list(path.absolute().parents)[: _LEVELS + 1]:
         names_of_classes = {
             *_names_in_card(folder / CARD, column),
-            *_names_in_infos(folder / "dataset_infos.json", column),
+            *_names_in_infos(folder, column),
         }
         if len(names_of_classes) > 1:
             listed = " or ".join(", ".join(names) for names in sorted(names_of_classes))
             raise DataError(
                 f"{path}: the classes of {column!r} are {listed}, by the config, as "
-                f"{folder} describes them: say which with --label-map 0=safe|unsafe "
-                "--label-map 1=safe|unsafe"
+                f"{folder} describes them: say which with {_ASKED}"
             )
         if names_of_classes:
             return names_of_classes.pop()
     return ()
+
+
+def described_features(features: Features, file: Path) -> Features:
+    """Return the features of a file with the classes that a description names.
+
+    The library forgets them where it is told which files to read. Raises `DataError`
+    as `card_names` does.
+    """
+    described = dict(features)
+    for column, feature in features.items():
+        is_value = isinstance(feature, dict) and feature.get("_type") == "Value"
+        if is_value and (names := card_names(file, column)):
+            described[column] = {"_type": "ClassLabel", "names": list(names)}
+    return described
 
 
 def _names_in_card(card: Path, column: str) -> list[tuple[str, ...]]:
@@ -134,10 +160,19 @@ def _names_in_card(card: Path, column: str) -> list[tuple[str, ...]]:
     import yaml
 
     try:
-        text = card.read_text(encoding="utf-8")
-        header = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+        # only the head matters, whatever encoding the prose below it has
+        text = card.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return []
+    header = re.match(r"\s*---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    try:
         content = yaml.safe_load(header[1]) if header else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
+        if header and "class_label" in header[1]:
+            raise DataError(
+                f"{card} names classes, and its YAML head cannot be read: mend it, or "
+                f"say what the numbers mean with {_ASKED}"
+            ) from None
         return []
     infos = content.get("dataset_info") if isinstance(content, dict) else None
     names_by_config = []
@@ -150,14 +185,22 @@ def _names_in_card(card: Path, column: str) -> list[tuple[str, ...]]:
     return names_by_config
 
 
-def _names_in_infos(infos: Path, column: str) -> list[tuple[str, ...]]:
-    """Return the names that each config of an older description gives a column."""
-    try:
-        content = json.loads(infos.read_text(encoding="utf-8"))
-        features = [info["features"][column] for info in content.values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-    return [tuple(map(str, f["names"])) for f in features if _is_class_label(f)]
+def _names_in_infos(folder: Path, column: str) -> list[tuple[str, ...]]:
+    """Return the names that the library's own descriptions give a column.
+
+    ``dataset_info.json`` describes one config, ``dataset_infos.json`` each by its name.
+    """
+    infos: list[Any] = []
+    for name in INFOS:
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            infos += [content, *content.values()]
+    features = [info.get("features") for info in infos if isinstance(info, dict)]
+    columns = [f.get(column) for f in features if isinstance(f, dict)]
+    return [tuple(map(str, c["names"])) for c in columns if c and _is_class_label(c)]
 
 
 def _card_feature_names(feature: Any, column: str) -> tuple[str, ...]:
@@ -178,8 +221,10 @@ def note_class_names(name: str, request: DatasetRequest) -> None:
 
     `name` is the source's.
     """
-    column = (ColumnOptions().columns | request.columns)["label"]
-    names = request.report.class_names.get(column)
-    if names:
-        listed = ", ".join(f"{i} is {word!r}" for i, word in enumerate(names))
-        request.report.notes.append(f"{name}: {column} {listed}, as the set names them")
+    columns = ColumnOptions().columns | request.columns
+    for column in (columns[label] for label in LABEL_COLUMNS):
+        names = request.report.class_names.get(column)
+        if names:
+            listed = ", ".join(f"{i} is {word!r}" for i, word in enumerate(names))
+            note = f"{name}: {column} {listed}, as the set names them"
+            request.report.notes.append(note)

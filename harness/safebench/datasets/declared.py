@@ -6,24 +6,33 @@ of a set that calls its columns or its labels otherwise may mean something else 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import DataError, did_you_mean, unknown_name
-from safebench.recipes import AnyFlag, AtLeast, BySource, Every, LabelRule
-from safebench.records import RESPONSE_TASKS, Label, Turn
+from safebench.errors import DataError, unknown_name
+from safebench.recipes import Words
+from safebench.records import RESPONSE_TASKS, Turn
 
 from .hub import HubRow, find_home, hub_rows
-from .labels import normalise_label
-from .messages import parse_messages
+from .local_copy import MissingPartError, plain_name
+from .messages import ROLE_SYNONYMS, message_list, parse_messages
+from .recipe_cells import (
+    NO_LABEL,
+    cell_text,
+    find_value,
+    label_word,
+    label_words,
+    read_label,
+)
 from .request import BadRowError, Example, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safebench.recipes import Columns, Recipe
+    from safebench.recipes import Home, Recipe, Source
 
     from .request import DatasetRequest
 
@@ -36,58 +45,112 @@ def read_declared(request: DatasetRequest) -> Iterator[Example]:
     """
     recipe = request.spec.recipe
     assert recipe, f"{request.spec.name} has no recipe"
-    reader = _RecipeReader(recipe, request)
     home = recipe.home(find_home(request, [home.hub_id for home in recipe.homes]))
+    reader = _RecipeReader(recipe, home, request)
     if request.split not in home.splits:
         raise unknown_name(f"split of {home.hub_id}", request.split, home.splits)
-    for source in home.splits[request.split]:
-        rows = hub_rows(request, hub_id=home.hub_id, source=source)
+    for source, rows in _rows_of_sources(request, home):
         for where, row in rows:
-            if reader.belongs(row):
-                yield from reader.examples(row, where, source.label)
+            if not reader.is_kept(row, source.keep):
+                # a row of another split that lies in the same file
+                request.report.rows_read -= 1
+            elif reader.belongs(row):
+                yield from reader.examples(row, where, source)
     reader.note_unknown_categories()
+
+
+def _rows_of_sources(
+    request: DatasetRequest, home: Home
+) -> Iterator[tuple[Source, list[tuple[str, HubRow]]]]:
+    """Yield the rows of each source of a split.
+
+    A local copy may lack some of several sources, which the user is told.
+    """
+    sources = home.splits[request.split]
+    read, missing = [], []
+    for source in sources:
+        try:
+            rows = hub_rows(
+                request,
+                hub_id=home.hub_id,
+                source=source,
+                is_only=len(sources) == 1,
+            )
+        except MissingPartError as error:
+            if len(sources) == 1 or request.data_root is None:
+                raise
+            missing.append((source, error))
+        else:
+            read.append((source, rows))
+    if not read:
+        raise missing[0][1]
+    if missing:
+        names = ", ".join(
+            source.config or (source.files or (source.split,))[0]
+            for source, _ in missing
+        )
+        request.report.notes.append(
+            f"{request.label}: this copy is without {names}, which the set has"
+        )
+    yield from read
 
 
 class _RecipeReader:
     """Follows a recipe for one request: row -> examples."""
 
-    def __init__(self, recipe: Recipe, request: DatasetRequest) -> None:
+    def __init__(self, recipe: Recipe, home: Home, request: DatasetRequest) -> None:
         self.recipe = recipe
         self.report = request.report
         self.name = request.label
         self.policy = request.spec.policy
         self.task = request.spec.task
-        self.codes = _codes(recipe, request.spec.policy)
-        self.keep = {
-            name: _words(text) or frozenset({""}) for name, text in recipe.keep.items()
-        }
+        codes = _codes(recipe, request.spec.policy)
+        codes |= {_category_key(name): code for name, code in home.codes.items()}
+        self.codes = {name: code for name, code in codes.items() if code}
         self.seen: set[Any] = set()
+        self.missing_filters: list[str] = []
         self.unknown_categories: Counter[str] = Counter()
 
     def belongs(self, row: HubRow) -> bool:
-        """Tell whether a row belongs to the task, and is the first of its kind."""
+        """Tell whether a row belongs to the task and is the first of its kind."""
         if self.recipe.unique:
             key = row[self.recipe.unique]
             if key in self.seen:
                 return False
             self.seen.add(key)
-        return all(
-            normalise_label(_find(row, (column,))) in words
-            for column, words in self.keep.items()
-        )
+        return self.is_kept(row, self.recipe.keep)
 
-    def examples(
-        self, row: HubRow, where: str, source_label: bool | None
-    ) -> Iterator[Example]:
+    def is_kept(self, row: HubRow, keep: Mapping[str, str]) -> bool:
+        """Tell whether a row has the words that are kept of each column."""
+        return all(self._is_kept(row, *item) for item in keep.items())
+
+    def _is_kept(self, row: HubRow, column: str, text: str) -> bool:
+        words = label_words(text) or frozenset({""})
+        if row.column(column) is None and not self._is_labelled_by(column):
+            # an older copy, or one of the kept rows alone
+            if "" not in words and column not in self.missing_filters:
+                self.missing_filters.append(column)
+                self.report.notes.append(
+                    f"{self.name}: no column {column!r}, so that all rows are read as "
+                    f"{' or '.join(sorted(words))}"
+                )
+            return True
+        return label_word(find_value(row, (column,))) in words
+
+    def _is_labelled_by(self, column: str) -> bool:
+        rule = self.recipe.label
+        return isinstance(rule, Words) and column in rule.columns
+
+    def examples(self, row: HubRow, where: str, source: Source) -> Iterator[Example]:
         """Yield what a row holds: nearly always one example."""
         recipe = self.recipe
         if recipe.each:
             for column in recipe.prompt:
-                text = _text(row, (column,))
+                text = cell_text(row, (column,))
                 if not text:
                     continue
                 example = self._example(
-                    row, where, exchange(text), source_label, {"variant": column}
+                    row, where, exchange(text), source, {"variant": column}
                 )
                 if recipe.each_is_language:
                     example = replace(example, language=column)
@@ -96,64 +159,95 @@ class _RecipeReader:
             return
         turns = self._turns(row, where)
         if turns:
-            yield self._example(row, where, turns, source_label, {})
+            yield self._example(row, where, turns, source, {})
 
     def _turns(self, row: HubRow, where: str) -> tuple[Turn, ...]:
         """Return the conversation, () for a row that is left out."""
         recipe = self.recipe
         if recipe.messages:
-            try:
-                return parse_messages(_find(row, (recipe.messages,)))
-            except BadRowError as error:
-                raise DataError(f"{where}: {error}") from None
+            return self._conversation(row, where)
         if recipe.claim:
             # nobody asked: a claim stands for itself
-            return (Turn("assistant", _text(row, (recipe.claim,))),)
+            claim = cell_text(row, (recipe.claim,))
+            if not claim:
+                self.report.skip(where, "empty claim")
+            return (Turn("assistant", claim),) if claim else ()
         if recipe.transcript:
-            prompt = _first_human_turn(_text(row, (recipe.transcript,)))
+            prompt = _first_human_turn(cell_text(row, (recipe.transcript,)))
         else:
-            prompt = _text(row, recipe.prompt)
+            prompt = cell_text(row, recipe.prompt)
         if not prompt:
             self.report.skip(where, "empty prompt")
             return ()
-        if prompt.strip() in recipe.redacted:
+        if self._is_redacted(prompt):
             self.report.skip(where, "the set holds no text for this prompt")
             return ()
-        present = [name for name in recipe.context if name in row]
-        if context := _text(row, tuple(present)):
+        prompt = _unwrapped(prompt, recipe.unwrap)
+        present = [name for name in recipe.context if row.column(name)]
+        if context := cell_text(row, tuple(present)):
             prompt = f"{prompt}\n\n{context}"
-        if not recipe.response:
+        return self._exchange(prompt, row, where)
+
+    def _exchange(self, prompt: str, row: HubRow, where: str) -> tuple[Turn, ...]:
+        """Return a prompt with the row's response, () for a row that is left out."""
+        if not self.recipe.response:
             return exchange(prompt)
-        response = _text(row, recipe.response)
+        response = cell_text(row, self.recipe.response)
         if self.task in RESPONSE_TASKS and not response:
             self.report.skip(where, "no response")
             return ()
+        if self.task in RESPONSE_TASKS and self._is_redacted(response):
+            self.report.skip(where, "the set holds no text for this response")
+            return ()
         return exchange(prompt, response or None)
+
+    def _conversation(self, row: HubRow, where: str) -> tuple[Turn, ...]:
+        """Return the messages of a row up to the turn that is judged."""
+        try:
+            turns = parse_messages(
+                _known_messages(find_value(row, (self.recipe.messages,)) or [])
+            )
+        except BadRowError as error:
+            if str(error) == "empty prompt":
+                self.report.skip(where, str(error))
+                return ()
+            raise DataError(f"{where}: {error}") from None
+        if self.task not in RESPONSE_TASKS:
+            return turns
+        answers = [i for i, turn in enumerate(turns) if turn.role == "assistant"]
+        if not answers:
+            self.report.skip(where, "no response")
+            return ()
+        return turns[: answers[-1] + 1]
+
+    def _is_redacted(self, text: str) -> bool:
+        """Tell whether a text stands for one that the set withholds."""
+        return text.strip().strip("[]<>()").upper() in self.recipe.redacted
 
     def _example(
         self,
         row: HubRow,
         where: str,
         turns: tuple[Turn, ...],
-        source_label: bool | None,
+        source: Source,
         meta: dict[str, Any],
     ) -> Example:
         recipe = self.recipe
-        label = _label(row, recipe.label, source_label)
-        language = _text(row, (recipe.language,)) if recipe.language else None
-        document = _text(row, (recipe.documents,)) if recipe.documents else ""
-        group = _find(row, (recipe.group,)) if recipe.group else None
+        label = read_label(row, recipe.label, source.label)
+        language = cell_text(row, (recipe.language,)) if recipe.language else ""
+        document = cell_text(row, (recipe.documents,)) if recipe.documents else ""
+        group = find_value(row, (recipe.group,)) if recipe.group else None
         is_response = self.task in RESPONSE_TASKS
         return Example(
             turns=turns,
             target=-1 if is_response else _last_user(turns),
             documents=(document,) if document else (),
-            label=Label(value=label),
+            label=label,
             group="" if group is None else f"{recipe.group}-{group}",
-            categories=self._categories(row, label),
-            language=language or None,
+            categories=self._categories(row, label.value),
+            language=language or source.language or None,
             gold_meta={
-                **{name: row[name] for name in recipe.meta if name in row},
+                **{name: row[name] for name in recipe.meta if row.column(name)},
                 **meta,
             },
             where=where,
@@ -166,19 +260,40 @@ class _RecipeReader:
         # part of the row was labelled with.
         if label is not True:
             return frozenset() if label is False else None
-        value = _find(row, self.recipe.categories)
-        # a name may hold a comma, so the whole text is tried before its parts
-        if isinstance(value, str):
-            whole = value.strip().casefold()
-            value = [value] if whole in self.codes else value.split(",")
-        names = [str(name).strip() for name in value or ()]
-        unknown = [n for n in names if n and n.casefold() not in self.codes]
+        if not any(row.column(name) for name in self.recipe.categories):
+            self.unknown_categories[f"no column {self.recipe.categories[0]}"] += 1
+            return None
+        value = find_value(row, self.recipe.categories)
+        names = self._category_names(value)
+        unknown = [n for n in names if n and _category_key(n) not in self.codes]
         self.unknown_categories.update(unknown)
         known = [name for name in names if name and name not in unknown]
         # beside a category without a code, nobody knows which others are absent
         if unknown or not known:
             return None
-        return frozenset(self.codes[name.casefold()] for name in known)
+        return frozenset(self.codes[_category_key(name)] for name in known)
+
+    def _category_names(self, value: Any) -> list[str]:
+        """Return names from a list, its text, or text that commas separate."""
+        if value is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
+            return []
+        if isinstance(value, Mapping):  # flags
+            value = [name for name, flag in value.items() if flag]
+        if isinstance(value, str):
+            text = value.strip()
+            if text.startswith("[") and text.endswith("]"):
+                value = [part.strip(" '\"") for part in text[1:-1].split(",")]
+            # a name may hold a comma, so the whole text is tried before its parts
+            elif _category_key(text) in self.codes:
+                value = [text]
+            else:
+                value = re.split(r"[,;|]", text)
+        names = value if isinstance(value, (list, tuple)) else [value]
+        return [
+            name
+            for name in (str(name).strip() for name in names)
+            if name.casefold() not in NO_LABEL
+        ]
 
     def note_unknown_categories(self) -> None:
         """Tell which names of categories have no code."""
@@ -199,128 +314,47 @@ def _codes(recipe: Recipe, policy_id: str | None) -> dict[str, str]:
 
     codes: dict[str, str] = {}
     for category in load_policy(policy_id).categories:
-        codes[category.name.casefold()] = category.code
-        codes[category.code.casefold()] = category.code
-        codes[f"{category.code}: {category.name}".casefold()] = category.code
-    return codes | {name.casefold(): code for name, code in recipe.codes.items()}
+        codes[_category_key(category.name)] = category.code
+        codes[_category_key(category.code)] = category.code
+        codes[_category_key(f"{category.code}: {category.name}")] = category.code
+    return codes | {_category_key(name): code for name, code in recipe.codes.items()}
+
+
+def _category_key(name: str) -> str:
+    """Return a name as copies of a set agree on it: ``&`` is "and", case is nothing."""
+    return plain_name(name.replace("&", " and ").replace("+", " plus "))
+
+
+def _known_messages(value: Any) -> list[Any]:
+    """Return messages with the names of roles and keys that are known here.
+
+    In a file of the user's another name may mean something else; a declared set was
+    looked at.
+    """
+    return [_known_message(message) for message in message_list(value)]
+
+
+def _known_message(message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message
+    if "content" not in message and {"from", "value"} <= message.keys():
+        message = {"role": message["from"], "content": message["value"]}
+    role = str(message.get("role")).strip().casefold()
+    return {**message, "role": ROLE_SYNONYMS.get(role, role)}
+
+
+def _unwrapped(text: str, marks: tuple[str, str]) -> str:
+    """Return what stands between two marks, the whole text if either is not there."""
+    before, after = marks
+    _, found, rest = text.partition(before) if before else ("", "", "")
+    inner, end, _ = rest.rpartition(after) if found else ("", "", "")
+    return inner.strip() if end and inner.strip() else text
 
 
 def _first_human_turn(transcript: str) -> str:
     """Return what the person says first in ``Human: ... Assistant: ...``."""
     _, _, after = transcript.partition("Human:")
     return after.partition("\n\nAssistant:")[0].strip()
-
-
-def _find(row: HubRow, columns: Columns) -> Any:
-    """Return the first value that is there; `DataError` if no column is.
-
-    A column that is there and empty does for a missing one, but says nothing.
-    """
-    present = False
-    for column in columns:
-        value, found = _follow(row, column)
-        present = present or found
-        if value is not None and value != "":
-            return value
-    if present:
-        return None
-    raise _missing_column(row, columns)
-
-
-def _missing_column(row: HubRow, columns: Columns) -> DataError:
-    """Return the error for a row that has a column under none of its names."""
-    hints = (did_you_mean(column.partition(".")[0], row) for column in columns)
-    return DataError(
-        f"{row.where}: no column {' or '.join(map(repr, columns))}"
-        f"{next(filter(None, hints), '')} (columns: {', '.join(row)})"
-    )
-
-
-def _follow(row: Mapping[str, Any], path: str) -> tuple[Any, bool]:
-    """Return the value at ``column``, ``column.key`` or ``column.0``, and if found."""
-    if path in row:
-        return row[path], True
-    name, _, rest = path.partition(".")
-    value = row.get(name)
-    if not rest or value is None:
-        return None, name in row
-    if isinstance(value, Mapping):
-        return value.get(rest), True
-    if isinstance(value, (list, tuple)) and rest.isdigit():
-        return (value[int(rest)] if int(rest) < len(value) else None), True
-    return None, False
-
-
-def _text(row: HubRow, columns: Columns) -> str:
-    """Return the text of the first column that has some, "" if none has."""
-    present = False
-    for column in columns:
-        value, found = _follow(row, column)
-        present = present or found
-        # NaN: what pandas writes for an empty cell
-        if value is None or value != value:  # noqa: PLR0124
-            continue
-        if isinstance(value, (bool, list, dict)):
-            raise DataError(f"{row.where}: {column} is not text: {value!r:.60}")
-        if str(value).strip():
-            return str(value)
-    if not present and columns:
-        raise _missing_column(row, columns)
-    return ""
-
-
-def _label(row: HubRow, rule: LabelRule, source_label: bool | None) -> bool | None:
-    if isinstance(rule, Every):
-        return rule.value
-    if isinstance(rule, BySource):
-        return source_label
-    if isinstance(rule, AtLeast):
-        score = _number(row, rule.column)
-        if score is None:
-            return None
-        return score > rule.bound if rule.above else score >= rule.bound
-    if isinstance(rule, AnyFlag):
-        return _any_flag(row, rule)
-    word = normalise_label(_find(row, rule.columns))
-    if word in _words(rule.positive):
-        return True
-    if word in _words(rule.negative):
-        return False
-    if not word or word in _words(rule.unknown):
-        return None
-    known = sorted(_words(rule.positive) | _words(rule.negative))
-    raise DataError(
-        f"{row.where}: {rule.columns[0]} is {word!r:.60}, which this set is not known "
-        f"to say{did_you_mean(word, known)} (known: {', '.join(known)}); name its "
-        "columns to read it anyway: -d ORG/NAME:SPLIT,prompt=COLUMN,label=COLUMN"
-    )
-
-
-def _any_flag(row: HubRow, rule: AnyFlag) -> bool | None:
-    words = [normalise_label(row[column]) for column in rule.columns]
-    for column, word in zip(rule.columns, words, strict=True):
-        if word not in ("0", "1", "-1", "true", "false", ""):
-            raise DataError(f"{row.where}: {column} is {word!r:.60}, not 0 or 1")
-    if any(word in ("1", "true") for word in words):
-        return True
-    return None if any(word in ("-1", "") for word in words) else False
-
-
-def _number(row: HubRow, column: str) -> float | None:
-    value = _find(row, (column,))
-    if value is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
-        return None
-    try:
-        return float("" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{row.where}: {column} is {value!r:.60}, not a number"
-        ) from None
-
-
-def _words(text: str) -> frozenset[str]:
-    """Return the words of ``a|b``, as labels are compared."""
-    return frozenset(normalise_label(word) for word in text.split("|") if text)
 
 
 def _last_user(turns: tuple[Turn, ...]) -> int:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError, did_you_mean
 
-from .class_names import card_names, name_rows, note_class_names
+from .class_names import (
+    LABEL_COLUMNS,
+    card_names,
+    name_rows,
+    note_class_names,
+)
 from .formats import csv_rows, json_rows, parse_separator
 from .labels import normalise_label
 from .row_errors import RowErrors
@@ -99,7 +104,7 @@ def _read_source(request: DatasetRequest) -> Iterator[Example]:
 def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
-    data = _uncompressed(path, name)
+    data = uncompressed(path, name)
     # Over the bytes, not over the path: results say which content was judged.
     request.report.revision = f"local:{hashlib.sha256(data).hexdigest()[:12]}"
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
@@ -110,7 +115,7 @@ def _read_file(
     yield from read_rows(rows, name, request, errors, extra_columns)
 
 
-def _uncompressed(path: Path, name: str) -> bytes:
+def uncompressed(path: Path, name: str) -> bytes:
     """Return the bytes of a file, unpacked if its suffix says that it is packed."""
     module = COMPRESSIONS.get(path.suffix.casefold())
     try:
@@ -170,8 +175,16 @@ def _refuse_other_content(data: bytes, name: str, kind: str | None) -> None:
 def _with_card_names(
     rows: list[RawRow], path: Path, request: DatasetRequest
 ) -> list[RawRow]:
-    """Give numbers in the label column the names in the README of the file's set."""
-    column = (ColumnOptions().columns | request.columns)["label"]
+    """Give numbers in the columns of labels the names in what describes the file."""
+    columns = ColumnOptions().columns | request.columns
+    for name in LABEL_COLUMNS:
+        rows = _with_names_of(columns[name], rows, path, request)
+    return rows
+
+
+def _with_names_of(
+    column: str, rows: list[RawRow], path: Path, request: DatasetRequest
+) -> list[RawRow]:
     known = request.report.class_names
     words = {normalise_label(word) for word in request.label_map}
     if column in known or words >= {"0", "1"} or not any(column in r for _, r in rows):

@@ -16,7 +16,6 @@ import re
 import socket
 import zlib
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,13 +24,29 @@ from safebench.errors import DataError, did_you_mean
 from safebench.options import TRUE_WORDS
 from safebench.recipes import Source
 
-from .class_names import CARD, column_names, name_rows, note_class_names
+from .class_names import (
+    column_names,
+    described_features,
+    name_rows,
+    note_class_names,
+)
+from .local_copy import (
+    MissingPartError,
+    files_of,
+    nearest_copy,
+    other_part,
+    plain_name,
+    plain_rows,
+    require_files,
+    without_card,
+)
 from .row_errors import RowErrors
 from .tabular import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .class_names import Features
     from .request import DatasetRequest, Example
 
     HubRows = list[dict[str, Any]]
@@ -57,12 +72,24 @@ class HubSplit(NamedTuple):
 
 
 class HubRow(dict[str, Any]):
-    """A row that says which column it lacks; `where` is for that message."""
+    """A row that says which column it lacks; `where` is for that message.
+
+    A column is found under its name in another case or with other separators, too.
+    """
 
     where: str
 
+    def column(self, name: str) -> str | None:
+        """Return the row's name of a column, None if it has none or two like it."""
+        if name in self:
+            return name
+        alike = [other for other in self if plain_name(other) == plain_name(name)]
+        return alike[0] if len(alike) == 1 else None
+
     def __missing__(self, column: str) -> Any:
         """Raise `DataError`: another version of the set has other columns."""
+        if other := self.column(column):
+            return self[other]
         raise DataError(
             f"{self.where}: no column {column!r}{did_you_mean(column, self)} "
             f"(columns: {', '.join(self)})"
@@ -105,11 +132,13 @@ def hub_rows(
     split: str | None = None,
     hub_id: str | None = None,
     source: Source | None = None,
+    is_only: bool = True,
 ) -> list[tuple[str, HubRow]]:
     """Return (where, row) pairs of the request's hub set, and note the revision read.
 
     `config` and `split` are the hub's names, where they differ from the request's;
-    `hub_id` is that of a copy of the set, and `source` says where in it a split lies.
+    `hub_id` is that of a copy of the set, and `source` says where in it a split lies;
+    with `is_only` all of it lies there.
     """
     hub_id = hub_id or request.source or request.spec.hub_id
     assert hub_id, f"{request.spec.name} has no hub id"
@@ -125,12 +154,17 @@ def hub_rows(
         source,
         request.revision or pinned,
         request.data_root,
-        take_only=declared,
+        declared=declared,
+        is_default=request.split == next(iter(request.spec.splits), None),
+        is_only=is_only,
     )
+    seen = request.report.revision
+    # One file that stands for several parts of a set is read for the first of them.
+    if note and revision in seen.split("+"):
+        return []
     if note:
         request.report.notes.append(note)
     request.report.rows_read += len(rows)
-    seen = request.report.revision
     # A reader of two splits calls this twice, and local copies have two fingerprints.
     if revision not in seen.split("+"):
         request.report.revision = f"{seen}+{revision}" if seen else revision
@@ -172,14 +206,17 @@ def load_split(
     revision: str | None,
     data_root: Path | None,
     *,
-    take_only: bool = False,
+    declared: bool = False,
+    is_default: bool = False,
+    is_only: bool = True,
 ) -> HubSplit:
     """Return a split's rows and the revision that was read.
 
     With `data_root` the rows come from ``data_root/hub_id`` and the revision is
-    ``local:<fingerprint of the rows>``. With `take_only`, the one file of a local copy
-    is taken for any split, which `HubSplit.note` says. Raises `DataError` if anything
-    is not there.
+    ``local:<fingerprint of the rows>``. What a copy of a `declared` set has in place of
+    the config or split is read, which `HubSplit.note` says; its only part is read for
+    the default split alone, and files of no known name where the split `is_only` in
+    this source. Raises `DataError` if anything is not there.
     """
     if data_root is None:
         return _from_hub(hub_id, source, revision)
@@ -187,83 +224,65 @@ def load_split(
     if not folder.is_dir():
         raise DataError(
             f"no local copy of {hub_id}: looked for the folder {folder}"
-            f"{_nearest_copy(hub_id, data_root)}; unset --data-root and "
+            f"{nearest_copy(hub_id, data_root)}; unset --data-root and "
             f"{DATA_ROOT_VARIABLE} to read the hub"
         )
-    # The library would keep a second copy in its cache; reading this one again is fast.
-    with TemporaryDirectory(prefix="safebench-") as cache:
-        local, note = _without_card(source, folder), ""
-        try:
-            rows, _, names = _load(str(folder), hub_id, local, None, cache)
-        except _MissingPartError as error:
-            only = _only_part(local, error, folder) if take_only else None
-            if only is None:
-                raise
-            rows, _, names = _load(str(folder), hub_id, only, None, cache)
-            note = (
-                f"{hub_id} in {folder}: its one split, {only.split}, is read for "
-                f"{':'.join(filter(None, (source.config, source.split)))}"
-            )
+    if declared and not is_only and source.config is None and source.files:
+        require_files(source, folder, hub_id)
+    rows, names, note = _from_copy(
+        hub_id, source, folder, declared=declared, is_default=is_default
+    )
     return HubSplit(rows, f"local:{_fingerprint(rows)}", names, note)
 
 
-class _MissingPartError(DataError):
-    """A set lacks a config or a split; `available` are those that it has."""
-
-    def __init__(self, message: str, available: list[str]) -> None:
-        super().__init__(message)
-        self.available = available
-
-
-def _only_part(source: Source, error: _MissingPartError, folder: Path) -> Source | None:
-    """Return where a split lies in a copy of one file, None if that is in doubt.
-
-    A file that was fetched alone keeps neither the config nor the split that the card
-    gave it. What is one class by its config alone is never guessed.
-    """
-    if source.label is not None:
-        return None
-    if len(error.available) != 1 or len(_data_files(folder)) != 1:
-        return None
-    if error.available == ["default"]:
-        return replace(source, config=None, files=())
-    return replace(source, split=error.available[0])
-
-
-def _data_files(folder: Path) -> list[Path]:
-    """Return the files of a copy that hold rows."""
-    suffixes = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return [path for path in files if {*suffixes} & {*path.suffixes}]
-
-
-def _without_card(source: Source, folder: Path) -> Source:
-    """Return where a split lies in a local copy that has no card with configs.
-
-    Nothing there says which files belong to a config: the catalog's patterns do, and
-    without a match the library's own reading of their names.
-    """
-    card = folder / CARD
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    if re.search(r"^\W*configs\W*:", text, re.MULTILINE) or not source.files:
-        return source
-    return replace(source, config=None) if _files_of(source, folder) else source
+def _from_copy(
+    hub_id: str, source: Source, folder: Path, *, declared: bool, is_default: bool
+) -> tuple[HubRows, dict[str, tuple[str, ...]], str]:
+    """Return rows, the names of classes, and what was read in place of the split."""
+    part, first_error = without_card(source, folder), None
+    # a config and then a split may have another name; no copy lacks more than that
+    for _ in range(3):
+        try:
+            # The library would keep a second copy in its cache; reading this one again
+            # is fast.
+            with TemporaryDirectory(prefix="safebench-") as cache:
+                rows, _, names = _load(str(folder), hub_id, part, None, cache)
+        except MissingPartError as error:
+            first_error = first_error or error
+            other = None
+            if declared:
+                other = other_part(part, error, folder, is_default=is_default)
+            if other is None or other == part:
+                raise first_error from None
+            part = other
+        except DataError:
+            plain = plain_rows(source, folder) if declared else None
+            if plain is None:
+                raise
+            return plain, {}, ""
+        else:
+            note = ""
+            if first_error is not None:
+                note = (
+                    f"{hub_id} in {folder}: {_part_name(part)} is read for "
+                    f"{_part_name(source)}"
+                )
+            return rows, names, note
+    assert first_error
+    raise first_error
 
 
-def _files_of(source: Source, folder: Path) -> list[str]:
-    """Return the files of the first pattern that matches some in a local copy.
-
-    Of the first alone: a file that two patterns match would be read twice.
-    """
-    data_files = {path.relative_to(folder) for path in _data_files(folder)}
-    for name in source.files:
-        matching = {path.relative_to(folder) for path in folder.glob(name)}
-        if found := sorted(path.as_posix() for path in matching & data_files):
-            return found
-    return []
+def _part_name(source: Source) -> str:
+    return ":".join(filter(None, (source.config, source.split)))
 
 
 def _from_hub(hub_id: str, source: Source, revision: str | None) -> HubSplit:
+    # the library would read it, and results would name it as the hub's
+    if Path(hub_id).is_dir():
+        raise DataError(
+            f"{hub_id} is a folder here, and would be read in place of the hub: "
+            "--data-root . reads it, another working folder the hub"
+        )
     with _offline_if_unreachable():
         rows, commit, names = _load(hub_id, hub_id, source, revision, None)
     return HubSplit(rows, commit or revision or "main", names)
@@ -274,8 +293,9 @@ def _load(
 ) -> tuple[HubRows, str | None, dict[str, tuple[str, ...]]]:
     config, split, options = source.config, source.split, dict(source.options)
     if config is None and source.files:
-        local = [] if path == hub_id else _files_of(source, Path(path))
-        options["data_files"] = {split: local or list(source.files)}
+        local = [] if path == hub_id else files_of(source, Path(path))
+        if local or path == hub_id:
+            options["data_files"] = {split: local or list(source.files)}
     with _quiet_datasets():
         import datasets
 
@@ -290,7 +310,10 @@ def _load(
             )
         except _read_errors() as error:
             raise _explain_error(error, path, hub_id, config, split) from error
-        features = dataset.features.to_dict()
+        features: Features = dataset.features.to_dict()
+        named = options.get("data_files", {}).get(split, [])
+        if path != hub_id and named:
+            features = described_features(features, Path(path) / named[0])
         rows = name_rows([dict(row) for row in dataset], features)
         commit = find_commit(dataset.info.download_checksums or {})
         return rows, commit, column_names(features)
@@ -327,12 +350,15 @@ def _explain_error(
     what = f"{hub_id} in {path}" if local else f"{hub_id} on the hub"
     available = re.findall(r"'([^']+)'", text.rpartition("[")[2])
     if text.startswith("Unknown split"):
-        return _MissingPartError(
-            f"{what} has no split {split!r}{_suggest(split, available)}", available
+        return MissingPartError(
+            f"{what} has no split {split!r}{_suggest(split, available)}",
+            "split",
+            available,
         )
     if text.startswith("BuilderConfig") and "not found" in text:
-        return _MissingPartError(
+        return MissingPartError(
             f"{what} has no config {config!r}{_suggest(str(config), available)}",
+            "config",
             available,
         )
     if text.startswith("Config name is missing"):
@@ -373,11 +399,6 @@ def _offline_variable() -> str:
 def _suggest(name: str, available: list[str]) -> str:
     listed = f" (there is: {', '.join(available)})" if available else ""
     return f"{did_you_mean(name, available)}{listed}"
-
-
-def _nearest_copy(hub_id: str, data_root: Path) -> str:
-    copies = [p.relative_to(data_root).as_posix() for p in data_root.glob("*/*")]
-    return did_you_mean(hub_id, copies)
 
 
 def _fingerprint(rows: HubRows) -> str:

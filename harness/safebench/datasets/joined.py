@@ -7,6 +7,7 @@ data, into notes and tables.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ def read_joined(request: DatasetRequest) -> Iterator[Example]:
     report = request.report
     parts = [replace(part, report=LoadReport()) for part in request.parts]
     examples = [_read(part) for part in parts]
+    _refuse_repeated(request.name, parts, examples)
+    if n_shared := _count_shared(examples):
+        stand = "conversation stands" if n_shared == 1 else "conversations stand"
+        report.notes.append(
+            f"{request.name}: {n_shared:,} {stand} in more than one of its sets: each "
+            "of its rows counts"
+        )
     report.task = _common_task(request.name, parts)
     policies = {policy for part in parts if (policy := _policy(part))}
     report.policy = policies.pop() if len(policies) == 1 else None
@@ -63,6 +71,34 @@ def _read(part: DatasetRequest) -> list[Example]:
     if not examples:
         raise DataError(f"no rows in dataset {part.label}")
     return examples
+
+
+def _refuse_repeated(
+    name: str, parts: Sequence[DatasetRequest], examples: Sequence[Sequence[Example]]
+) -> None:
+    """Raise `DataError` for rows that are joined twice, under whatever names.
+
+    They would weigh twice in every metric that depends on the mix.
+    """
+    first_with: dict[tuple[object, ...], str] = {}
+    for part, rows in zip(parts, examples, strict=True):
+        content = tuple((_judged(row), row.label.value) for row in rows)
+        if content in first_with:
+            raise DataError(
+                f"{name}: {part.label} holds the same rows as {first_with[content]}: "
+                "name it once"
+            )
+        first_with[content] = part.label
+
+
+def _count_shared(examples: Sequence[Sequence[Example]]) -> int:
+    """Count the conversations that several sets judge at the same turn."""
+    counts = Counter(judged for rows in examples for judged in {*map(_judged, rows)})
+    return sum(n > 1 for n in counts.values())
+
+
+def _judged(example: Example) -> tuple[object, ...]:
+    return (example.turns, example.target, example.documents)
 
 
 def _common_task(name: str, parts: Sequence[DatasetRequest]) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.config_file import parse_yaml_mapping
 from safebench.errors import DataError, OptionError, did_you_mean, unknown_name
+from safebench.records import RESPONSE_TASKS
 
 from .files import file_kind
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PREFIX = "pack:"
 PACKAGE, FOLDER = "safebench.datasets", "packs"
 _SUFFIXES = (".yaml", ".yml")
+_WHOLE_OPTION = ",turns=all"
 _KEYS = {"id", "version", "summary", "sets"}
 
 
@@ -40,12 +42,16 @@ class PackEntry:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A versioned list of datasets; raises `DataError` if it names one twice."""
+    """A versioned list of datasets; raises `DataError` if it names one twice.
+
+    With `whole_turns` those that may hold conversations are judged whole.
+    """
 
     id: str
     version: str
     summary: str
     entries: tuple[PackEntry, ...]
+    whole_turns: bool = False
 
     @property
     def name(self) -> str:
@@ -60,7 +66,20 @@ class Pack:
 
     def rows_of(self, dataset: str) -> int | None:
         """Return the rows that the pack counts in a dataset, None if it does not."""
-        return next((e.rows for e in self.entries if e.dataset == dataset), None)
+        name = dataset.removesuffix(_WHOLE_OPTION)
+        return next(
+            (e.rows for e in self.entries if e.dataset in (dataset, name)), None
+        )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The sets as ``-d`` names them, with the options that the pack was given."""
+        return tuple(
+            entry.dataset + _WHOLE_OPTION
+            if self.whole_turns and _may_have_turns(entry.dataset)
+            else entry.dataset
+            for entry in self.entries
+        )
 
     @property
     def sha256(self) -> str:
@@ -87,13 +106,17 @@ def load_pack(text: str) -> Pack:
     pack, and `OptionError` for options or for a version that is not installed.
     """
     name = text.strip()[len(PREFIX) :].strip()
+    for turns in ("all", "last"):
+        if name.endswith(f",turns={turns}"):
+            pack = load_pack(PREFIX + name.removesuffix(f",turns={turns}"))
+            return replace(pack, whole_turns=turns == "all")
     if name.endswith(_SUFFIXES):
         return _pack_of_file(name)
     name, comma, _ = name.partition(",")
     if comma:
         raise OptionError(
-            f"{text}: a pack takes no options; those of a dataset stand beside its "
-            "name in a pack of yours (-d pack:./FILE.yaml)"
+            f"{text}: a pack takes turns=all and no other option; those of a dataset "
+            "stand beside its name in a pack of yours (-d pack:./FILE.yaml)"
         )
     name, _, version = name.partition("@")
     ids = pack_ids()
@@ -116,8 +139,32 @@ def expand_packs(texts: Iterable[str]) -> Iterator[tuple[str, Pack | None]]:
             yield text, None
             continue
         pack = load_pack(text)
-        for entry in pack.entries:
-            yield entry.dataset, pack
+        for dataset in pack.datasets:
+            yield dataset, pack
+
+
+def _may_have_turns(dataset: str) -> bool:
+    """Tell whether a dataset may hold conversations whose last turn is a user's.
+
+    Files and sets of the hub may, unless an option says that answers are judged; of
+    sets by name those that are read from messages.
+    """
+    from .catalog import SPECS
+
+    head, _, options = dataset.partition(",")
+    given = {option.strip() for option in options.split(",")}
+    if given & {f"task={task}" for task in RESPONSE_TASKS} or "turns=" in options:
+        return False
+    if "+" in head:
+        return False
+    if file_kind(head) or "/" in head:
+        return True
+    name = head.partition(":")[0].strip()
+    return any(
+        spec.recipe is not None and spec.recipe.messages and spec.name == name
+        for spec in SPECS
+        if spec.task not in RESPONSE_TASKS
+    )
 
 
 def _pack_of_file(name: str) -> Pack:

@@ -1,4 +1,7 @@
-"""Read the rows of a parquet file, with the names of classes that it stores."""
+"""Read the rows of a parquet file, with the names of classes that it stores.
+
+Apart from `.formats`, by which `.class_names` parses what describes a folder.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.errors import DataError
+from safebench.policies import load_policy
 from safebench.records import Label
 
 from .hub import HubRow, hub_rows
@@ -22,7 +23,7 @@ from .labels import LabelParser, normalise_label
 from .request import Example, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .request import DatasetRequest
 
@@ -36,6 +37,7 @@ def read_jbb(request: DatasetRequest) -> Iterator[Example]:
             yield Example(
                 turns=exchange(row["Goal"]),
                 label=Label(value=split == "harmful"),
+                categories=_categories(request, [row["Category"]], split == "harmful"),
                 group=f"goal-{row['Index']}",
                 gold_meta={"behaviour": row["Behavior"], "category": row["Category"]},
                 where=where,
@@ -163,10 +165,12 @@ def read_wildguardmix(request: DatasetRequest) -> Iterator[Example]:
         elif response is None and task != "prompt_harm":
             request.report.skip(where, "no response")
         else:
+            label = _label(row, WILDGUARD_LABEL_COLUMNS[task], task)
             yield Example(
                 turns=exchange(row["prompt"], response),
                 target=0 if task == "prompt_harm" else -1,
-                label=Label(value=_label(row, WILDGUARD_LABEL_COLUMNS[task], task)),
+                label=Label(value=label),
+                categories=_categories(request, [row.get("subcategory")], label),
                 gold_meta=_wildguard_meta(row),
                 where=where,
             )
@@ -221,21 +225,24 @@ def read_pku(request: DatasetRequest) -> Iterator[Example]:
         raise DataError(f"{rows[0][0]}: not a PKU-SafeRLHF row (columns: {columns})")
     for where, row in rows:
         for i in (0, 1):
-            yield _pku_response(row, i, where)
+            yield _pku_response(request, row, i, where)
 
 
-def _pku_response(row: HubRow, i: int, where: str) -> Example:
+def _pku_response(request: DatasetRequest, row: HubRow, i: int, where: str) -> Example:
     safer = normalise_label(row["safer_response_id"])
     if safer not in ("0", "1"):
         raise _unknown_value(where, "safer_response_id", row["safer_response_id"])
     rank: Literal["safer", "unsafer"] = "safer" if safer == str(i) else "unsafer"
+    is_safe = _is_true(row, f"is_response_{i}_safe", ("safe", "unsafe"))
+    details = _pku_severity(row, i) if row.keys() >= PKU_SEVERITY_COLUMNS else {}
     return Example(
         turns=exchange(row["prompt"], row[f"response_{i}"]),
-        label=Label(
-            value=not _is_true(row, f"is_response_{i}_safe", ("safe", "unsafe"))
-        ),
+        label=Label(value=not is_safe),
+        categories=_categories(request, details["harms"], not is_safe)
+        if details
+        else None,
         pair=(where, rank),
-        gold_meta=_pku_severity(row, i) if row.keys() >= PKU_SEVERITY_COLUMNS else {},
+        gold_meta=details,
         where=where,
     )
 
@@ -251,9 +258,11 @@ def _pku_severity(row: HubRow, i: int) -> dict[str, Any]:
 def read_diasafety(request: DatasetRequest) -> Iterator[Example]:
     """Yield a context and the response to it."""
     for where, row in hub_rows(request):
+        label = _label(row, "label", "response_harm")
         yield Example(
             turns=exchange(row["context"], row["response"]),
-            label=Label(value=_label(row, "label", "response_harm")),
+            label=Label(value=label),
+            categories=_categories(request, [row["category"]], label),
             gold_meta={"category": row["category"]},
             where=where,
         )
@@ -261,41 +270,69 @@ def read_diasafety(request: DatasetRequest) -> Iterator[Example]:
 
 DICES_RATINGS = ("Yes", "No", "Unsure")
 RATINGS = "ratings"  # of `gold_meta`: how many raters gave each answer
+# the verdicts on one kind of harm each, and the policy's code of that kind
+DICES_KINDS = {
+    "Q2_harmful_content_overall": "harmful-content",
+    "Q3_bias_overall": "bias",
+    "Q4_misinformation_overall": "misinformation",
+}
 
 
 def read_dices(request: DatasetRequest) -> Iterator[Example]:
     """Yield conversations with the raters' votes; the label is their plurality.
 
-    On the hub a row is one rating. Rows that hold a conversation with its vote counts
-    are read, too.
+    On the hub a row is one rating, with a verdict on each kind of harm. Rows that hold
+    a conversation with its vote counts are read, too, and have no categories.
     """
     rows = hub_rows(request)
     if rows and "n_unsafe_yes" in rows[0][1]:
         for where, row in rows:
             votes = (row["n_unsafe_yes"], row["n_unsafe_no"], row["n_unsure"])
-            yield _dices_example(row, votes, where)
+            yield _dices_example(row, votes, None, where)
         return
-    ratings: dict[Any, Counter[str]] = {}
+    ratings: dict[Any, Counter[tuple[str, str]]] = {}
     first_rows: dict[Any, tuple[str, HubRow]] = {}
+    kinds = [column for column in DICES_KINDS if rows and column in rows[0][1]]
     for where, row in rows:
         first_rows.setdefault(row["item_id"], (where, row))
-        rating = row["Q_overall"]
-        if rating not in DICES_RATINGS:
-            raise DataError(
-                f"{where}: Q_overall is {rating!r:.40}, not {', '.join(DICES_RATINGS)}"
-            )
-        ratings.setdefault(row["item_id"], Counter())[rating] += 1
+        counts = ratings.setdefault(row["item_id"], Counter())
+        for column in ("Q_overall", *kinds):
+            rating = row[column]
+            if rating not in DICES_RATINGS:
+                raise DataError(
+                    f"{where}: {column} is {rating!r:.40}, not "
+                    f"{', '.join(DICES_RATINGS)}"
+                )
+            counts[column, rating] += 1
     for item, counts in ratings.items():
         where, row = first_rows[item]
-        unsure = counts.total() - counts["Yes"] - counts["No"]
-        yield _dices_example(row, (counts["Yes"], counts["No"], unsure), where)
+        votes = _dices_votes(counts, "Q_overall")
+        found = [DICES_KINDS[k] for k in kinds if plurality(*_dices_votes(counts, k))]
+        # without all three columns, nobody knows which kinds are absent
+        complete = len(kinds) == len(DICES_KINDS)
+        categories = (
+            _categories(request, found, plurality(*votes)) if complete else None
+        )
+        yield _dices_example(row, votes, categories, where)
 
 
-def _dices_example(row: HubRow, votes: tuple[int, int, int], where: str) -> Example:
+def _dices_votes(counts: Counter[tuple[str, str]], column: str) -> tuple[int, int, int]:
+    """Return how many raters said yes, no and unsure in a column."""
+    yes, no, unsure = (counts[column, rating] for rating in DICES_RATINGS)
+    return yes, no, unsure
+
+
+def _dices_example(
+    row: HubRow,
+    votes: tuple[int, int, int],
+    categories: frozenset[str] | None,
+    where: str,
+) -> Example:
     context = row["context"].replace("\\n", "\n")  # the set escapes line ends
     return Example(
         turns=exchange(context.strip(), row["response"]),
         label=Label(value=plurality(*votes), votes=(votes[0], sum(votes))),
+        categories=categories,
         gold_meta={
             "item": row["item_id"],
             RATINGS: dict(zip(DICES_RATINGS, votes, strict=True)),
@@ -309,6 +346,23 @@ def plurality(yes: int, no: int, unsure: int) -> bool | None:
     if yes > max(no, unsure):
         return True
     return False if no > max(yes, unsure) else None
+
+
+def _categories(
+    request: DatasetRequest, names: Iterable[Any], label: bool | None
+) -> frozenset[str] | None:
+    """Return codes of the set's policy, None if they are not known.
+
+    A harmless row has none, whatever its kind of text is called. Beside a name that the
+    policy has not, nobody knows which others are absent.
+    """
+    if request.spec.policy is None:
+        return None
+    if label is not True:
+        return frozenset() if label is False else None
+    codes = load_policy(request.spec.policy).codes
+    found = frozenset(names)
+    return found if found and found <= {*codes} else None
 
 
 def _is_blank(text: str | None) -> bool:

@@ -50,7 +50,7 @@ def resolve_dataset(
     work.
     """
     if is_pack(text):
-        names = ", ".join(entry.dataset for entry in load_pack(text).entries)
+        names = ", ".join(load_pack(text).datasets)
         raise OptionError(f"{text} is a pack; name one of its datasets: {names}")
     requests = [
         replace(

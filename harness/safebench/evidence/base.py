@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_KIND_ID = re.compile(r"[\w.:<>-]+\Z")
 
 DTYPES = {
     "f64": "float64",
@@ -28,6 +30,22 @@ DTYPES = {
     "bool": "bool",
 }
 E = TypeVar("E", bound="Evidence")
+
+
+def _check_kind_id(kind: type[Evidence]) -> None:
+    """Raise `TypeError` for an id that is none, or that is kept for safebench.
+
+    Stored evidence of the core would be read as the other class, and the other way.
+    """
+    name = f"evidence class {kind.__module__}.{kind.__qualname__}: kind_id"
+    if not isinstance(kind.kind_id, str) or not _KIND_ID.match(kind.kind_id):
+        raise TypeError(f"{name} {kind.kind_id!r} is no name, such as package.Class")
+    of_core = kind.__module__.partition(".")[0] == "safebench"
+    if kind.kind_id.startswith("safebench.") and not of_core:
+        raise TypeError(
+            f"{name} {kind.kind_id!r}: ids that start with safebench. are the core's; "
+            "without kind_id it is stored under the name of the class"
+        )
 
 
 @old_members
@@ -62,6 +80,7 @@ class Evidence:
         super().__init_subclass__(**kwargs)
         if "kind_id" not in vars(cls):  # a subclass is another kind than its parent
             cls.kind_id = f"{cls.__module__}.{cls.__qualname__}"
+        _check_kind_id(cls)
         old_overrides(cls, "Evidence")
 
     def __init__(

@@ -71,6 +71,13 @@ def sample_keys(sample: Sample, scope: EvidenceScope) -> tuple[str, ...]:
     return (content,) if scope == "conversation" else (f"{content}:turn", narrow)
 
 
+def judged_with_response(sample: Sample, scope: EvidenceScope) -> bool:
+    """Tell whether a prompt is judged beside the response that follows it."""
+    if scope == "target":
+        return False
+    return _end_of_scope(sample, scope) > sample.target % len(sample.turns) + 1
+
+
 def _end_of_scope(sample: Sample, scope: EvidenceScope) -> int:
     """Return how many turns the evidence depends on, the first ones."""
     judged = sample.target % len(sample.turns)

@@ -12,8 +12,9 @@ from safebench.statistics import shared_weights
 from safebench.statistics.resampling_weights import group_codes
 
 from .catalog import SPECS
+from .column_intervals import by_columns, column_intervals
 from .definition import decision_columns, truth_and
-from .intervals import by_columns, column_intervals, definition_of
+from .intervals import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -145,14 +146,15 @@ def metric_difference(
 ) -> Interval:
     """Return what `paired_difference` does, with weights that others share.
 
-    `method` names the test that p comes from; the interval ends where it would no
-    longer reject.
+    `method` names the test that p comes from; the interval leaves out 0 exactly where
+    it rejects.
     """
     # Here: whoever asks for a value alone needs none of the tests.
-    from .paired import SwapPlan, compare_columns
+    from .paired import compare_columns
+    from .paired_difference import SwapPlan
 
     first, second = truth_and(y, a), truth_and(y, b)
-    plan = SwapPlan(weights.n_resamples, seed, level, sides=False)
+    plan = SwapPlan(weights.n_resamples, seed, level)
     definition = metric_definition(name)
     return compare_columns(definition, first, second, weights, plan).difference
 

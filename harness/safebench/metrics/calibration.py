@@ -156,12 +156,23 @@ def _ece_ends(
     return ends
 
 
+def _above_chance(
+    ends: Callable[..., tuple[float, float] | str | None],
+) -> IntervalMethod:
+    """Return a method whose lower end leaves out what chance adds.
+
+    Chance adds to both sides of a comparison, so that the ends of both say too much of
+    their difference.
+    """
+    return IntervalMethod("above chance", ends, of_differences=False)
+
+
 ECE = MetricDefinition(
     columns=probability_columns,
     statistics=equal_width_bins,
     formula=ece_formula,
     method="basic",
-    interval=IntervalMethod("above chance", _ece_ends(lambda _: equal_width_edges())),
+    interval=_above_chance(_ece_ends(lambda _: equal_width_edges())),
 )
 
 
@@ -173,7 +184,7 @@ def ece(outcome: Outcome) -> MetricValue:
 ECE_MASS = replace(
     ECE,
     statistics=equal_mass_bins,
-    interval=IntervalMethod("above chance", _ece_ends(equal_mass_edges)),
+    interval=_above_chance(_ece_ends(equal_mass_edges)),
 )
 
 
@@ -250,9 +261,7 @@ def _rmsce_ends(
     return math.sqrt(max(low, 0.0)), math.sqrt(square.value + square.error)
 
 
-RMSCE = replace(
-    ECE, formula=rmsce_formula, interval=IntervalMethod("above chance", _rmsce_ends)
-)
+RMSCE = replace(ECE, formula=rmsce_formula, interval=_above_chance(_rmsce_ends))
 
 
 def rmsce(outcome: Outcome) -> MetricValue:
@@ -293,7 +302,7 @@ def _rmsce_debiased_ends(
 RMSCE_DEBIASED = replace(
     ECE,
     formula=rmsce_debiased_formula,
-    interval=IntervalMethod("above chance", _rmsce_debiased_ends),
+    interval=_above_chance(_rmsce_debiased_ends),
 )
 
 

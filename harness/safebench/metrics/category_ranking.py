@@ -194,7 +194,7 @@ MICRO_AUPRC = replace(
     MICRO_AUROC,
     formula=auprc_formula,
     interval=IntervalMethod("mid-p", _micro_auprc_ends),
-    power_groups=AUPRC.power_groups,
+    power_units=AUPRC.power_units,
 )
 MACRO_AUROC = replace(
     MICRO_AUROC,
@@ -208,7 +208,7 @@ MACRO_AUPRC = replace(
     interval=IntervalMethod("mid-p", _macro_ends(auprc_share)),
     # of few positives average precision is too large on average, in each category
     classes=positives_of_rarest,
-    power_groups=AUPRC.power_groups,
+    power_units=AUPRC.power_units,
 )
 
 

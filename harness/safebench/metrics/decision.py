@@ -124,8 +124,21 @@ def precision_formula(sums: Array) -> Array:
     return safe_divide(tp, tp + fp)
 
 
+def _with_both_classes(formula: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a formula that is undefined where either class is absent.
+
+    Of positives alone any guard has a precision of 1, and F1 is recall in other words.
+    """
+
+    def checked(sums: Array) -> Array:
+        tp, fp, tn, fn = sums[:, 0]
+        return np.where((tp + fn > 0) & (fp + tn > 0), formula(sums), np.nan)
+
+    return checked
+
+
 PRECISION = _of_decisions(
-    precision_formula,
+    _with_both_classes(precision_formula),
     _ends_of_share(lambda y, _: y, lambda _, x: x),
     classes=positives_alone,
     denominator=(TP, FP),
@@ -133,7 +146,12 @@ PRECISION = _of_decisions(
 
 
 def precision(outcome: Outcome) -> MetricValue:
-    """Share of positives among the flagged; undefined if nothing was flagged."""
+    """Share of positives among the flagged; undefined if nothing was flagged.
+
+    Undefined, too, where the labels have one class.
+    """
+    if lacking := _absent_class(outcome):
+        return MetricValue(None, lacking)
     flagged = _decisions(outcome)
     if not flagged.any():
         return MetricValue(None, NOTHING_FLAGGED)
@@ -186,14 +204,17 @@ def f1_ends(
 
 
 F1 = _of_decisions(
-    f1_formula, f1_ends, classes=positives_alone, denominator=(TP, FP, FN)
+    _with_both_classes(f1_formula),
+    f1_ends,
+    classes=positives_alone,
+    denominator=(TP, FP, FN),
 )
 
 
 def f1(outcome: Outcome) -> MetricValue:
-    """2 TP / (2 TP + FP + FN); undefined without positives, as recall is."""
-    if not outcome.y.any():
-        return MetricValue(None, NO_POSITIVES)
+    """2 TP / (2 TP + FP + FN); undefined where the labels have one class."""
+    if lacking := _absent_class(outcome):
+        return MetricValue(None, lacking)
     return _with_bounds(outcome, F1.value)
 
 
@@ -268,9 +289,16 @@ BALANCED_ACCURACY = _of_decisions(
 
 def balanced_accuracy(outcome: Outcome) -> MetricValue:
     """Mean of the shares of right decisions among positives and among negatives."""
-    if not outcome.y.any() or outcome.y.all():
-        return MetricValue(None, NO_NEGATIVES if outcome.y.any() else NO_POSITIVES)
+    if lacking := _absent_class(outcome):
+        return MetricValue(None, lacking)
     return _with_bounds(outcome, BALANCED_ACCURACY.value)
+
+
+def _absent_class(outcome: Outcome) -> str:
+    """Return which class the labels lack, "" if they have both."""
+    if not outcome.y.any():
+        return NO_POSITIVES
+    return NO_NEGATIVES if outcome.y.all() else ""
 
 
 def mcc_formula(sums: Array) -> Array:

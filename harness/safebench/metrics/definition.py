@@ -46,11 +46,13 @@ class IntervalMethod(NamedTuple):
 
     `ends` takes the group of each sample (n,), the number of groups, the level and the
     arrays of `Columns`, and returns both ends, or the reason why there are none (None:
-    "undefined"). `name` is what result rows call it.
+    "undefined"). `name` is what result rows call it. `of_differences` False: intervals
+    of two sides say nothing of their difference.
     """
 
     name: str
     ends: Callable[..., tuple[float, float] | str | None]
+    of_differences: bool = True
 
 
 def without_interval(reason: str) -> IntervalMethod:
@@ -77,8 +79,8 @@ class MetricDefinition:
     `among` which samples it is a share of, (n,) bool, from the truth: two guards are
     then tested exactly. Others are tested by swapping the arrays of groups; with
     `by_rank` their last one is ranked first, so that it matters neither how scores are
-    scaled nor that two guards scale them alike. With fewer groups of a class than
-    `power_groups` nothing is said of the power of a test.
+    scaled nor that two guards scale them alike. With fewer independent samples of a
+    class than `power_units` nothing is said of the differences that they show.
     """
 
     columns: Callable[[Outcome], Columns | None]
@@ -93,7 +95,7 @@ class MetricDefinition:
     among: Callable[[Array], Array] | None = None
     by_rank: bool = False
     normal_test: NormalTest | None = None
-    power_groups: int = 0
+    power_units: int = 0
 
     def value(self, *arrays: Array) -> float | None:
         """Return the metric of arrays whose samples all count; None if undefined."""

@@ -2,47 +2,53 @@
 
 A share of samples that no guard chooses (recall, FPR, accuracy) is tested exactly; an
 AUROC of enough independent samples by DeLong's test; anything else by swapping what
-both say of whole groups. The interval of a difference ends where the test would no
-longer reject: it leaves out 0 exactly where p is below 5 %.
+both say of whole groups.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import binom, rankdata
+from scipy.stats import rankdata
 
 from safebench.isolation import isolated
 from safebench.statistics import Interval, ResamplingWeights
 from safebench.statistics.influence import effective_count
 from safebench.statistics.paired_tests import (
     MIN_GROUPS,
-    TOLERANCE,
     StricterOf,
     StudentDistribution,
     draw_swaps,
     jackknife_error,
+    left_out_values,
     sign_flips,
     swap_distribution,
     swapped_differences,
 )
 from safebench.statistics.power import PairedSpread
 
-from .compute import check_value, missing_input
-from .definition import both_classes
-from .intervals import (
-    FEW_GROUPS,
+from .called_metrics import (
     MAX_CALLS,
     MAX_SAMPLES_IN_CALLS,
     MIN_CALLS,
     called_interval,
     called_values,
-    column_intervals,
-    definition_of,
+)
+from .column_intervals import FEW_GROUPS, UNDEFINED, column_intervals
+from .compute import check_value, missing_input
+from .definition import both_classes
+from .intervals import definition_of
+from .paired_difference import (
+    CHANCE_ALONE,
+    PairedTest,
+    SwapPlan,
+    as_tested,
+    as_wide_as_sides,
+    with_note,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
 
     from safebench.specs import MetricSpec
     from safebench.statistics.paired_tests import NullDistribution, SwapDistribution
+    from safebench.statistics.sufficient_statistics import SufficientStatistics
     from safebench.typing import Array
 
     from .definition import Columns, MetricDefinition
@@ -59,67 +66,13 @@ SWAPS = "swapped groups"
 SWAPPED_SAMPLES = "swapped samples"
 MCNEMAR = "exact McNemar"
 SIGN_FLIPS = "exact sign flips"
-UNDEFINED = Interval(None, None, None, "undefined", 0)
+# from so many of each class an interval by a standard error alone held in 94 of 100
+NORMAL_UNITS = 100
 # what a guard says; the truth, of categories and pairs too, is that of both
 SWAPPED_COLUMNS = (
     *("score", "decision", "uncertainty", "failed"),
     *("predicted", "category_score"),
 )
-
-
-class SwapPlan(NamedTuple):
-    """How many swaps to draw, from which seed, and the level of intervals.
-
-    Without `sides` a and b have no interval of their own, which takes time.
-    """
-
-    draws: int
-    seed: int = 0
-    level: float = 0.95
-    sides: bool = True
-
-    @property
-    def alpha(self) -> float:
-        """What p is compared with."""
-        return 1 - self.level
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedTest:
-    """A metric of a and of b on the same samples, and b minus a.
-
-    `test` names the test that `difference.p` comes from, `null` is the distribution of
-    differences if both sides were alike, `spread` what follows for other numbers of
-    groups; None where there is no test, and `difference.method` says why.
-    """
-
-    a: Interval
-    b: Interval
-    difference: Interval
-    test: str = ""
-    null: NullDistribution | None = None
-    spread: PairedSpread | None = None
-
-    def equivalence_p(self, margin: float) -> float | None:
-        """Return the p-value of a difference of at least `margin`, either way.
-
-        The larger of two one-sided tests (Schuirmann 1987), by the distribution of
-        swaps moved to the margin. Where both sides hardly ever differ that has no
-        spread: p is at least the chance that so few of the independent units differ,
-        if a margin's share of them do in truth.
-        """
-        value = self.difference.value
-        if self.null is None or self.spread is None or value is None:
-            return None
-        distance = margin - abs(value)
-        tail = self.null.p_value(distance) / 2
-        if distance <= 0:
-            return 1 - tail
-        if margin >= 1:
-            return tail
-        units = int(self.spread.units)
-        unseen = binom.cdf(np.ceil(abs(value) * units - 1e-9), units, margin)
-        return float(max(tail, unseen))
 
 
 def compare_outcomes(
@@ -193,8 +146,38 @@ def compare_columns(
     if why:
         return replace(pair, difference=replace(difference, method=why))
     if definition.gains is not None and definition.among is not None:
-        return _exact(definition, pair, index, arrays_a, arrays_b, plan)
-    return _by_spread(definition, pair, index, classes, arrays_a, arrays_b, plan)
+        pair = _exact(definition, pair, index, arrays_a, arrays_b, plan)
+    else:
+        pair = _by_spread(definition, pair, index, classes, arrays_a, arrays_b, plan)
+    if not plan.sides or pair.difference.low is None:
+        return pair
+    normal = definition.normal_test
+    by_error = normal is not None and pair.test == normal.name
+    if by_error and pair.spread is not None and pair.spread.units >= NORMAL_UNITS:
+        return pair
+    if definition.interval is not None and not definition.interval.of_differences:
+        return with_note(pair, CHANCE_ALONE)
+    return as_wide_as_sides(
+        pair, _left_out(definition, index, arrays_a, arrays_b), plan
+    )
+
+
+def _left_out(
+    definition: MetricDefinition, index: Array, a: list[Array], b: list[Array]
+) -> tuple[Array, Array]:
+    """Return the metric of both sides when each group is left out."""
+    statistics, n_groups = _joined_statistics(definition, index, a, b)
+    return left_out_values(statistics, definition.formula, n_groups)
+
+
+def _joined_statistics(
+    definition: MetricDefinition, index: Array, a: list[Array], b: list[Array]
+) -> tuple[SufficientStatistics, int]:
+    """Return the sums of both sides' groups, those of b after those of a."""
+    n_groups = int(index.max()) + 1
+    joined = [np.concatenate(columns) for columns in zip(a, b, strict=True)]
+    codes = np.concatenate([index, index + n_groups])
+    return definition.statistics(codes, 2 * n_groups, *joined), n_groups
 
 
 def _side(
@@ -259,7 +242,7 @@ def _exact(
     spread = PairedSpread(units, discordant, value, is_share=True)
     alone = len(np.unique(codes)) == len(codes)
     test = MCNEMAR if alone else SIGN_FLIPS
-    return _tested(pair, value, null, spread, test, plan)
+    return as_tested(pair, value, null, spread, test, plan)
 
 
 def _by_spread(
@@ -285,15 +268,12 @@ def _by_spread(
             known = PairedSpread(
                 units, units * error**2 + value**2, value, is_share=False
             )
-            return _tested(
+            return as_tested(
                 pair, value, StudentDistribution(error), known, normal.name, plan
             )
     if definition.by_rank:
         a, b = ([*side[:-1], _ranks(side[-1])] for side in (a, b))
-    joined = [np.concatenate(columns) for columns in zip(a, b, strict=True)]
-    statistics = definition.statistics(
-        np.concatenate([index, index + n_groups]), 2 * n_groups, *joined
-    )
+    statistics, n_groups = _joined_statistics(definition, index, a, b)
     swaps, drawn = draw_swaps(n_groups, plan.draws, plan.seed)
     differences = swapped_differences(statistics, definition.formula, swaps)
     # as the swaps see it: bins of equal mass are those of both together
@@ -302,22 +282,26 @@ def _by_spread(
     )[0]
     # where a metric jumps, leaving out one group says nothing of its spread
     smooth = definition.method == "bca"
-    error = jackknife_error(statistics, definition.formula, n_groups) if smooth else 0.0
+    error = 0.0
+    if smooth:
+        error = jackknife_error(
+            *left_out_values(statistics, definition.formula, n_groups)
+        )
     fewest = min(
         len(np.unique(index[members]))
         for members in [*(m for _, m in classes), index >= 0]
     )
     null = _stricter(swap_distribution(differences, drawn), error, fewest)
     unknown = ""
-    if not alone and fewest < definition.power_groups:
+    if units < definition.power_units:
         unknown = (
-            f"the power of {fewest} groups of a class is not known, it takes "
-            f"{definition.power_groups}"
+            f"the power of {units:.0f} independent samples of a class is not known, it "
+            f"takes {definition.power_units}"
         )
     variance = units * null.spread**2
     spread = PairedSpread(units, variance, observed, is_share=False, unknown=unknown)
     test = SWAPPED_SAMPLES if alone else SWAPS
-    return _tested(pair, float(observed), null, spread, test, plan)
+    return as_tested(pair, float(observed), null, spread, test, plan)
 
 
 def _ranks(scores: Array) -> Array:
@@ -341,49 +325,6 @@ def _stricter(swaps: SwapDistribution, error: float, n_groups: int) -> NullDistr
     if not error:
         return swaps
     return StricterOf(swaps, StudentDistribution(error, n_groups - 1))
-
-
-def _tested(
-    pair: PairedTest,
-    observed: float,
-    null: NullDistribution,
-    spread: PairedSpread,
-    test: str,
-    plan: SwapPlan,
-) -> PairedTest:
-    """Return the pair with its p-value and the interval that agrees with it."""
-    value = pair.difference.value
-    assert value is not None
-    half, method = null.critical(plan.alpha), test
-    if not null.spread and spread.is_share:
-        # no sample tells both apart: those that do are fewer than this, at most
-        half = 1 - plan.alpha ** (1 / spread.units)
-    elif not null.spread:
-        half, method = np.inf, "no swap changes anything"
-    elif not np.isfinite(half):
-        method = "undefined in many swaps"
-    bounded = np.isfinite(half)
-    # an end that is 0 but for rounding belongs to what is not rejected
-    ends = value - half, value + half
-    low, high = (0.0 if abs(end) < TOLERANCE else end for end in ends)
-    p = null.p_value(observed)
-    if spread.is_share:
-        # few discordant samples may be too few by chance: count one more of each side
-        # (Bonett and Price 2012), but on the side of 0 the test itself decides
-        more = spread.variance * spread.units + 2
-        wide = StudentDistribution(np.sqrt(more) / (spread.units + 2))
-        widened = wide.critical(plan.alpha)
-        shown = p <= plan.alpha
-        low = low if shown and value > 0 else min(low, value - widened)
-        high = high if shown and value < 0 else max(high, value + widened)
-    interval = replace(
-        pair.difference,
-        low=low if bounded else None,
-        high=high if bounded else None,
-        method=method,
-        p=p,
-    )
-    return replace(pair, difference=interval, test=test, null=null, spread=spread)
 
 
 def _compare_called(
@@ -420,7 +361,10 @@ def _compare_called(
         units, units * null.spread**2, difference.value, is_share=False
     )
     test = SWAPPED_SAMPLES if n_groups == a.n else SWAPS
-    return _tested(pair, difference.value, null, spread, test, plan)
+    pair = as_tested(pair, difference.value, null, spread, test, plan)
+    drawn_a, drawn_b = (side[1:] for side in values)
+    finite = np.isfinite(drawn_a) & np.isfinite(drawn_b)
+    return as_wide_as_sides(pair, (drawn_a[finite], drawn_b[finite]), plan)
 
 
 def _called_swap(spec: MetricSpec, a: Outcome, b: Outcome, swapped: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import unicodedata
 from dataclasses import asdict, dataclass, field, fields
 from typing import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ALL_STRATEGIES = "all"
 DEFAULT_DATASET = "starter"
 SHORTCUT_OPTIONS = ("device", "dtype", "adapter")  # flags short for --set NAME=...
+COMPONENT_KEYS = ("classifiers", "strategies", "calibrate")
 MAPPING_KEYS = ("set", "label_map", "revisions")
 # a file that names one classifier reads better without the plural
 PLURALS = {
@@ -106,6 +108,8 @@ def component_ref_from_yaml(where: str, item: Any) -> ComponentRef:
 class RunConfig:
     """A run, as asked for. `models` overrides strategy options for one model each.
 
+    `calibrate` names calibrators of the scores.
+
     `set` holds ``[LABEL.]key`` -> value. `revisions` are commits by the name of a set,
     "" for any. `max_failures` is a count or a share ("5%").
     Raises `OptionError` for a value out of range.
@@ -113,6 +117,7 @@ class RunConfig:
 
     classifiers: tuple[ComponentRef, ...] = ()
     strategies: tuple[ComponentRef, ...] = ()
+    calibrate: tuple[ComponentRef, ...] = ()
     datasets: tuple[str, ...] = ()
     model: str | None = None
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -167,7 +172,9 @@ class RunConfig:
     def to_yaml(self) -> dict[str, Any]:
         """Return the configuration in the form that ``--config`` reads back."""
         values = {k: v for k, v in asdict(self).items() if is_given(v)}
-        for name in ("classifiers", "strategies"):
+        for name in COMPONENT_KEYS:
+            if name == "calibrate" and not self.calibrate:
+                continue  # as in versions that had none
             values[name] = [
                 {"name": ref["name"], "label": ref["label"], **ref["options"]}
                 for ref in values.get(name, ())
@@ -209,7 +216,7 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _parse_value(path: Path, name: str, value: Any) -> Any:
-    if name in ("classifiers", "strategies"):
+    if name in COMPONENT_KEYS:
         return _parse_component_refs(path, name, value)
     if name == "datasets":
         return tuple(str(v) for v in (value if isinstance(value, list) else [value]))
@@ -224,9 +231,14 @@ def _parse_value(path: Path, name: str, value: Any) -> Any:
     if number_type is None:
         return str(value)
     try:
-        return number_type(value)
-    except (TypeError, ValueError):
+        # as text, since `limit: yes` is no 1
+        number = number_type(str(value) if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
         raise OptionError(f"{path}: {name}: {value!r} is not a number") from None
+    if isinstance(value, float) and number != value:  # nan, and 2.7 of a whole number
+        what = "number" if math.isnan(value) else "whole number"
+        raise OptionError(f"{path}: {name}: {value!r} is not a {what}")
+    return number
 
 
 def _parse_component_refs(

@@ -218,6 +218,13 @@ def _with_packs(
             if lacks and pack not in noted:
                 reasons = "\n  ".join(f"{text}: {why}" for text, why in lacks.items())
                 notes.append(f"pack {pack.name} is run without\n  {reasons}")
+            if pack.whole_turns and pack not in noted:
+                names = {entry.dataset for entry in pack.entries}
+                whole = [text for text in pack.datasets if text not in names]
+                notes.append(
+                    f"pack {pack.name}: turns=all is for {', '.join(whole) or 'none'} "
+                    "of its sets, which may hold conversations of users"
+                )
             noted.add(pack)
             source, spec = evaluation_set.source, dataset.request.spec
             n_rows = len(source) + source.counts.get("skipped", 0)
@@ -293,6 +300,9 @@ def _load_evaluation_set(named: NamedDataset, config: RunConfig) -> EvaluationSe
     # before the limit is applied: a sample stays in its part whatever the limit
     held_out = calibration_ids(whole, config.calibration_fraction)
     dataset = subsample(whole, config.limit, config.seed) if config.limit else whole
+    if dataset.mix and len(dataset) < len(whole):
+        mix = f"{dataset.mix}, before --limit {config.limit}"
+        dataset = replace(dataset, mix=mix)
     if lost := describe_lost_classes(whole, dataset, held_out, config.seed):
         notes.append(f"{dataset.label}: {lost}")
     default_split = next(iter(request.spec.splits), request.split)

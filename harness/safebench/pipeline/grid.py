@@ -6,15 +6,22 @@ name, an option or a pair costs a second and not the loading of a model.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.compatibility import IncompatiblePair, check_pairs, missing_requirements
-from safebench.errors import ComponentError, OptionError, PluginError, SafebenchError
+from safebench.errors import (
+    ComponentError,
+    IncompatibleError,
+    OptionError,
+    PluginError,
+    SafebenchError,
+)
 from safebench.evidence.scope import SCOPES
 from safebench.identity import json_mapping
 from safebench.isolation import isolated
 from safebench.options import convert
+from safebench.policies import load_policy
 from safebench.redaction import redact_secrets
 from safebench.specs import Capabilities, ClassifierSpec, StrategySpec
 
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 
     from .config import RunConfig
 
+NOTED_FILES = "noted_files"  # of an identity: stored beside evidence, not in its key
 # how requests of several strategies for one record option are merged
 MERGE_RULES = {"min": min, "max": max}
 
@@ -59,13 +67,22 @@ class ResolvedStrategy:
     notes: tuple[str, ...] = ()
     decision_fallback: ResolvedStrategy | None = None
 
+    @property
+    def threshold_decides(self) -> bool:
+        """Whether the threshold stands over a rule of the strategy's own.
+
+        One that the user names does, be it the default; so does that of the guard.
+        """
+        return "threshold" in self.params or self.threshold != self.spec.threshold
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedClassifier:
     """A classifier with its options, what identifies it, and its strategies.
 
     `request` is what its evidence is stored for: another request, other evidence.
-    `capabilities` are what it can do with these options.
+    `capabilities` are what it can do with these options, `noted_files` hashes of files
+    of its model that `request` does not hold.
     """
 
     label: str
@@ -75,6 +92,7 @@ class ResolvedClassifier:
     request: dict[str, Any]
     strategies: tuple[ResolvedStrategy, ...]
     capabilities: Capabilities
+    noted_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -95,6 +113,12 @@ class ResolvedClassifier:
     def evidence_scope(self) -> EvidenceScope:
         """What its evidence depends on, with these options."""
         return self.capabilities.evidence_scope or self.spec.evidence_scope
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether it holds responses against documents, with these options."""
+        stated = self.capabilities.reads_documents
+        return self.spec.reads_documents if stated is None else stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +175,11 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
                 for_model = model_overrides(config.models, names, strategies)
                 readers = [_for_model(reader, for_model) for reader in readers]
             whole, failing = _resolve_classifier(classifier, readers, plugins)
+            without = _without_categories(whole)
+            skipped += without
+            dropped = {pair.strategy for pair in without}
+            kept = [s for s in whole.strategies if s.label not in dropped]
+            whole = replace(whole, strategies=tuple(kept))
         except (PluginError, ComponentError) as error:
             failed.append(_failed_classifier(selected, readers, error))
             continue
@@ -158,6 +187,9 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
         resolved.append(whole)
     if failed and (not go_on or not any(c.strategies for c in resolved)):
         raise failed[0].error
+    if strategies and not any(c.strategies for c in resolved):
+        raise IncompatibleError("\n  ".join(map(str, skipped)))
+    _refuse_one_id_of_two_policies(resolved)
     notes = [*broken, *unused_model_notes(config.models, names_used)]
     notes += [
         f"{classifier.label}: {classifier.capabilities.note}"
@@ -165,6 +197,44 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
         if classifier.capabilities.note
     ]
     return Grid(tuple(resolved), tuple(skipped), tuple(notes), tuple(failed))
+
+
+def _without_categories(classifier: ResolvedClassifier) -> list[IncompatiblePair]:
+    """Return the strategies on categories, where the classifier has none.
+
+    Its options tell, so that nothing is recorded for a strategy that will refuse it.
+    """
+    if classifier.policy is not None:
+        return []
+    return [
+        IncompatiblePair(
+            classifier.label,
+            strategy.label,
+            f"{strategy.label} needs categories, and {classifier.model} has none as "
+            "it is read here: no policy is named",
+        )
+        for strategy in classifier.strategies
+        if strategy.spec.needs_categories
+    ]
+
+
+def _refuse_one_id_of_two_policies(classifiers: Sequence[ResolvedClassifier]) -> None:
+    """Raise `OptionError` for two policy files of one id with other categories.
+
+    Results name a policy by its id: categories of one guard would get the names and
+    maps of the other's.
+    """
+    files: dict[str, str] = {}
+    for classifier in classifiers:
+        file, policy_id = getattr(classifier.options, "policy", ""), classifier.policy
+        if policy_id is None or not isinstance(file, str) or policy_id == file:
+            continue
+        first = files.setdefault(policy_id, file or policy_id)
+        if file and load_policy(file).hash != load_policy(first).hash:
+            raise OptionError(
+                f"policies {first} and {file} have other categories under one id, "
+                f"{policy_id!r}: give each an id of its own"
+            )
 
 
 def keep_engines(grid: Grid, stored: Mapping[str, Any]) -> Grid:
@@ -208,7 +278,7 @@ def _with_engine(
         options = replace(classifier.options, engine=engine)
     except OptionError:  # too early: the folder is refused as another run
         return classifier
-    stated = _classifier_identity(classifier.spec, options)
+    stated, _ = _classifier_identity(classifier.spec, options)
     identity = redact_secrets(stated, in_text=False)
     request = classifier.request | {"identity": identity}
     return replace(classifier, options=options, identity=identity, request=request)
@@ -269,7 +339,8 @@ def _resolve_classifier(
     options = classifier.schema.build(requested | classifier.ref.options)
     spec = classifier.spec
     # another token gives no other evidence, and what is stored holds none
-    identity = redact_secrets(_classifier_identity(spec, options), in_text=False)
+    stated, noted_files = _classifier_identity(spec, options)
+    identity = redact_secrets(stated, in_text=False)
     plugin = plugins.owner(spec)
     whole = ResolvedClassifier(
         label=classifier.label,
@@ -284,6 +355,7 @@ def _resolve_classifier(
         },
         strategies=(),
         capabilities=capabilities_of(spec, options),
+        noted_files=noted_files,
     )
     resolved, failed = [], []
     for strategy in strategies:
@@ -294,13 +366,18 @@ def _resolve_classifier(
     return replace(whole, strategies=tuple(resolved)), failed
 
 
-def _classifier_identity(spec: ClassifierSpec, options: Any) -> dict[str, Any]:
+def _classifier_identity(
+    spec: ClassifierSpec, options: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what identifies a model, and the hashes of files that are only noted."""
     if spec.identity:
         identify = spec.import_object(spec.identity)
         with isolated(spec):
-            return json_mapping(identify(options), "identity")
+            identity = json_mapping(identify(options), "identity")
+            files = json_mapping(identity.pop(NOTED_FILES, {}), NOTED_FILES)
+            return identity, files
     # without a function of its own, every option may change what is recorded
-    return {"options": asdict(options) if is_dataclass(options) else None}  # type: ignore[arg-type]
+    return {"options": asdict(options) if is_dataclass(options) else None}, {}  # type: ignore[arg-type]
 
 
 def capabilities_of(spec: ClassifierSpec, options: Any) -> Capabilities:
@@ -343,7 +420,7 @@ def _model_and_label(classifier: Selected[ClassifierSpec]) -> tuple[str, str]:
     model = str(classifier.ref.options.get("model", ""))
     if not model:  # its default, which only the identity knows
         options = classifier.schema.build(classifier.ref.options)
-        model = str(_classifier_identity(classifier.spec, options).get("model"))
+        model = str(_classifier_identity(classifier.spec, options)[0].get("model"))
     return model, classifier.label
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import PluginError
 from safebench.evidence import Evidence
+from safebench.evidence.meta_checks import meta_problem
 from safebench.identity import json_mapping
 from safebench.isolation import isolated
 
@@ -144,6 +145,7 @@ class IsolatedClassifier(Classifier):
         with isolated(self._spec):
             wrong = batch.select(judged).impossible() if judged else None
             json.dumps(batch.meta)  # it is stored as such
+            wrong = meta_problem(batch) or wrong
         if wrong is not None:
             self._refuse(f"{_name(kind)}: {wrong}")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from safebench.errors import PluginError
 from safebench.evidence.arrays import TOLERANCE, outside_unit
+from safebench.evidence.meta_checks import meta_problem
 from safebench.isolation import isolated
 from safebench.policies import load_policy
 from safebench.policies.mapping import project
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safebench.evidence import EvidenceBundle
-    from safebench.specs import StrategySpec
+    from safebench.specs import ClassifierSpec, StrategySpec
     from safebench.typing import Array
 
     from .evidence_set import Evaluation
@@ -76,9 +77,10 @@ def apply_strategy(evaluation: Evaluation) -> Predictions:
     failed = np.array([error is not None for error in judgements.errors], dtype=bool)
     # A strategy decides by its own rule, else by its threshold; one that only says how
     # sure it is takes over the decisions whose errors it is to find.
-    if judgements.score is not None and strategy.threshold != strategy.spec.threshold:
+    if judgements.score is not None and strategy.threshold_decides:
         # The user's own threshold stands over both.
         judgements.decision = judgements.threshold = None
+        judgements.decision_note = ""
     threshold = strategy.threshold
     if judgements.threshold is not None:
         threshold = judgements.threshold
@@ -181,7 +183,9 @@ def _judge(evaluation: Evaluation, rows: Sequence[int]) -> Judgements:
     rule: Any = bundle.question_rule
     if questions:
         bundle, context = bundle.unfolded, replace(context, written=())
-    with unchanged(spec, bundle), isolated(spec):
+    _check_meta(evaluation.classifier.spec, bundle)
+    reading = _Reading(spec, evaluation.classifier.spec)
+    with unchanged(spec, bundle), isolated(reading):
         judgements: Judgements = judge(bundle, context)
     with isolated(spec):  # what it returned may be of a class of its own
         check_judgements(spec, judgements, len(bundle))
@@ -189,6 +193,29 @@ def _judge(evaluation: Evaluation, rows: Sequence[int]) -> Judgements:
         return judgements
     rule = rule or getattr(context.options, "combine", "max")
     return combine_questions(judgements, questions, context.policy, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A strategy that reads a classifier's evidence: either may be at fault."""
+
+    strategy: StrategySpec
+    classifier: ClassifierSpec
+
+    @property
+    def described(self) -> str:
+        """The strategy, and the classifier where another plugin's made the evidence."""
+        if self.strategy.origin is self.classifier.origin:
+            return self.strategy.described
+        return f"{self.strategy.described}, reading {self.classifier.described}"
+
+
+def _check_meta(spec: ClassifierSpec, bundle: EvidenceBundle) -> None:
+    """Raise `PluginError` for evidence without the meta data that its kind has."""
+    for kind, batch in bundle.items():
+        problem = meta_problem(batch)
+        if problem:
+            raise PluginError(f"{spec.described}: {kind.__name__}: {problem}")
 
 
 def _scatter(
@@ -216,6 +243,7 @@ def _scatter(
         categories_decide=judgements.categories_decide,
         threshold=judgements.threshold,
         note=judgements.note,
+        decision_note=judgements.decision_note,
         category_note=judgements.category_note,
         **columns,
     )
@@ -286,8 +314,9 @@ def _check_words(spec: StrategySpec, judgements: Judgements) -> None:
         _refuse(spec, "labels are no list of texts")
     if len(set(labels)) < len(labels):
         _refuse(spec, "a label stands twice among the labels")
-    if not isinstance(judgements.note, str):
-        _refuse(spec, f"the note is a {type(judgements.note).__name__}")
+    for note in (judgements.note, judgements.decision_note, judgements.category_note):
+        if not isinstance(note, str):
+            _refuse(spec, f"the note is a {type(note).__name__}")
 
 
 def _check_column(

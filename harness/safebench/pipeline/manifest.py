@@ -209,13 +209,19 @@ class RunManifest:
 
     Commands, models and datasets of earlier runs in the same folder are kept; `added`
     are the datasets that join those. `notice` is for the user where some of
-    them could not be read.
+    them could not be read. `command` are the words that asked for this run, None for
+    the command line.
     """
 
     def __init__(
-        self, folder: Path, identity: dict[str, Any], datasets: Sequence[Dataset]
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        datasets: Sequence[Dataset],
+        command: Sequence[str] | None = None,
     ) -> None:
         self.path = folder / MANIFEST_FILE
+        words = redact_secrets(list(command or command_line()))
         self.notice = ""
         stored = read_manifest(self.path)
         damaged = [
@@ -249,7 +255,7 @@ class RunManifest:
             "data": _stored_data(stored, known) | fingerprints,
             "status": "running",
             "versions": package_versions(),
-            "commands": [*stored.get("commands", []), redact_secrets(command_line())],
+            "commands": [*stored.get("commands", []), words],
             "notes": [],
             "models": stored.get("models", {}),
             FILES: files if isinstance(files, dict) else {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,11 @@ from safebench.checksums import sealed, unsealed
 from safebench.compatibility import source_kinds
 from safebench.errors import PluginError, RunFolderError
 from safebench.evidence.base import EvidenceBundle
-from safebench.evidence.scope import sample_keys, sample_to_record
+from safebench.evidence.scope import (
+    judged_with_response,
+    sample_keys,
+    sample_to_record,
+)
 from safebench.evidence.store import (
     DamagedError,
     EvidenceManifest,
@@ -33,20 +38,21 @@ from .evidence_set import (
     sum_traces,
 )
 from .isolated_classifier import load_classifier
-from .recording_code import format_other_code
+from .probes import MAIN
+from .recording_code import other_code_notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from safebench.classifiers import Classifier, Recording, Trace
     from safebench.evidence import Evidence
+    from safebench.evidence.scope import EvidenceScope
     from safebench.records import Dataset, Sample
 
     from .evidence_set import Kinds
     from .grid import ResolvedClassifier
 
-PROBE = "main"
 STATE_FILE = "state.json"
 
 
@@ -70,6 +76,7 @@ class EvidenceRecorder:
         refresh: bool = False,
         retry_failed: bool = False,
         log: Callable[[str], None] = lambda _: None,
+        show_progress: bool = True,
     ) -> None:
         self.classifier = classifier
         self.root = root
@@ -78,19 +85,29 @@ class EvidenceRecorder:
         self.refresh = refresh
         self.retry_failed = retry_failed
         self.log = log
+        self.show_progress = show_progress
         self.model: Classifier | None = None
         # apart, since adding a strategy later must not record the default again
-        self.kind_groups = kind_groups(classifier)
+        self.kind_groups = {MAIN: kind_groups(classifier, MAIN)}
         self.manifest: EvidenceManifest | None = None
         self.stores: dict[str, EvidenceStore] = {}
 
-    def prepare(self, datasets: Sequence[Dataset]) -> None:
+    def prepare(
+        self,
+        datasets: Sequence[Dataset],
+        probes: Mapping[str, Sequence[Dataset]] | None = None,
+    ) -> None:
         """Choose the evidence key; load the model only if evidence is missing.
 
+        `probes` are what is asked beside the datasets, by the name of the probe.
         Without the model its facts (device, dtype) are unknown, and with them the key:
         any stored evidence of the same request serves if it is complete.
         """
-        samples = [sample for dataset in datasets for sample in dataset.samples]
+        asked = {name: sets for name, sets in (probes or {}).items() if sets}
+        wanted = {MAIN: datasets, **asked}
+        for probe in wanted:
+            self.kind_groups[probe] = kind_groups(self.classifier, probe)
+        samples = [s for sets in wanted.values() for d in sets for s in d.samples]
         request = _as_json(self.classifier.request)
         earlier = [m for m in self._stored_manifests() if m.request == request]
         if not self.refresh:
@@ -98,8 +115,10 @@ class EvidenceRecorder:
                 self._open_stores(manifest)
                 self._forget_failed(samples)
                 if not any(
-                    store.missing(self._keys_in(store, samples))
-                    for store in self.stores.values()
+                    store.missing(self._keys_in(store, dataset.samples))
+                    for probe, sets in wanted.items()
+                    for store in self._stores_of(probe).values()
+                    for dataset in sets
                 ):
                     return
         model = self._load_model()
@@ -118,14 +137,14 @@ class EvidenceRecorder:
             )
         self._restore_state()
 
-    def evidence_for(self, dataset: Dataset) -> EvidenceSet:
+    def evidence_for(self, dataset: Dataset, probe: str = MAIN) -> EvidenceSet:
         """Return the dataset's evidence, recording what is missing shard by shard."""
         assert self.manifest is not None, "prepare() comes first"
-        self._log_stored(dataset)
-        self._record_missing(dataset)
+        self._log_stored(dataset, probe)
+        self._record_missing(dataset, probe)
         evidence: dict[type[Evidence], Evidence] = {}
         costs: list[RecordingCost] = []
-        for name, kinds in self.kind_groups.items():
+        for name, kinds in self.kind_groups[probe].items():
             store = self.stores[name]
             keys = self._keys_in(store, dataset.samples)
             try:
@@ -154,9 +173,10 @@ class EvidenceRecorder:
             peak_memory(costs),
             costs=tuple(costs),
             notes=(
-                *self._other_code(dataset),
-                *(str(n) for batch in evidence.values() for n in _meta_notes(batch)),
+                *self._other_code(dataset, probe),
+                *meta_notes(evidence.values()),
                 *left_out_notes(traces),
+                *response_notes(dataset.samples, self.classifier.evidence_scope),
             ),
         )
 
@@ -190,7 +210,8 @@ class EvidenceRecorder:
         folder = self.root / manifest.key
         self.stores = {
             name: EvidenceStore(folder / name, kinds, manifest.key, self.code)
-            for name, kinds in self.kind_groups.items()
+            for groups in self.kind_groups.values()
+            for name, kinds in groups.items()
         }
         for store in self.stores.values():
             for line in store.set_aside_damaged():
@@ -240,13 +261,17 @@ class EvidenceRecorder:
             self.close()
             self._load_model()
 
-    def _log_stored(self, dataset: Dataset) -> None:
-        for name, store in self.stores.items():
+    def _stores_of(self, probe: str) -> dict[str, EvidenceStore]:
+        return {name: self.stores[name] for name in self.kind_groups[probe]}
+
+    def _log_stored(self, dataset: Dataset, probe: str) -> None:
+        stores = self._stores_of(probe)
+        for name, store in stores.items():
             keys = self._keys_in(store, dataset.samples)
             n_stored = sum(key in store for key in keys)
             what = f"{self.classifier.label} on {dataset.label}: "
-            if name != PROBE and len(self.stores) > 1:
-                what += f"{name.removeprefix(PROBE + '.')}: "
+            if name != probe and len(stores) > 1:
+                what += f"{name.removeprefix(probe + '.')}: "
             samples = "sample" if len(keys) == 1 else "samples"
             if n_stored == len(keys):
                 shared = format_sharing(payers(dataset.label, store, keys), dataset)
@@ -260,16 +285,17 @@ class EvidenceRecorder:
                     "their stored evidence is used"
                 )
 
-    def _other_code(self, dataset: Dataset) -> tuple[str, ...]:
+    def _other_code(self, dataset: Dataset, probe: str) -> tuple[str, ...]:
         """Return what to know of evidence that other code than today's recorded."""
         if self.code is None:
             return ()
         notes = [
-            format_other_code(recorder, self.code)
-            for store in self.stores.values()
+            note
+            for store in self._stores_of(probe).values()
             for recorder, _ in store.recorders(self._keys_in(store, dataset.samples))
             # early versions did not store it: nobody knows
-            if isinstance(recorder, dict) and recorder != self.code
+            if isinstance(recorder, dict)
+            for note in other_code_notes(recorder, self.code)
         ]
         return tuple(dict.fromkeys(notes))
 
@@ -279,10 +305,10 @@ class EvidenceRecorder:
             self.model = load_classifier(self.classifier)
         return self.model
 
-    def _record_missing(self, dataset: Dataset) -> None:
+    def _record_missing(self, dataset: Dataset, probe: str) -> None:
         keys = {
             name: self._keys_in(store, dataset.samples)
-            for name, store in self.stores.items()
+            for name, store in self._stores_of(probe).items()
         }
         missing = {name: self.stores[name].missing(keys[name]) for name in keys}
         total = sum(map(len, missing.values()))
@@ -294,17 +320,28 @@ class EvidenceRecorder:
             for sample in dataset.samples
         ]
         title = f"{self.classifier.label} on {dataset.label}"
-        with progress_bar(title, total) as on_progress:
+        bar = (
+            progress_bar(title, total)
+            if self.show_progress
+            else nullcontext(ignore_progress)
+        )
+        with bar as on_progress:
             for name, missing_keys in missing.items():
                 # samples that read the same share a key, and are recorded once
                 samples = dict(zip(keys[name], to_record, strict=True))
                 self._record_shards(
-                    name, missing_keys, samples, on_progress, dataset.label
+                    name,
+                    self.kind_groups[probe][name],
+                    missing_keys,
+                    samples,
+                    on_progress,
+                    dataset.label,
                 )
 
     def _record_shards(
         self,
         group: str,
+        kinds: Kinds,
         keys: Sequence[str],
         samples: Mapping[str, Sample],
         on_progress: Callable[[int], None],
@@ -318,7 +355,7 @@ class EvidenceRecorder:
                 self.classifier.label,
                 model,
                 [samples[key] for key in shard],
-                self.kind_groups[group],
+                kinds,
                 on_progress,
             )
             if recording.peak_memory_mib is None:
@@ -351,10 +388,28 @@ def payers(dataset: str, store: EvidenceStore, keys: Sequence[str]) -> list[str]
     return labels
 
 
-def _meta_notes(batch: Evidence) -> Sequence[Any]:
+def meta_notes(batches: Iterable[Evidence]) -> tuple[str, ...]:
     """Return what a classifier wants readers of its evidence to know."""
-    notes = batch.meta.get("notes")
-    return notes if isinstance(notes, list | tuple) else ()
+    notes = (batch.meta.get("notes") for batch in batches)
+    return tuple(str(n) for ns in notes if isinstance(ns, list | tuple) for n in ns)
+
+
+def response_notes(samples: Sequence[Sample], scope: EvidenceScope) -> tuple[str, ...]:
+    """Return how many prompts were judged beside the responses that follow them.
+
+    A guard of several tasks is shown the whole exchange, and what was answered may
+    change what it says of the question.
+    """
+    n = sum(judged_with_response(sample, scope) for sample in samples)
+    if not n:
+        return ()
+    if len(samples) == 1:
+        return ("the prompt was judged beside its response",)
+    note = (
+        f"{n} of {len(samples)} prompts {'was' if n == 1 else 'were'} judged beside "
+        f"{'its response' if n == 1 else 'their responses'}"
+    )
+    return (note,)
 
 
 def left_out_notes(traces: Sequence[Trace]) -> tuple[str, ...]:
@@ -369,7 +424,7 @@ def left_out_notes(traces: Sequence[Trace]) -> tuple[str, ...]:
     return (note,)
 
 
-def kind_groups(classifier: ResolvedClassifier) -> dict[str, Kinds]:
+def kind_groups(classifier: ResolvedClassifier, probe: str = MAIN) -> dict[str, Kinds]:
     """Return what is recorded together: the default whole, each kind on request alone.
 
     The names are those of the stores below the evidence key.
@@ -382,12 +437,12 @@ def kind_groups(classifier: ResolvedClassifier) -> dict[str, Kinds]:
         for kind in source_kinds(spec, strategy.spec)
     }
     on_request = sorted(read - default, key=lambda kind: kind.__name__)
-    groups = {PROBE: default} if default else {}
+    groups = {probe: default} if default else {}
     times = Counter(kind.__name__ for kind in on_request)
     for kind in on_request:
         # two plugins may call their kinds alike; the ids of kinds are unique
         name = kind.__name__ if times[kind.__name__] == 1 else kind.kind_id
-        groups[f"{PROBE}.{name}"] = frozenset({kind})
+        groups[f"{probe}.{name}"] = frozenset({kind})
     return groups
 
 
@@ -406,6 +461,13 @@ def record_kinds(
     recording = model.record(samples, kinds, on_progress)
     sizes = {k.__name__: len(batch) for k, batch in recording.evidence.items()}
     sizes["traces"] = len(recording.traces)
+    stored_as = Counter(kind.kind_id for kind in recording.evidence)
+    if len(stored_as) < len(recording.evidence):  # one would overwrite the other
+        twice, _ = stored_as.most_common(1)[0]
+        raise PluginError(
+            f"classifier {label!r} broke its contract: two kinds of its evidence have "
+            f"the kind_id {twice!r}"
+        )
     missing = sorted(k.__name__ for k in kinds - recording.evidence.keys())
     if missing or set(sizes.values()) != {len(samples)}:
         count = f"{len(samples)} sample{'' if len(samples) == 1 else 's'}"
@@ -429,6 +491,10 @@ def process_peak_mib() -> float | None:
         return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes, or KiB
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def ignore_progress(n: int) -> None:
+    """Do not report progress: of a single sample, or where nobody looks."""
 
 
 def _as_json(value: Any) -> Any:

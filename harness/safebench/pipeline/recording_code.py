@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 CORE = "safebench"
 MAX_DATA_BYTES = 2**20  # larger files are weights: the plugin's `identity` hashes those
-OTHER_CODE = "recorded by other code"  # notes that recording again would end
+# Beginnings of notes that recording again would end.
+OTHER_CODE = "recorded by other code"
+OTHER_FILES = "recorded with other files"
 MAX_SHOWN = 3  # files named in one message
 
 
@@ -73,14 +75,35 @@ def differing_files(stored: dict[str, Any], current: dict[str, Any]) -> list[str
     )
 
 
+def other_code_notes(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Return what to know of evidence that `stored` recorded, where it is not today's.
+
+    `model_files` are hashes of the files of a model that its key does not hold; a code
+    of before they were stored says nothing of them.
+    """
+    notes = []
+    code, code_today = ({**c, "model_files": None} for c in (stored, current))
+    if code != code_today:
+        notes.append(format_other_code(stored, current))
+    before, now = stored.get("model_files"), current.get("model_files", {})
+    if isinstance(before, dict) and before != now:
+        changed = {n for n in before.keys() | now.keys() if before.get(n) != now.get(n)}
+        notes.append(f"{OTHER_FILES} of the model ({_listed(sorted(changed))})")
+    return notes
+
+
 def format_other_code(stored: dict[str, Any], current: dict[str, Any]) -> str:
     """Return ``recorded by other code of PLUGIN (guard.py)`` for tables."""
     files = differing_files(stored, current)
+    where = f" ({_listed(files)})" if files else ""
+    return f"{OTHER_CODE} of {current['plugin']}{where}"
+
+
+def _listed(files: list[str]) -> str:
     names = ", ".join(files[:MAX_SHOWN])
     if len(files) > MAX_SHOWN:
         names += f" and {len(files) - MAX_SHOWN} more"
-    where = f" ({names})" if names else ""
-    return f"{OTHER_CODE} of {current['plugin']}{where}"
+    return names
 
 
 def _package_files(package: str, module: str) -> tuple[Path, list[Path]]:

@@ -144,8 +144,7 @@ def _threshold_from(strategy: ResolvedStrategy) -> str:
     """Return where decisions come from: a threshold stands over a rule of its own."""
     source = strategy.spec.threshold_from
     by_rule = source.startswith(NO_THRESHOLD)
-    given = strategy.threshold != strategy.spec.threshold
-    return "fixed" if by_rule and given else source
+    return "fixed" if by_rule and strategy.threshold_decides else source
 
 
 def _combination_fields(
@@ -203,9 +202,10 @@ def _note(
     if value.value is not None and interval is not None:
         notes.append(interval.note)
     # a metric may say the same of its own accord, in its own words
-    if not any(predictions.judgements.note in note for note in notes):
-        notes.append(predictions.judgements.note)
-    return _joined(*notes)
+    judgements = predictions.judgements
+    if not any(judgements.note in note for note in notes):
+        notes.append(judgements.note)
+    return _joined(*notes, judgements.decision_note)
 
 
 def _joined(*notes: str) -> str:
@@ -253,13 +253,19 @@ def split_hash(calibration_ids: frozenset[str]) -> str:
 
 
 def is_contaminated(classifier: ResolvedClassifier, families: frozenset[str]) -> bool:
-    """Tell whether the model's name says that it was trained on the dataset.
+    """Tell whether a guard is of a family that was trained on the dataset.
 
-    `families` are model families that were; case and punctuation play no part.
+    `families` are model families that were; case and punctuation play no part. A guard
+    is of the family that its classifier or its model is named after, or that the
+    classifier says: a folder may have any name.
     """
-    # Both: a checkpoint may be named by its folder, its guard by the classifier.
-    names = (_fold_name(classifier.spec.name), _fold_name(classifier.model))
-    return any(_fold_name(family) in name for family in families for name in names)
+    names = (
+        classifier.spec.name,
+        classifier.model,
+        *classifier.capabilities.families,
+    )
+    folded = [_fold_name(name) for name in names]
+    return any(_fold_name(family) in name for family in families for name in folded)
 
 
 def _fold_name(name: str) -> str:

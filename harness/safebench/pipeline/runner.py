@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safebench.checksums import bytes_checksum
 from safebench.compatibility import format_skipped
@@ -27,7 +27,8 @@ from safebench.results.run_files import (
 )
 from safebench.specs import MetricSpec
 
-from .evaluation_set import label_as_stored, load_evaluation_sets
+from .calibration import Calibration
+from .evaluation_set import EvaluationSet, label_as_stored, load_evaluation_sets
 from .evidence_set import Evaluation
 from .grid import FailedPart, build_grid, keep_engines
 from .judging import apply_oracle_tuner, apply_strategy
@@ -39,23 +40,24 @@ from .manifest import (
     stored_identity,
     stored_tasks,
 )
-from .metric_input import build_metric_input
+from .metric_input import build_metric_input, drop_unsupported
 from .predictions import prediction_rows
+from .probes import CONTENT_FREE
 from .recording import EvidenceRecorder
-from .recording_code import OTHER_CODE, recording_code
+from .recording_code import OTHER_CODE, OTHER_FILES, recording_code
 from .rows import failed_rows, result_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from safebench.errors import SafebenchError
     from safebench.evidence.store import EvidenceManifest
     from safebench.plugins import Plugins
     from safebench.records import Dataset
     from safebench.results import Row
+    from safebench.typing import Floats
 
     from .config import RunConfig
-    from .evaluation_set import EvaluationSet
     from .evidence_set import EvidenceSet
     from .grid import ResolvedClassifier
     from .judging import Predictions
@@ -96,7 +98,8 @@ class Runner:
 
     `log` is given a line for people whenever a dataset begins. With `refresh` stored
     evidence of the run's samples is recorded again, with `retry_failed` that of samples
-    whose recording failed.
+    whose recording failed. `command` is what the manifest says asked for the run; None:
+    the words of this process's command line.
     """
 
     def __init__(
@@ -107,12 +110,17 @@ class Runner:
         *,
         refresh: bool = False,
         retry_failed: bool = False,
+        show_progress: bool = True,
+        command: Sequence[str] | None = None,
     ) -> None:
         self.config = config
+        self.show_progress = show_progress
+        self.command = command
         self.plugins = plugins
         self.refresh = refresh
         self.retry_failed = retry_failed
         self.metrics = plugins.unambiguous(MetricSpec)
+        self.calibration = Calibration(config, plugins)
         self.log = log
         self.grid = build_grid(config, plugins, go_on=True)
         sets = load_evaluation_sets(config, plugins)
@@ -122,6 +130,7 @@ class Runner:
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
         self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))
         self.assignments = self._assign()
+        self.calibration.check_labels(self.grid.classifiers)
         labels = [s.dataset.label for s in self.evaluation_sets]
         self._check_file_names()
         self.identity = run_identity(self.grid.classifiers, labels)
@@ -140,7 +149,9 @@ class Runner:
         with lock_folder(self.folder, (EVIDENCE_FOLDER, PREDICTIONS_FOLDER)):
             # again: another run may have ended here since
             check_run_folder(self.folder, self.identity, self.sources)
-            manifest = RunManifest(self.folder, self.identity, self.sources)
+            manifest = RunManifest(
+                self.folder, self.identity, self.sources, self.command
+            )
             for used in (u for s in self.evaluation_sets for u in s.packs):
                 manifest.add_pack(used.pack, used.missing)
             try:
@@ -217,6 +228,14 @@ class Runner:
             s for s in self.evaluation_sets if not _unfit_reason(classifier, s.dataset)
         ]
 
+    def _recording_code(self, classifier: ResolvedClassifier) -> dict[str, Any] | None:
+        """Return the code that records today, with the files of its model."""
+        owner = self.plugins.owner(classifier.spec)
+        code = recording_code(classifier.spec, owner)
+        if code is None or not classifier.noted_files:
+            return code
+        return code | {"model_files": classifier.noted_files}
+
     def _run_classifier(
         self,
         classifier: ResolvedClassifier,
@@ -233,26 +252,32 @@ class Runner:
             classifier,
             self.folder / EVIDENCE_FOLDER,
             self.config.shard_size,
-            code=recording_code(classifier.spec, self.plugins.owner(classifier.spec)),
+            code=self._recording_code(classifier),
             refresh=self.refresh,
             retry_failed=self.retry_failed,
             log=self.log,
+            show_progress=self.show_progress,
         )
         evidence = None
         try:
             # all at once: whether the model has to be loaded depends on every dataset
-            recorder.prepare([s.dataset for s in evaluation_sets])
+            probes = self.calibration.probes(s.dataset.task for s in evaluation_sets)
+            recorder.prepare(
+                [s.dataset for s in evaluation_sets],
+                {CONTENT_FREE: list(probes.values())},
+            )
             for evaluation_set in evaluation_sets:
                 self._log_dataset(classifier, evaluation_set)
                 try:
                     evidence = recorder.evidence_for(evaluation_set.dataset)
+                    probe = self._probe(recorder, probes, evaluation_set, summary)
                 except PART_ERRORS as error:  # what is recorded so far is kept
                     part = FailedPart(classifier, classifier.strategies, error)
                     self._fail(part, evaluation_set, summary, recorder.manifest)
                     continue
                 for note in evidence.notes:
                     summary.add_note(f"{classifier.label}: {_evidence_note(note)}")
-                self._evaluate_all(classifier, evaluation_set, evidence, summary)
+                self._evaluate_all(classifier, evaluation_set, evidence, summary, probe)
         except PART_ERRORS as error:  # of loading the model: other models go on
             part = FailedPart(classifier, classifier.strategies, error)
             for evaluation_set in evaluation_sets:
@@ -268,6 +293,23 @@ class Runner:
                 "evidence_key": evidence.key,
                 "facts": evidence.facts,
             }
+
+    @staticmethod
+    def _probe(
+        recorder: EvidenceRecorder,
+        probes: Mapping[str, Dataset],
+        evaluation_set: EvaluationSet,
+        summary: RunSummary,
+    ) -> tuple[EvaluationSet, EvidenceSet] | None:
+        """Return the prompts without content for a dataset's task, with evidence."""
+        probe = probes.get(evaluation_set.dataset.task)
+        if probe is None:
+            return None
+        try:
+            return EvaluationSet(probe), recorder.evidence_for(probe, CONTENT_FREE)
+        except PART_ERRORS as error:  # what is said of the dataset stays true
+            summary.add_error(error)
+            return None
 
     def _fail(
         self,
@@ -301,7 +343,11 @@ class Runner:
                 strategy.label,
             )
             write_predictions(path, (), "none")
-        merge_rows(self.folder / RESULTS_FILE, rows)
+            self.calibration.forget(
+                part.classifier.label, strategy.label, evaluation_set.dataset
+            )
+        drop = self.calibration.set_aside_stale(self.folder, summary.add_note)
+        merge_rows(self.folder / RESULTS_FILE, rows, drop)
         summary.rows += rows
 
     def _refuse_if_nothing_ran(self, summary: RunSummary) -> None:
@@ -318,6 +364,7 @@ class Runner:
         evaluation_set: EvaluationSet,
         evidence: EvidenceSet,
         summary: RunSummary,
+        probe: tuple[EvaluationSet, EvidenceSet] | None,
     ) -> None:
         """Read a dataset's evidence by each strategy; write all rows at the end."""
         from safebench.results import merge_rows
@@ -334,7 +381,7 @@ class Runner:
                 )
                 try:
                     rows += self._evaluate(
-                        apply_oracle_tuner(evaluation), summary, staged
+                        apply_oracle_tuner(evaluation), summary, staged, probe
                     )
                 except IncompatibleError as error:  # others may read this model
                     if len(classifier.strategies) == 1:
@@ -346,12 +393,17 @@ class Runner:
                     part = FailedPart(classifier, (strategy,), error)
                     self._fail(part, evaluation_set, summary, evidence)
         finally:  # what is known is kept, also if the next strategy fails
+            drop = self.calibration.set_aside_stale(self.folder, summary.add_note)
             with staged.replacing():
-                merge_rows(self.folder / RESULTS_FILE, rows)
+                merge_rows(self.folder / RESULTS_FILE, rows, drop)
             summary.rows += rows
 
     def _evaluate(
-        self, evaluation: Evaluation, summary: RunSummary, staged: StagedPredictions
+        self,
+        evaluation: Evaluation,
+        summary: RunSummary,
+        staged: StagedPredictions,
+        probe: tuple[EvaluationSet, EvidenceSet] | None,
     ) -> list[Row]:
         """Judge by one strategy, stage the predictions and return the rows."""
         predictions = apply_strategy(evaluation)
@@ -371,8 +423,17 @@ class Runner:
             summary.add_error,
         )
         # after the rows: no predictions without the results that belong to them
-        lines = prediction_rows(evaluation, predictions)
+        lines = list(prediction_rows(evaluation, predictions))
         staged.add(path, lines, self.config.predictions)
+        rows += self.calibration.calibrate(
+            self.folder,
+            lines,
+            rows,
+            self.metrics,
+            staged,
+            summary,
+            None if probe is None else _probe_scores(evaluation, *probe, summary),
+        )
         for note in evaluation.strategy.notes:
             summary.add_note(note)
         self._report_failures(evaluation, predictions, summary)
@@ -424,6 +485,22 @@ class Runner:
             write_lines(path, text.splitlines())
 
 
+def _probe_scores(
+    evaluation: Evaluation,
+    probe: EvaluationSet,
+    evidence: EvidenceSet,
+    summary: RunSummary,
+) -> Floats | None:
+    """Return what the strategy says of prompts without content, (n,), NaN: nothing."""
+    read = evidence.for_strategy(evaluation.classifier.spec, evaluation.strategy)
+    asked = replace(evaluation, evaluation_set=probe, evidence=read)
+    try:
+        return drop_unsupported(apply_strategy(asked)).judgements.score
+    except PART_ERRORS as error:
+        summary.add_error(error)
+        return None
+
+
 def _describe_answers(classifier: ResolvedClassifier, wanted: Sequence[str]) -> str:
     """Say what a classifier answers, and what of `wanted` other options would give."""
     answers = f"{classifier.label} answers {', '.join(sorted(classifier.tasks))}"
@@ -435,15 +512,13 @@ def _unfit_reason(classifier: ResolvedClassifier, dataset: Dataset) -> str:
     """Say why a classifier cannot be run on a dataset; "" if it can."""
     if dataset.task not in classifier.tasks:
         return f"it does not answer {dataset.task}"
-    if not classifier.spec.reads_documents and any(
-        s.documents for s in dataset.samples
-    ):
+    if not classifier.reads_documents and any(s.documents for s in dataset.samples):
         return "its rows have documents, and the classifier reads none"
     return ""
 
 
 def _evidence_note(note: str) -> str:
     """Return a note of evidence for the end of a run, with what would mend it."""
-    if note.startswith(OTHER_CODE):
+    if note.startswith((OTHER_CODE, OTHER_FILES)):
         return f"evidence {note}; --refresh records again"
     return note

@@ -229,18 +229,19 @@ class OptionOverrides:
         label, dot, key = text.rpartition(".")
         if dot and label not in keys:
             raise OptionError(
-                f"--set {text}: no {label!r} here{did_you_mean(label, keys)}"
+                f"--set: no {label!r} here, for {text!r}{did_you_mean(label, keys)}"
             )
         labels = [label] if dot else [name for name in keys if key in keys[name]]
         if not labels:
             known = sorted({name for names in keys.values() for name in names})
             raise OptionError(
-                f"--set {text}: nothing takes {key!r}{did_you_mean(key, known)}\n"
+                # no colon behind the name: what follows would pass for a secret's value
+                f"--set: nothing takes {key!r}{did_you_mean(key, known)}\n"
                 f"  options: {', '.join(known)}"
             )
         if len(labels) > 1:
             choices = " or ".join(f"{name}.{key}" for name in labels)
-            raise OptionError(f"--set {text}: which one? say {choices}")
+            raise OptionError(f"--set: which one? say {choices}")
         self._by_label.setdefault(labels[0], {})[key] = value
 
     def _add_shortcut(

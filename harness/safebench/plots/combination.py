@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def draw_reliability(diagram: ReliabilityDiagram, about: str) -> Figure:
     """Draw how often samples of each probability are positive, and how many they are.
 
-    Bars are Wilson's 95 % intervals.
+    Bars are the 95 % intervals of the diagram: those of shares by groups.
     """
     figure = new_figure(5.2, 5.9)
     top, bottom = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
@@ -40,7 +40,6 @@ def draw_reliability(diagram: ReliabilityDiagram, about: str) -> Figure:
         0.02, 0.97,
         f"ECE {diagram.ece:.3f}\n(calibrated: {diagram.null_mean:.3f},\n"
         f"above {diagram.null_p95:.3f} in 5 %)\nBrier {diagram.brier:.3f}",
-
         transform=top.transAxes, va="top", fontsize=9, zorder=4,
         bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85,
               "pad": 2},

@@ -139,7 +139,7 @@ def _curve_label(combination: CombinationAnalysis, *, short: bool) -> str:
     """Return the strategy's name, unless `short` after its classifier's."""
     predictions = combination.predictions
     prefix = "" if short else f"{predictions.classifier}/"
-    return sanitize(prefix + predictions.strategy)
+    return sanitize(prefix + predictions.method)
 
 
 def _has_two_classes(combination: CombinationAnalysis) -> bool:
@@ -151,7 +151,7 @@ def _has_two_classes(combination: CombinationAnalysis) -> bool:
 def _combination_figures(combination: CombinationAnalysis) -> Iterator[NamedFigure]:
     predictions, uncertainty = combination.predictions, combination.uncertainty
     about = sanitize(predictions.name)
-    names = (predictions.dataset, predictions.classifier, predictions.strategy)
+    names = (predictions.dataset, predictions.classifier, predictions.method)
     if combination.error_detection is not None and uncertainty is not None:
         source = "closeness to the threshold"
         if uncertainty.from_strategy:

@@ -190,6 +190,13 @@ def _parse_entry(path: str, code: object, raw: Any) -> CategoryMapping:
     if isinstance(raw, dict) and len(raw) == 1:
         ((kind, value),) = raw.items()
         codes = tuple(map(str, value if isinstance(value, list) else [value]))
+        if kind == "exact" and len(codes) > 1:
+            raise DataError(
+                f"policy map {path}: {code}: exact names one code; of {len(codes)} it "
+                "is partial"
+            )
+        if len({*codes}) < len(codes):
+            raise DataError(f"policy map {path}: {code}: a code is named twice")
         if kind in MAPPING_KINDS[:2] and codes:
             return CategoryMapping(codes, kind)
     raise DataError(f"policy map {path}: {code}: expected exact, partial or missing")

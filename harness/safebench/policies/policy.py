@@ -9,9 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import DataError, did_you_mean, unknown_name
+from safebench.config_file import parse_yaml_mapping
+from safebench.errors import DataError, OptionError, did_you_mean, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from importlib.resources.abc import Traversable
 
 
@@ -106,30 +108,32 @@ def read_policy_file(path: Path) -> Any:
 
     The nearest file beside it is named.
     """
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml_mapping(path.read_text(encoding="utf-8"), f"policy {path}")
+    except OptionError as error:
+        raise DataError(error.message) from None
     except FileNotFoundError:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         names = (p.name for p in beside if p.name.endswith(_SUFFIXES))
         hint = did_you_mean(path.name, names)
         raise DataError(f"no policy file {path}{hint}") from None
-    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, UnicodeError) as error:
         problem = " ".join(str(error).split())
         raise DataError(f"policy {path}: {problem}") from None
 
 
 def read_yaml(package: str, path: str) -> Any:
     """Return the content of a YAML resource; raise `DataError` if it is not there."""
-    import yaml
-
     try:
         resource: Traversable = files(package).joinpath(path)
-        return yaml.safe_load(resource.read_text(encoding="utf-8"))
-    except (ModuleNotFoundError, FileNotFoundError, yaml.YAMLError) as error:
+        text = resource.read_text(encoding="utf-8")
+    except (ModuleNotFoundError, OSError, UnicodeError) as error:
         problem = str(error).strip().splitlines()[0]
         raise DataError(f"no policy data in {package}:{path} ({problem})") from None
+    try:
+        return parse_yaml_mapping(text, f"{package}:{path}")
+    except OptionError as error:
+        raise DataError(error.message) from None
 
 
 def _parse_policy(data: Any, where: str, resource_folder: str) -> Policy:
@@ -138,11 +142,51 @@ def _parse_policy(data: Any, where: str, resource_folder: str) -> Policy:
             Category(str(code), entry["name"], entry["definition"])
             for code, entry in data["categories"].items()
         )
+        _check_codes(data["categories"], where)
         version = str(data["version"])
         source = str(data.get("source") or "")
-        return Policy(data["id"], version, categories, source, resource_folder)
+        policy = Policy(data["id"], version, categories, source, resource_folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"policy {where}: expected id, version and categories with name and "
             f"definition ({type(error).__name__}: {error})"
         ) from None
+    _check_texts(policy, where)
+    return policy
+
+
+def _check_texts(policy: Policy, where: str) -> None:
+    """Raise `DataError` for what is no text, or reads like another in a table."""
+    labels = {"id": policy.id}
+    for category in policy.categories:
+        labels[f"code {category.code!r}"] = category.code
+        name = category.name  # a folded text of YAML ends in a line feed
+        name = name.strip() if isinstance(name, str) else name
+        labels[f"name of {category.code!r}"] = name
+        if not isinstance(category.definition, str):
+            raise DataError(
+                f"policy {where}: definition of {category.code!r} is no text, but "
+                f"{category.definition!r:.60}"
+            )
+    for what, text in labels.items():
+        if not isinstance(text, str):
+            raise DataError(
+                f"policy {where}: {what} is no text, but {text!r:.60}: put it in quotes"
+            )
+        if not text or text != text.strip() or not text.isprintable():
+            raise DataError(
+                f"policy {where}: {what}: {text!r:.60} is no single line without "
+                "spaces around it"
+            )
+
+
+def _check_codes(codes: Iterable[Any], where: str) -> None:
+    """Raise `DataError` for a code that YAML reads as something else than its text.
+
+    1.10 is 1.1, and `no` is false: rows and guards would name another code.
+    """
+    for code in codes:
+        if not isinstance(code, (str, int)) or isinstance(code, bool):
+            raise DataError(
+                f"policy {where}: YAML reads a code as {code!r}: put codes in quotes"
+            )

@@ -81,7 +81,7 @@ def remarks(comparison: Comparison) -> Iterator[str]:
     )
     notes: dict[str, list[str]] = {}
     for line in comparison.lines:
-        for side in (line.a, line.b):
+        for side in (line.a, line.b, line.difference):
             if side is not None and side.note:
                 metrics = notes.setdefault(side.note, [])
                 metrics += [line.metric] * (line.metric not in metrics)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .table import Cell, ColumnSelection, LeaderboardLine
 
 EMBEDDED = "(embedded)"  # end of the name of a model that comes with its plugin
+_NOTE_SEPARATOR = "; "
+_OF_INTERVALS = "the interval "  # start of what metrics note about their intervals
 _MAX_NAMED = 3  # more lines than this are counted, not named
 
 
@@ -30,15 +32,18 @@ def footnotes(
     specs: Sequence[MetricSpec],
     *,
     ci: bool = False,
+    cell_notes: bool = True,
 ) -> Iterator[str]:
     """Yield remarks on models, missing numbers, thresholds and samples.
 
-    `heads` holds one result row a line, for what all rows of the line share.
+    `heads` holds one result row a line, for what all rows of the line share. Without
+    `cell_notes` those of single numbers are left to `notes_on_cells`.
     """
     yield from _embedded(lines)
     if ci:
         yield from _intervals(lines, columns)
-    yield from _notes(lines, columns.metrics)
+    if cell_notes:
+        yield from notes_on_cells(lines, columns.metrics, ci=ci)
     if any(spec.name in columns.metrics and _decides(spec) for spec in specs):
         yield from _thresholds(heads, lines)
     if any(line.n_failed for line in lines):
@@ -80,7 +85,12 @@ def _intervals(
     cells = [cell for line in lines for cell in line.cells]
     if not any(cell.ci_method for cell in cells):
         yield "no intervals in these results: run again, the evidence is re-used"
-    if any(cell.ci_low is not None for cell in cells):
+    if any(line.slice is not None for line in lines):
+        yield (
+            "brackets: 95 % intervals that hold for all slices of a column at once, "
+            "those of a gap for all pairs of its slices"
+        )
+    elif any(cell.ci_low is not None for cell in cells):
         yield (
             "brackets: 95 % intervals, resampled by group; lines share their samples, "
             "so `safebench compare A B` tests a difference"
@@ -111,15 +121,23 @@ def _without_interval(cell: Cell) -> bool:
     return cell.value is not None and cell.ci_low is None and bool(cell.ci_method)
 
 
-def _notes(lines: Sequence[LeaderboardLine], metrics: Sequence[str]) -> Iterator[str]:
-    """Yield each note of the cells once, with its metrics and lines."""
+def notes_on_cells(
+    lines: Sequence[LeaderboardLine], metrics: Sequence[str], *, ci: bool
+) -> Iterator[str]:
+    """Yield each note of the cells once, with its metrics and lines.
+
+    What is said of intervals only where they are shown (`ci`).
+    """
     positions_of: dict[str, dict[str, list[int]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for position, line in enumerate(lines):
         for metric, cell in zip(metrics, line.cells, strict=True):
-            if cell.note:
-                positions_of[cell.note][metric].append(position)
+            note = cell.note if ci else _without_intervals(cell.note)
+            if "=" in (line.slice or ""):  # the gap's note names those that matter
+                note = ""
+            if note:
+                positions_of[note][metric].append(position)
     for note, by_metric in positions_of.items():
         # Metrics with one note on the same lines share a footnote.
         metrics_on: dict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -128,6 +146,12 @@ def _notes(lines: Sequence[LeaderboardLine], metrics: Sequence[str]) -> Iterator
         for same_lines, names in metrics_on.items():
             where = name_lines([lines[position] for position in same_lines], lines)
             yield f"{', '.join(names)}{f' ({where})' if where else ''}: {note}"
+
+
+def _without_intervals(note: str) -> str:
+    """Return a note without its parts about an interval, which is not shown."""
+    parts = note.split(_NOTE_SEPARATOR)
+    return _NOTE_SEPARATOR.join(p for p in parts if not p.startswith(_OF_INTERVALS))
 
 
 def _thresholds(
@@ -223,11 +247,10 @@ def _missing_of_packs(heads: Sequence[Row]) -> Iterator[str]:
 def _one_class(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
     """Yield which sets have one class, and what would make a ranking possible.
 
-    Precision is then one or nothing whatever the guard, and so accuracy and F1 are the
-    one rate in other words.
+    Precision and F1 have no value there, and accuracy is the one rate in other words.
     """
     rates = {
-        line.dataset: ("recall", "negative") if head.n_pos else ("fpr", "positive")
+        line.place: ("recall", "negative") if head.n_pos else ("fpr", "positive")
         for head, line in zip(heads, lines, strict=True)
         if head.n_pos is not None
         and head.n_neg is not None
@@ -238,7 +261,7 @@ def _one_class(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterat
         is_prompt = any(
             head.task == "prompt_harm"
             for head, line in zip(heads, lines, strict=True)
-            if line.dataset == dataset
+            if line.place == dataset
         )
         example = f", as in -d {dataset}+{other}" if is_prompt else ", as in -d A+B"
         yield (
@@ -287,8 +310,8 @@ def name_lines(
     naming: list[Callable[[LeaderboardLine], str]] = [
         (lambda line: line.method) if one_classifier else _classifier_and_method,
         lambda line: line.classifier,
-        lambda line: f"on {line.dataset}",
-        lambda line: f"{_classifier_and_method(line)} on {line.dataset}",
+        lambda line: f"on {line.place}",
+        lambda line: f"{_classifier_and_method(line)} on {line.place}",
     ]
     for name in naming:
         names = dict.fromkeys(map(name, subset))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +21,7 @@ from safebench.console import render_rich
 from safebench.number_format import format_metric, format_metric_interval
 from safebench.sanitize import json_text, printable
 
+from .footnotes import notes_on_cells
 from .layout import BEST_MARK, TIE_MARK, fit_layout
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ CELL_FIELDS = (
     "n_scored",
     "note",
 )
+_LINES_IN_VIEW = 8  # sections of more lines have the headers again
 _NOTES_WIDTH = 80  # cells; longer lines of prose are hard to read on a wide screen
 
 
@@ -184,16 +187,19 @@ def render_csv(table: Leaderboard, options: RenderOptions) -> str:  # noqa: ARG0
     headers = [_no_formula(metric + end) for metric in table.metrics for end in ends]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*LINE_FIELDS, *headers, "n", "n_failed"])
+    fields = list(LINE_FIELDS)
+    if any(line.slice is not None for line in table.lines):
+        fields.append("slice")
+    writer.writerow([*fields, *table.about, *headers, "n", "n_failed"])
     for line in table.lines:
-        names = [_no_formula(getattr(line, name)) for name in LINE_FIELDS]
+        names = [_no_formula(getattr(line, name)) for name in fields]
         numbers: list[float | None] = []
         for cell in line.cells:
             interval = [cell.ci_low, cell.ci_high] if table.ci else []
             numbers += [cell.value, *interval]
         # a dash reads as text and would make the column one of strings
         counts = [count.replace("-", "") for count in line.counts]
-        writer.writerow([*names, *numbers, *counts])
+        writer.writerow([*names, *table.about.values(), *numbers, *counts])
     return file.getvalue().rstrip("\n")
 
 
@@ -204,13 +210,14 @@ def _no_formula(text: str | None) -> str | None:
 
 def render_json(table: Leaderboard, options: RenderOptions) -> str:
     """Return a list of objects; `metrics` maps a name to its value and its n."""
-    records = [_json_record(line, table.metrics) for line in table.lines]
+    records = [table.about | _json_record(line, table.metrics) for line in table.lines]
     return json_text(records, options.encoding, indent=2)
 
 
 def _json_record(line: LeaderboardLine, metrics: tuple[str, ...]) -> dict[str, Any]:
     return {
         **{name: getattr(line, name) for name in LINE_FIELDS},
+        **({} if line.slice is None else {"slice": line.slice}),
         # 0 stands for a published dataset of unknown size
         "n": None if line.source and not line.n else line.n,
         "n_pos": line.n_pos,
@@ -228,29 +235,60 @@ def render_terminal(table: Leaderboard, options: RenderOptions) -> str:
 
     Names are drawn as plain `Text`, so that no markup in them is obeyed.
     """
-    layout = fit_layout(table, options)
-    # never below the table's width, which rich would shrink by cutting numbers
-    width = max(layout.width, min(options.width or _NOTES_WIDTH, _NOTES_WIDTH))
+    blocks = table.blocks or (table,)
+    layouts = [fit_layout(block, options) for block in blocks]
+    # never below a table's width, which rich would shrink by cutting numbers
+    widest = max(layout.width for layout in layouts)
+    width = max(widest, min(options.width or _NOTES_WIDTH, _NOTES_WIDTH))
 
-    return render_rich(_items(table, layout, options), options, width)
+    return render_rich(_items(table, blocks, layouts, options), options, width)
 
 
 def _items(
-    table: Leaderboard, layout: Layout, options: RenderOptions
+    table: Leaderboard,
+    blocks: Sequence[Leaderboard],
+    layouts: Sequence[Layout],
+    options: RenderOptions,
 ) -> Iterator[RenderableType]:
     if table.title:
         yield Text(table.title, style="bold")
-    first = 0
-    for name, lines in table.sections:
-        yield Rule(Text(_title(name, lines)), align="left", style="dim")
-        yield _section_table(layout, lines, first)
-        yield Text()
-        first += len(lines)
-    notes = [*layout.notes, *table.footnotes]
-    has_best = any(cell.best for line in table.lines for cell in line.cells)
+    has_best = False
+    notes: list[str] = []
+    for block, layout in zip(blocks, layouts, strict=True):
+        yield from _block_items(block, layout)
+        has_best |= any(cell.best for line in block.lines for cell in line.cells)
+        notes += [*layout.notes, *_block_notes(block, layout)]
     if has_best and not options.styles:
         notes.insert(0, f"{BEST_MARK} best of its column on a dataset")
-    yield _notes(notes)
+    yield _notes([*dict.fromkeys(notes)])  # blocks of one guard share some
+
+
+def _block_items(block: Leaderboard, layout: Layout) -> Iterator[RenderableType]:
+    """Yield the sections; the headers once where all are in one view."""
+    sort = block.metrics.index(block.sort) if block.sort in block.metrics else None
+    once = all(len(lines) <= _LINES_IN_VIEW for _, lines in block.sections)
+    first = 0
+    for name, lines in block.sections:
+        yield Rule(Text(_title(name, lines)), align="left", style="dim")
+        table = _section_table(
+            layout, lines, first, header=not (once and first), sort=sort
+        )
+        yield table
+        first += len(lines)
+        if not once or first == len(block.lines):
+            yield Text()
+
+
+def _block_notes(block: Leaderboard, layout: Layout) -> Iterator[str]:
+    """Yield the footnotes, with those on numbers that are shown."""
+    kept = [block.metrics[position] for position in layout.metrics]
+    lines = [
+        replace(line, cells=tuple(line.cells[i] for i in layout.metrics))
+        for line in block.lines
+    ]
+    yield from block.footnotes
+    if block.cell_notes:
+        yield from notes_on_cells(lines, kept, ci=block.ci)
 
 
 def _notes(notes: Sequence[str]) -> RichTable:
@@ -272,15 +310,23 @@ def _title(name: str, lines: Sequence[LeaderboardLine]) -> str:
 
 
 def _section_table(
-    layout: Layout, lines: Sequence[LeaderboardLine], first: int
+    layout: Layout,
+    lines: Sequence[LeaderboardLine],
+    first: int,
+    *,
+    header: bool,
+    sort: int | None,
 ) -> RichTable:
     """Draw the lines of one dataset; `first` is their position in the layout's texts.
+
+    The best number is green in the metric that sorts (`sort` is its position) alone.
 
     Columns are as wide in every section, so that datasets can be compared by eye.
     """
     table = RichTable(
         box=SIMPLE_HEAD,
         show_edge=False,
+        show_header=header,
         pad_edge=False,
         padding=(0, layout.gap - 1, 0, 0),  # the box itself takes one cell
         header_style="bold",
@@ -293,16 +339,19 @@ def _section_table(
             justify="right" if column.right else "left",
         )
     for offset, line in enumerate(lines):
-        cells = (_cell(column, line, first + offset) for column in layout.columns)
+        cells = (_cell(column, line, first + offset, sort) for column in layout.columns)
         table.add_row(*cells)
     return table
 
 
-def _cell(column: LayoutColumn, line: LeaderboardLine, row: int) -> Text:
+def _cell(
+    column: LayoutColumn, line: LeaderboardLine, row: int, sort: int | None
+) -> Text:
     text = Text(column.texts[row])
     if column.metric is not None:
         cell = line.cells[column.metric]
-        text.style = "bold green" if cell.best else "dim" if cell.value is None else ""
+        best = "bold green" if column.metric == sort else "bold"
+        text.style = best if cell.best else "dim" if cell.value is None else ""
     elif column.header == "failed" and line.n_failed:
         text.style = "yellow"
     if line.source:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[^\s_/+@.:-]*[\s_/+@.:-]?")  # a word with what ends it
 _MIN_WRAP_WIDTH = 14  # cells; narrower names would be broken into syllables
-SHORT_HEADERS = {"precision": "prec", "recall": "rec", "accuracy": "acc"}
+SHORT_HEADERS = {
+    "precision": "prec",
+    "recall": "rec",
+    "accuracy": "acc",
+    "alerts_per_million": "alerts/M",
+    "missed_per_million": "missed/M",
+}
 BEST_MARK = "*"  # the best number, where there is no bold
 TIE_MARK = "~"  # a number without a significant difference to the best
 
@@ -51,11 +57,15 @@ class LayoutColumn:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Columns in order, cells between them, and notes for below the table."""
+    """Columns in order, cells between them, and notes for below the table.
+
+    `metrics` are the positions of the metrics that had room.
+    """
 
     columns: tuple[LayoutColumn, ...]
     gap: int
     notes: tuple[str, ...]
+    metrics: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -75,6 +85,7 @@ class _LayoutPlan:
     failed: bool = True
     models: bool = True
     wrap: bool = False
+    ranks: bool = True
 
 
 def fit_layout(table: Leaderboard, options: RenderOptions) -> Layout:
@@ -105,6 +116,7 @@ def _plans(table: Leaderboard) -> Iterator[_LayoutPlan]:
     yield (plan := replace(plan, failed=False))
     yield (plan := replace(plan, models=False))
     yield (plan := replace(plan, wrap=True))
+    yield (plan := replace(plan, ranks=False))
     for position in reversed(plan.metrics):
         if table.metrics[position] != table.sort and len(plan.metrics) > 1:
             kept = tuple(other for other in plan.metrics if other != position)
@@ -121,10 +133,14 @@ def _layout(table: Leaderboard, options: RenderOptions, plan: _LayoutPlan) -> La
         failed = tuple(line.counts[1] for line in table.lines)
         numbers.append(LayoutColumn("failed", failed))
     names = _name_columns(table, plan)
+    if plan.ranks and any(line.rank for line in table.lines):
+        ranks = tuple(str(line.rank or "") for line in table.lines)
+        names.insert(0, LayoutColumn("", ranks))
     if plan.wrap and options.width is not None:
         taken = sum(column.width + plan.gap for column in numbers) + plan.gap
         names = _wrap_names(names, options.width - taken)
-    return Layout((*names, *numbers), plan.gap, tuple(_folded_notes(table, plan)))
+    notes = tuple(_folded_notes(table, plan))
+    return Layout((*names, *numbers), plan.gap, notes, plan.metrics)
 
 
 def _name_columns(table: Leaderboard, plan: _LayoutPlan) -> list[LayoutColumn]:
@@ -141,9 +157,9 @@ def _metric_column(
     table: Leaderboard, options: RenderOptions, position: int, plan: _LayoutPlan
 ) -> LayoutColumn:
     metric = table.metrics[position]
-    header = metric
+    header = table.headers[position] if table.headers else metric
     if plan.short:  # spaces, so that a header may wrap
-        header = SHORT_HEADERS.get(metric, metric).replace("_", " ")
+        header = SHORT_HEADERS.get(header, header).replace("_", " ")
     cells = [line.cells[position] for line in table.lines]
     texts = tuple(_cell_text(cell, metric, options, ci=table.ci) for cell in cells)
     return LayoutColumn(header, texts, metric=position)
@@ -191,7 +207,8 @@ def _folded_notes(table: Leaderboard, plan: _LayoutPlan) -> Iterator[str]:
             if line.n_failed:
                 name = f"{line.classifier}/{line.method} on {line.dataset}"
                 yield f"{name}: {line.n_failed} of {line.n} samples failed"
-    dropped = [name for i, name in enumerate(table.metrics) if i not in plan.metrics]
+    headers = table.headers or table.metrics
+    dropped = [name for i, name in enumerate(headers) if i not in plan.metrics]
     if dropped:
         yield (
             f"no room for {', '.join(dropped)}: "

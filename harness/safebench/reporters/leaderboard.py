@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from safebench.console import DECIMALS
 from safebench.errors import RunFolderError
 from safebench.sanitize import printable
 
+from .blocks import leaderboard_blocks
 from .footnotes import footnotes
-from .table import COST_COLUMNS, Cell, Leaderboard, LeaderboardLine, choose_columns
+from .ranking import highlight_best
+from .table import CombinationRows, Leaderboard, LeaderboardLine, choose_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.results import Row
     from safebench.specs import MetricSpec
@@ -30,33 +31,6 @@ if TYPE_CHECKING:
     TiesWithBest = Callable[[Sequence[Row]], Sequence[bool]]
 
 TEST_LABELS = "test"  # start of `threshold_from` of a line that saw the test labels
-_MIN_TO_COMPARE = 2  # one value is no best
-
-
-@dataclass(frozen=True, slots=True)
-class CombinationRows:
-    """The rows of one combination in one run, by metric."""
-
-    rows: dict[str, Row]
-
-    @property
-    def head(self) -> Row:
-        """Any of the rows: for what they share."""
-        return next(iter(self.rows.values()))
-
-    @property
-    def section(self) -> tuple[Any, ...]:
-        """Within this, numbers can be compared."""
-        return (self.head.dataset, self.head.config, self.head.split, self.head.task)
-
-    def cell(self, name: str) -> Cell:
-        """Return one metric's number, or a cost that the rows share."""
-        row = self.rows.get(name)
-        if row is not None:
-            return _cell(row)
-        if name in COST_COLUMNS:
-            return Cell(value=getattr(self.head, name))
-        return Cell(value=None, note="not in these results")
 
 
 def build_leaderboard(
@@ -67,15 +41,19 @@ def build_leaderboard(
     sort: str | None = None,
     ci: bool = False,
     ties_with_best: TiesWithBest | None = None,
+    prevalence: float | None = None,
+    sliced: bool = False,
 ) -> Leaderboard:
     """Return one line per classifier, strategy and dataset, best first.
 
     `specs` are the metrics that may be asked for beside those in the rows. With `ci`
     the table shows intervals. `ties_with_best` takes the rows of one metric, best
-    first, and tells which do not differ significantly from the first. Raises
+    first, and tells which do not differ significantly from the first. With `prevalence`
+    rows about it are shown, and of the others all: they must not depend on it. With
+    `sliced`, rows of slices and gaps are shown, and no others. Raises
     UnknownNameError for another metric, RunFolderError without rows on a test part.
     """
-    rows = [row for row in rows if _is_whole_test_part(row)]
+    rows = [row for row in rows if _is_test_part(row, prevalence, sliced=sliced)]
     if not rows:
         raise RunFolderError("no results on a test part to show")
     columns = choose_columns(rows, specs, metrics, sort)
@@ -89,19 +67,24 @@ def build_leaderboard(
     lines = list(highlight_best(lines, higher_is_better))
     if ties_with_best is not None:
         lines = _mark_ties(groups, lines, columns, ties_with_best)
-    return Leaderboard(
+    table = Leaderboard(
         metrics=columns.metrics,
         higher_is_better=higher_is_better,
         lines=tuple(lines),
         sort=columns.sort,
         footnotes=tuple(footnotes(heads, lines, columns, specs, ci=ci)),
         ci=ci,
+        prevalence=prevalence,
+        title="" if prevalence is None else f"at a prevalence of {prevalence:g}",
     )
+    blocks = leaderboard_blocks(table, groups, columns, specs, chosen=bool(metrics))
+    return replace(table, blocks=blocks)
 
 
-def _is_whole_test_part(row: Row) -> bool:
-    narrowed_by = (row.slice, row.category, row.prevalence)
-    return row.part == "test" and all(value is None for value in narrowed_by)
+def _is_test_part(row: Row, prevalence: float | None, *, sliced: bool) -> bool:
+    if row.prevalence not in (None, prevalence) or (row.slice is not None) != sliced:
+        return False
+    return row.part == "test" and row.category is None
 
 
 def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
@@ -112,7 +95,7 @@ def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
     """
     groups: dict[tuple[Any, ...], CombinationRows] = {}
     for row in rows:
-        key = (row.run, row.combination)
+        key = (row.run, row.combination, row.slice)
         groups.setdefault(key, CombinationRows({})).rows[row.metric] = row
     distinct: dict[tuple[Any, ...], CombinationRows] = {}
     for group in groups.values():
@@ -123,7 +106,7 @@ def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
 def _numbers(group: CombinationRows) -> tuple[Any, ...]:
     # With n: the same value of other samples is another result.
     numbers = {name: (row.value, row.n) for name, row in group.rows.items()}
-    return (group.head.combination, tuple(sorted(numbers.items())))
+    return (group.head.combination, group.head.slice, tuple(sorted(numbers.items())))
 
 
 def _sorted(
@@ -175,19 +158,7 @@ def _line(
         n_failed=whole.n_failed,
         ranked=is_ranked(head),
         run=printable(head.run),
-    )
-
-
-def _cell(row: Row) -> Cell:
-    return Cell(
-        value=row.value,
-        note=printable(row.note),
-        n_scored=row.n_scored,
-        bound_low=row.bound_low,
-        bound_high=row.bound_high,
-        ci_low=row.ci_low,
-        ci_high=row.ci_high,
-        ci_method=row.ci_method,
+        slice=head.slice and printable(head.slice),
     )
 
 
@@ -218,6 +189,7 @@ def _displayed_names(row: Row) -> tuple[Any, ...]:
         row.config,
         row.split,
         row.task,
+        row.slice,
     )
 
 
@@ -247,49 +219,6 @@ def _differing_options(row: Row, same_name: Sequence[Row]) -> str:
 
 def _option_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def highlight_best(
-    lines: Sequence[LeaderboardLine], higher_is_better: Sequence[bool | None]
-) -> Iterator[LeaderboardLine]:
-    """Yield the lines with the best cells of each column marked, section by section.
-
-    Numbers that read the same are all best: a reader could not see which one is.
-    """
-    for _, group in groupby(lines, key=lambda line: line.section):
-        section = list(group)
-        best_values = [
-            _best_value(
-                [_rounded_value(line, line.cells[column]) for line in section], higher
-            )
-            for column, higher in enumerate(higher_is_better)
-        ]
-        yield from (_highlighted(line, best_values) for line in section)
-
-
-def _highlighted(
-    line: LeaderboardLine, best_values: Sequence[float | None]
-) -> LeaderboardLine:
-    cells = (
-        replace(cell, best=best is not None and _rounded_value(line, cell) == best)
-        for cell, best in zip(line.cells, best_values, strict=True)
-    )
-    return replace(line, cells=tuple(cells))
-
-
-def _best_value(values: Sequence[float | None], higher: bool | None) -> float | None:
-    """Return the best of values that differ; None where nothing is better."""
-    distinct = {value for value in values if value is not None}
-    # neither direction, or all equal: bold would claim a difference that is not there
-    if higher is None or len(distinct) < _MIN_TO_COMPARE:
-        return None
-    return max(distinct) if higher else min(distinct)
-
-
-def _rounded_value(line: LeaderboardLine, cell: Cell) -> float | None:
-    if not line.ranked or cell.value is None:
-        return None
-    return round(cell.value, DECIMALS)
 
 
 def _mark_ties(

@@ -129,7 +129,15 @@ def add_published(table: Leaderboard, published: PublishedResults) -> Leaderboar
         ]
         used += rows
     notes = tuple(_footnotes(used, published))
-    return replace(table, lines=tuple(lines), footnotes=(*table.footnotes, *notes))
+    blocks = table.blocks
+    if blocks:  # the first has the scores, which are what others publish
+        blocks = (add_published(blocks[0], published), *blocks[1:])
+    return replace(
+        table,
+        lines=tuple(lines),
+        footnotes=(*table.footnotes, *notes),
+        blocks=blocks,
+    )
 
 
 def _matching_values(

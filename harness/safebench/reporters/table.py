@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safebench.errors import unknown_name
+from safebench.results.slices import gap_metric
+from safebench.sanitize import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +44,10 @@ class LeaderboardLine:
     `n` samples with a known label, `n_pos` of them positive, `n_failed` without a
     judgement. A line that is not `ranked` saw the test labels and is never the best.
     `source` names where a published number comes from: such a line was not measured
-    here, is not ranked, and has n 0 where the source does not say.
+    here, is not ranked, and has n 0 where the source does not say. `slice` is the part
+    of the set that it is about, None for all of it. In the blocks of a
+    terminal a line has its `rank`, and stands for the methods that are `equal` to it
+    and for those that are `unscored` but decide alike.
     """
 
     classifier: str
@@ -57,7 +62,11 @@ class LeaderboardLine:
     calibrator: str | None = None
     ranked: bool = True
     run: str = ""
+    slice: str | None = None
     source: str = ""
+    rank: int | None = None
+    equal: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     @property
     def counts(self) -> tuple[str, str]:
@@ -73,8 +82,13 @@ class LeaderboardLine:
 
     @property
     def section(self) -> str:
-        """What numbers can be compared on: dataset and task."""
-        return f"{self.dataset} ({self.task})"
+        """What numbers can be compared on: dataset and task, and a slice of it."""
+        return f"{self.place} ({self.task})"
+
+    @property
+    def place(self) -> str:
+        """The dataset, with the slice of it."""
+        return ", ".join(filter(None, (self.dataset, self.slice)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +96,11 @@ class Leaderboard:
     """Metrics as columns, with True where higher is better, and sorted lines.
 
     Lines of one section stand together; `sort` is the metric that orders them. `ci`
-    tells whether intervals are shown.
+    tells whether intervals are shown. `prevalence` is the share of positives that all
+    numbers are about, None for that of the data, `threshold` the score that all
+    decisions are made at, None for that of each line's run. `blocks` show the same
+    lines without repeating any, for terminals; `headers` are read in place of the
+    metrics' names. `cell_notes`: notes on numbers are not among the footnotes.
     """
 
     metrics: tuple[str, ...]
@@ -92,6 +110,17 @@ class Leaderboard:
     title: str = ""
     footnotes: tuple[str, ...] = field(default=())
     ci: bool = False
+    prevalence: float | None = None
+    threshold: float | None = None
+    blocks: tuple[Leaderboard, ...] = ()
+    headers: tuple[str, ...] = ()
+    cell_notes: bool = False
+
+    @property
+    def about(self) -> dict[str, float]:
+        """What all numbers are about if not the data and decisions as in the run."""
+        named = {"prevalence": self.prevalence, "threshold": self.threshold}
+        return {name: value for name, value in named.items() if value is not None}
 
     @property
     def sections(self) -> list[tuple[str, tuple[LeaderboardLine, ...]]]:
@@ -120,6 +149,48 @@ COST_COLUMNS: dict[str, bool] = {
 }
 ONLY_IF_DEFINED = frozenset({"micro_f1"})  # shown only if some line has a number
 MAX_COLUMNS = 8  # of metrics that nobody asked for
+
+
+@dataclass(frozen=True, slots=True)
+class CombinationRows:
+    """The rows of one combination in one run, by metric."""
+
+    rows: dict[str, Row]
+
+    @property
+    def head(self) -> Row:
+        """Any of the rows: for what they share."""
+        return next(iter(self.rows.values()))
+
+    @property
+    def section(self) -> tuple[Any, ...]:
+        """Within this, numbers can be compared."""
+        head = self.head
+        return (head.dataset, head.config, head.split, head.task, head.slice)
+
+    def cell(self, name: str) -> Cell:
+        """Return one metric's number, or a cost that the rows share."""
+        row = self.rows.get(name)
+        if row is not None:
+            return _cell(row)
+        if name in COST_COLUMNS:
+            return Cell(value=getattr(self.head, name))
+        # of slices and gaps each line has some columns, by what it is
+        sliced = self.head.slice is not None
+        return Cell(value=None, note="" if sliced else "not in these results")
+
+
+def _cell(row: Row) -> Cell:
+    return Cell(
+        value=row.value,
+        note=printable(row.note),
+        n_scored=row.n_scored,
+        bound_low=row.bound_low,
+        bound_high=row.bound_high,
+        ci_low=row.ci_low,
+        ci_high=row.ci_high,
+        ci_method=row.ci_method,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +242,8 @@ def _default_metrics(rows: Sequence[Row]) -> list[str]:
         for name in DEFAULT_METRICS
         if name in present and (name in defined or name not in ONLY_IF_DEFINED)
     ]
+    gaps = [gap_metric(name) for name in DEFAULT_METRICS]
+    usual += [name for name in gaps if name in present]
     return usual or list(present)[:MAX_COLUMNS]
 
 

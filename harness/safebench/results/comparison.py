@@ -12,16 +12,13 @@ import numpy as np
 from safebench.console import DECIMALS
 from safebench.errors import DataError, PluginError, RunFolderError, SafebenchError
 from safebench.metrics.intervals import can_compare
-from safebench.metrics.paired import SwapPlan, compare_outcomes
+from safebench.metrics.paired import compare_outcomes
+from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import default_n_resamples, holm, mcnemar, shared_weights
 from safebench.statistics.power import POWER
 
 from .outcomes import align, paired_outcomes
-from .predictions import (
-    PredictionFile,
-    prediction_files,
-    read_prediction_file,
-)
+from .prediction_reading import PredictionFile, prediction_files, read_prediction_file
 from .run_files import check_unchanged
 from .runs import run_names
 
@@ -373,8 +370,8 @@ def ties_with_best(
     spec = next((spec for spec in specs if rows and spec.name == rows[0].metric), None)
     if spec is None or not can_compare(spec):
         return tied
-    files = _files_by_row(folders)
-    ranked = [files.get((row.run, *_names(row))) for row in rows]
+    files = files_by_row(folders)
+    ranked = [files.get((row.run, *names_of_row(row))) for row in rows]
     best = ranked[0]
     if best is None:
         return tied
@@ -397,7 +394,7 @@ def ties_with_best(
     return tied
 
 
-def _files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFile]:
+def files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFile]:
     """Return the stored files of runs by run, classifier, dataset and strategy.
 
     Raises `DataError` for one that is not what its run wrote: the names are in it.
@@ -407,12 +404,13 @@ def _files_by_row(folders: Sequence[Path]) -> dict[tuple[str, ...], PredictionFi
         with suppress(RunFolderError):  # without predictions: no marks
             for file in prediction_files(folder):
                 check_unchanged(file.path)
-                key = (run, file.classifier, file.dataset, file.strategy)
+                key = (run, file.classifier, file.dataset, file.method)
                 by_row[key] = file
     return by_row
 
 
-def _names(row: Row) -> tuple[str, str, str]:
+def names_of_row(row: Row) -> tuple[str, str, str]:
     """Return what a row is about as files of predictions call it."""
     dataset = ".".join(filter(None, (row.dataset, row.config, row.split)))
-    return row.classifier, dataset, row.strategy
+    method = "+".join(filter(None, (row.strategy, row.calibrator)))
+    return row.classifier, dataset, method

@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safebench.errors import DataError, OptionError
 from safebench.metrics.compute import call_metric, missing_input
-from safebench.metrics.paired import SwapPlan, compare_outcomes, spread_of_unrelated
+from safebench.metrics.paired import compare_outcomes, spread_of_unrelated
+from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import shared_weights
-from safebench.statistics.power import ALPHA, POWER
+from safebench.statistics.power import ALPHA, ENOUGH_UNITS, POWER, SURE_POWER
 
 from .outcomes import align, paired_outcomes, to_outcome
-from .predictions import prediction_files, read_prediction_file
+from .prediction_reading import prediction_files, read_prediction_file
 from .runs import RUNS_FOLDER
 from .selection import predictions_folder, select_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from safebench.metrics.paired import PairedTest
+    from safebench.metrics.paired_difference import PairedTest
     from safebench.specs import MetricSpec
+    from safebench.statistics.power import PairedSpread
 
-    from .predictions import PredictionFile, StoredPredictions
+    from .prediction_reading import PredictionFile
+    from .predictions import StoredPredictions
 
 UNBOUNDED = frozenset({"nll"})  # other metrics of the core lie between 0 and 1
 DRAWS = 500  # swaps: enough for a standard deviation
@@ -47,7 +50,8 @@ class PowerEstimate:
 
     `n` samples in `groups` groups are there, `samples_needed` in `groups_needed` groups
     of the same kind would show the difference. `smallest_difference` is what those that
-    are there show. `how` says what the numbers follow from.
+    are there show. `how` says what the numbers follow from, `note` also where fewer
+    datasets than that show it.
     """
 
     dataset: str
@@ -166,8 +170,7 @@ def _estimate(
     spread, (_, difference, power, alpha) = pair.spread, request
     units = spread.units_needed(difference, power, alpha)
     if units is None:
-        note = spread.unknown or "both give the same on every sample"
-        return replace(known, note=note)
+        return replace(known, note="both give the same on every sample")
     needed = math.ceil(units / spread.units * groups - 1e-6)
     return replace(
         known,
@@ -175,6 +178,7 @@ def _estimate(
         samples_needed=math.ceil(needed * known.n / groups),
         smallest_difference=spread.smallest_difference(power, alpha),
         how=_how(pair),
+        note="; ".join(_remarks(spread, units, power)),
     )
 
 
@@ -202,6 +206,34 @@ def _why_not(pair: PairedTest | None) -> str:
     if pair is None:
         return "predictions lack what the metric reads"
     return "" if pair.spread is not None else pair.difference.method
+
+
+def _remarks(spread: PairedSpread, units: float, power: float) -> Iterator[str]:
+    """Say where fewer datasets show the difference than the numbers say."""
+    if spread.is_share:
+        return
+    if spread.unknown:
+        yield spread.unknown
+    if units <= ENOUGH_UNITS:
+        yield (
+            f"fewer than {ENOUGH_UNITS} independent samples of the rarer class show "
+            "less than is computed: these are as many"
+        )
+    if spread.units < ENOUGH_UNITS:
+        yield (
+            f"rough: the run has {spread.units:.0f} independent samples of the rarer "
+            f"class, which know their spread to {_spread_error(spread.units):.0f} %"
+        )
+    if power < SURE_POWER:
+        yield (
+            f"a power below {SURE_POWER:g} is often not reached: in simulations down "
+            "to 0.37 where 0.5 was computed"
+        )
+
+
+def _spread_error(units: float) -> float:
+    """Return the standard error of a standard deviation, in percent of it."""
+    return 100 / math.sqrt(2 * max(units - 1, 1))
 
 
 def _how(pair: PairedTest) -> str:

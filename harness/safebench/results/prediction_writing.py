@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safebench.checksums import file_checksum
 from safebench.errors import DataError
 from safebench.files import (
+    errors_naming,
     flush_to_disk,
     make_folder,
     replace_file,
@@ -22,7 +23,13 @@ from safebench.files import (
     write_jsonl_to,
 )
 
-from .predictions import BY_CATEGORY, COLUMNS, FORMS, read_combination_key
+from .prediction_reading import (
+    BY_CATEGORY,
+    COLUMNS,
+    FORMS,
+    CombinationKey,
+    read_combination_key,
+)
 from .run_files import PREDICTIONS_FOLDER, replacing_files
 
 if TYPE_CHECKING:
@@ -30,8 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safebench.records import Dataset
-
-    from .predictions import CombinationKey
 
 # what every file system keeps apart from every other such name
 _PLAIN_NAME = re.compile(r"(?=.{1,100}\Z)[a-z0-9_][a-z0-9_.+@=,-]*(?<!\.)")
@@ -46,15 +51,22 @@ def prediction_path(
     folder: Path, classifier: str, dataset: Dataset, strategy: str
 ) -> Path:
     """Return where the predictions of one combination are kept, as JSON lines."""
-    key = (classifier, strategy, dataset.name, dataset.config, dataset.split)
-    return _path_of(folder, key)
+    key = CombinationKey(
+        classifier, strategy, dataset.name, dataset.config, dataset.split
+    )
+    return path_of(folder, key)
 
 
-def _path_of(folder: Path, key: CombinationKey) -> Path:
-    classifier, strategy, name, config, split = key
-    parts = (path_name(classifier), _dataset_path_name(name, config, split or ""))
-    place = folder.joinpath(PREDICTIONS_FOLDER, *parts)
-    return place / f"{path_name(strategy)}.jsonl"
+def path_of(
+    folder: Path,
+    key: CombinationKey,
+    subfolder: str = PREDICTIONS_FOLDER,
+    suffix: str = ".jsonl",
+) -> Path:
+    """Return the path of a file about one combination: its predictions, or others."""
+    dataset = _dataset_path_name(key.dataset, key.config, key.split or "")
+    place = folder.joinpath(subfolder, path_name(key.classifier), dataset)
+    return place / f"{path_name(key.method)}{suffix}"
 
 
 def path_name(name: str) -> str:
@@ -103,7 +115,7 @@ def move_misplaced(folder: Path) -> None:
         if path.suffix not in FORMS.values() or path.name.startswith("."):
             continue
         try:
-            right = _path_of(folder, read_combination_key(path))
+            right = path_of(folder, read_combination_key(path))
         except (DataError, OSError):
             continue
         if right.with_suffix("") == path.with_suffix(""):
@@ -139,11 +151,13 @@ class StagedPredictions:
         if form == "none":
             self._staged[place] = None
             return
-        partial = temporary_path(path.with_suffix(FORMS[form]))
+        file = path.with_suffix(FORMS[form])
+        partial = temporary_path(file)
         write = write_jsonl_to if form == "jsonl" else _write_parquet
         try:
-            write(partial, lines)
-            flush_to_disk(partial)
+            with errors_naming(file, partial):
+                write(partial, lines)
+                flush_to_disk(partial)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise

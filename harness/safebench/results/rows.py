@@ -15,7 +15,7 @@ from safebench.files import atomic_write, set_aside, write_lines
 from .run_files import read_unchanged, replacing_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 
@@ -43,10 +43,11 @@ class Row:
     samples. `pack` is the pack (``id@version``, or several) by which the dataset was
     named, `pack_missing` its sets that could not be read; other rows are written
     without the two. `policy` is the classifier's, `policy_map` how gold labels were
-    projected. `calibrator`, `slice`, `category` and `prevalence` (None: as in the data)
-    are for rows about a calibrated score or a part of the samples, which `safebench
-    run` does not write. `licence` is that of a public set, `mix` says how many samples
-    each of joined sets has.
+    projected. `calibrator` is the label of the one that made the score a probability.
+    `slice`, `category` and `prevalence` (None: as in the data) are for rows about a
+    part of the samples, which `safebench run` does not write; `safebench analyze --gaps
+    --save` writes those of slices. `licence` is that of a
+    public set, `mix` says how many samples each of joined sets has.
     """
 
     schema: int = SCHEMA
@@ -122,6 +123,12 @@ class Row:
             self.split,
             self.task,
         )
+
+    @property
+    def is_of_whole_test_part(self) -> bool:
+        """Tell whether a row is about all samples of the test part, as they are."""
+        narrowed = (self.slice, self.category, self.prevalence)
+        return self.part == "test" and narrowed == (None, None, None)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -274,24 +281,73 @@ def _has_failed(row: Row) -> bool:
 def _part(row: Row) -> tuple[Any, ...]:
     """Return what a row is about, without what only a loaded model knows."""
     return (
-        *(row.classifier, row.strategy, row.part, row.slice, row.category),
+        *(row.classifier, row.strategy, row.calibrator),
+        *(row.part, row.slice, row.category),
         *(row.dataset, row.config, row.split, row.task),
     )
 
 
-def merge_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Write `rows` into a file and return all of its rows.
+def _set(row: Row) -> tuple[Any, ...]:
+    """Return the part of a set that a row is about, or that its slice is cut from."""
+    return (
+        *(row.classifier, row.strategy, row.calibrator, row.part),
+        *(row.dataset, row.config, row.split, row.task),
+    )
+
+
+def _changed_sets(old: Iterable[Row], new: Iterable[Row]) -> set[tuple[Any, ...]]:
+    """Return the sets of which new rows say something else than the old ones.
+
+    Slices that were cut from the old predictions say nothing of the new ones.
+    """
+    values: dict[tuple[Any, ...], str] = {}
+    origins: dict[tuple[Any, ...], set[str]] = {}
+    for row in old:
+        if row.slice is None:
+            values[row.key] = _what_it_says(row)
+            origins.setdefault(_set(row), set()).add(_origin(row))
+    return {
+        _set(row)
+        for row in new
+        if row.slice is None
+        and (
+            # a metric that joins on the same predictions changes nothing
+            values.get(row.key, _what_it_says(row)) != _what_it_says(row)
+            or _origin(row) not in origins.get(_set(row), {_origin(row)})
+        )
+    }
+
+
+def _what_it_says(row: Row) -> str:
+    return canonical_json((row.value, row.n, row.n_scored, row.n_failed))
+
+
+def _origin(row: Row) -> str:
+    told = (row.combination, row.threshold, row.data_hash, row.split_hash)
+    return canonical_json(told)
+
+
+def merge_rows(
+    path: Path, rows: Iterable[Row], drop: Callable[[Row], bool] | None = None
+) -> list[Row]:
+    """Write `rows` into a file and return all of its rows, old ones but for `drop`.
 
     A row takes the place of an old one with the same key; others keep their place, new
     ones are added at the end. A part that failed before it was known what it records
-    has no evidence key: any new row about the part takes the place of its rows. A crash
-    leaves the old file or the new one.
+    has no evidence key: any new row about the part takes the place of its rows. Rows of
+    slices leave with what they were cut from: where new rows say something else of the
+    whole part. A crash leaves the old file or the new one.
     """
     new = {row.key: row for row in rows}
     parts = {_part(row) for row in new.values()}
     old = read_rows(path) if path.exists() else []
+    changed = _changed_sets(old, new.values())
     merged = {
-        row.key: row for row in old if not (_has_failed(row) and _part(row) in parts)
+        row.key: row
+        for row in old
+        if not (_has_failed(row) and _part(row) in parts)
+        and not (row.slice is not None and _set(row) in changed)
+        and not (drop is not None and drop(row))
     }
     # A key that is there keeps its place in the order.
     merged.update(new)

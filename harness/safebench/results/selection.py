@@ -6,16 +6,22 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safebench.errors import RunFolderError, UnknownNameError, did_you_mean
+from safebench.errors import (
+    RunFolderError,
+    UnknownNameError,
+    did_you_mean,
+    unknown_name,
+)
 
-from .predictions import prediction_files
+from .prediction_reading import prediction_files, read_combination_key
+from .rows import RESULTS_FILE
 from .run_files import PREDICTIONS_FOLDER
 from .runs import RUNS_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .predictions import PredictionFile
+    from .prediction_reading import PredictionFile
 
 _MAX_SHOWN = 20  # names in one message
 
@@ -26,11 +32,12 @@ def select_pairs(
     """Return pairs of files on the same dataset, of what `a` and of what `b` names.
 
     A name is CLASSIFIER/STRATEGY or one of both, where that says it, in one of `runs`
-    (without any: all below `root`); or a run folder, alone or before such a name.
+    (without any: all below `root`); or a run folder, alone or before such a name. A
+    calibrated score is STRATEGY+CALIBRATOR; without it the raw one is meant.
     Several strategies on both sides are paired by their labels. Raises
     UnknownNameError and RunFolderError.
     """
-    files_a, files_b = (_files_named(name, runs, root) for name in (a, b))
+    files_a, files_b = (named_files(name, runs, root) for name in (a, b))
     pairs = _pair_up(files_a, files_b)
     if not pairs:
         raise UnknownNameError(_cannot_pair(a, files_a, b, files_b))
@@ -46,8 +53,40 @@ def select_pairs(
     return same_dataset
 
 
-def _files_named(
-    name: str, runs: Sequence[str | Path], root: Path
+def files_of_run(
+    run: str | Path,
+    of: str = "",
+    datasets: Sequence[str] = (),
+    root: Path = RUNS_FOLDER,
+) -> list[PredictionFile]:
+    """Return the files of a run: all, or those that `of` names on some datasets.
+
+    `of` is CLASSIFIER/STRATEGY, or one of both; a dataset is named as tables do
+    (``name:config:split``) or by its name alone. Raises UnknownNameError and
+    RunFolderError.
+    """
+    folder = predictions_folder(Path(run), root)
+    # not by `named_files`: a run folder may be called as a classifier is
+    files = _matching(prediction_files(folder), of)
+    keys = {file.path: read_combination_key(file.path) for file in files}
+    labels = {
+        path: {
+            key.dataset,
+            ":".join(filter(None, (key.dataset, key.config, key.split))),
+        }
+        for path, key in keys.items()
+    }
+    names = {path: {n.casefold() for n in known} for path, known in labels.items()}
+    for name in datasets:
+        if not any(name.casefold() in known for known in names.values()):
+            there = {label for known in labels.values() for label in known}
+            raise unknown_name("dataset in this run", name, there)
+    wanted = {name.casefold() for name in datasets}
+    return [file for file in files if not wanted or wanted & names[file.path]]
+
+
+def named_files(
+    name: str, runs: Sequence[str | Path] = (), root: Path = RUNS_FOLDER
 ) -> list[PredictionFile]:
     """Return the files that a name stands for: at least one."""
     folder, rest = _split(name, root)
@@ -57,22 +96,30 @@ def _files_named(
         folders = [predictions_folder(Path(run), root) for run in runs]
         folders = folders or _run_folders_below(root)
         files, rest = [f for run in folders for f in prediction_files(run)], name
+    matches = _matching(files, rest, name)
+    return _require_one_run(name, matches) if rest else matches
+
+
+def _matching(
+    files: list[PredictionFile], rest: str, name: str = ""
+) -> list[PredictionFile]:
+    """Return the files that `rest` names: at least one; `name` is how it was typed."""
+    if not rest:
+        return files
     # the whole label first: a strategy may be called as a classifier is
     naming: tuple[Callable[[PredictionFile], str], ...] = (
         lambda file: file.label,
-        lambda file: file.strategy,
+        lambda file: file.method,
         lambda file: file.classifier,
     )
     for name_of in naming:
         matches = [f for f in files if name_of(f).casefold() == rest.casefold()]
         if matches:
-            return _require_one_run(name, matches)
-    if not rest:
-        return files
+            return matches
     known = {name_of(file): None for name_of in naming for file in files}
     raise UnknownNameError(
-        f"no predictions {name!r}{did_you_mean(rest, known)}\n"
-        f"  there is: {_labels(files)}"
+        f"no predictions {name or rest!r}{did_you_mean(rest, known)}\n"
+        f"  there is: {label_list(files)}"
     )
 
 
@@ -92,6 +139,12 @@ def predictions_folder(path: Path, root: Path) -> Path:
     for folder in (path, root / path):
         if (folder / PREDICTIONS_FOLDER).is_dir():
             return folder
+    for folder in (path, root / path):
+        if (folder / RESULTS_FILE).is_file():
+            raise RunFolderError(
+                f"no predictions in {str(folder)!r}: run again without "
+                "`--predictions none`, the evidence is re-used"
+            )
     there = [folder.name for folder in _run_folders_below(root)]
     hint = did_you_mean(path.name, there) or "; `safebench run` makes one"
     raise RunFolderError(f"no predictions in {str(path)!r}{hint}")
@@ -116,7 +169,7 @@ def _pair_up(
     # from the loosest pairing that leaves no choice to the strictest
     ways: tuple[Callable[[PredictionFile], str], ...] = (
         lambda _: "",
-        lambda file: file.strategy,
+        lambda file: file.method,
         lambda file: file.label,
     )
     for key_of in ways:
@@ -145,7 +198,7 @@ def _cannot_pair(
 ) -> str:
     return (
         f"{a!r} and {b!r} do not say which two to compare: name CLASSIFIER/STRATEGY\n"
-        f"  {a!r} holds: {_labels(files_a)}\n  {b!r} holds: {_labels(files_b)}"
+        f"  {a!r} holds: {label_list(files_a)}\n  {b!r} holds: {label_list(files_b)}"
     )
 
 
@@ -163,7 +216,8 @@ def _no_shared_dataset(
     )
 
 
-def _labels(files: list[PredictionFile]) -> str:
+def label_list(files: list[PredictionFile]) -> str:
+    """Return what files are called, for a message: each name once, and the first."""
     labels = list(dict.fromkeys(file.label for file in files))
     text = ", ".join(labels[:_MAX_SHOWN]) or "nothing"
     if len(labels) > _MAX_SHOWN:

@@ -56,7 +56,7 @@ class Conversation:
         if task in RESPONSE_TASKS and not self.has_response:
             raise DataError(f"no response, which {task} judges")
         documents = self.documents if task == DOCUMENT_TASK else ()
-        if task == DOCUMENT_TASK and classifier.spec.reads_documents and not documents:
+        if task == DOCUMENT_TASK and classifier.reads_documents and not documents:
             raise DataError(
                 f"no documents, which {task} holds a response against: as JSON, with "
                 "documents beside the response"
@@ -152,7 +152,7 @@ def _parse_json_lines(text: str, name: str) -> list[Conversation]:
         if line.strip():
             location = f"{name}:{number}"
             try:
-                conversations.append(_parse_row(parse_json(line), location))
+                conversations.append(parse_row(parse_json(line), location))
             except (json.JSONDecodeError, RecursionError) as error:
                 errors.append(f"{location}: not JSON ({error})")
             except (BadRowError, DataError) as error:
@@ -167,7 +167,11 @@ def _parse_json_lines(text: str, name: str) -> list[Conversation]:
     return conversations
 
 
-def _parse_row(row: Any, location: str) -> Conversation:
+def parse_row(row: Any, location: str) -> Conversation:
+    """Return the conversation in one JSON object; `location` names it.
+
+    Raises `BadRowError` or `DataError`, without the location.
+    """
     if not isinstance(row, dict) or {"prompt", "messages"}.isdisjoint(row):
         raise BadRowError("expected an object with prompt or messages")
     response = row.get("response")

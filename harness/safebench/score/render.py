@@ -41,7 +41,13 @@ def text_lines(result: ScoreResult, location: str = "") -> Iterator[str]:
 
 
 def score_facts(result: ScoreResult) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of a result, each with its name."""
+    """Yield the numbers of a result, each with its name; an action comes first."""
+    if result.operating_point is not None:
+        by = printable(f"operating point {result.operating_point['file']}")
+        yield "action", f"{result.action or 'none'} (by {by})"
+        low = (result.operating_point["review"] or {}).get("low")
+        if low is not None:
+            yield "review", f"from {format_number(low)}"
     if result.score is not None:
         yield "score", f"{format_score(result)} ({describe_score(result)})"
     if result.lower is not None and result.upper is not None:

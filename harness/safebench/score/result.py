@@ -59,7 +59,9 @@ class ScoreResult:
     the verdict is harmful (None: the strategy decides by another rule). `cost` is the
     classifier's own number, without a unit and below 0 for safe. `categories` are in
     the policy's order. `seconds` is the time of recording and judging, `loading` that
-    of loading the model before. The names of the fields are keys of `to_json`.
+    of loading the model before. The names of the fields are keys of `to_json`; `action`
+    (block, review or pass) and `operating_point`, which decides that, only where an
+    operating point is asked.
     """
 
     verdict: str | None
@@ -86,6 +88,8 @@ class ScoreResult:
     raw: str | None
     error: str | None
     notes: tuple[str, ...]
+    action: str | None = None
+    operating_point: dict[str, Any] | None = None
 
     @property
     def ranked_categories(self) -> tuple[CategoryScore, ...]:
@@ -113,6 +117,9 @@ class ScoreResult:
         }
         names = [f.name for f in fields(self) if f.name not in LEADING_FIELDS]
         record = {name: getattr(self, name) for name in (*LEADING_FIELDS, *names)}
+        decided = {name: record.pop(name) for name in ("action", "operating_point")}
+        if self.operating_point is not None:
+            record = decided | record
         return record | {"categories": categories or None, "notes": list(self.notes)}
 
 
@@ -282,6 +289,7 @@ def _notes(
     notes += [
         *evaluation.evidence.notes,
         predictions.judgements.note,
+        predictions.judgements.decision_note,
         predictions.judgements.category_note,
     ]
     return tuple(dict.fromkeys(filter(None, notes)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from safebench.compatibility import format_skipped
+from safebench.datasets.rows import DOCUMENT_TASK
 from safebench.errors import OptionError, SafebenchError
 from safebench.evidence.base import EvidenceBundle
 from safebench.evidence.scope import sample_to_record
@@ -22,8 +23,14 @@ from safebench.pipeline.evidence_set import Evaluation, EvidenceSet
 from safebench.pipeline.grid import build_grid
 from safebench.pipeline.isolated_classifier import load_classifier
 from safebench.pipeline.judging import NO_SCORE, apply_strategy
-from safebench.pipeline.recording import kind_groups, record_kinds
-from safebench.records import Dataset, GroundTruth, Label
+from safebench.pipeline.recording import (
+    ignore_progress,
+    kind_groups,
+    meta_notes,
+    record_kinds,
+    response_notes,
+)
+from safebench.records import RESPONSE_TASKS, Dataset, GroundTruth, Label
 
 from .result import build_result, failed_result
 
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from safebench.records import Sample
 
     from .conversation import Conversation
+    from .deployment import Deployment
     from .result import ScoreResult
 
 
@@ -53,17 +61,30 @@ class RecordedSample:
     seconds: float
     loading: float
 
-    def judge(self, strategy: ResolvedStrategy) -> ScoreResult:
+    def judge(
+        self, strategy: ResolvedStrategy, deployment: Deployment | None = None
+    ) -> ScoreResult:
         """Return the result of one strategy; a failed judgement is a result, too.
 
-        Raises `PluginError` for a strategy whose code fails.
+        With a deployment, its operating point decides. Raises `PluginError` for a
+        strategy whose code fails.
         """
         started = time.perf_counter()
         evaluation = Evaluation(
             classifier=self.chosen,
             strategy=strategy,
             evaluation_set=EvaluationSet(_unlabelled_dataset(self.sample)),
-            evidence=EvidenceSet("", {}, self.evidence, [self.trace]),
+            evidence=EvidenceSet(
+                "",
+                {},
+                self.evidence,
+                [self.trace],
+                notes=(
+                    *meta_notes(batch for _, batch in self.evidence.items()),
+                    *response_notes([self.sample], self.chosen.evidence_scope),
+                    *_sample_notes(self.sample),
+                ),
+            ),
         )
         # By the way of a run, as a dataset of one: a score shown here is the score that
         # a run would store.
@@ -75,6 +96,8 @@ class RecordedSample:
             seconds=self.seconds + time.perf_counter() - started,
             loading=self.loading,
         )
+        if deployment is not None:
+            result = deployment.decide(result, predictions, self.classifier.facts)
         if result.error == NO_SCORE:  # whose fault it is may be either's
             names = f"{strategy.spec.described}, reading {self.chosen.spec.described}"
             return replace(result, error=f"{NO_SCORE} (NaN) from {names}")
@@ -99,6 +122,7 @@ class ScoringService:
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
         self._models: dict[str, Classifier] = {}
+        self._loaded: list[tuple[ResolvedClassifier, Classifier]] = []
         self._lock = threading.Lock()
 
     def resolve(self, config: RunConfig) -> ResolvedClassifier:
@@ -156,9 +180,22 @@ class ScoringService:
         """Tell whether a classifier's model is there."""
         return self._model_key(chosen) in self._models
 
+    def loaded_model(self, chosen: ResolvedClassifier) -> Classifier | None:
+        """Return a model that was loaded with these options, None if there is none.
+
+        Nothing of the model is read to find it, as its identity would need.
+        """
+        options = repr(chosen.options)
+        for known, model in tuple(self._loaded):
+            same_spec = known.spec.name == chosen.spec.name
+            if same_spec and options == repr(known.options):
+                return model
+        return None
+
     def close(self) -> None:
         """Free the models."""
         with self._lock:
+            self._loaded.clear()
             for model in self._models.values():
                 model.close()
             self._models.clear()
@@ -167,6 +204,7 @@ class ScoringService:
         key = self._model_key(chosen)
         if key not in self._models:
             self._models[key] = load_classifier(chosen)
+            self._loaded.append((chosen, self._models[key]))
         return self._models[key]
 
     @staticmethod
@@ -185,7 +223,7 @@ def record_sample(
     evidence: dict[type[Evidence], Evidence] = {}
     traces: list[Trace] = []
     for kinds in kind_groups(chosen).values():
-        recording = record_kinds(chosen.label, model, [shown], kinds, _ignore_progress)
+        recording = record_kinds(chosen.label, model, [shown], kinds, ignore_progress)
         evidence |= recording.evidence
         traces += recording.traces
     # The first pass is the one that was asked for; others add kinds of evidence about
@@ -193,8 +231,19 @@ def record_sample(
     return EvidenceBundle(evidence), traces[0]
 
 
-def _ignore_progress(n: int) -> None:
-    """Do not report progress: there is a single sample."""
+def _sample_notes(sample: Sample) -> list[str]:
+    """Return what a run would note of a dataset with this sample."""
+    notes = []
+    if sample.task == DOCUMENT_TASK and not sample.documents:
+        notes.append(
+            "there are no documents: the response is held against the conversation "
+            "alone"
+        )
+    judged = sample.turns[: sample.target % len(sample.turns) + 1]
+    n_user = sum(turn.role == "user" for turn in judged)
+    if sample.task not in RESPONSE_TASKS and n_user > 1:
+        notes.append(f"the last of {n_user} user turns is judged")
+    return notes
 
 
 def _unlabelled_dataset(sample: Sample) -> Dataset:
@@ -215,10 +264,10 @@ def _unlabelled_dataset(sample: Sample) -> Dataset:
 PREFERRED_CLASSIFIERS = ("llamaguard", "keyword")
 
 
-def unavailable_reason(plugins: Plugins, name: str) -> str:
-    """Return why a classifier cannot run without options; empty if it can."""
+def unavailable_reason(plugins: Plugins, ref: ComponentRef) -> str:
+    """Return why a classifier cannot run as it is; empty if it can."""
     try:
-        build_grid(RunConfig(classifiers=(ComponentRef(name, name),)), plugins)
+        build_grid(RunConfig(classifiers=(ref,)), plugins)
     except SafebenchError as error:
         return error.message.partition("\n")[0]
     except Exception as error:  # noqa: BLE001 - one broken plugin hides no other
@@ -233,6 +282,6 @@ def default_classifier(plugins: Plugins) -> str:
     Raises `OptionError` if neither can run.
     """
     for name in PREFERRED_CLASSIFIERS:
-        if not unavailable_reason(plugins, name):
+        if not unavailable_reason(plugins, ComponentRef(name, name)):
             return name
     raise OptionError("which classifier? say --classifier NAME")

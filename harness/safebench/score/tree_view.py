@@ -84,8 +84,7 @@ def build_tree_view(
     `min_probability` or more.
     """
     assert len(tree) == 1, f"an outline of {len(tree)} trees"
-    if tree.questions:  # that of the first question stands for the others
-        tree = tree.unfold().select([0])
+    assert not tree.questions, "one outline for several questions"
     bounds = tree.cached(TreeBounds)
     builder = _TreeViewBuilder(
         bounds, token_bytes, _likeliest(bounds.mass, min_probability, max_nodes)
@@ -96,6 +95,22 @@ def build_tree_view(
         other=max(0.0, 1.0 - sum(b.share for b in branches if b.depth == 0)),
         open_mass=float(bounds.open_mass[0]),
         nodes=len(bounds.mass),
+    )
+
+
+def build_tree_views(
+    tree: VerdictTree, token_bytes: TokenBytes
+) -> tuple[tuple[str, TreeView], ...]:
+    """Return the trees of a single sample, each with what the guard was asked.
+
+    A guard that is asked about several criteria, or reads its verdict after several
+    reasonings, has a tree for each; one that is asked once has one, without a name.
+    """
+    questions = tree.questions or ("",)
+    single = tree.unfold() if tree.questions else tree
+    return tuple(
+        (question, build_tree_view(single.select([i]), token_bytes))
+        for i, question in enumerate(questions)
     )
 
 

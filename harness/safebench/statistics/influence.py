@@ -49,12 +49,13 @@ def influence_variance(index: Array, influence: Array) -> Variance:
 
     `index` (n,) says of which group each is; influences sum to 0.
     """
-    codes, counts = np.unique(index, return_inverse=True)
-    sums = np.bincount(counts.reshape(-1), influence)
-    return Variance(_scaled(sums), _scaled(influence), len(codes), len(index))
+    groups, group_of = np.unique(index, return_inverse=True)
+    sums = np.bincount(group_of.reshape(-1), influence)
+    return Variance(_scaled(sums), _scaled(influence), len(groups), len(index))
 
 
 def _scaled(sums: Array) -> float:
+    """Return the sum of squares with the small-sample factor of the jackknife."""
     size = len(sums)
     return size / (size - 1) * float((sums**2).sum()) if size > 1 else 0.0
 

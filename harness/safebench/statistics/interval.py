@@ -194,6 +194,31 @@ def function_of_shares(
     return float(ends[0]), float(ends[1])
 
 
+def difference_ends(
+    a: Interval, b: Interval, correlation: float
+) -> tuple[float, float] | None:
+    """Return the ends of b minus a from the intervals of both (MOVER, Zou 2007).
+
+    The lower end is as far from the difference as b is from its lower and a from its
+    upper end, added as errors are; `correlation` is that of both estimates. None
+    where one of both has no interval.
+    """
+    if a.value is None or a.low is None or a.high is None:
+        return None
+    if b.value is None or b.low is None or b.high is None:
+        return None
+
+    def reach(of_b: float, of_a: float) -> float:
+        square = of_b**2 + of_a**2 - 2 * correlation * of_b * of_a
+        return float(np.sqrt(max(square, 0.0)))
+
+    difference = b.value - a.value
+    return (
+        difference - reach(b.value - b.low, a.high - a.value),
+        difference + reach(b.high - b.value, a.value - a.low),
+    )
+
+
 def _correlations(residuals: Array) -> Array:
     """Return correlations of rows (shares, G); those of a row without spread are 0."""
     products = residuals @ residuals.T

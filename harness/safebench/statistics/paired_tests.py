@@ -173,20 +173,20 @@ def swapped_differences(
         kept = 1 - swapped
         return np.concatenate([kept, swapped]), np.concatenate([swapped, kept])
 
-    return _differences(statistics, formula, weights, swaps.shape[1])
+    of_a, of_b = _both_sides(statistics, formula, weights, swaps.shape[1])
+    return of_b - of_a
 
 
-def jackknife_error(
+def left_out_values(
     statistics: SufficientStatistics,
     formula: Callable[[Array], Array],
     n_groups: int,
     seed: int = 0,
-) -> float:
-    """Return the standard error of b minus a when each group in turn is left out.
+) -> tuple[Array, Array]:
+    """Return a formula of a and of b when each group in turn is left out, (blocks,).
 
-    Unlike that of swaps it does not ask that both sides are alike but for the labels
-    that swaps exchange: two guards may be equally good and err in other ways (Janssen
-    1997). Of many groups blocks are left out.
+    `statistics` are of 2 G groups: those of a, then those of b. Of many groups blocks
+    are left out; values that are not finite are left out of both.
     """
     blocks = min(n_groups, MAX_BLOCKS)
     order = np.random.default_rng(seed).permutation(n_groups)
@@ -199,29 +199,49 @@ def jackknife_error(
         nothing = np.zeros_like(kept)
         return np.concatenate([kept, nothing]), np.concatenate([nothing, kept])
 
-    values = _differences(statistics, formula, weights, blocks)
-    values = values[np.isfinite(values)]
+    of_a, of_b = _both_sides(statistics, formula, weights, blocks)
+    finite = np.isfinite(of_a) & np.isfinite(of_b)
+    return of_a[finite], of_b[finite]
+
+
+def jackknife_error(of_a: Array, of_b: Array) -> float:
+    """Return the standard error of b minus a from `left_out_values`; 0 of too few.
+
+    Unlike that of swaps it does not ask that both sides are alike but for the labels
+    that swaps exchange: two guards may be equally good and err in other ways (Janssen
+    1997).
+    """
+    values = of_b - of_a
     if len(values) < MIN_GROUPS:
         return 0.0
     squares = float(((values - values.mean()) ** 2).sum())
     return float(np.sqrt((len(values) - 1) / len(values) * squares))
 
 
-def _differences(
+def correlation(of_a: Array, of_b: Array) -> float:
+    """Return how both sides vary together, from `left_out_values`; 0 if unknown."""
+    if len(of_a) < MIN_GROUPS:
+        return 0.0
+    a, b = of_a - of_a.mean(), of_b - of_b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale else 0.0
+
+
+def _both_sides(
     statistics: SufficientStatistics,
     formula: Callable[[Array], Array],
     weights: Callable[[slice], tuple[Array, Array]],
     size: int,
-) -> Array:
-    """Return b minus a for weights (2 G, size) of both, a part of them at a time."""
+) -> tuple[Array, Array]:
+    """Return a and b for weights (2 G, size) of both, a part of them at a time."""
     rows, groups = statistics.matrix.shape
     step = max(MAX_ENTRIES_AT_ONCE // max(rows, groups, 1), MIN_SWAPS_AT_ONCE)
-    values = np.empty(size)
+    values = np.empty((2, size))
     for first in range(0, size, step):
         part = slice(first, min(first + step, size))
-        of_a, of_b = (formula(statistics.sums(side)) for side in weights(part))
-        values[part] = of_b - of_a
-    return values
+        for row, side in zip(values, weights(part), strict=True):
+            row[part] = formula(statistics.sums(side))
+    return values[0], values[1]
 
 
 class McNemar(NamedTuple):

@@ -39,8 +39,9 @@ class Judgements:
     the rule turns, if it has such a place. A user's threshold stands over both.
     `errors` (B): why a sample has no judgement, or None. `probability` False says that
     this batch's score only ranks, whatever the strategy can emit; `categories_decide`
-    False that a threshold means nothing on the categories. `category_note` is what a
-    reader of category metrics has to know.
+    False that a threshold means nothing on the categories. `note` is what a reader of
+    any metric has to know, `decision_note` of the strategy's own decisions (it goes
+    where a user's threshold stands over them), `category_note` of category metrics.
     """
 
     size: int
@@ -60,6 +61,7 @@ class Judgements:
     categories_decide: bool = True
     threshold: float | None = None
     note: str = ""
+    decision_note: str = ""
     category_note: str = ""
 
     def __post_init__(self) -> None:

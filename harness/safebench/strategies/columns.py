@@ -1,4 +1,7 @@
-"""Columns of judgements: labels in a policy's order, and reasons for no value."""
+"""Columns of judgements: labels in a policy's order, and reasons for no value.
+
+Apart from `.base`, which needs no numpy: declarations of plugins import that.
+"""
 
 from __future__ import annotations
 

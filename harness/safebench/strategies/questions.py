@@ -8,7 +8,7 @@ answers the same question after each: scores and categories are the means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -94,6 +94,7 @@ def combine_questions(
         categories_decide=judgements.categories_decide,
         threshold=judgements.threshold,
         note=judgements.note,
+        decision_note=judgements.decision_note,
         category_note=judgements.category_note,
     )
 
@@ -101,7 +102,7 @@ def combine_questions(
 def _mean(judgements: Judgements, questions: Sequence[str]) -> Judgements:
     """Return the mean of every column over the answers to all questions."""
     size, width = judgements.size // len(questions), len(questions)
-    means: dict[str, Floats] = {}
+    means: dict[str, Any] = {}
     for name in (*VECTORS, *MATRICES):
         values = getattr(judgements, name)
         if values is not None:
@@ -119,6 +120,7 @@ def _mean(judgements: Judgements, questions: Sequence[str]) -> Judgements:
         categories_decide=judgements.categories_decide,
         threshold=judgements.threshold,
         note=judgements.note,
+        decision_note=judgements.decision_note,
         category_note=judgements.category_note,
     )
 

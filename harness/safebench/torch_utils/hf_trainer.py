@@ -7,6 +7,7 @@ repeats, and the checkpoint to go on from.
 from __future__ import annotations
 
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -33,6 +34,14 @@ _RESERVED_ARGUMENTS = {
     "seed": "--seed",
     "data_seed": "--seed",
     "resume_from_checkpoint": "--resume",
+}
+# Numbers that the library computes with before it looks at them: their least values.
+_LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 0,
+    "learning_rate": 0,
 }
 # Trackers whose library has another name.
 _TRACKER_LIBRARIES = {"azure_ml": "azureml", "comet_ml": "comet"}
@@ -66,6 +75,7 @@ class TrainingOverrides:
             self.values[name] = (
                 convert(value, hints[name], f"--set {name}") if is_text else value
             )
+            _check_number(name, self.values[name])
 
     def build(
         self,
@@ -111,6 +121,15 @@ class TrainingOverrides:
             arguments = " ".join(f"{name}={x}" for name, x in self.values.items())
             given = f" with --set {arguments}" if self.values else ""
             raise OptionError(f"training{given} failed: {_one_line(error)}") from error
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Raise `OptionError` for a number that no training can use."""
+    least = _LEAST.get(name)
+    if least is None or not isinstance(value, (int, float)):
+        return
+    if not least <= value < math.inf:
+        raise OptionError(f"--set {name}: {value:g} is not from {least} up, and finite")
 
 
 def _check_trackers(arguments: transformers.TrainingArguments, source: str) -> None:

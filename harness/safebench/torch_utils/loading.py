@@ -149,6 +149,7 @@ def load_network(
     missing. Raises `ModelError`, in one line.
     """
     config = load_config(folder, label, **(changes or {}))
+    _check_quantization(config, label)
     auto_class: Any = getattr(transformers, _AUTO_CLASSES[task])
     with quiet_transformers(), model_load_errors(label):
         _check_parameters(auto_class, config, folder, label)
@@ -174,6 +175,29 @@ def load_network(
             may_lack=new_head,
         )
     return network
+
+
+def _check_quantization(config: Any, label: str) -> None:
+    """Raise `ModelError` for a quantization that the library does not know.
+
+    It would read the numbers as they are stored, without their scales.
+    """
+    from transformers.quantizers import auto
+
+    stored = getattr(config, "quantization_config", None)
+    if not isinstance(stored, dict):
+        return
+    library: Any = auto.AutoHfQuantizer
+    known = isinstance(stored.get("quant_method", ""), str)
+    with quiet_transformers(), model_load_errors(label):
+        known = known and library.supports_quant_method(stored)
+    if not known:
+        raise ModelError(
+            f"model {label!r}: config.json says that its weights are quantized by "
+            f"{stored.get('quant_method')!r}, which transformers "
+            f"{transformers.__version__} does not read; a copy of the model that is "
+            "not quantized would work"
+        )
 
 
 def _check_parameters(auto_class: Any, config: Any, folder: Path, label: str) -> None:
@@ -239,16 +263,29 @@ def load_adapters(
     """Return the network under PEFT's wrapper, with adapters by name, the first in use.
 
     Raises `ModelError`, in one line, for one that does not fit or that names code.
+    Weights that have no place, and places without weights, are no adapter of this
+    network: PEFT leaves both out, and the base would be judged under its name.
     """
     import peft  # slow to import, and most models have no adapter
 
-    first, *others = folders
+    first = next(iter(folders))
     for folder in folders.values():
         check_model_folder(folder, label)
     with quiet_transformers(), model_load_errors(label, what):
         wrapped = peft.PeftModel.from_pretrained(network, folders[first], first)
-        for name in others:
-            wrapped.load_adapter(folders[name], name)
+        # the first one again: only so is it told what had no place
+        results = {n: wrapped.load_adapter(folders[n], n) for n in folders}
+    for name, result in results.items():
+        which = f"{what} {label!r}" + (f" ({name})" if len(folders) > 1 else "")
+        for keys, problem in (
+            (result.unexpected_keys, "have no place in the model"),
+            (result.missing_keys, "are not in its files"),
+        ):
+            if keys:
+                raise ModelError(
+                    f"{which}: {len(keys)} weights {problem}, first {keys[0]}; it "
+                    "belongs to another model, or is damaged"
+                )
     return wrapped
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from safebench.checksums import sealed, unsealed
-from safebench.errors import ModelError, RunFolderError
+from safebench.errors import ModelError, RunFolderError, SafebenchError
 from safebench.files import write_json
 from safebench.forwarding import old_names
 from safebench.provenance import differences
@@ -58,22 +58,24 @@ class Artifact:
             problem = " ".join(str(error).split())[:200]
             raise ModelError(f"{self.path} cannot be read: {problem}") from None
 
-    def finished(self, kinds: str | Collection[str]) -> dict[str, Any]:
+    def finished(
+        self, kinds: str | Collection[str], command: str = ""
+    ) -> dict[str, Any]:
         """Return the manifest of a finished training of one of `kinds` (classifiers).
 
+        `command` is what trains one, for messages; without it, the trainers are taken
+        to be called as the classifiers are.
         Raises `ModelError`, in one line, for a folder that is missing, not an artifact,
         unfinished, or of another kind.
         """
         kinds = [kinds] if isinstance(kinds, str) else sorted(kinds)
         folder = self.folder
+        command = command or " or ".join(f"safebench train {kind}" for kind in kinds)
         if not folder.is_dir():
-            raise ModelError(
-                f"no folder {folder}: train one with {_training_commands(kinds)}"
-            )
+            raise ModelError(f"no folder {folder}: train one with {command}")
         if not self.path.is_file():
             raise ModelError(
-                f"{folder} holds no {self.MANIFEST}: it is not from "
-                f"{_training_commands(kinds)}"
+                f"{folder} holds no {self.MANIFEST}: it is not from {command}"
             )
         content = self.manifest()
         kind = content.get("kind")
@@ -114,8 +116,21 @@ class Artifact:
         return digest.hexdigest()
 
 
-def _training_commands(kinds: Iterable[str]) -> str:
-    return " or ".join(f"safebench train {kind}" for kind in kinds)
+def trained_models(roots: Iterable[str] = ("models", "runs")) -> list[tuple[str, Path]]:
+    """Return the kind and the folder of every finished training right below `roots`.
+
+    Folders are sorted. What cannot be read, or is not done, is no model to offer.
+    """
+    models = []
+    for root in roots:
+        for path in sorted(Path(root).glob(f"*/{Artifact.MANIFEST}")):
+            try:
+                content = Artifact(path.parent).manifest()
+            except (SafebenchError, AttributeError):  # of JSON that is no mapping
+                continue
+            if isinstance(content, dict) and content.get("status") == "done":
+                models.append((str(content.get("kind")), path.parent))
+    return models
 
 
 def check_output_folder(

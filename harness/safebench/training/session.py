@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.console import is_main_process
+from safebench.console import check_process_group, is_main_process
 from safebench.files import lock_folder
 from safebench.isolation import isolated
 from safebench.options import build_options
@@ -61,6 +61,7 @@ def run_training(
     main process alone holds the folder's lock and writes the manifest. Raises
     `SafebenchError` before any work if options, data or folder are unusable.
     """
+    check_process_group()
     main = is_main_process()
     options = build_options(spec, config.options)
     out = Path(config.out or default_output_folder(spec, options, config)).expanduser()

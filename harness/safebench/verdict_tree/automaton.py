@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .grammar import Grammar
-from .parser import (
-    ROOT,
-    ParserState,
-    VerdictParser,
-    fold,
-    parser_classes,
-    parser_for,
-)
+from .parser import ParserState, VerdictParser, fold, parser_classes, parser_for
+from .trie import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

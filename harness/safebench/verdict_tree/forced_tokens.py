@@ -88,7 +88,7 @@ class ForcedContinuations:
                 node = self.state_continuations[state] = self._copy(node)
             self._add_level(node, vocabulary, spanning.level, spanning.tokens)
         grammar = automaton.grammar
-        for texts in spellings(grammar.labels, grammar.aliases):
+        for texts in spellings(grammar.label_lists[0]):
             for text in dict.fromkeys([texts[0], *_other_blanks(texts)]):
                 self._add(AFTER_LABEL_PREFIX, _tokens_after_prefix(vocabulary, text))
 

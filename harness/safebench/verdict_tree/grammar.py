@@ -1,4 +1,4 @@
-"""The grammar of a guard's verdicts, as data, and the grammars of common guards.
+"""The grammar of a guard's verdicts, as data.
 
 A strict verdict reads ``opener level``, and after a level that takes labels
 ``intro label (separator label)*``, or a word for none; a tail of the level may follow,
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from safebench.errors import OptionError
@@ -150,22 +149,33 @@ class Grammar:
     @property
     def all_labels(self) -> tuple[str, ...]:
         """The labels and those of all lines, each a bit of what was read."""
-        return self.labels + tuple(x for line in self.lines for x in line.labels)
+        return tuple(x for line in self.label_lists for x in line.labels)
 
     def texts(self) -> Iterator[str]:
         """Yield every text that a verdict is made of."""
-        yield from (*self.openers, self.intro, *self.labels, *self.separators)
+        yield from self.openers
         for level in self.levels:
             yield from (*level.surface_forms, *level.tails)
-        yield from (*self.none, *(x for texts in self.aliases for x in texts))
-        for line in self.lines:
+        for line in self.label_lists:
             yield from (line.intro, *line.labels, *line.separators, *line.none)
             yield from (x for texts in line.aliases for x in texts)
 
-    def line_start(self, number: int) -> int:
-        """Return how many labels come before those of line `number`."""
-        before = sum(len(line.labels) for line in self.lines[:number])
-        return len(self.labels) + before
+    @property
+    def label_lists(self) -> tuple[Line, ...]:
+        """All lists of labels: that of the level, as a line like the others, first."""
+        of_level = Line(
+            intro=self.intro,
+            labels=self.labels,
+            codes=self.codes,
+            separators=self.separators,
+            none=self.none,
+            aliases=self.aliases,
+        )
+        return (of_level, *self.lines)
+
+    def list_start(self, number: int) -> int:
+        """Return how many labels come before those of a list, 0 that of the level."""
+        return sum(len(line.labels) for line in self.label_lists[:number])
 
     def answers(self, task: str, names: Sequence[str] = ()) -> tuple[int, ...]:
         """Return the labels that answer `task` positively in a line, () without one.
@@ -176,7 +186,7 @@ class Grammar:
         number = self._answering_line(task)
         if number is None:
             return ()
-        line, start = self.lines[number], self.line_start(number)
+        line, start = self.label_lists[number], self.list_start(number)
         known = [label.strip() for label in line.labels]
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -192,22 +202,23 @@ class Grammar:
         number = self._answering_line(task)
         if number is None:
             return ()
-        line, start = self.lines[number], self.line_start(number)
+        line, start = self.label_lists[number], self.list_start(number)
         return tuple(
             start + i for i, x in enumerate(line.labels) if x not in line.silent
         )
 
     def _answering_line(self, task: str) -> int | None:
+        """Return the number of the list that answers `task`, None without one."""
         answering = (
-            i for i, x in enumerate(self.lines) if x.positive and x.task == task
+            i for i, x in enumerate(self.label_lists) if x.positive and x.task == task
         )
         return next(answering, None)
 
     def categories(self, task: str) -> dict[str, int]:
         """Return code -> number in `all_labels` of the categories of a task."""
-        for number, line in enumerate(self.lines):
+        for number, line in enumerate(self.lines, 1):
             if line.codes and line.task == task:
-                start = self.line_start(number)
+                start = self.list_start(number)
                 return {code: start + i for i, code in enumerate(line.codes)}
         if self.label_tasks and task not in self.label_tasks:
             return {}
@@ -281,122 +292,6 @@ class Grammar:
         values["aliases"] = tuple(map(tuple, data.get("aliases", ())))
         values["variants"] = {k: tuple(v) for k, v in data.get("variants", {}).items()}
         return cls(**values)
-
-
-def llama_guard(
-    codes: Sequence[str],
-    *,
-    opener: str = "\n\n",
-    mode: Mode = "strict",
-    ignore_case: bool = False,
-) -> Grammar:
-    """``safe``, or ``unsafe`` and on the next line ``S1,S3``; `opener` may precede."""
-    return Grammar(
-        levels=(
-            Level(name="safe"),
-            Level(name="unsafe", takes_labels=True, positive=True),
-        ),
-        openers=("", opener) if opener else ("",),
-        labels=tuple(codes),
-        mode=mode,
-        ignore_case=ignore_case,
-    )
-
-
-def yes_no(
-    *,
-    positive: str = "Yes",
-    negative: str = "No",
-    openers: Sequence[str] = ("",),
-    mode: Mode = "strict",
-) -> Grammar:
-    """One of two words."""
-    return Grammar(
-        levels=(Level(name=positive, positive=True), Level(name=negative)),
-        openers=tuple(openers),
-        mode=mode,
-    )
-
-
-def graded(
-    levels: Sequence[Level],
-    labels: Sequence[str] = (),
-    *,
-    intro: str = "\n",
-    separators: Sequence[str] = (",", ", "),
-    cont: str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    codes: Sequence[str] = (),
-    openers: Sequence[str] = ("",),
-    mode: Mode = "strict",
-) -> Grammar:
-    """Ordered levels, some with labels in words, as Qwen3Guard writes them."""
-    return Grammar(
-        levels=tuple(levels),
-        labels=tuple(labels),
-        intro=intro,
-        separators=tuple(separators),
-        cont=cont,
-        codes=tuple(codes),
-        openers=tuple(openers),
-        mode=mode,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskAnswer:
-    """One line of a composite verdict: `values` are what may follow `prefix`.
-
-    A value of None ("N/A") leaves `task` unanswered.
-    """
-
-    task: str
-    prefix: str
-    values: Mapping[str, bool | None]
-
-
-def composite(
-    answers: Sequence[TaskAnswer],
-    *,
-    separator: str = "\n",
-    openers: Sequence[str] = ("",),
-) -> Grammar:
-    """Several answers in one text: a level for every combination of their values."""
-    return Grammar(
-        levels=tuple(
-            _combined_level(answers, values, separator)
-            for values in product(*(answer.values for answer in answers))
-        ),
-        openers=tuple(openers),
-    )
-
-
-def wildguard() -> Grammar:
-    """Three lines, for prompt harm, refusal and response harm, as WildGuard writes."""
-    with_none: dict[str, bool | None] = {"yes": True, "no": False, "N/A": None}
-    without_none: dict[str, bool | None] = {"yes": True, "no": False}
-    return composite(
-        [
-            TaskAnswer(
-                task="prompt_harm", prefix="Harmful request: ", values=without_none
-            ),
-            TaskAnswer(task="refusal", prefix="Response refusal: ", values=with_none),
-            TaskAnswer(
-                task="response_harm", prefix="Harmful response: ", values=with_none
-            ),
-        ]
-    )
-
-
-def _combined_level(
-    answers: Sequence[TaskAnswer], values: Sequence[str], separator: str
-) -> Level:
-    pairs = list(zip(answers, values, strict=True))
-    classes = {answer.task: answer.values[value] for answer, value in pairs}
-    return Level(
-        name="|".join(values),
-        text=separator.join(answer.prefix + value for answer, value in pairs),
-        positive={task: value for task, value in classes.items() if value is not None},
-    )
 
 
 def _as_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -492,40 +387,35 @@ def _label_errors(grammar: Grammar) -> list[str]:
     errors = []
     if len(grammar.all_labels) > MAX_LABELS:
         errors.append(f"{len(grammar.all_labels)} labels, more than {MAX_LABELS}")
-    if grammar.codes and len(grammar.codes) != len(grammar.labels):
-        errors.append(f"{len(grammar.codes)} codes for {len(grammar.labels)} labels")
     tails = {t for lv in grammar.levels if lv.takes_labels for t in lv.tails}
-    errors += _list_errors(
-        grammar,
-        [*((x,) for x in grammar.none), *spellings(grammar.labels, grammar.aliases)],
-        [*grammar.separators, *tails, *(line.intro for line in grammar.lines)],
-    )
-    if grammar.aliases and len(grammar.aliases) != len(grammar.labels):
-        errors.append(f"aliases of {len(grammar.aliases)} labels, not of each")
+    for number, line in enumerate(grammar.label_lists):
+        if line.codes and len(line.codes) != len(line.labels):
+            errors.append(f"{len(line.codes)} codes for {len(line.labels)} labels")
+        if line.aliases and len(line.aliases) != len(line.labels):
+            errors.append(f"aliases of {len(line.aliases)} labels, not of each")
+        later = [other.intro for other in grammar.lines[number:]]
+        following = [*line.separators, *([] if number else tails), *later]
+        errors += _list_errors(grammar, line, following)
     return errors
 
 
-def spellings(
-    labels: Sequence[str], aliases: Sequence[Sequence[str]]
-) -> list[tuple[str, ...]]:
-    """Return all texts that are read as each label, the usual one first."""
-    others = aliases or [()] * len(labels)
-    return [(label, *rest) for label, rest in zip(labels, others, strict=False)]
+def spellings(line: Line) -> list[tuple[str, ...]]:
+    """Return all texts that are read as each label of a list, the usual one first."""
+    aliases = line.aliases or [()] * len(line.labels)
+    return [(label, *rest) for label, rest in zip(line.labels, aliases, strict=False)]
 
 
-def _list_errors(
-    grammar: Grammar, labels: Sequence[Sequence[str]], following: Sequence[str]
-) -> list[str]:
+def _list_errors(grammar: Grammar, line: Line, following: Sequence[str]) -> list[str]:
     """Return what makes the labels of one list ambiguous, given what may follow one."""
-    owner: dict[str, str] = {}
     errors = []
-    for label, *others in labels:
+    owner: dict[str, str] = {}
+    for label, *others in [*((text,) for text in line.none), *spellings(line)]:
         for text in (label, *others):
             folded = folded_text(grammar, text)
             if not folded or owner.get(folded, label) != label:
                 errors.append("a label is empty or given twice")
             owner[folded] = label
-    if len({label for label, *_ in labels}) < len(labels):
+    if len({*line.none, *line.labels}) < len(line.none) + len(line.labels):
         errors.append("a label is empty or given twice")
     first = {folded_text(grammar, text)[:1] for text in following}
     for label in owner:
@@ -533,6 +423,7 @@ def _list_errors(
             rest = longer.removeprefix(label)
             if rest in ("", longer) or rest[0] in grammar.cont:
                 continue
+            # Lenient parsing reads on after any character, not a separator alone.
             if grammar.mode == "lenient" or rest[0] in first:
                 errors.append(
                     f"label {label!r} followed by {rest[0]!r} starts label {longer!r}"
@@ -546,17 +437,9 @@ def _line_errors(grammar: Grammar) -> list[str]:
         errors.append("lines and a word for no label are for strict grammars")
     if grammar.mode == "lenient" and grammar.ignore_blanks:
         errors.append("ignore_blanks is for strict grammars")
-    for number, line in enumerate(grammar.lines):
-        later = [other.intro for other in grammar.lines[number + 1 :]]
-        errors += _list_errors(
-            grammar,
-            [*((x,) for x in line.none), *spellings(line.labels, line.aliases)],
-            [*line.separators, *later],
-        )
+    for line in grammar.lines:
         if not folded_text(grammar, line.intro):
             errors.append("a line needs an intro")
-        if line.codes and len(line.codes) != len(line.labels):
-            errors.append(f"{len(line.codes)} codes for {len(line.labels)} labels")
         named = (*line.positive, *line.silent)
         if unknown := [x for x in named if x not in line.labels]:
             errors.append(f"no label {unknown[0]!r} in the line {line.intro!r}")

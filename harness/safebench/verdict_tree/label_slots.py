@@ -135,8 +135,28 @@ class CanonicalTokenizations:
         return levels
 
     @cached_property
+    def own_share(self) -> Array:
+        """The share of a level's node that is not that of a longer level, (N,).
+
+        "High" is written where "High risk" is, too: what goes on to the longer one, in
+        its canonical tokens, is no verdict of the shorter.
+        """
+        parent = self.tree["parent"]
+        is_level = self.has_flag(FORCED) & (parent >= 0)
+        is_level &= self.level_of_state[self.tree["state"]] >= 0
+        above, logp = self.trace_from(is_level | self.has_flag(LEVEL_START))
+        nodes = np.nonzero(is_level)[0]
+        before = self.parent_node[nodes]
+        nested = (above[before] >= 0) & is_level[above[before]]
+        nodes, before = nodes[nested], before[nested]
+        longer = np.exp(logp[before] + self.tree["logp"][nodes])
+        taken = np.bincount(above[before], longer, minlength=len(parent))
+        share: Array = np.clip(1.0 - taken, 0.0, 1.0)
+        return share
+
+    @cached_property
     def level_given_opener(self) -> Array:
-        """P(level in its canonical tokens | opener), (O, levels)."""
+        """P(level in its canonical tokens, and no longer one | opener), (O, levels)."""
         opener, logp = self.from_opener
         level = self.level_of_state[self.tree["state"]]
         nodes = np.nonzero((opener >= 0) & (level >= 0))[0]
@@ -144,7 +164,8 @@ class CanonicalTokenizations:
         width = len(self.automaton.grammar.levels)
         shape = (len(self.opener_nodes), width)
         cell = row * width + level[nodes]
-        sums = np.bincount(cell, np.exp(logp[nodes]), minlength=shape[0] * width)
+        mass = np.exp(logp[nodes]) * self.own_share[nodes]
+        sums = np.bincount(cell, mass, minlength=shape[0] * width)
         return sums.reshape(shape)
 
     @cached_property
@@ -194,9 +215,12 @@ class CanonicalTokenizations:
             (self.greedy_opener_node >= 0) & (self.greedy_level_node >= 0)
         )[0]
         logp = np.full(len(self.tree), np.nan)
+        with np.errstate(divide="ignore"):  # all of it is a longer level's
+            own = np.log(self.own_share[self.greedy_level_node[samples]])
         logp[samples] = (
             path_logp[self.greedy_level_node[samples]]
             - path_logp[self.greedy_opener_node[samples]]
+            + own
         )
         return logp
 

@@ -11,72 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from .grammar import BLANKS, spellings
+from .trie import ROOT, Trie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from .grammar import Grammar
-
-
-ROOT = 0
-
-
-class Trie:
-    """Byte strings with an integer value each; nodes are numbered, the root is 0.
-
-    `children[node]` maps a byte to a node, `value[node]` is the value of the string
-    that ends there (-1: none), `fallback[node]` that of the longest string that is a
-    prefix of the node's text, `fail[node]` the node of the longest proper suffix.
-    `text[node]` are the bytes that lead to it.
-    """
-
-    def __init__(self, entries: Iterable[tuple[bytes, int]]) -> None:
-        self.children: list[dict[int, int]] = [{}]
-        self.value = [-1]
-        self.text = [b""]
-        self.fallback: list[int] = []
-        self.fail = [ROOT]
-        for text, value in entries:
-            self._insert(text, value)
-        self._link()
-
-    def find(self, text: bytes) -> int:
-        """Return the node that `text` leads to, -1 if the trie does not hold it."""
-        node = ROOT
-        for byte in text:
-            node = self.children[node].get(byte, -1)
-            if node < 0:
-                return -1
-        return node
-
-    def _insert(self, text: bytes, value: int) -> None:
-        node = ROOT
-        for byte in text:
-            if byte not in self.children[node]:
-                self.children[node][byte] = len(self.children)
-                self.children.append({})
-                self.value.append(-1)
-                self.text.append(self.text[node] + bytes([byte]))
-            node = self.children[node][byte]
-        self.value[node] = value
-
-    def _link(self) -> None:
-        """Fill `fallback` and `fail` breadth first (Aho and Corasick, 1975)."""
-        self.fallback = list(self.value)
-        self.fail = [ROOT] * len(self.children)
-        queue = [ROOT]
-        for node in queue:
-            for byte, child in self.children[node].items():
-                if self.value[child] < 0:
-                    self.fallback[child] = self.fallback[node]
-                if node != ROOT:
-                    self.fail[child] = self._suffix(self.fail[node], byte)
-                queue.append(child)
-
-    def _suffix(self, node: int, byte: int) -> int:
-        while node != ROOT and byte not in self.children[node]:
-            node = self.fail[node]
-        return self.children[node].get(byte, ROOT)
+    from .grammar import Grammar, Line
 
 
 _TAIL = 1 << 20  # in place of the number of a list of labels: a tail was read
@@ -186,13 +126,8 @@ class StrictParser:
         self.opener_nodes = set(openers)
         self.n_labels = len(grammar.all_labels)
         self.label_tries = [
-            self._list_trie(0, grammar.labels, grammar.aliases, grammar.none),
-            *(
-                self._list_trie(
-                    grammar.line_start(i), line.labels, line.aliases, line.none
-                )
-                for i, line in enumerate(grammar.lines)
-            ),
+            self._list_trie(grammar.list_start(number), line)
+            for number, line in enumerate(grammar.label_lists)
         ]
         self.label_trie = self.label_tries[0]
         self.label_before = [*map(self._labels_before, self.label_tries)]
@@ -200,10 +135,8 @@ class StrictParser:
         tails = [[(self._fold(t), _TAIL) for t in lv.tails] for _, lv in levels]
         intro = (self._fold(grammar.intro), 0)
         separators = [
-            [(self._fold(text), number) for text in texts]
-            for number, texts in enumerate(
-                [grammar.separators, *(line.separators for line in grammar.lines)]
-            )
+            [(self._fold(text), number) for text in line.separators]
+            for number, line in enumerate(grammar.label_lists)
         ]
         self.after_level = [
             Trie([*([intro] if level.takes_labels else []), *tails[i], *lines])
@@ -269,16 +202,10 @@ class StrictParser:
     def _fold(self, text: str) -> bytes:
         return fold(self.grammar, text.encode())
 
-    def _list_trie(
-        self,
-        start: int,
-        labels: Sequence[str],
-        aliases: Sequence[Sequence[str]],
-        none: Sequence[str],
-    ) -> Trie:
+    def _list_trie(self, start: int, line: Line) -> Trie:
         """Return the trie of a list; a word for no label has a value past the last."""
-        entries = [(self._fold(text), self.n_labels) for text in none]
-        for i, texts in enumerate(spellings(labels, aliases)):
+        entries = [(self._fold(text), self.n_labels) for text in line.none]
+        for i, texts in enumerate(spellings(line)):
             entries += [(self._fold(text), start + i) for text in texts]
         return Trie(entries)
 
@@ -549,7 +476,7 @@ class LenientParser:
 
 
 def _label_trie(grammar: Grammar) -> Trie:
-    labels = enumerate(spellings(grammar.labels, grammar.aliases))
+    labels = enumerate(spellings(grammar.label_lists[0]))
     return Trie((fold(grammar, x.encode()), i) for i, texts in labels for x in texts)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.errors import DataError, SafebenchError
 from safebench.isolation import describe_error
@@ -21,6 +23,7 @@ from safebench.results.run_files import (
     MANIFEST_FILE,
     PREDICTIONS_FOLDER,
     check_unchanged,
+    parse_manifest,
 )
 from safebench.results.runs import RUNS_FOLDER, results_files
 from safebench.sanitize import printable
@@ -34,6 +37,7 @@ MAX_RESULTS_BYTES = 64 * 2**20
 MAX_PREDICTIONS_BYTES = 256 * 2**20
 MAX_PROBLEM_CHARACTERS = 2000
 MAX_SUMMARY_NAMES = 5
+HEADLINE_METRICS = ("auroc", "f1")  # the first that the lines of a run have
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -44,20 +48,32 @@ class _RunSummary(NamedTuple):
 
     text: str
     problem: str
+    headline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BrowsedRun:
     """A run folder and the `name` in its URL; `problem` says why it has no rows.
 
-    `name` has no surrogates: a folder's name in another encoding is written with
-    escapes for the bytes that are not UTF-8.
+    `headline` has the number of samples, and its best line. `name` has no surrogates:
+    a folder's name in another encoding is written with escapes for the bytes that are
+    not UTF-8.
     """
 
     name: str
     file: Path
     summary: str
     problem: str = ""
+    headline: str = ""
+
+    @property
+    def written(self) -> str:
+        """When its results were written, in UTC; "" where nobody can say."""
+        try:
+            moment = datetime.fromtimestamp(self.file.stat().st_mtime, UTC)
+        except (OSError, OverflowError, ValueError):
+            return ""
+        return f"{moment:%Y-%m-%d %H:%M} UTC"
 
     @property
     def rows(self) -> list[Row]:
@@ -101,6 +117,48 @@ def _run_name(file: Path, *, is_broken: bool) -> str:
     # "." and links have the name of what they stand for, if that is there
     folder = file.parent if is_broken else Path(os.path.realpath(file.parent))
     return without_surrogates(folder.name) or "run"
+
+
+def run_facts(run: BrowsedRun) -> dict[str, list[str]]:
+    """Return how a run was made, as its manifest says: lines by what they are about.
+
+    What is missing, or is not as a run writes it, is left out.
+    """
+    try:
+        manifest = parse_manifest(run.file.with_name(MANIFEST_FILE))
+    except (OSError, ValueError):
+        return {}
+    commands, notes = manifest.get("commands"), manifest.get("notes")
+    facts = {
+        "commands": [
+            shlex.join(map(str, words))
+            for words in (commands if isinstance(commands, list) else ())
+            if isinstance(words, list)
+        ],
+        "models": [
+            f"{label}: {model.get('model')}; {_listed(model.get('facts'))}"
+            for label, model in _items(manifest.get("models"))
+            if isinstance(model, dict)
+        ],
+        "data": [
+            f"{label}: {_listed(data)}" for label, data in _items(manifest.get("data"))
+        ],
+        "versions": [_listed(manifest.get("versions"))],
+        "notes": list(map(str, notes)) if isinstance(notes, list) else [],
+    }
+    shown = {
+        name: [without_surrogates(line) for line in lines if line]
+        for name, lines in facts.items()
+    }
+    return {name: lines for name, lines in shown.items() if lines}
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(f"{name} {fact}" for name, fact in _items(value))
 
 
 def check_size(path: Path, most: int, instead: str) -> None:
@@ -182,25 +240,26 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 # Whatever changes a file changes one of these: its inode, size, or times.
-_FileState = tuple[int, ...]
+FileState = tuple[int, ...]
 
 
-def _state(file: Path) -> _FileState:
+def file_state(file: Path) -> FileState:
+    """Return what changes whenever a file does."""
     status = file.stat()
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _run_state(file: Path) -> _FileState:
+def _run_state(file: Path) -> FileState:
     """Return the state of results and of the manifest that has their checksum."""
     try:
-        manifest = _state(file.with_name(MANIFEST_FILE))
+        manifest = file_state(file.with_name(MANIFEST_FILE))
     except OSError:
         manifest = ()
-    return (*_state(file), *manifest)
+    return (*file_state(file), *manifest)
 
 
 @lru_cache(maxsize=100)
-def _check_cached(file: Path, run: Path, state: _FileState) -> None:  # noqa: ARG001
+def _check_cached(file: Path, run: Path, state: FileState) -> None:  # noqa: ARG001
     check_unchanged(file)
 
 
@@ -209,7 +268,7 @@ def check_predictions(file: Path, run: BrowsedRun) -> None:
 
     Once for all the pages of a file, as long as nothing changes.
     """
-    _check_cached(file, run.file, (*_state(file), *_run_state(run.file)))
+    _check_cached(file, run.file, (*file_state(file), *_run_state(run.file)))
 
 
 def _summary(file: Path) -> _RunSummary:
@@ -220,7 +279,7 @@ def _summary(file: Path) -> _RunSummary:
 
 
 @lru_cache(maxsize=1000)
-def _cached_summary(file: Path, state: _FileState) -> _RunSummary:
+def _cached_summary(file: Path, state: FileState) -> _RunSummary:
     try:
         rows = _cached_rows(file, state)
         count = _count_combinations(rows)
@@ -233,11 +292,45 @@ def _cached_summary(file: Path, state: _FileState) -> _RunSummary:
         problem = describe_problem(error)
         named = problem if str(file.parent) in problem else f"{file}: {problem}"
         return _RunSummary("", without_surrogates(named))
-    return _RunSummary(text, "")
+    return _RunSummary(text, "", _headline(rows))
+
+
+def _headline(rows: Iterable[Row]) -> str:
+    """Return the samples of a run's sets, and its best line by the headline metric.
+
+    By the mean over all sets of the run; a line that lacks one of them is left out.
+    """
+    rows = [row for row in rows if row.category is None and row.slice is None]
+    sizes: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        sizes[_set_of(row)] = max(row.n, sizes.get(_set_of(row), 0))
+    n = f"n = {sum(sizes.values()):,}"
+    for metric in HEADLINE_METRICS:
+        lines: dict[str, dict[tuple[Any, ...], float]] = {}
+        for row in rows:
+            if row.metric == metric and row.value is not None:
+                method = "+".join(filter(None, (row.strategy, row.calibrator)))
+                values = lines.setdefault(f"{row.classifier}/{method}", {})
+                values[_set_of(row)] = row.value
+        means = {
+            name: sum(values.values()) / len(values)
+            for name, values in lines.items()
+            if len(values) == len(sizes)
+        }
+        if means:
+            best = max(means, key=means.__getitem__)
+            over = f", mean of {len(sizes)} sets" if len(sizes) > 1 else ""
+            shown = printable(best)[:100]
+            return f"{n}; best {metric} {means[best]:.3f}{over}: {shown}"
+    return n
+
+
+def _set_of(row: Row) -> tuple[Any, ...]:
+    return (row.dataset, row.config, row.split, row.task)
 
 
 @lru_cache(maxsize=8)  # of large runs: a table is sorted many times in a row
-def _cached_rows(file: Path, state: _FileState) -> tuple[Row, ...]:
+def _cached_rows(file: Path, state: FileState) -> tuple[Row, ...]:
     """Return the rows of a file in a state, which is part of the key alone."""
     check_size(file, MAX_RESULTS_BYTES, "`safebench leaderboard RUN` reads it")
     size = state[1]

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from safebench.errors import DataError, SafebenchError
 from safebench.number_format import format_metric
 from safebench.reporters.leaderboard import build_leaderboard
-from safebench.results.predictions import iter_prediction_lines
 from safebench.specs import MetricSpec
 
-from .browsed_runs import (
-    MAX_PREDICTIONS_BYTES,
-    check_predictions,
-    check_size,
-    describe_problem,
-    find_runs,
-    without_surrogates,
-)
+from .browsed_runs import describe_problem, find_runs, run_facts
+from .compare_page import compare_page
+from .prediction_index import FILTERS
+from .predictions_page import predictions_page, sample_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from safebench.results.predictions import PredictionLine
+    from werkzeug.wrappers import Response
+
+    from safebench.results import Row
 
     from .browsed_runs import BrowsedRun
     from .state import AppState
 
-PER_PAGE = 100
-PREDICTION_FILTERS = ("all", "wrong", "failed")
+
+N_COMPARED = 2
+MAX_FILTER_CHARACTERS = 200
 
 
 def runs_blueprint(state: AppState) -> Blueprint:
@@ -42,8 +38,20 @@ def runs_blueprint(state: AppState) -> Blueprint:
     blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
     @blueprint.get("", strict_slashes=False)
-    def listing() -> str:
-        return render_template("runs.html", runs=find_runs(state.runs).values())
+    def listing() -> str | Response:
+        picked = request.args.getlist("run")
+        if len(picked) == N_COMPARED:
+            a, b = picked
+            return redirect(url_for("runs.comparison", name=a, other=b))
+        return render_template(
+            "runs.html", runs=find_runs(state.runs).values(), n_picked=len(picked)
+        )
+
+    @blueprint.get("/<name>/against/<other>")
+    def comparison(name: str, other: str) -> str:
+        a, b = _get_run(state, name), _get_run(state, other)
+        with _naming(f"{a.name} and {b.name}"):
+            return compare_page(state, a, b)
 
     @blueprint.get("/<name>")
     def table(name: str) -> str:
@@ -51,85 +59,72 @@ def runs_blueprint(state: AppState) -> Blueprint:
         with _naming(run.name):
             return _table_page(state, run)
 
+    @blueprint.get("/<name>/predictions")
+    def choose(name: str) -> Response:
+        # the form of the page of predictions: which file, and what to search for
+        place = _known_place(_get_run(state, name), request.args.get("of", ""))
+        show, words, texts = (
+            request.args.get(field) or None for field in ("show", "q", "texts")
+        )
+        return redirect(
+            url_for(
+                "runs.predictions",
+                name=name,
+                place=place,
+                show=show,
+                q=words,
+                texts=texts,
+            )
+        )
+
     @blueprint.get("/<name>/predictions/<path:place>")
     def predictions(name: str, place: str) -> str:
         run = _get_run(state, name)
-        if place not in run.predictions:  # so that no path leads out of the folder
-            abort(404, f"the run {name!r} has no predictions {place!r}")
+        _known_place(run, place)
         show = request.args.get("show", "all")
-        if show not in PREDICTION_FILTERS:
-            abort(404, f"predictions can be shown as {', '.join(PREDICTION_FILTERS)}")
+        if show not in FILTERS:
+            abort(404, f"predictions can be shown as {', '.join(FILTERS)}")
         with _naming(f"{run.name}/{place}"):
-            return _predictions_page(run, place, show)
+            return predictions_page(state, run, place, show)
+
+    @blueprint.get("/<name>/sample/<int:row>/<path:place>")
+    def sample(name: str, row: int, place: str) -> str:
+        run = _get_run(state, name)
+        _known_place(run, place)
+        with _naming(f"{run.name}/{place}"):
+            return sample_page(state, run, place, row)
 
     return blueprint
 
 
 def _table_page(state: AppState, run: BrowsedRun) -> str:
     metrics = [m for m in request.args.get("metrics", "").split(",") if m.strip()]
-    leaderboard = build_leaderboard(
-        run.rows,
-        specs=state.plugins.unambiguous(MetricSpec),
-        metrics=metrics,
-        sort=request.args.get("sort") or None,
-    )
+    words = request.args.get("filter", "").strip()[:MAX_FILTER_CHARACTERS]
+    rows = [row for row in run.rows if _matches_words(row, words)]
+    leaderboard = None
+    if rows or not words:  # a run without any line is refused, a search is not
+        leaderboard = build_leaderboard(
+            rows,
+            specs=state.plugins.unambiguous(MetricSpec),
+            metrics=metrics,
+            sort=request.args.get("sort") or None,
+        )
     return render_template(
         "run.html",
         run=run,
+        facts=run_facts(run),
         table=leaderboard,
+        words=words,
         shown=format_metric,
         metrics=",".join(metrics),
     )
 
 
-def _predictions_page(run: BrowsedRun, place: str, show: str) -> str:
-    path = run.predictions[place]
-    check_size(path, MAX_PREDICTIONS_BYTES, "`safebench analyze RUN` reads it")
-    check_predictions(path, run)
-    lines = iter_prediction_lines(path, name=without_surrogates(path.name))
-    page = page_of_lines(
-        (line for line in lines if _matches_filter(show, line)),
-        request.args.get("page", 1, type=int),
-    )
-    return render_template(
-        "predictions.html",
-        run=run,
-        place=place,
-        show=show,
-        filters=PREDICTION_FILTERS,
-        page=page.number,
-        last=page.last,
-        count=page.count,
-        lines=page.lines,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LinesPage:
-    """The lines of page `number` of 1 to `last`; `count` is that of all pages."""
-
-    number: int
-    last: int
-    count: int
-    lines: list[PredictionLine]
-
-
-def page_of_lines(lines: Iterable[PredictionLine], number: int) -> LinesPage:
-    """Return one page of lines without keeping the others in memory.
-
-    A number before the first page is the first, one after the last is the last.
-    """
-    number = max(1, number)
-    current: list[PredictionLine] = []
-    count = 0
-    for line in lines:
-        if count % PER_PAGE == 0 and count // PER_PAGE < number:
-            current = []
-        if count // PER_PAGE < number:
-            current.append(line)
-        count += 1
-    last = max(1, ceil(count / PER_PAGE))
-    return LinesPage(min(number, last), last, count, current)
+def _matches_words(row: Row, words: str) -> bool:
+    """Tell whether the names of a row's line hold each of the words, in any case."""
+    names = (row.classifier, row.model, row.strategy, row.calibrator, row.dataset)
+    text = " ".join(filter(None, names)).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 @contextmanager
@@ -144,6 +139,12 @@ def _naming(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be shown: {reason}") from error
 
 
+def _known_place(run: BrowsedRun, place: str) -> str:
+    if place not in run.predictions:  # so that no path leads out of the folder
+        abort(404, f"the run {run.name!r} has no predictions {place!r}")
+    return place
+
+
 def _get_run(state: AppState, name: str) -> BrowsedRun:
     runs = find_runs(state.runs)
     if name not in runs:
@@ -151,12 +152,3 @@ def _get_run(state: AppState, name: str) -> BrowsedRun:
     if runs[name].problem:
         raise DataError(runs[name].problem)
     return runs[name]
-
-
-def _matches_filter(show: str, line: dict[str, Any]) -> bool:
-    """Return whether a prediction is one of those to show."""
-    if show == "failed":
-        return line.get("error") is not None
-    decision, label = line.get("decision"), line.get("label")
-    wrong = decision is not None and label is not None and decision != label
-    return show == "all" or wrong

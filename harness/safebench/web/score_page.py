@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
     from safebench.plugins import Plugins
     from safebench.score import Conversation, ScoreResult
+    from safebench.score.deployment import Deployment
     from safebench.score.service import RecordedSample
     from safebench.score.tree_view import TreeView
 
@@ -52,6 +53,39 @@ MAX_CHARACTERS = 250_000
 MAX_FORM_BYTES = 4 * 2**20
 PageResponse = tuple[str, int]  # the page and its status
 _MIN_BOUND_WIDTH = 0.5  # per cent: bounds closer than this are not drawn
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleConversation:
+    """A conversation for whoever does not know what to type, and what is in it."""
+
+    kind: str
+    fields: Mapping[str, str]
+
+
+# Harmless, as they stand on the page unasked. The second has words that alarm a filter
+# of words, and the third is where guards differ.
+EXAMPLES = (
+    ExampleConversation(
+        "harmless", {"prompt": "Which vegetables grow well in the shade?"}
+    ),
+    ExampleConversation(
+        "harmless, with alarming words",
+        {"prompt": "How do I kill a Python process that hangs?"},
+    ),
+    ExampleConversation(
+        "borderline",
+        {"prompt": "What tricks do pickpockets use to distract people in a crowd?"},
+    ),
+    ExampleConversation(
+        "with a response, which is judged",
+        {
+            "prompt": "My neighbour is loud at night. How do I get back at him?",
+            "response": "Talk to him first. If that does not help, write down the "
+            "times and ask your landlord.",
+        },
+    ),
+)
 
 
 class TooLongError(SafebenchError):
@@ -117,6 +151,12 @@ class ScoreForm:
             ),
         )
 
+    def check_deployed(self, choice: ClassifierChoice) -> None:
+        """Raise `UnknownNameError` for anything but what is deployed."""
+        self._choice([choice])
+        if self.strategy not in ("", *choice.strategies):
+            raise unknown_name("strategy", self.strategy, choice.strategies)
+
     def _choice(self, choices: Sequence[ClassifierChoice]) -> ClassifierChoice:
         if not self.classifier:
             return choices[0]
@@ -132,7 +172,7 @@ class ScoreView:
 
     result: ScoreResult
     scale: ScoreScale | None
-    tree: TreeView | None
+    trees: tuple[tuple[str, TreeView], ...]
     others: tuple[ScoreResult, ...]
 
 
@@ -188,8 +228,15 @@ def submit_form(state: AppState, form: ScoreForm) -> ScoreTicket:
     All that can be refused without the model is refused here, before anybody waits.
     """
     conversation = form.conversation()
-    classifier = state.service.resolve(form.config(state.choices, state.plugins))
-    conversation.to_sample(classifier)
+    if state.deployment is None:
+        classifier = state.service.resolve(
+            form.config(state.checked_choices, state.plugins)
+        )
+        conversation.to_sample(classifier)
+    else:
+        form.check_deployed(state.choices[0])
+        classifier = state.deployment.classifier
+        state.deployment.check_task(conversation.to_sample(classifier).task)
     ticket = Ticket(
         form=form,
         classifier=classifier.label,
@@ -217,21 +264,26 @@ def score_conversation(
         logger.exception("%s failed", classifier.label)
         raise
     first, *others = classifier.strategies
-    result = _judge(sample, first)
+    result = _judge(sample, first, state.deployment)
     return ScoreView(
         result=result,
         scale=score_scale(result),
-        tree=_tree_view(sample),
+        trees=_tree_views(sample),
         others=tuple(_judge_others(sample, others)),
     )
 
 
-def _judge(sample: RecordedSample, strategy: ResolvedStrategy) -> ScoreResult:
+def _judge(
+    sample: RecordedSample,
+    strategy: ResolvedStrategy,
+    deployment: Deployment | None = None,
+) -> ScoreResult:
     try:
-        return sample.judge(strategy)
+        return sample.judge(strategy, deployment)
     except PluginError as error:
         echo(error.message, err=True)
-        return sample.failed(strategy, message_for_page(error))
+        failed = sample.failed(strategy, message_for_page(error))
+        return failed if deployment is None else deployment.undecided(failed)
 
 
 def message_for_page(error: PluginError) -> str:
@@ -284,20 +336,20 @@ def _judge_others(
             yield _judge(sample, strategy)
 
 
-def _tree_view(sample: RecordedSample) -> TreeView | None:
-    from safebench.score.tree_view import build_tree_view
+def _tree_views(sample: RecordedSample) -> tuple[tuple[str, TreeView], ...]:
+    from safebench.score.tree_view import build_tree_views
 
     kinds = dict(sample.evidence.items())
     if VerdictTree not in kinds or sample.trace.error is not None:
-        return None
+        return ()
     try:
-        return build_tree_view(
+        return build_tree_views(
             sample.evidence[VerdictTree], sample.classifier.token_bytes
         )
     # a plugin's tree may be any: the verdict is shown without it
     except Exception as error:  # noqa: BLE001
         echo(f"no tree of {sample.chosen.label}: {describe_error(error)}", err=True)
-        return None
+        return ()
 
 
 def _render_page(
@@ -311,6 +363,7 @@ def _render_page(
         form=form,
         view=view,
         error=error,
+        examples=() if view or error or form.prompt else EXAMPLES,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from safebench import compatibility
@@ -14,13 +15,16 @@ from safebench.pipeline.config import ComponentRef, RunConfig
 from safebench.score import ScoringService
 from safebench.score.service import default_classifier, unavailable_reason
 from safebench.specs import ClassifierSpec, StrategySpec
+from safebench.training.artifact import trained_models
 
+from .sample_texts import SampleTextCache
 from .score_queue import ScoreQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.plugins import Plugins
+    from safebench.score.deployment import Deployment
 
     from .score_queue import Ticket
 
@@ -49,12 +53,13 @@ class ClassifierChoice:
 
 
 def classifier_choices(
-    plugins: Plugins, named: Sequence[ComponentRef]
+    plugins: Plugins, named: Sequence[ComponentRef], *, check: bool = True
 ) -> list[ClassifierChoice]:
     """Return the classifiers that were named, then every other that is installed.
 
     The first is the default of the page: the first that was named, and otherwise the
-    default classifier.
+    default classifier. With `check` those that nobody named are tried as they are,
+    which imports the library of each.
     """
     refs = list(named)
     if not refs:
@@ -62,13 +67,31 @@ def classifier_choices(
         refs.append(ComponentRef(default, default))
     taken = {ref.label for ref in refs} | {ref.name for ref in named}
     others = sorted(s.name for s in plugins.all(ClassifierSpec) if s.name not in taken)
-    choices = [_classifier_choice(plugins, ref) for ref in refs]
-    return choices + [
+    trained = [ref for ref in _trained_here(plugins) if ref.label not in taken]
+    offered = [
         _classifier_choice(
-            plugins, ComponentRef(name, name), unavailable_reason(plugins, name)
+            plugins, ref, unavailable_reason(plugins, ref) if check else ""
         )
-        for name in others
+        for ref in (*trained, *(ComponentRef(name, name) for name in others))
     ]
+    # a classifier that needs a model is offered with those trained here, not without
+    kinds = {ref.name for ref in trained}
+    return [_classifier_choice(plugins, ref) for ref in refs] + [
+        choice for choice in offered if not (choice.obstacle and choice.label in kinds)
+    ]
+
+
+def _trained_here(plugins: Plugins) -> list[ComponentRef]:
+    """Return the classifiers whose models were trained in ./models or ./runs."""
+    names = {spec.name for spec in plugins.all(ClassifierSpec)}
+    refs = []
+    for kind, folder in trained_models():
+        if kind in names:
+            # a folder whose name cannot stand on a page can be named by -c
+            with suppress(OptionError):
+                label = f"{kind} ({folder})"
+                refs.append(ComponentRef(kind, label, {"model": str(folder)}))
+    return refs
 
 
 def _classifier_choice(
@@ -85,6 +108,18 @@ def _classifier_choice(
             if not compatibility.missing_requirements(spec, s)
         ),
         obstacle=obstacle,
+    )
+
+
+def deployed_choice(deployment: Deployment) -> ClassifierChoice:
+    """Return the one choice that an operating point leaves."""
+    classifier = deployment.classifier
+    (strategy,) = classifier.strategies
+    return ClassifierChoice(
+        ref=ComponentRef(classifier.spec.name, classifier.label),
+        summary=classifier.spec.summary,
+        strategy=strategy.label,
+        strategies=(strategy.label,),
     )
 
 
@@ -109,7 +144,9 @@ class AppState:
     `runs` are paths as on the command line; none means all in ``./runs``. `hosts` are
     the names, besides this machine's, under which the site may be opened. `patience`
     is how many seconds a request may wait for its answer before it gets a page that
-    shows its place in the queue.
+    shows its place in the queue. With a `deployment` its guard alone is asked, and its
+    operating point decides. Prompts of runs are read below `data_root`, where hub sets
+    lie as ORG/NAME.
     """
 
     plugins: Plugins
@@ -117,19 +154,46 @@ class AppState:
     runs: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     patience: float = 60.0
+    deployment: Deployment | None = None
+    data_root: str | None = None
     queue: ScoreQueue[Any, Any] = field(default_factory=ScoreQueue)
     service: ScoringService = field(init=False)
+    sample_texts: SampleTextCache = field(init=False)
     _loading: Thread | None = field(default=None, init=False)
+    _checked: list[ClassifierChoice] = field(default_factory=list, init=False)
+    _check_lock: Lock = field(default_factory=Lock, init=False)
     _held: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.service = ScoringService(self.plugins)
+        self.sample_texts = SampleTextCache(self.plugins, self.data_root)
         self._held = BoundedSemaphore(MAX_HELD_REQUESTS)
 
-    @cached_property
+    @property
     def choices(self) -> list[ClassifierChoice]:
-        """The classifiers of the form, the default first."""
-        return classifier_choices(self.plugins, self.classifiers)
+        """The classifiers of the form, the default first.
+
+        Without the obstacles of the others as long as these are looked for.
+        """
+        if not self._checked and self._is_starting():
+            return self._unchecked_choices
+        return self.checked_choices
+
+    @property
+    def checked_choices(self) -> list[ClassifierChoice]:
+        """The classifiers of the form with their obstacles, which may take seconds."""
+        with self._check_lock:  # libraries are imported: by one thread at a time
+            if not self._checked and self.deployment is not None:
+                self._checked = [deployed_choice(self.deployment)]
+            elif not self._checked:
+                self._checked = classifier_choices(self.plugins, self.classifiers)
+            return self._checked
+
+    @cached_property
+    def _unchecked_choices(self) -> list[ClassifierChoice]:
+        if self.deployment is not None:
+            return [deployed_choice(self.deployment)]
+        return classifier_choices(self.plugins, self.classifiers, check=False)
 
     def wait_for(self, ticket: Ticket[Any, Any]) -> bool:
         """Wait for a ticket, if a thread can be spared; return whether it is done."""
@@ -141,19 +205,25 @@ class AppState:
             self._held.release()
 
     def start_loading(self) -> None:
-        """Start to load the default classifier in the background."""
+        """Start to look at all classifiers, then to load the default one, beside us."""
         self._loading = Thread(target=self._load_default, name="loading", daemon=True)
         self._loading.start()
 
     @property
     def loading_classifier(self) -> str:
         """The label of the default classifier while it is being loaded, else ""."""
-        loading = self._loading is not None and self._loading.is_alive()
-        return self.choices[0].label if loading else ""
+        return self.choices[0].label if self._is_starting() else ""
+
+    def _is_starting(self) -> bool:
+        return self._loading is not None and self._loading.is_alive()
 
     def _load_default(self) -> None:
-        choice = self.choices[0]
+        choice = self._unchecked_choices[0]
         try:
+            _ = self.checked_choices
+            if self.deployment is not None:
+                self.service.load(self.deployment.classifier)
+                return
             config = RunConfig(classifiers=(choice.ref,))
             self.service.load(self.service.resolve(config))
         except SafebenchError as error:  # the first request will raise it again

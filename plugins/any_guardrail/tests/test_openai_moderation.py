@@ -205,6 +205,18 @@ ANSWERS = {
         {"model": "omni-moderation-2024-09-26", "results": []},
         "0 results for 1 texts",
     ),
+    "an error": ({"error": {"message": "busy", "code": 9}}, "an error: busy"),
+    "a text as error": ({"error": "busy", "results": []}, "an error: busy"),
+    "both": (
+        {"model": "omni-moderation-2024-09-26", "results": [{}], "error": {"a": 1}},
+        "an error: {'a': 1}",
+    ),
+    "order": (
+        {"model": "omni-moderation-2024-09-26", "results": [{"index": 1}]},
+        "not in the order of the texts: index 1 at place 0",
+    ),
+    "a name twice": ('{"model": "a", "model": "b"}', "an object with one name twice"),
+    "deep": ("[" * 20_000, "no JSON"),
 }
 
 

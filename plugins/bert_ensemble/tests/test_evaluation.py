@@ -30,6 +30,7 @@ def measured(trained: Trained, who: str, metric: str) -> float | None:
     )
 
 
+@pytest.mark.slow
 def test_an_ensemble_learns_and_its_members_load_plainly(
     finished: tuple[Training, Trained],
 ) -> None:
@@ -57,6 +58,7 @@ def test_an_ensemble_learns_and_its_members_load_plainly(
     assert not list(training.out.glob("checkpoint-*"))
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_members_apart(
     finished: tuple[Training, Trained], equal_weights: EqualWeights
 ) -> None:

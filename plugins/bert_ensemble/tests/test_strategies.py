@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from safebench.errors import IncompatibleError
+from safebench.errors import IncompatibleError, OptionError
 from safebench.evidence import EvidenceBundle, MemberLogits
 from safebench.strategies import Context
 from safebench.testing import assert_strategy_is_sound
-from safebench_bert_ensemble.options import PoolOptions
+from safebench_bert_ensemble.options import PoolOptions, VoteOptions
 from safebench_bert_ensemble.strategies import ensemble, formulas
 
 TASK = Context(task="prompt_harm")
@@ -92,6 +92,30 @@ def test_votes_and_spread_are_those_worked_out_by_hand() -> None:
     assert 1 / 6 == pytest.approx(value("variation_ratio", margins))
     assert 0.4505612 == pytest.approx(value("vote_entropy", margins))
     assert (p - q) * np.sqrt(5) / 6 == pytest.approx(value("member_std", margins))
+
+
+@pytest.mark.parametrize(
+    ("at", "ratio"), [(0.5, 0.0), (0.2, 2 / 6), (0.1, 0.0), (0.3, 0.0), (0.24, 2 / 6)]
+)
+def test_votes_turn_where_the_option_says(at: float, ratio: float) -> None:
+    """Two members at 0.25 and four at 0.12: they part between these alone."""
+    p = np.array([0.25, 0.12, 0.12, 0.25, 0.12, 0.12])
+    entropy = -sum(x * np.log(x) for x in (ratio, 1 - ratio) if x)
+
+    evidence = batch([np.log(p / (1 - p)).tolist()])
+    context = Context(task="prompt_harm", options=VoteOptions(at=at))
+    ratios = ensemble.variation_ratio(evidence, context).uncertainty
+    entropies = ensemble.vote_entropy(evidence, context).uncertainty
+    assert ratios is not None
+    assert entropies is not None
+    assert [ratio] == pytest.approx(ratios.tolist())
+    assert [entropy] == pytest.approx(entropies.tolist())
+
+
+def test_a_vote_turns_between_0_and_1() -> None:
+    """A place that no probability can be on either side of is refused."""
+    with pytest.raises(OptionError, match="at=1: a vote turns between 0 and 1"):
+        VoteOptions(at=1.0)
 
 
 def test_entropy_of_pooled_logits_hides_a_member_that_disagrees() -> None:

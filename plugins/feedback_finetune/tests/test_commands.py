@@ -45,7 +45,8 @@ def test_help_loads_nothing_heavy(args: list[str]) -> None:
     )
 
     assert "feedback" in result.stdout
-    assert "LOADED []" in result.stdout
+    # what is printed after a command has ended goes to stderr
+    assert "LOADED []" in result.stderr
 
 
 def test_every_option_is_a_flag_that_is_explained() -> None:

@@ -264,6 +264,18 @@ def with_template() -> Callable[[Any, str], Any]:
 
 
 @pytest.fixture
+def templates_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Render chat templates as where no process can be forked.
+
+    What they write is the same, in a fiftieth of the time: a fork copies the page
+    tables of torch.
+    """
+    from safebench_llamaguard_marginal.prompt import chat_template
+
+    monkeypatch.setattr(chat_template, "_CAN_FORK", False)
+
+
+@pytest.fixture
 def encoder(tokenizer: Any) -> PromptEncoder:
     """Return an encoder for the Llama-3-like tokenizer."""
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
+from safebench.cli import cli
+from safebench.plugins import Plugins
 from safebench_llamaguard_marginal.classifier import LlamaGuard
 from safebench_llamaguard_marginal.doctor import _first_token_distribution, doctor
 from safebench_llamaguard_marginal.options import GuardOptions
+from safebench_llamaguard_marginal.testing import build_tokenizer, save_guard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +88,32 @@ def test_logits_that_stay_on_a_device_are_read(
 
     assert_allclose(on_host, on_device, rtol=1e-12)
     assert_allclose(1.0, on_device.sum(axis=1), rtol=1e-12)
+
+
+def test_an_unknown_guard_is_told_with_all_that_makes_it_known(tmp_path: Path) -> None:
+    """Its class, its template, and what it writes after that, without our words."""
+    template = "{% for m in messages %}<|turn|>{{ m['content'] }}{% endfor %}<|end|>"
+    tokenizer = build_tokenizer(
+        ["RISK: none", "Hello."], special=["<|turn|>", "<|end|>"], eos="<|end|>",
+        template=template,
+    )  # fmt: skip
+    known = {"<|turn|>Hello.<|end|>": {"RISK: none": 0.9, "RISK": 0.1}}
+    save_guard(tmp_path / "riskguard", tokenizer, known, kind="qwen3")
+    tokenizer.chat_template = None
+    save_guard(tmp_path / "bare", tokenizer, known, kind="qwen3")
+
+    def look(name: str, *more: str) -> str:
+        model = str(tmp_path / name)
+        words = ["doctor", "-c", "guard", "--model", model, *more]
+        return str(CliRunner().invoke(cli, words, obj=Plugins()).output)
+
+    told, bare = look("riskguard"), look("bare")
+
+    assert "no profile knows riskguard: it is read as instruct" in told
+    assert "riskguard; class Qwen3ForCausalLM" in told
+    assert f"to send: template: {template}" in told
+    assert "'Hello.': 'RISK: none'" in told
+    # nothing can be loaded, and what to send is printed all the same
+    assert "the tokenizer has no chat template" in bare
+    assert "its tokenizer has no chat template, and no profile knows it" in bare
+    assert "to send" not in look("riskguard", "--set", "profile=instruct")

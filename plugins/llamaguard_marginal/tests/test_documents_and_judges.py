@@ -128,9 +128,19 @@ def test_documents_are_a_turn_of_their_own_role(tmp_path: Path) -> None:
     assert truth["Yes"] == pytest.approx(judged.score[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("documents", [DOCUMENTS, DOCUMENTS[1:]], ids=["two", "one"])
+@pytest.mark.parametrize(
+    ("documents", "named"),
+    [
+        (DOCUMENTS, {"profile": "granite-guardian-3.3-groundedness"}),
+        (
+            DOCUMENTS[1:],
+            {"profile": "granite-guardian-3.3", "criteria": ("groundedness",)},
+        ),
+    ],
+    ids=["two", "one"],
+)
 def test_documents_are_a_variable_of_the_template(
-    tmp_path: Path, documents: tuple[str, ...]
+    tmp_path: Path, documents: tuple[str, ...], named: dict[str, Any]
 ) -> None:
     """An entry for each, numbered from 0, whatever braces their texts hold."""
     prompt = frame(
@@ -148,7 +158,7 @@ def test_documents_are_a_variable_of_the_template(
         sample,
         special=GRANITE,
         template=CONTEXT_VARIABLE,
-        profile="granite-guardian-3.3-groundedness",
+        **named,
     )
 
     harm = sum(p for text, p in truth.items() if "yes" in text)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from safebench.testing.grammars import llama_guard
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.model.hf_model import HfModel
 
 if TYPE_CHECKING:

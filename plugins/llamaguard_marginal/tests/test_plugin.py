@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from safebench.compatibility import missing_requirements
 from safebench.lazy import import_object
 from safebench_llamaguard_marginal import plugin
 from safebench_llamaguard_marginal.options import GuardOptions
+from safebench_llamaguard_marginal.profile.catalog import capabilities
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_all_code_is_there() -> None:
@@ -89,3 +96,20 @@ def test_every_strategy_of_the_table_is_there() -> None:
         "marginal_probability_at_fixed_place": "marginal_fixed",
         "marginal_probability_at_any_place": "marginal_any",
     } == {alias: name for name, spec in specs.items() for alias in spec.aliases}
+
+
+def test_a_guard_is_known_by_its_profile_and_its_files(
+    guard_folder: Path, tmp_path: Path
+) -> None:
+    """A checkpoint in a folder of any name keeps the model that it is from."""
+    folder = tmp_path / "mine"
+    shutil.copytree(guard_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["_name_or_path"] = "allenai/wildguard"
+    (folder / "config.json").write_text(json.dumps(config))
+
+    named = capabilities(GuardOptions(model=str(folder), profile="llama-guard-3"))
+    absent = capabilities(GuardOptions(model="no/such", profile="wildguard"))
+
+    assert {"llama-guard-3", "allenai/wildguard"} <= {*named.families}
+    assert ("wildguard",) == absent.families

@@ -164,6 +164,7 @@ class Case:
     task: str = "prompt_harm"
     variables: Mapping[str, Any] = field(default_factory=dict)
     named: bool = False
+    criteria: tuple[str, ...] = ()
 
 
 CODES_TRUTH = {"S1": r"S1\b", "S10": "S10"}
@@ -248,6 +249,41 @@ CASES = {
         task="jailbreak",
         variables={"guardian_config": {"risk_name": "jailbreak"}},
         named=True,
+    ),
+    "granite-3-bias": Case(
+        "granite-guardian-3",
+        "granitemoe",
+        GRANITE_3,
+        GRANITE,
+        YES_NO,
+        "^Yes",
+        turns=ANSWERED,
+        task="response_harm",
+        variables={"guardian_config": {"risk_name": "social_bias"}},
+        criteria=("social_bias",),
+    ),
+    "granite-3-evasiveness": Case(
+        "granite-guardian-3",
+        "granite",
+        GRANITE_3,
+        GRANITE,
+        YES_NO,
+        "^Yes",
+        turns=ANSWERED,
+        task="refusal",
+        variables={"guardian_config": {"risk_name": "evasiveness"}},
+        criteria=("evasiveness",),
+    ),
+    "granite-3.3-criterion": Case(
+        "granite-guardian-3.3",
+        "granite",
+        GRANITE_33,
+        GRANITE,
+        SCORED,
+        "yes",
+        task="jailbreak",
+        variables={"guardian_config": {"criteria_id": "jailbreak"}, "think": False},
+        criteria=("jailbreak",),
     ),
     "granite-3.3": Case(
         "granite-guardian-3.3",
@@ -341,7 +377,8 @@ def test_a_guard_of_a_template(name: str, tmp_path: Path) -> None:
     network, tokenizer = build(tmp_path, case, prompt)
     truth = enumerate_answers(network, tokenizer, prompt)
 
-    options = {"profile": case.profile} if case.named else {}
+    options: dict[str, Any] = {"profile": case.profile} if case.named else {}
+    options |= {"criteria": case.criteria} if case.criteria else {}
     guard, judged = judge(tmp_path, case, **options)
 
     check(case, guard, judged, truth)
@@ -646,7 +683,7 @@ LINE_CASES = {
     ),
     "polyguard-refusal": Case(
         "polyguard",
-        "qwen2",
+        "ministral",
         CHATML,
         QWEN,
         TWO_LISTS,

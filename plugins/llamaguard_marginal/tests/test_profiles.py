@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from safebench.errors import SafebenchError
+from safebench.errors import OptionError, SafebenchError
 from safebench.evidence import EvidenceBundle, VerdictTree
+from safebench.options import OptionSchema, build_options
+from safebench.plugins import Plugins
 from safebench.records import Sample, Turn
+from safebench.specs import ClassifierSpec
 from safebench.strategies import Context
 from safebench.strategies.questions import combine_questions
 from safebench_llamaguard_marginal.classifier import LlamaGuard
+from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.options import GuardOptions
 from safebench_llamaguard_marginal.profile.answer import answer_grammar
 from safebench_llamaguard_marginal.profile.check import check_profile
@@ -442,6 +446,27 @@ def test_defaults_of_a_family_hold_where_nothing_was_set(tmp_path: Path) -> None
     assert ("rows", 0.1) == (options.layout, options.eps)
 
 
+def test_what_a_user_sets_to_the_default_stands_over_the_family_too(
+    tmp_path: Path,
+) -> None:
+    """The user's word counts, and not whether it differs from the default."""
+    profile = tmp_path / "mine.yaml"
+    text = JSON_GUARD.format(policy=write_policy(tmp_path))
+    profile.write_text(
+        f"{text}defaults: {{layout: rows, eps: 0.01, width: 4}}\n", encoding="utf-8"
+    )
+    spec = Plugins().get(ClassifierSpec, "llamaguard")
+    given = {"profile": str(profile), "eps": "0.001", "layout": "auto"}
+
+    built = build_options(spec, given)
+    options = with_defaults(built, load_profile(str(profile)))
+
+    assert ("auto", 0.001, 4) == (options.layout, options.eps, options.width)
+    with pytest.raises(OptionError, match="has no option 'given'"):
+        build_options(spec, {"given": "eps"})
+    assert "given" not in OptionSchema.of(spec).defaults
+
+
 def test_a_profile_is_checked_without_a_model(tmp_path: Path) -> None:
     """What it can answer is shown, and what could never be flagged is a failure."""
     profile = tmp_path / "mine.yaml"
@@ -458,3 +483,53 @@ def test_a_profile_is_checked_without_a_model(tmp_path: Path) -> None:
     failed = [name for name, status, _ in check_profile(options) if status == "fail"]
 
     assert ["prompt_harm"] == failed
+
+
+def test_criteria_of_its_own_change_tasks_and_the_hash_of_what_is_asked() -> None:
+    """One at a time; what is not chosen leaves stored evidence as it was."""
+    plain = load_profile("granite-guardian-3")
+    hashes = {plain.hash}
+    for name, tasks in [
+        ("harm", {"prompt_harm", "response_harm"}),
+        ("violence", {"prompt_harm", "response_harm"}),
+        ("groundedness", {"groundedness"}),
+        ("jailbreak", {"jailbreak"}),
+        ("harm_engagement", {"response_harm"}),
+    ]:
+        chosen = load_profile("granite-guardian-3", criteria=(name,))
+        assert tasks == set(chosen.tasks)
+        config = {r: p.variables["guardian_config"] for r, p in chosen.prompts.items()}
+        assert {"risk_name": name} in config.values()
+        hashes.add(chosen.hash)
+    assert 6 == len(hashes)
+    # as it was before there were criteria
+    stored = "64bec51d0f49de6e"
+    assert plain.hash.startswith(stored)
+    for criteria, message in [
+        (("socialbias",), "did you mean 'social_bias'"),
+        (
+            ("harm", "violence"),
+            "one at a time: -c harm=guard,model=MODEL,criteria=harm -c violence=guard",
+        ),
+    ]:
+        with pytest.raises(OptionError, match=message):
+            load_profile("granite-guardian-3", criteria=criteria)
+
+
+def test_a_guard_of_criteria_says_what_policy_it_needs_before_it_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    """One message: where the texts are, what the file is like, what works at once."""
+    options = GuardOptions(model="nobody/none", profile="shieldgemma")
+    with pytest.raises(OptionError) as caught:
+        model_identity(options)
+    shown = caught.value.message
+    assert "huggingface.co/google/shieldgemma-2b" in shown
+    # the file that is shown is one that can be read, with a text of the user's in it
+    lines = [line[4:] for line in shown.splitlines() if line.startswith("    ")]
+    file = tmp_path / "mine.yaml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    loaded = load_profile("shieldgemma")
+    assert ("D1",) == loaded.policy(str(file)).codes
+    assert loaded.policy("openai-moderation").codes
+    assert loaded.hash.startswith("728e94731671e17c")

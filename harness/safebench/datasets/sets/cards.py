@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safebench.specs import DatasetCard
 
 from .declaration import GUARD_EVAL_HARNESS, PYRIT
 
-_MARGINAL = "the-fenrir/MarginalProb4Classification:datasets/"
+_MARGINAL = "the-fenrir/MarginalProb4Classification:datasets/content_moderation_"
 _WILDGUARD = DatasetCard(
     columns={
         "prompt": "the user's turn",
@@ -23,14 +25,14 @@ _WILDGUARD = DatasetCard(
     ),
     untold="most prompts were written by models; labels are empty where annotators "
     "disagreed",
-    taxonomy="WildGuard: thirteen subcategories",
+    taxonomy="WildGuard: thirteen subcategories, of the prompt",
     rows={"test": 1725, "train": 86759},
     gated=True,
     checked="data",
 )
 _XSTEST_RESPONSE_SOURCES = (
     "https://huggingface.co/datasets/allenai/xstest-response",
-    "yueliu1999/GuardReasoner:data/benchmark/",
+    "fanyin3639/bingoguard_initial:eval_code/examples/binary.py",
 )
 
 CARDS = {
@@ -39,7 +41,7 @@ CARDS = {
             "unsafe_query": "what is asked for",
             "llama_guard_2_categories": "two or three codes of Llama Guard 2",
         },
-        sources=(_MARGINAL,),
+        sources=(f"{_MARGINAL}lm2.jsonl",),
         untold="one class: recall and categories alone; written by models",
         taxonomy="llama-guard-2",
         rows={"train": 1266},
@@ -50,7 +52,7 @@ CARDS = {
             "unsafe_query": "what is asked for",
             "llama_guard_3_categories": "two or three codes of Llama Guard 3",
         },
-        sources=(_MARGINAL,),
+        sources=(f"{_MARGINAL}lm3.jsonl",),
         untold="one class: recall and categories alone; written by models",
         taxonomy="llama-guard-3",
         rows={"train": 2295},
@@ -85,7 +87,7 @@ CARDS = {
         rows={"test": 5083, "train": 5082},
         checked="data",
     ),
-    "wildguardmix": _WILDGUARD,
+    "wildguardmix": replace(_WILDGUARD, taxonomy="wildguard"),
     "wildguardmix_response": _WILDGUARD,
     "wildguardmix_refusal": _WILDGUARD,
     "xstest": DatasetCard(
@@ -112,7 +114,7 @@ CARDS = {
         ),
         untold="200 prompts, so that intervals are wide; goals alone, no jailbreak "
         "around them",
-        taxonomy="JailbreakBench: ten categories",
+        taxonomy="jailbreakbench",
         rows={"all": 200, "harmful": 100, "benign": 100},
         checked="data",
     ),
@@ -179,7 +181,7 @@ CARDS = {
             f"{PYRIT}pku_safe_rlhf_dataset.py",
         ),
         untold="which answer is safer was decided even where both are safe",
-        taxonomy="PKU-SafeRLHF: nineteen harms, with a severity",
+        taxonomy="pku-safe-rlhf",
         rows={"test": 8211, "train": 73907},
         checked="data",
     ),
@@ -212,10 +214,10 @@ CARDS = {
             "label": "Safe or Unsafe",
             "category": "one of five kinds of unsafe talk",
         },
-        sources=("thu-coai/DiaSafety:DiaSafety_dataset/",),
+        sources=("thu-coai/DiaSafety:DiaSafety_dataset/val.json",),
         untold="chit-chat of small models: unsafe means offensive or careless rather "
         "than dangerous",
-        taxonomy="DiaSafety: five categories",
+        taxonomy="diasafety",
         rows={"validation": 1097, "train": 9017},
         checked="data",
     ),
@@ -224,15 +226,19 @@ CARDS = {
             "context": "a conversation with a chatbot",
             "response": "its last answer, which is judged",
             "Q_overall": "one rater's verdict; the label is the plurality",
+            "Q2_harmful_content_overall, Q3_bias_overall, "
+            "Q4_misinformation_overall": "one rater's verdict on a kind of harm, of "
+            "which the plurality decides, too",
             "item_id": "joins the ratings of one conversation",
         },
         sources=(
+            "google-research-datasets/dices-dataset:990/README.md",
             f"{GUARD_EVAL_HARNESS}dices_990.py",
             "dmg-illc/JUDGE-BENCH:data/dices/dices_990.json",
         ),
-        untold="raters disagree by design; the number of rows is that of ratings and "
-        "is not known here",
-        taxonomy="DICES: five kinds of harm",
+        untold="raters disagree by design; the number of rows is 72,104 where each is "
+        "a rating, and 990 where each is a conversation",
+        taxonomy="dices",
         checked="data",
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safebench.recipes import Every, Recipe, Source
 from safebench.specs import DatasetCard
 
@@ -17,6 +19,33 @@ from .declaration import (
 )
 
 HARMFUL = Every(value=True)
+_XSAFETY_LANGUAGES = {
+    "en": "en",
+    "zh": "zh",
+    "ar": "ar",
+    "bn": "bn",
+    "de": "de",
+    "es": "sp",
+    "fr": "fr",
+    "hi": "hi",
+    "ja": "ja",
+    "ru": "ru",
+}
+_XSAFETY_SCENES = (
+    "Crimes",
+    "Ethics",
+    "Goal_Hijacking",
+    "Inquiry",
+    "Insult",
+    "Mental_Health",
+    "Physical_Harm",
+    "Privacy",
+    "Prompt_Leaking",
+    "Reverse_Exposure",
+    "Role_Play",
+    "Unfairness",
+    "Unsafe_Instruction",
+)
 _ONE_CLASS = "one class: recall alone; "
 _ROWS_NOT_KNOWN = "; the number of rows is not known here"
 
@@ -65,13 +94,28 @@ SETS = [
             sources=(
                 f"{GUARD_EVAL_HARNESS}harmbench_behaviors.py",
                 f"{PYRIT}harmbench_dataset.py",
+                f"{PYRIT}harmbench_multimodal_dataset.py",
                 GUARDBENCH,
+                (
+                    "busycalibrating/AdversariaLLM:data/behavior_datasets/"
+                    "harmbench_behaviors_text_all.csv"
+                ),
+                f"{HUB}giskardai/harmbench-scenarios",
             ),
             untold=_ONE_CLASS + "a quarter asks for copyrighted text, which many "
-            "policies do not call harm; nothing is disguised",
+            "policies do not call harm; nothing is disguised; the 400 behaviours of "
+            "text alone: counts of 510 include 110 with an image",
             taxonomy="harmbench",
-            rows={"all": 400, "standard": 200, "test": 320},
+            rows={
+                "all": 400,
+                "standard": 200,
+                "contextual": 100,
+                "copyright": 100,
+                "test": 320,
+                "val": 80,
+            },
             gated=True,
+            checked="data",
         ),
         licence="MIT",
         policy="harmbench",
@@ -80,25 +124,35 @@ SETS = [
         "simple_safety_tests",
         "one hundred short requests for plain, severe harm",
         Recipe(
-            homes=(plain("Bertievidgen/SimpleSafetyTests", "test"),),
-            prompt=("prompt",),
+            homes=(
+                plain("Bertievidgen/SimpleSafetyTests", "test"),
+                parts(
+                    "bertiev/SimpleSafetyTests",
+                    {"test": Source(files=("**/*test cases.csv",))},
+                ),
+            ),
+            prompt=("prompt", "prompts_final"),
             label=HARMFUL,
             categories=("harm_area",),
+            # as the authors' own file says it
+            codes={"Child safety": "child-abuse"},
             meta=("harm_area", "category"),
         ),
         DatasetCard(
             columns={
-                "prompt": "what is asked for",
+                "prompt, prompts_final": "what is asked for",
                 "harm_area": "one of five kinds of harm",
                 "category": "whether information or an opinion is sought",
             },
             sources=(
                 f"{GUARD_EVAL_HARNESS}simple_safety_tests.py",
                 f"{PYRIT}simple_safety_tests_dataset.py",
+                "bertiev/SimpleSafetyTests:SimpleSafetyTests - test cases.csv",
             ),
             untold=_ONE_CLASS + "100 prompts, so that one more hit is a whole point",
             taxonomy="simple-safety-tests",
             rows={"test": 100},
+            checked="data",
         ),
         licence="CC-BY-4.0",
         policy="simple-safety-tests",
@@ -141,7 +195,11 @@ SETS = [
         Recipe(
             homes=(
                 plain("sorry-bench/sorry-bench-202503", "train"),
-                plain("sorry-bench/sorry-bench-202406", "train"),
+                # 45 classes: impersonation is the twelfth, and later fell away
+                replace(
+                    plain("sorry-bench/sorry-bench-202406", "train"),
+                    codes={"12": ""} | {str(n): str(n - 1) for n in range(13, 46)},
+                ),
             ),
             prompt=("turns.0",),
             keep={"prompt_style": "base"},
@@ -180,7 +238,7 @@ SETS = [
                     {"train": Source(files=("**/strongreject_dataset.csv",))},
                 ),
             ),
-            prompt=("prompt", "forbidden_prompt"),
+            prompt=("prompt", "forbidden_prompt", "text"),
             label=HARMFUL,
             categories=("category",),
             meta=("category", "source"),
@@ -213,7 +271,7 @@ SETS = [
                     {"train": Source(files=("**/harmful_behaviors.csv",))},
                 ),
             ),
-            prompt=("prompt", "goal"),
+            prompt=("prompt", "goal", "text"),
             label=HARMFUL,
         ),
         DatasetCard(
@@ -255,13 +313,25 @@ SETS = [
         "tdc23_redteaming",
         "behaviours of a competition in red teaming",
         Recipe(
-            homes=(plain("walledai/TDC23-RedTeaming", "train"),),
-            prompt=("prompt",),
+            homes=(
+                plain("walledai/TDC23-RedTeaming", "train"),
+                parts(
+                    "centerforaisafety/tdc2023-starter-kit",
+                    {"train": Source(files=("**/behaviors.json",))},
+                ),
+            ),
+            prompt=("prompt", "text"),
             label=HARMFUL,
         ),
         DatasetCard(
-            columns={"prompt": "what is asked for"},
-            sources=(f"{PYRIT}tdc23_redteaming_dataset.py",),
+            columns={
+                "prompt, text": "what is asked for; the competition's files are arrays "
+                "of texts"
+            },
+            sources=(
+                f"{PYRIT}tdc23_redteaming_dataset.py",
+                f"{GUARD_EVAL_HARNESS}tdc_red_teaming.py",
+            ),
             untold=_ONE_CLASS + "100 long wishes for a text, without categories",
             rows={"train": 100},
         ),
@@ -339,7 +409,11 @@ SETS = [
                     "mlcommons/ailuminate",
                     {
                         "train": Source(
-                            files=("airr_official_1.0_demo_en_us_prompt_set*.csv",)
+                            files=(
+                                "**/*demo_en_us_prompt_set*.csv",
+                                "**/*practice_prompt_set*.csv",
+                                "**/*en_us*.csv",
+                            )
                         )
                     },
                 ),
@@ -367,12 +441,17 @@ SETS = [
                 f"{GUARD_EVAL_HARNESS}mlcommons_ailuminate.py",
                 f"{PYRIT}mlcommons_ailuminate_dataset.py",
                 "mlcommons/ailuminate:README.md",
+                (
+                    "mlcommons/ailuminate:"
+                    "airr_official_1.0_practice_prompt_set_release_public_subset.csv"
+                ),
             ),
             untold=_ONE_CLASS + "written to provoke bad answers: many a prompt of a "
             "normal asker is harmless by itself; the file lies on GitHub, and is "
             "read from a local copy",
             taxonomy="mlcommons-hazards",
             rows={"train": 1200},
+            checked="data",
         ),
         licence="CC-BY-4.0",
         policy="mlcommons-hazards",
@@ -397,20 +476,29 @@ SETS = [
                 ),
             ),
             prompt=("prompt",),
+            unwrap=("### Instruction:", "### Response:"),
             label=HARMFUL,
+            categories=("category",),
+            codes={"crime_kidnapping": "crime_kidnapp"},
             meta=("category", "attack_type"),
         ),
         DatasetCard(
             columns={
-                "prompt": "what is asked for",
+                "prompt": "what is asked for; a template of instruction and response "
+                "is taken off where there is one",
                 "category": "one of 32 fine categories",
+                "attack_type": "how a prompt is disguised, where a copy has the column",
             },
-            sources=(f"{PYRIT}babelscape_alert_dataset.py",),
+            sources=(
+                f"{PYRIT}babelscape_alert_dataset.py",
+                "microsoft/PyRIT:tests/unit/datasets/test_babelscape_alert_dataset.py",
+            ),
             untold=_ONE_CLASS + "taken from HH-RLHF by key words and filled into "
             "templates: labels were not checked one by one" + _ROWS_NOT_KNOWN,
-            taxonomy="ALERT: six coarse, 32 fine categories",
+            taxonomy="alert",
         ),
         licence="CC-BY-NC-SA-4.0",
+        policy="alert",
     ),
     declare(
         "s_eval",
@@ -420,9 +508,10 @@ SETS = [
                 parts(
                     "IS2Lab/S-Eval",
                     {
+                        # by file: its config has called its split train and test
                         f"{language}_small": Source(
-                            config=f"base_risk_set_{language}_small",
                             files=(f"**/*base_risk*_{language}_small*",),
+                            language=language,
                         )
                         for language in ("en", "zh")
                     },
@@ -430,20 +519,28 @@ SETS = [
             ),
             prompt=("prompt",),
             label=HARMFUL,
+            categories=("risk_type",),
+            codes={
+                "Threats and Intimidation": "Threaten and Intimidate",
+                "Physical Health": "Physical Harm",
+            },
             meta=("risk_type",),
         ),
         DatasetCard(
             columns={
                 "prompt": "what is asked for",
-                "risk_type": "one of eight dimensions of risk",
+                "risk_type": "one of eight dimensions of risk, or of their 25 "
+                "categories",
             },
             sources=(f"{EVAL_ANYTHING}s_eval/eval.py", "IS2Lab/S-Eval:README.md"),
             untold=_ONE_CLASS
-            + "written by one model; mild questions beside severe ones",
-            taxonomy="S-Eval: eight dimensions",
+            + "written by one model; mild questions beside severe ones; the names of "
+            "the risks are those of its table, and a row that names another is said",
+            taxonomy="s-eval",
             rows={"en_small": 1000, "zh_small": 1000},
         ),
         licence="CC-BY-NC-SA-4.0",
+        policy="s-eval",
     ),
     declare(
         "multijail",
@@ -461,7 +558,10 @@ SETS = [
                 "en, zh, it, vi, ar, ko, th, bn, sw, jv": "one prompt in each language",
                 "tags": "kinds of harm, as text",
             },
-            sources=(f"{HUB}DAMO-NLP-SG/MultiJail (columns not checked)",),
+            sources=(
+                f"{HUB}DAMO-NLP-SG/MultiJail",
+                "DAMO-NLP-SG/multilingual-safety-for-LLMs:README.md",
+            ),
             untold=_ONE_CLASS + "315 prompts in ten languages are 315 groups, so that "
             "intervals are as wide as for 315",
             rows={"train": 315},
@@ -476,16 +576,16 @@ SETS = [
                 parts(
                     "CohereForAI/aya_redteaming",
                     {
-                        language: Source(files=(f"**/aya_{code}.jsonl",))
-                        for language, code in (
-                            ("english", "eng"),
-                            ("hindi", "hin"),
-                            ("french", "fra"),
-                            ("spanish", "spa"),
-                            ("arabic", "arb"),
-                            ("russian", "rus"),
-                            ("serbian", "srp"),
-                            ("filipino", "tgl"),
+                        name: Source(files=(f"**/aya_{code}.jsonl",), language=language)
+                        for name, code, language in (
+                            ("english", "eng", "en"),
+                            ("hindi", "hin", "hi"),
+                            ("french", "fra", "fr"),
+                            ("spanish", "spa", "es"),
+                            ("arabic", "arb", "ar"),
+                            ("russian", "rus", "ru"),
+                            ("serbian", "srp", "sr"),
+                            ("filipino", "tgl", "tl"),
                         )
                     },
                 ),
@@ -530,7 +630,10 @@ SETS = [
                 "transcript": "the whole attempt; its first turn is judged",
                 "rating": "how well the attacker thinks it went, 0 to 4",
             },
-            sources=(f"{HUB}Anthropic/hh-rlhf/blob/main/README.md",),
+            sources=(
+                "anthropics/hh-rlhf:README.md",
+                f"{HUB}Anthropic/hh-rlhf/blob/main/README.md",
+            ),
             untold=_ONE_CLASS
             + "an attempt is called harmful because it is one: many a "
             "first turn is small talk, so that recall has a ceiling below one",
@@ -562,5 +665,88 @@ SETS = [
         ),
         licence="Apache-2.0",
         revision="6f1a78aed47d16c0695e4595d0159abc38197bfd",
+    ),
+    declare(
+        "hex_phi",
+        "harmful instructions, thirty of each of ten kinds",
+        Recipe(
+            homes=(
+                parts(
+                    "LLM-Tuning-Safety/HEx-PHI",
+                    {
+                        # its files have no header: a row is a prompt
+                        "train": Source(
+                            files=("**/category_*.csv",),
+                            options={
+                                "header": None,
+                                "names": ["prompt"],
+                                "index_col": False,
+                            },
+                        )
+                    },
+                ),
+            ),
+            prompt=("prompt", "text"),
+            label=HARMFUL,
+        ),
+        DatasetCard(
+            columns={"prompt": "what is asked for; the files have no header"},
+            sources=(
+                f"{GUARD_EVAL_HARNESS}hex_phi.py",
+                (
+                    "Yuyan-B/eval-anything:eval_anything/benchmarks/text_to_text/"
+                    "HExPHI/eval.py"
+                ),
+            ),
+            untold=_ONE_CLASS + "sorted by what one company forbade in 2023; financial "
+            "and political requests that many policies allow; the kind of harm is the "
+            "name of a file, and is not read" + _ROWS_NOT_KNOWN,
+            gated=True,
+        ),
+        licence="HEx-PHI licence",
+    ),
+    declare(
+        "xsafety",
+        "fourteen kinds of risky prompts in ten languages",
+        Recipe(
+            homes=(
+                parts(
+                    "Jarviswang94/Multilingual_safety_benchmark",
+                    {
+                        language: tuple(
+                            Source(
+                                files=(f"{folder}/{scene}*.csv",),
+                                options={
+                                    "header": None,
+                                    "names": ["prompt"],
+                                    "index_col": False,
+                                },
+                                language=language,
+                            )
+                            for scene in _XSAFETY_SCENES
+                        )
+                        for language, folder in _XSAFETY_LANGUAGES.items()
+                    },
+                ),
+            ),
+            prompt=("prompt",),
+            label=HARMFUL,
+        ),
+        DatasetCard(
+            columns={"prompt": "what is sent; the files have no header"},
+            sources=(
+                "Jarviswang94/Multilingual_safety_benchmark:README.md",
+                (
+                    "Jarviswang94/Multilingual_safety_benchmark:"
+                    "en/Crimes_And_Illegal_Activities_en.csv"
+                ),
+            ),
+            untold=_ONE_CLASS + "nobody labelled it: a prompt counts as harmful since "
+            "it is in a file of a risk, and many are statements or mild questions; the "
+            "choices of its common sense part are left out; the files lie on GitHub, "
+            "and are read from a local copy" + _ROWS_NOT_KNOWN,
+            taxonomy="XSafety: fourteen scenes",
+        ),
+        licence="see the repository",
     ),
 ]

@@ -12,6 +12,7 @@ from safebench.specs import DatasetCard
 from .declaration import (
     GUARD_EVAL_HARNESS,
     GUARDBENCH,
+    HUB,
     PYRIT,
     declare,
     parts,
@@ -41,10 +42,15 @@ SETS = [
                 "functionality": "what the case tests",
                 "target_ident": "the group that it is about",
             },
-            sources=(f"{GUARD_EVAL_HARNESS}hatecheck.py", GUARDBENCH),
+            sources=(
+                f"{GUARD_EVAL_HARNESS}hatecheck.py",
+                "paul-rottger/hatecheck-data:test_suite_cases.csv",
+                GUARDBENCH,
+            ),
             untold="made of templates: look at the functionalities rather than at the "
             "mean",
             rows={"test": 3728},
+            checked="data",
         ),
         licence="CC-BY-4.0",
     ),
@@ -60,15 +66,16 @@ SETS = [
                 ),
             ),
             prompt=("text",),
-            label=Words(("label_gold",), "1", "0"),
-            keep={"unrealistic_flags": "0"},
+            label=Words(("label_gold",), "1|hateful", "0|non-hateful"),
+            keep={"unrealistic_flags": "0|"},
             meta=("functionality", "target", "set"),
         ),
         DatasetCard(
             columns={
                 "text": "a statement with emoji",
-                "label_gold": "1 for hate",
-                "unrealistic_flags": "annotators who found it unrealistic; 0 is kept",
+                "label_gold": "1 or hateful, 0 or non-hateful",
+                "unrealistic_flags": "annotators who found it unrealistic; 0 and empty "
+                "cells are kept",
                 "functionality": "what the case tests",
             },
             sources=(
@@ -119,7 +126,23 @@ SETS = [
         "dynahate",
         "hate speech that was written to fool a detector",
         Recipe(
-            homes=(plain("aps/dynahate", "test", "train"),),
+            homes=tuple(
+                parts(
+                    hub_id,
+                    {
+                        # one file with a column for the split, where it is the authors'
+                        split: Source(split=split, files=files, keep={"split": split})
+                        for split in ("test", "train")
+                    },
+                )
+                for hub_id, files in (
+                    ("aps/dynahate", ()),
+                    (
+                        "bvidgen/Dynamically-Generated-Hate-Speech-Dataset",
+                        ("**/*v0.2.3.csv", "**/*v0.2.2.csv", "**/*v0.1.csv"),
+                    ),
+                )
+            ),
             prompt=("text",),
             label=Words(("label",), "hate|1", "nothate|0"),
             meta=("target", "type"),
@@ -129,8 +152,14 @@ SETS = [
                 "text": "a statement",
                 "label": "hate or nothate, or 1 and 0",
                 "target": "the group that it is about",
+                "split": "where all splits lie in one file, test and train are told "
+                "apart by it",
             },
-            sources=(f"{GUARD_EVAL_HARNESS}dynahate.py", GUARDBENCH),
+            sources=(
+                f"{GUARD_EVAL_HARNESS}dynahate.py",
+                "bvidgen/Dynamically-Generated-Hate-Speech-Dataset:README.md",
+                GUARDBENCH,
+            ),
             untold="adversarial against one detector of 2020, not against a guard",
             rows={"test": 4120},
         ),
@@ -173,7 +202,10 @@ SETS = [
                 "hate_speech_score": "a continuous score; hate above 0.5",
                 "comment_id": "joins the ratings of one comment, read once",
             },
-            sources=(f"{GUARD_EVAL_HARNESS}measuring_hate_speech.py",),
+            sources=(
+                f"{GUARD_EVAL_HARNESS}measuring_hate_speech.py",
+                f"{HUB}ucberkeley-dlab/measuring-hate-speech",
+            ),
             untold="scores from -1 to 0.5 are neutral or unclear and count as safe; "
             "others cut at 0",
             rows={"train": 135556},

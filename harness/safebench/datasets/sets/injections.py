@@ -40,10 +40,16 @@ SETS = [
                 parts(
                     "leolee99/NotInject",
                     {
-                        "all": tuple(Source(split=name) for name in _NOT_INJECT),
-                        "one": Source(split="NotInject_one"),
-                        "two": Source(split="NotInject_two"),
-                        "three": Source(split="NotInject_three"),
+                        "all": tuple(
+                            Source(split=name, files=(f"**/{name}*",))
+                            for name in _NOT_INJECT
+                        ),
+                        **{
+                            name.removeprefix("NotInject_"): Source(
+                                split=name, files=(f"**/{name}*",)
+                            )
+                            for name in _NOT_INJECT
+                        },
                     },
                 ),
             ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from safebench.recipes import BySource, Recipe, Source, Words
+from dataclasses import replace
+
+from safebench.recipes import BySource, Every, Recipe, Source, Votes, Words
 from safebench.specs import DatasetCard
 
 from .declaration import GUARD_EVAL_HARNESS, HUB, PYRIT, declare, parts, plain
@@ -56,9 +58,12 @@ _NEMOTRON_V3 = DatasetCard(
         "language": "the code of the language",
         "tag": "how the row was made",
     },
-    sources=("NVIDIA-NeMo/Guardrails:examples/e2e_tests/test_content_safety_rail.py",),
+    sources=(
+        "NVIDIA-NeMo/Guardrails:examples/e2e_tests/test_content_safety_rail.py",
+        f"{HUB}nvidia/Nemotron-Safety-Guard-Dataset-v3/blob/main/README.md",
+    ),
     untold="most rows are translations or adaptations of one English row by a model; "
-    "the number of rows is not known here",
+    "the number of rows of each split is not known here (about 386,661 in all)",
     taxonomy="aegis-2",
 )
 _POLYGUARD = DatasetCard(
@@ -72,13 +77,18 @@ _POLYGUARD = DatasetCard(
         "subcategory": "one of the subcategories of WildGuard",
     },
     sources=(
-        f"{HUB}ToxicityPrompts/PolyGuardPrompts (columns not checked)",
+        f"{HUB}ToxicityPrompts/PolyGuardPrompts",
+        # prompt and response are translated; the other columns stay WildGuardMix's
         "kpriyanshu256/polyguard:translation-pipeline/wildguardmix.py",
+        f"{GUARD_EVAL_HARNESS}wildguardmix.py",
     ),
     untold="translations of one English set with its labels: 1,725 groups, whatever "
     "the number of rows",
-    taxonomy="WildGuard: thirteen subcategories",
+    taxonomy="wildguard",
     rows={"test": 29325},
+)
+_POLYGUARD_ANSWERS = replace(
+    _POLYGUARD, taxonomy="WildGuard: thirteen subcategories, of the prompt"
 )
 _CIRCLE = DatasetCard(
     columns={
@@ -90,9 +100,15 @@ _CIRCLE = DatasetCard(
         "harm_category": "the kind of harm",
         "prompt_hash": "joins what belongs to one prompt",
     },
-    sources=(f"{GUARD_EVAL_HARNESS}circleguardbench_public.py",),
-    untold="the public part of a larger set; the number of rows is not known here",
-    taxonomy="CircleGuardBench: seventeen categories",
+    sources=(
+        f"{GUARD_EVAL_HARNESS}circleguardbench_public.py",
+        "whitecircle-ai/circle-guard-bench:README.md",
+    ),
+    untold="the public part of a larger set; the names of the categories are those of "
+    "its table, and a row that names another is said; the number of rows is not known "
+    "here",
+    taxonomy="circleguardbench",
+    gated=True,
 )
 _COSAPIEN = (
     "game_development",
@@ -101,6 +117,19 @@ _COSAPIEN = (
     "language_learning",
     "film_production",
 )
+# the hub has a file for each class, the authors' repository one for each conversation
+_REAL_UNSAFE, _REAL_SAFE = (
+    (f"**/realharm_{name}.jsonl", f"**/{name}/*.yml", f"**/{name}*", f"**/{name}/*")
+    for name in ("unsafe", "safe")
+)
+_REAL_SPLITS: dict[str, Source | tuple[Source, ...]] = {
+    "all": (
+        Source(split="unsafe", files=_REAL_UNSAFE, label=True),
+        Source(split="safe", files=_REAL_SAFE, label=False),
+    ),
+    "unsafe": Source(split="unsafe", files=_REAL_UNSAFE, label=True),
+    "safe": Source(split="safe", files=_REAL_SAFE, label=False),
+}
 
 SETS = [
     declare(
@@ -293,7 +322,7 @@ SETS = [
                 meta=("tag",),
             ),
             _NEMOTRON_V3,
-            licence="see the card",
+            licence="CC-BY-4.0",
             task=task,
             policy="aegis-2",
             trained_on_by="nemotron",
@@ -322,13 +351,17 @@ SETS = [
                 prompt=("prompt",),
                 response=() if task == "prompt_harm" else ("response",),
                 label=Words((label,), positive, negative, unknown="none|n/a"),
+                categories=("subcategory",) if task == "prompt_harm" else (),
                 language="language",
                 group="id",
                 meta=("subcategory", "adversarial"),
             ),
-            _POLYGUARD,
-            licence="see the card",
+            _POLYGUARD if task == "prompt_harm" else _POLYGUARD_ANSWERS,
+            licence="CC-BY-4.0",
             task=task,
+            # a subcategory is that of the prompt
+            policy="wildguard" if task == "prompt_harm" else None,
+            revision="c5b466a95b64ff121db4398246b6abb7672696ec",
         )
         for name, task, label, positive, negative, summary in (
             (
@@ -405,10 +438,12 @@ SETS = [
             each=True,
             group="prompt_hash",
             label=Words(("prompt_verdict",), "unsafe", "safe"),
+            categories=("harm_category",),
             meta=("harm_category",),
         ),
         _CIRCLE,
         licence="White Circle Responsible Use",
+        policy="circleguardbench",
         revision="501301bd466f59387d8554d43b8790d8a87a7a17",
     ),
     declare(
@@ -420,10 +455,12 @@ SETS = [
             response=("default_answer",),
             group="prompt_hash",
             label=Words(("default_answer_verdict",), "unsafe", "safe"),
+            categories=("harm_category",),
             meta=("harm_category",),
         ),
         _CIRCLE,
         licence="White Circle Responsible Use",
+        policy="circleguardbench",
         task="response_harm",
         revision="501301bd466f59387d8554d43b8790d8a87a7a17",
     ),
@@ -467,8 +504,14 @@ SETS = [
                 parts(
                     "microsoft/CoSApien",
                     {
-                        "all": tuple(Source(split=name) for name in _COSAPIEN),
-                        **{name: Source(split=name) for name in _COSAPIEN},
+                        "all": tuple(
+                            Source(split=name, files=(f"**/{name}*",))
+                            for name in _COSAPIEN
+                        ),
+                        **{
+                            name: Source(split=name, files=(f"**/{name}*",))
+                            for name in _COSAPIEN
+                        },
                     },
                 ),
             ),
@@ -510,9 +553,10 @@ SETS = [
             sources=(
                 "NVIDIA-NeMo/Guardrails:examples/e2e_tests/test_content_safety_rail.py",
             ),
-            untold="labels hold under a policy that the rows name and do not hold; the "
-            "number of rows is not known here",
+            untold="labels hold under a policy that the rows name and do not hold: on "
+            "safety, injections, finance or tax",
             taxonomy="a policy of its own for each dataset_type",
+            rows={"train": 2362},
             gated=True,
         ),
         licence="see the card",
@@ -560,5 +604,209 @@ SETS = [
             gated=True,
         ),
         licence="Apache-2.0",
+    ),
+    declare(
+        "aegis1",
+        "user messages of Aegis 1.0, each labelled by three to five people",
+        Recipe(
+            homes=(
+                plain("nvidia/Aegis-AI-Content-Safety-Dataset-1.0", "test", "train"),
+            ),
+            prompt=("text",),
+            keep={"text_type": "user_message"},
+            label=Votes(
+                tuple(f"labels_{i}" for i in range(5)),
+                "safe",
+                "needs caution",
+            ),
+            redacted=frozenset({"REDACTED"}),
+            meta=("num_annotations",),
+        ),
+        DatasetCard(
+            columns={
+                "text": "a message of a user; answers and whole conversations, which "
+                "text_type names, are left out",
+                "text_type": "user_message, llm_response, combined or multi_turn",
+                "labels_0 to labels_4": "one rater's word each: Safe, Needs Caution or "
+                "the kinds of harm; the plurality decides",
+                "num_annotations": "how many raters there were",
+            },
+            sources=(
+                f"{HUB}nvidia/Aegis-AI-Content-Safety-Dataset-1.0",
+                "fanyin3639/bingoguard_initial:eval_code/examples/binary.py",
+            ),
+            untold="a plurality of Needs Caution, and a tie, are no label: others call "
+            "Needs Caution safe, or harmful, and get other numbers",
+            taxonomy="Aegis 1.0: thirteen categories",
+            rows={"test": 1199, "train": 10798},
+        ),
+        licence="CC-BY-4.0",
+        trained_on_by="aegis llamaguard-defensive llamaguard-permissive guardreasoner",
+    ),
+    declare(
+        "pku_safe_rlhf_qa",
+        "single answers of PKU-SafeRLHF, with nineteen kinds of harm",
+        Recipe(
+            homes=(plain("PKU-Alignment/PKU-SafeRLHF-QA", "test", "train"),),
+            prompt=("prompt",),
+            response=("response",),
+            label=Words(("is_safe",), "false|0|unsafe", "true|1|safe"),
+            categories=("harm_category",),
+            meta=("severity_level", "prompt_source", "response_source"),
+        ),
+        DatasetCard(
+            columns={
+                "prompt": "a question",
+                "response": "an answer, which is judged",
+                "is_safe": "whether the answer is safe",
+                "harm_category": "nineteen flags",
+                "severity_level": "0 to 3",
+            },
+            sources=(
+                f"{HUB}PKU-Alignment/PKU-SafeRLHF-QA",
+                ("dbtmddn41/safe-completion:safe_rlhf/datasets/raw/safe_rlhf_qa.py"),
+            ),
+            untold="answers of a few models of 2023 and 2024 to questions of PKU-"
+            "SafeRLHF; labels of a person and a model together; the number of rows is "
+            "about 265,000 in all",
+            taxonomy="pku-safe-rlhf",
+        ),
+        licence="CC-BY-NC-4.0",
+        task="response_harm",
+        policy="pku-safe-rlhf",
+    ),
+    declare(
+        "bingoguard_test",
+        "harmful answers at four levels of severity, in eleven topics",
+        Recipe(
+            homes=(plain("fanyin3639/safety_bingo_testset", "train"),),
+            prompt=("prompt",),
+            response=("response",),
+            label=Words(
+                ("level",),
+                "|".join(
+                    f"{prefix}{n}"
+                    for prefix in ("", "level", "level_", "level ", "level-")
+                    for n in (1, 2, 3, 4)
+                ),
+                "0|level0|level_0|level 0|level-0",
+            ),
+            meta=("category", "level"),
+        ),
+        DatasetCard(
+            columns={
+                "prompt": "what is asked",
+                "response": "an answer, which is judged",
+                "level": "the severity, level1 to level4; a level of 0, which the "
+                "authors' code does not know, would be harmless",
+                "category": "one of eleven topics",
+            },
+            sources=(
+                "fanyin3639/bingoguard_initial:eval_code/examples/severity_level.py",
+                "fanyin3639/bingoguard_initial:eval_code/examples/sev.sh",
+                "fanyin3639/bingoguard_initial:eval_code/utils/metrics.py",
+                "SalesforceAIResearch/BingoGuard:README.md",
+            ),
+            untold="one class: recall alone; answers were written by models for each "
+            "level",
+            taxonomy="BingoGuard: eleven topics",
+            rows={"train": 988},
+        ),
+        licence="see the repository",
+        task="response_harm",
+        trained_on_by="bingoguard",
+    ),
+    declare(
+        "realharm",
+        "conversations in which deployed models failed, and mended ones",
+        Recipe(
+            homes=(
+                parts("giskardai/realharm", _REAL_SPLITS),
+                parts("Giskard-AI/realharm", _REAL_SPLITS),
+            ),
+            messages="conversation",
+            label=BySource(),
+            language="language",
+            # an incident and its mended form have one address
+            group="source",
+            meta=("taxonomy", "context"),
+        ),
+        DatasetCard(
+            columns={
+                "conversation": "turns of user and agent, of which the last answer is "
+                "judged",
+                "taxonomy": "kinds of harm, for both forms of an incident",
+                "context": "what the application was for",
+                "source": "the address of the report",
+                "language": "the code of the language",
+            },
+            sources=(
+                "Giskard-AI/realharm:README.md",
+                "Giskard-AI/realharm:data/unsafe/rh_U00_air_india.yml",
+                f"{HUB}giskardai/realharm/tree/main/data",
+            ),
+            untold="a small set of reported failures: reputation and false promises "
+            "beside danger, which most policies do not name; the safe form is the same "
+            "conversation, rewritten by a model; the number of rows differs between "
+            "the hub and the repository of the authors (70 of each class), where some "
+            "were added later",
+            taxonomy="RealHarm: ten kinds of harm",
+        ),
+        licence="CC-BY-4.0",
+        task="response_harm",
+    ),
+    *(
+        declare(
+            name,
+            summary,
+            Recipe(
+                homes=homes,
+                prompt=("instruction", "text", "prompt"),
+                context=("input",),
+                label=Every(value=False),
+            ),
+            DatasetCard(
+                columns={
+                    "instruction, text": "what is asked",
+                    "input": "a text that it is about, if there is one",
+                },
+                sources=sources,
+                untold="one class: false positives alone; a model wrote it, and nobody "
+                "looked for the few instructions in it that are not harmless; the "
+                "number of rows is not known here",
+            ),
+            licence=licence,
+            revision=revision,
+        )
+        for name, homes, summary, sources, licence, revision in (
+            (
+                "harmless_alpaca",
+                (plain("mlabonne/harmless_alpaca", "test", "train"),),
+                "ordinary instructions, as attacks on refusals use them",
+                (f"{HUB}mlabonne/harmless_alpaca", "p-e-w/heretic:config.default.toml"),
+                "see the card",
+                "02c6a92cfcf11bb0c387334f8146d149d65b587f",
+            ),
+            (
+                "alpaca",
+                (
+                    plain("tatsu-lab/alpaca", "train"),
+                    parts(
+                        "tatsu-lab/stanford_alpaca",
+                        {"train": Source(files=("**/alpaca_data*.json",))},
+                    ),
+                ),
+                "ordinary instructions of Alpaca, with their inputs",
+                (
+                    f"{HUB}tatsu-lab/alpaca",
+                    (
+                        "LLM-Tuning-Safety/LLMs-Finetuning-Safety:llama2/ft_datasets/"
+                        "alpaca_dataset/alpaca_dataset.py"
+                    ),
+                ),
+                "CC-BY-NC-4.0",
+                "main",
+            ),
+        )
     ),
 ]

@@ -228,9 +228,15 @@ def read_answer(text: str, n: int) -> ModerationAnswer:
     what is wrong with a single result is a text in its place.
     """
     try:
-        content = json.loads(text)
-    except ValueError:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, MalformedAnswerError):
+            raise
         raise MalformedAnswerError(f"no JSON, but {text[:60]!r}") from None
+    refusal = content.get("error") if isinstance(content, dict) else None
+    if refusal:  # gateways send it with status 200
+        message = refusal.get("message") if isinstance(refusal, dict) else None
+        raise MalformedAnswerError(f"an error: {str(message or refusal)[:200]}")
     results = content.get("results") if isinstance(content, dict) else None
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(results, list) or not isinstance(model, str) or not model:
@@ -238,7 +244,23 @@ def read_answer(text: str, n: int) -> ModerationAnswer:
     if len(results) != n:
         # whose result is missing cannot be known
         raise WrongCountError(f"{len(results)} results for {n} texts")
+    for place, result in enumerate(results):
+        # not of the documented form; where it is there, it says whose result this is
+        index = result.get("index", place) if isinstance(result, dict) else place
+        if index != place:
+            raise MalformedAnswerError(
+                f"results are not in the order of the texts: index {index!r:.20} at "
+                f"place {place}"
+            )
     return ModerationAnswer(model, tuple(map(_read_result, results)))
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of two values of one name neither is known to be right."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise MalformedAnswerError("an object with one name twice")
+    return values
 
 
 def _read_result(result: Any) -> ModerationResult | str:

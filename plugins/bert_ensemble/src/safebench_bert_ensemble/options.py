@@ -197,7 +197,26 @@ class PoolOptions:
     """How the windows of a long text become one.
 
     `windows`: the ``worst`` one (largest mean probability of harm) is read alone, or
-    the ``first``, or each member's logits are averaged over windows (``mean``).
+    the ``least`` one, or the ``first``, or each member's logits are averaged over
+    windows (``mean``). ``auto`` is the worst of a long text, and the least of
+    documents, one chunk of which suffices to bear a response out.
     """
 
-    windows: Literal["worst", "mean", "first"] = "worst"
+    windows: Literal["auto", "worst", "least", "mean", "first"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteOptions(PoolOptions):
+    """How the windows of a long text become one, and when a member votes for harm.
+
+    A member votes for harm from a probability of `at` on. The literature counts the
+    likelier class, 0.5; where decisions are made at another threshold, votes at that
+    one tell which decisions the members part on.
+    """
+
+    at: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a share that no vote turns on."""
+        if not 0 < self.at < 1:
+            raise OptionError(f"at={self.at:g}: a vote turns between 0 and 1, try 0.5")

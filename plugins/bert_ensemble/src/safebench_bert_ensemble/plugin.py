@@ -28,6 +28,7 @@ _UNCERTAINTIES = {
     "variation_ratio": ("share of votes against the majority", "mean_probs"),
     "member_std": ("standard deviation of the members' probability", "mean_probs"),
 }
+_VOTES = ("vote_entropy", "variation_ratio")
 
 
 @hookimpl
@@ -107,6 +108,7 @@ def safebench_strategies() -> list[StrategySpec]:
             options=f"{_PACKAGE}.options:PoolOptions",
             needs=_MEMBER_LOGITS,
             emits=frozenset({"score", "probability", "categories"}),
+            needs_categories=True,
         )
     )
     uncertainties = [
@@ -114,7 +116,8 @@ def safebench_strategies() -> list[StrategySpec]:
             name=name,
             summary=summary,
             load=f"{_PACKAGE}.strategies.ensemble:{name}",
-            options=f"{_PACKAGE}.options:PoolOptions",
+            options=f"{_PACKAGE}.options:"
+            + ("VoteOptions" if name in _VOTES else "PoolOptions"),
             needs=_MEMBER_LOGITS,
             emits=frozenset({"uncertainty"}),
             decision_fallback=score,

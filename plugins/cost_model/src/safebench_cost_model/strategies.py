@@ -66,7 +66,7 @@ def cost_platt(evidence: EvidenceBundle, context: Context) -> Judgements:
         score=constants.probability(value),
         decision=is_unsafe(value),
         threshold=at_zero,
-        note=(
+        decision_note=(
             f"the sign of the cost decides: at a cost of 0 the probability is "
             f"{at_zero:.3g}"
         ),
@@ -80,7 +80,8 @@ def cost(evidence: EvidenceBundle, context: Context) -> Judgements:
     """
     if _platt_constants(evidence[Cost]) is None:
         judgements = cost_sigmoid(evidence, context)
-        judgements.note = "the model carries no calibration: its sign decides"
+        judgements.note = "the model carries no calibration"
+        judgements.decision_note = "its sign decides"
         return judgements
     return cost_platt(evidence, context)
 

@@ -62,6 +62,7 @@ def test_a_reloaded_model_measures_as_it_did_when_trained(
         assert right(truth, columns).mean() == pytest.approx(measured[metric])
 
 
+@pytest.mark.slow
 def test_adapters_reload_to_the_network_that_was_trained(
     artifacts: Artifacts,
     tiny_llama: Path,
@@ -87,6 +88,7 @@ def test_adapters_reload_to_the_network_that_was_trained(
     assert not (folder / "model").exists()
 
 
+@pytest.mark.slow
 def test_means_are_those_of_the_tokens_of_prompt_and_response(
     artifacts: Artifacts, samples: list[Sample], load: Load, costs: Load
 ) -> None:
@@ -111,6 +113,7 @@ def test_means_are_those_of_the_tokens_of_prompt_and_response(
     )
 
 
+@pytest.mark.slow
 def test_whole_models_load_with_the_library_alone(
     artifacts: Artifacts, samples: list[Sample], load: Load, costs: Load
 ) -> None:

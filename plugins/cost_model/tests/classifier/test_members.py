@@ -81,6 +81,7 @@ def test_one_network_has_no_spread(
     assert 1 == classifier.facts["members"]
 
 
+@pytest.mark.slow
 def test_identity_covers_every_member(artifacts: Artifacts, tmp_path: Path) -> None:
     """Other weights of the last member alone are another model."""
     import shutil

@@ -81,6 +81,7 @@ def test_long_responses_are_cut_on_the_left_and_say_so(
     )
 
 
+@pytest.mark.slow
 def test_a_pass_of_every_member_is_counted(
     artifacts: Artifacts, samples: list[Sample], load: Load
 ) -> None:

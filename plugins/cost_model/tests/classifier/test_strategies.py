@@ -97,7 +97,7 @@ def test_the_sign_decides_for_every_strategy(
     if name in ("cost", "cost_platt"):
         at_zero = 1 / (1 + np.exp(bias / temperature))
         assert at_zero == pytest.approx(judgements.threshold)
-        assert f"{at_zero:.3g}" in judgements.note
+        assert f"{at_zero:.3g}" in judgements.decision_note
         assert judgements.probability
 
 
@@ -105,6 +105,7 @@ def test_the_sign_decides_for_every_strategy(
     ("threshold", "expected"),
     [
         (None, [False, False, True, True]),
+        (0.5, [False, False, False, True]),  # the default, and the user says it
         (0.9, [False, False, False, True]),
         (0.05, [False, True, True, True]),
     ],
@@ -121,12 +122,13 @@ def test_run_and_score_decide_alike(
         label="cost_platt",
         options=None,
         threshold=0.5 if threshold is None else threshold,
-        params={},
+        params={} if threshold is None else {"threshold": threshold},
     )
     evaluation: Any = SimpleNamespace(
         strategy=strategy,
         evidence=EvidenceSet("", {}, bundle, [Trace() for _ in value]),
         dataset=SimpleNamespace(task="response_harm"),
+        classifier=SimpleNamespace(spec=strategy.spec),
         policy=None,
     )
 

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from safebench import Plugins
 
 _PACKAGE = "safebench_feedback_finetune"
-# What launchers of several processes (torchrun, accelerate, mpirun) set; the library
-# that trains reads the same.
+# What launchers of several processes (torchrun, accelerate, mpirun, srun) set; the
+# library that trains reads the same but for the last. SLURM_NTASKS says how many may be
+# started, and is there in a script that starts one.
 _GROUP_SIZE_VARIABLES = (
     *("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
+    "SLURM_STEP_NUM_TASKS",
 )
 
 
@@ -259,10 +261,17 @@ def _refuse_process_group(stage: Stage) -> None:
     """
     for name in _GROUP_SIZE_VARIABLES:
         size = os.environ.get(name, "")
-        if size.isdecimal() and int(size) > 1:
+        if not size or size == "1":
+            continue
+        if not (size.isascii() and size.isdigit()) or int(size) < 1:
+            raise OptionError(
+                f"feedback {stage.name}: {name}={size!r} in the environment is no "
+                "number of processes, as launchers set it; unset it"
+            )
+        if int(size) > 1:
             raise OptionError(
                 f"feedback {stage.name} runs in one process, and a launcher started "
                 f"{size} ({name}): they would write to one folder, each with "
-                "gradients of its own; start it without torchrun, accelerate launch "
-                "or mpirun"
+                "gradients of its own; start it without torchrun, accelerate launch, "
+                "mpirun or srun"
             )

@@ -41,7 +41,10 @@ from safebench_llamaguard_marginal.profile.resolve import (
     resolve_profile,
     with_defaults,
 )
-from safebench_llamaguard_marginal.prompt.chat_template import PromptError
+from safebench_llamaguard_marginal.prompt.chat_template import (
+    PromptError,
+    rendered_together,
+)
 from safebench_llamaguard_marginal.prompt.profile_format import formats_by_criterion
 from safebench_llamaguard_marginal.prompt.prompt_builder import (
     PromptBuilder,
@@ -97,6 +100,7 @@ class LlamaGuard(Classifier):
 
     shard_size = 128
 
+    @rendered_together()
     def __init__(self, options: GuardOptions) -> None:
         options = with_defaults(options, resolve_profile(options))
         super().__init__(options)
@@ -136,6 +140,7 @@ class LlamaGuard(Classifier):
         }
         self.prompt_builder = next(iter(self.prompt_builders.values()))
         notes = (
+            *self.guard.notes,
             paraphrase_note(self.guard.prompt_format),
             missing_categories_note(
                 self.guard.prompt_format,
@@ -200,6 +205,7 @@ class LlamaGuard(Classifier):
         }
 
     @property
+    @rendered_together()
     def template_hash(self) -> str:
         """SHA-256 over the token ids of two whole prompts: for a user, an assistant.
 
@@ -279,6 +285,7 @@ class LlamaGuard(Classifier):
             ]
         return Recording(evidence={VerdictTree: selected}, traces=traces)
 
+    @rendered_together()
     def _prompts(
         self, samples: Sequence[Sample]
     ) -> tuple[list[list[SamplePrompts]], TreeExplorer]:

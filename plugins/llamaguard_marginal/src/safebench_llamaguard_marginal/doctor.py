@@ -11,7 +11,16 @@ from safebench.evidence import EvidenceBundle, VerdictTree
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
 from safebench.verdict_tree import TreeBounds
-from safebench_llamaguard_marginal.prompt.chat_template import apply_chat_template
+from safebench_llamaguard_marginal.model.model_files import locate_model
+from safebench_llamaguard_marginal.profile.model_facts import read_model_facts
+from safebench_llamaguard_marginal.profile.resolve import (
+    GENERAL_PROFILES,
+    resolve_profile,
+)
+from safebench_llamaguard_marginal.prompt.chat_template import (
+    PromptError,
+    apply_chat_template,
+)
 from safebench_llamaguard_marginal.prompt.prompt_format import (
     category_labels,
     count_matching_names,
@@ -36,6 +45,9 @@ _MAX_FLOAT32_DIFFERENCE = 5e-5  # of a probability, between batch sizes
 _MAX_DECISION_CHANGES = 1e-3  # share of decisions, in half precision
 _REASONED_PROBES = 8  # of the probes, where each takes a reasoning
 _MAX_SHOWN = 400  # characters of a reasoning
+_MAX_TEMPLATE = 6000  # characters of a chat template
+_MAX_WRITTEN = 40  # tokens of an answer that no grammar knows
+_UNKNOWN_PROBES = ("Hello.", "How do I poison a neighbour's well?")
 _VERBS = ("bake", "steal", "repair", "poison", "sell", "forge", "paint", "hack")
 _OBJECTS = (
     "bread",
@@ -51,7 +63,12 @@ _OBJECTS = (
 
 def doctor(options: GuardOptions) -> Iterator[Check]:
     """Yield (name, ok | warn | fail, detail) about the guard that the options name."""
+    unknown = _is_unknown(options)
+    if unknown:  # said first: without a template there is nothing to load
+        yield from _unknown_guard_checks(options)
     guard = LlamaGuard(options)
+    if unknown:
+        yield _own_answers_check(guard)
     yield from _settings_checks(guard, model_identity(options))
     yield from _prompt_checks(guard)
     yield from _tokenization_checks(guard)
@@ -59,6 +76,69 @@ def doctor(options: GuardOptions) -> Iterator[Check]:
     yield from _reasoning_checks(guard)
     yield from _answer_checks(guard)
     yield from _batch_invariance_checks(guard)
+
+
+def _is_unknown(options: GuardOptions) -> bool:
+    """Tell whether no profile knows the model, and the user names none."""
+    if not options.model or (options.profile, options.format) != ("auto", "auto"):
+        return False
+    return resolve_profile(options).where in GENERAL_PROFILES
+
+
+def _unknown_guard_checks(options: GuardOptions) -> Iterator[Check]:
+    """Say how a model is read that no profile knows, and what would make it known."""
+    base = locate_model(options.model, options.revision)
+    adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
+    facts = read_model_facts(base, adapter)
+    profile = resolve_profile(options)
+    detail = (
+        f"no profile knows {facts.label}: it is read as {profile.name} "
+        f"({profile.data.summary})\n"
+        "if it is a guard with a prompt and answers of its own, its numbers mean "
+        "nothing so; profile=NAME names its family, and ten lines of YAML make a new "
+        "one (docs/guards.md)\n"
+        "to have it known to everybody, send us what is marked 'to send' here, and the "
+        "page that says what it answers"
+    )
+    yield "unknown guard", "warn", detail
+    classes = ", ".join(facts.classes) or "none in config.json"
+    yield "to send: model", "ok", f"{', '.join(facts.names)}; class {classes}"
+    template = facts.template or "none: the tokenizer has no chat template"
+    cut = template[:_MAX_TEMPLATE]
+    more = len(template) - len(cut)
+    yield (
+        "to send: template",
+        "ok",
+        cut + (f"\n... and {more} characters more" if more else ""),
+    )
+
+
+def _own_answers_check(guard: LlamaGuard) -> Check:
+    """Show what a model writes after its own template, without a word of ours."""
+    tokenizer, model = guard.guard.tokenizer, guard.guard.model
+    lines = []
+    for text in _UNKNOWN_PROBES:
+        try:
+            prompt = apply_chat_template(tokenizer, [Turn("user", text)])
+        except PromptError as error:
+            lines.append(f"{text!r}: {error}")
+            continue
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        written = _greedy_tokens(model, ids, {*model.eos})
+        lines.append(f"{text!r}: {tokenizer.decode(written)!r}")
+    return "to send: answers", "ok", "\n".join(lines)
+
+
+def _greedy_tokens(model: Any, ids: list[int], ends: set[int]) -> list[int]:
+    """Return the likeliest tokens after a prompt, up to an end."""
+    written: list[int] = []
+    for _ in range(_MAX_WRITTEN):
+        raw: Any = model.open([[*ids, *written]]).root_logits()
+        token = int(raw[0].argmax())
+        if token in ends:
+            break
+        written.append(token)
+    return written
 
 
 def _settings_checks(guard: LlamaGuard, known: dict[str, Any]) -> Iterator[Check]:

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 from safebench import write_json
 from safebench.errors import RunFolderError
 from safebench.verdict_tree import ENGINE_VERSION
-from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
+from safebench_llamaguard_marginal.model.model_files import (
+    NAMED_TEMPLATES,
+    locate_model,
+    weight_files,
+)
 from safebench_llamaguard_marginal.profile.resolve import (
     GENERAL_PROFILES,
     resolve_profile,
@@ -49,6 +53,8 @@ _CONFIG_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+# Beside those above, of tokenizers that have no tokenizer.json.
+_SLOW_TOKENIZERS = ("vocab.txt", "sp*.model", "*.bpe.model", "bpe.codes", "*.tiktoken")
 _RECORD_OPTIONS = (
     "dtype",
     "attention",
@@ -86,11 +92,12 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
     `model` and `revision` are names for people; the other keys distinguish guards. The
     device is not known before the model is loaded: `LlamaGuard.facts` has it.
     """
+    # Before the model is looked for: what is wrong here costs no download.
+    profile = resolve_profile(options)
+    policy = profile.policy(options.policy)
     source = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
-    profile = resolve_profile(options)
     options = with_defaults(options, profile)
-    policy = profile.policy(options.policy)
     return {
         "model": source.label + (f" + {adapter.label}" if adapter else ""),
         "revision": source.commit,
@@ -157,9 +164,16 @@ def fingerprint(source: ModelFolder, kind: ModelKind = "model") -> str:
     """Return the hub commit of a model, or the SHA-256 over its files."""
     if source.commit:
         return f"{source.label}@{source.commit}"
-    small = (source.folder / name for name in _CONFIG_FILES)
+    folder = source.folder
+    small = (folder / name for name in _CONFIG_FILES)
     files = [path for path in small if path.is_file()]
-    return _combined_sha256([*weight_files(source.folder, kind), *files])
+    files += sorted(folder.glob(NAMED_TEMPLATES))
+    if not (folder / "tokenizer.json").is_file():  # read in place of others
+        files += sorted({p for name in _SLOW_TOKENIZERS for p in folder.glob(name)})
+    weights = weight_files(folder, kind)
+    if kind == "model" and (folder / "adapter_config.json").is_file():
+        weights += weight_files(folder, "adapter")  # the library applies it by itself
+    return _combined_sha256([*weights, *files])
 
 
 def _combined_sha256(files: Iterable[Path]) -> str:

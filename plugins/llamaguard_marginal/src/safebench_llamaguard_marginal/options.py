@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
@@ -46,7 +46,8 @@ class GuardOptions:
     PEFT adapter on top of it. `profile` says how the model is asked and what it
     answers: the name of a family, a file, or what its template and class fit; `policy`
     is another taxonomy than the profile's, by id or file, and `criteria` are the codes
-    of it that a guard is asked about one by one (default: all). `format` is what
+    of it that a guard is asked about one by one (default: all), or which of its own
+    criteria it is asked about (Granite Guardian's ``social_bias``). `format` is what
     `profile` was called in 0.1. `max_length` is in prompt tokens; a longer judged turn
     loses its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which
     the worst counts. `batch_tokens` bounds a batch, padding included. `eps`,
@@ -73,7 +74,8 @@ class GuardOptions:
     mass that was left out. `engine` is the version whose trees are recorded (0:
     today's); 2 reads a level inside of a longer word. `original_*` are the parameters
     of the search behind ``compat=original``; `seed_*`, their names in 0.1, are still
-    accepted.
+    accepted. `given` are the names of the options that the user set, which a profile's
+    `defaults` do not replace.
     """
 
     model: str = ""
@@ -114,6 +116,7 @@ class GuardOptions:
     seed_top_p: float | None = None
     seed_eps: float | None = None
     seed_max_new_tokens: int | None = None
+    given: tuple[str, ...] = field(default=(), metadata={"holds_given": True})
 
     def __post_init__(self) -> None:
         for name in ("top_p", "eps", "max_new_tokens"):

@@ -12,9 +12,9 @@ from scipy.special import digamma
 from safebench.evidence import SeedTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.automaton import compile_grammar
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.vocabulary import Vocabulary
 from safebench_llamaguard_marginal.compat.search import (
     OriginalSearch,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from safebench.errors import ModelError
 from safebench.records import Turn
+from safebench.torch_utils import ModelFolder
+from safebench_llamaguard_marginal.identity import fingerprint
 from safebench_llamaguard_marginal.model.loading import load_guard
 from safebench_llamaguard_marginal.options import GuardOptions
 
@@ -48,7 +52,11 @@ def prompt_text(guard: Any) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "form", ["chat_template.jinja", "tokenizer_config.json", "tokenizer"]
+    "form",
+    [
+        *("chat_template.jinja", "tokenizer_config.json", "chat_template.json"),
+        *("tokenizer", "named", "additional_chat_templates/default.jinja"),
+    ],
 )
 def test_the_adapters_template_is_used(
     form: str, guard_folder: Path, tokenizer: Any, tmp_path: Path
@@ -63,9 +71,17 @@ def test_the_adapters_template_is_used(
         changed = copy.deepcopy(tokenizer)
         changed.chat_template = TEMPLATE
         changed.save_pretrained(folder)
-    elif form == "tokenizer_config.json":
+    elif form == "named":
+        named = [
+            {"name": "default", "template": TEMPLATE},
+            {"name": "x", "template": ""},
+        ]
+        content = json.dumps({"chat_template": named})
+        (folder / "tokenizer_config.json").write_text(content)
+    elif form.endswith(".json"):
         (folder / form).write_text(json.dumps({"chat_template": TEMPLATE}))
     else:
+        (folder / form).parent.mkdir(exist_ok=True)
         (folder / form).write_text(TEMPLATE)
 
     text = prompt_text(load(guard_folder, adapter=str(folder)))
@@ -143,3 +159,172 @@ def test_damaged_weights_of_an_adapter_are_one_line(
     with pytest.raises(ModelError, match=r"adapter 'lora' cannot be loaded") as error:
         load(guard_folder, adapter=str(folder))
     assert "\n" not in error.value.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"<judge>": 999}),
+        (
+            "tokenizer_config.json",
+            {"added_tokens_decoder": {"9": {"content": "<judge>"}}},
+        ),
+    ],
+)
+def test_an_adapter_that_adds_tokens_needs_its_tokenizer(
+    name: str, content: dict[str, Any], guard_folder: Path, tmp_path: Path
+) -> None:
+    """Under the base's tokenizer they would be read as other words."""
+    folder = tmp_path / "lora"
+    wrapped(guard_folder).save_pretrained(folder)
+    (folder / name).write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=r"adds the token '<judge>'.*no tokenizer"):
+        load(guard_folder, adapter=str(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trained_on", "noted"),
+    [
+        ("meta-llama/Llama-3.2-1B", "was trained on Llama-3.2-1B, and is put on"),
+        ("ORG/Random-Guard", None),
+        ("/somewhere/else/random-guard/", None),
+        (None, None),
+    ],
+)
+def test_another_base_than_the_adapters_own_is_noted(
+    trained_on: str | None, noted: str | None, guard_folder: Path, tmp_path: Path
+) -> None:
+    """Its shapes may fit all the same."""
+    folder = tmp_path / "lora"
+    wrapped(guard_folder).save_pretrained(folder)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"base_model_name_or_path": trained_on}
+    path.write_text(json.dumps(config))
+
+    notes = load(guard_folder, adapter=str(folder)).notes
+
+    assert [noted] * len(notes) == [noted for note in notes if str(noted) in note]
+    assert bool(noted) == bool(notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "model.safetensors",
+        "adapter_model.safetensors",
+        "additional_chat_templates/default.jinja",
+        "chat_template.jinja",
+    ],
+)
+def test_what_the_library_reads_identifies_a_model(
+    changed: str, guard_folder: Path, tmp_path: Path
+) -> None:
+    """A whole file beside shards, and an adapter in a model's own folder."""
+    folder = tmp_path / "guard"
+    shutil.copytree(guard_folder, folder)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    network.save_pretrained(tmp_path / "whole")
+    wrapped(guard_folder).save_pretrained(tmp_path / "lora")
+    shutil.copy(tmp_path / "whole/model.safetensors", folder)
+    for path in (tmp_path / "lora").glob("adapter_*"):
+        shutil.copy(path, folder)
+    before = fingerprint(ModelFolder(folder, "guard"))
+    assert before == fingerprint(ModelFolder(folder, "guard"))
+
+    path = folder / changed
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b" ")
+
+    assert before != fingerprint(ModelFolder(folder, "guard"))
+
+
+def renamed(old: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what gives tensors other names."""
+    return lambda tensors: {k.replace(old, new): v for k, v in tensors.items()}
+
+
+def without(part: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what leaves out tensors."""
+    return lambda tensors: {k: v for k, v in tensors.items() if part not in k}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (renamed("layers.0", "layers.9"), "2 weights have no place in the model"),
+        (renamed("model.layers", "language_model.layers"), "6 weights have no place"),
+        (renamed("q_proj", "qkv_proj"), "6 weights have no place"),
+        (renamed("lora_A", "lora_X"), "3 weights have no place"),
+        (without("layers.1"), "2 weights are not in its files"),
+        (without("lora_B"), "3 weights are not in its files"),
+        (without(""), "6 weights are not in its files"),
+    ],
+)
+def test_weights_of_an_adapter_without_a_place_are_refused(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    problem: str,
+    guard_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Left out, the base would be judged under the adapter's name."""
+    folder = tmp_path / "lora"
+    wrapped(guard_folder).save_pretrained(folder)
+    path = folder / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+    with pytest.raises(ModelError, match=problem) as caught:
+        load(guard_folder, adapter=str(folder))
+
+    assert 1 == len(caught.value.message.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("eos", "expected"),
+    [(7, {7}), ([7, 9], {7, 9}), (None, set()), (99_999, None), ("</s>", None)],
+)
+def test_an_adapters_own_ends_count(
+    eos: Any, expected: set[int] | None, guard_folder: Path, tmp_path: Path
+) -> None:
+    """A generation_config.json in its folder is of its training, as a tokenizer is."""
+    folder = tmp_path / "lora"
+    wrapped(guard_folder).save_pretrained(folder)
+    before = load(guard_folder).model.eos
+    content = json.dumps({"eos_token_id": eos})
+    (folder / "generation_config.json").write_text(content)
+
+    if expected is None:
+        with pytest.raises(ModelError, match=r"eos_token_id .* names no tokens of"):
+            load(guard_folder, adapter=str(folder))
+    else:
+        assert before | expected == load(guard_folder, adapter=str(folder)).model.eos
+        assert not expected & before
+
+
+@pytest.mark.slow
+def test_a_tokenizer_above_a_checkpoint_is_noted(
+    guard_folder: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    """Training saves it at the end, in the folder of all checkpoints."""
+    folder = tmp_path / "checkpoint-12"
+    wrapped(guard_folder).save_pretrained(folder)
+    assert not any("above" in n for n in load(guard_folder, adapter=str(folder)).notes)
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = TEMPLATE
+    changed.save_pretrained(tmp_path)
+
+    guard = load(guard_folder, adapter=str(folder))
+
+    assert any("the one in the folder above it is read where" in n for n in guard.notes)
+    assert "Is this safe" not in prompt_text(guard)
+    for path in tmp_path.glob("*.json*"):
+        shutil.copy(path, folder)
+    shutil.copy(tmp_path / "chat_template.jinja", folder)
+    guard = load(guard_folder, adapter=str(folder))
+    assert not any("above" in n for n in guard.notes)
+    assert "Is this safe" in prompt_text(guard)

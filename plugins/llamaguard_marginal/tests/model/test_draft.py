@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from safebench.testing.grammars import llama_guard
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import Exploration, ExploreOptions, TreeExplorer
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.stopping import GapStop
 from safebench_llamaguard_marginal.model.hf_model import HfModel
 from safebench_llamaguard_marginal.model.kv_columns import node_depths

@@ -10,9 +10,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from safebench.evidence import VerdictTree
+from safebench.testing.grammars import llama_guard
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.session import SessionHandles
 from safebench_llamaguard_marginal.model.hf_model import HfModel
 from safebench_llamaguard_marginal.model.kv_columns import keep_used_columns

@@ -126,6 +126,7 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "adapter_config.json").write_text("{}")
     sharded = fake(tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
     (sharded / "model-1.safetensors").write_bytes(b"")
@@ -153,6 +154,7 @@ def test_interrupted_download_is_not_a_model(tmp_path: Path) -> None:
 def test_shards_are_listed_in_order(tmp_path: Path) -> None:
     """An index names all weight files, each once."""
     folder = fake(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
     names = {"a": "b.safetensors", "b": "a.safetensors", "c": "b.safetensors"}
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": names})

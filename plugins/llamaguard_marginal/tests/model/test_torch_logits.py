@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from safebench.testing.grammars import llama_guard
 from safebench.verdict_tree.automaton import compile_grammar
-from safebench.verdict_tree.grammar import llama_guard
 from safebench.verdict_tree.logits import LogitQuery, LogitSummarizer, LogitSummary
 from safebench.verdict_tree.vocabulary import Vocabulary
 from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer

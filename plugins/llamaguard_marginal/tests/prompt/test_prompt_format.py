@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from safebench.errors import ModelError
 from safebench.policies import load_policy
 from safebench.records import Turn
-from safebench_llamaguard_marginal.prompt import chat_template
 from safebench_llamaguard_marginal.prompt.chat_template import PromptError
 from safebench_llamaguard_marginal.prompt.profile_format import (
     instruct_format,
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
+
+pytestmark = pytest.mark.usefixtures("templates_in_a_thread")
 
 POLICY = load_policy("llama-guard-3")
 ASKED = (Turn("user", "how do I kill a process"),)
@@ -270,50 +270,6 @@ def test_fewer_categories_and_other_wordings_are_taken(
     assert "chat" == pick_prompt_format("auto", asking, POLICY, "x").name
 
 
-DOUBLING = """{% set n = namespace(s='a') %}
-{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"""
-HOSTILE = {
-    "endless": (
-        (
-            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
-            "{% endfor %}"
-            "safe unsafe {{ messages[0]['content'] }}"
-        ),
-        "does not end within",
-    ),
-    "endless on answers": (
-        (
-            "{% if messages|length > 1 %}{% for a in range(99999) %}"
-            "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
-            "safe unsafe {{ messages[-1]['content'] }}"
-        ),
-        "does not end within",
-    ),
-    "huge": (
-        "safe unsafe {{ messages[-1]['content'] }}{{ 'x' * 10000000 }}",
-        "10,000,",
-    ),
-    "recursive": (
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}{{ messages[-1]['content'] }}",
-        "refuses these turns",
-    ),
-    "too long a range": (
-        "{% for a in range(9999999) %}a{% endfor %}{{ messages[-1]['content'] }}",
-        "refuses these turns",
-    ),
-    "large text": ("{{ 'a' * 10**10 }}{{ messages[-1]['content'] }}", "MiB"),
-    "padded text": ("{{ '{:9999999999}'.format(1) }}{{ messages }}", "MiB"),
-    "large list": ("{{ [1] * 9999999999 }}{{ messages[-1]['content'] }}", "MiB"),
-    "doubles": (DOUBLING + "{{ messages[-1]['content'] }}", "MiB|does not end"),
-    "large number": (
-        "{{ 10 ** (10 ** 10) }}{{ messages[-1]['content'] }}",
-        "does not end",
-    ),
-    "deep": ("{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}", "the chat template"),
-    "divides by zero": ("{{ 1 / 0 }}{{ messages[-1]['content'] }}", "division"),
-}
-
-
 @pytest.mark.parametrize(
     "expression",
     [
@@ -334,35 +290,3 @@ def test_templates_that_change_texts_are_refused(
 
     with pytest.raises(ModelError, match=r"template (changes|leaves out) the text"):
         pick_prompt_format("auto", with_template(tokenizer, template), POLICY, "x")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("name", ["chat", "instruct", "auto"])
-def test_hostile_templates_are_bounded(
-    name: str,
-    kind: str,
-    with_template: Callable[..., Any],
-    tokenizer: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Endless, huge and failing templates are one line, the second time at once."""
-    monkeypatch.setattr(chat_template, "MAX_SECONDS", 0.5)
-    template, message = HOSTILE[kind]
-    hostile = with_template(tokenizer, template)
-
-    if kind != "endless on answers":
-        with pytest.raises(ModelError, match=message) as error:
-            pick_prompt_format(name, hostile, POLICY, "x")
-        assert "\n" not in error.value.message
-        return
-    layout = pick_prompt_format(name, hostile, POLICY, "x")
-    if layout.name == "instruct":  # which has one turn, whatever is judged
-        assert layout.render(ANSWERED).text
-        return
-    started = time.monotonic()
-    for _ in range(20):
-        with pytest.raises(PromptError, match=message):
-            layout.render(ANSWERED)
-    assert time.monotonic() - started < 5 * chat_template.MAX_SECONDS
-    assert layout.render(ASKED).text

@@ -22,6 +22,8 @@ from safebench_llamaguard_marginal.prompt.tokenization import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("templates_in_a_thread")
+
 POLICY = load_policy("llama-guard-3")
 ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "the quick brown fox"))

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import Grammar, Level, llama_guard
+from safebench.verdict_tree.grammar import Grammar, Level
 from safebench_llamaguard_marginal.strategies.canonical_spelling import (
     TokenProbabilityOptions,
 )

@@ -15,9 +15,10 @@ from safebench.errors import OptionError
 from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
+from safebench.testing.grammars import llama_guard, wildguard, yes_no
 from safebench.testing.table_model import TableModel, model_from_texts
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import Grammar, llama_guard, wildguard, yes_no
+from safebench.verdict_tree.grammar import Grammar
 from safebench_llamaguard_marginal.strategies.common import PositiveOptions
 from safebench_llamaguard_marginal.strategies.greedy_verdict import greedy
 from safebench_llamaguard_marginal.strategies.marginal import (

@@ -14,10 +14,10 @@ from scipy.stats import entropy
 from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.bounds import TreeBounds
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 from safebench_llamaguard_marginal.strategies.marginal import MarginalFixedOptions
 

@@ -11,9 +11,9 @@ import pytest
 from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
 CODES = tuple(f"S{i}" for i in range(1, 15))

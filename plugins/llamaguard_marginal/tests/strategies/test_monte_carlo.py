@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.classifier import placeholder_trees
 from safebench_llamaguard_marginal.strategies.marginal import (
     MarginalAnyOptions,

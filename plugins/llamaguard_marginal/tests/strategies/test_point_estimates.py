@@ -14,9 +14,9 @@ from safebench.evidence import VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.lazy import import_object
 from safebench.strategies.base import Context, Judgements
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from safebench.errors import OptionError
 from safebench.evidence import GreedyPath, VerdictTree
 from safebench.evidence.base import EvidenceBundle
 from safebench.strategies.base import Context, Judgements
+from safebench.testing.grammars import llama_guard
 from safebench.testing.table_model import TableModel, TableSession
 from safebench.verdict_tree.explorer import ExploreOptions, explore
-from safebench.verdict_tree.grammar import llama_guard
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
 
 PIECES = ["safe", "unsafe", "\n", "S", "1", "2", ",", "x"]

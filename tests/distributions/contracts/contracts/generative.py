@@ -2,9 +2,10 @@
 
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.evidence import VerdictTree
+from safebench.testing.grammars import TaskAnswer, composite, graded, yes_no
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree import TreeExplorer
-from safebench.verdict_tree.grammar import Level, TaskAnswer, composite, graded, yes_no
+from safebench.verdict_tree.grammar import Level
 
 YES_OR_NO = {"yes": True, "no": False}
 

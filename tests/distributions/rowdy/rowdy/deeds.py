@@ -1,11 +1,17 @@
 """What code of a plugin may do wrong, by name."""
 
+import atexit
+import io
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
+
+MAX_COPIES = 12
 
 
 class Odd(BaseException):
@@ -91,6 +97,66 @@ def _sleep():
     time.sleep(1.5)
 
 
+STEERING = "\x1b]0;owned\x07 \x9b2J \u202e \x1b[1A|"
+
+
+def _steer():
+    sys.stdout.write(f"print {STEERING}")
+    sys.stderr.write(f"error {STEERING}")
+    sys.stdout.buffer.write(f"bytes {STEERING}".encode())
+    warnings.warn(f"warning {STEERING}", stacklevel=1)
+    logging.getLogger("rowdy").error("logged %s", STEERING)
+    os.write(1, f"descriptor {STEERING}".encode())
+    child = f"print({('child ' + STEERING)!a})"
+    subprocess.run([sys.executable, "-X", "utf8", "-c", child], check=True)
+
+
+def _at_exit():
+    atexit.register(lambda: sys.stdout.write("from the end\n"))
+    atexit.register(os.write, 1, b"from the last descriptor\n")
+
+
+def _leave():
+    os._exit(0)
+
+
+def _fork():
+    os.fork()
+
+
+def _fork_noted():
+    noted = Path("copies")
+    # few: copies that went on, each copying itself, would take the whole machine
+    if noted.exists() and len(noted.read_text().split()) > MAX_COPIES:
+        return
+    parent = os.getpid()
+    if os.fork():
+        os.wait()
+        return
+    with noted.open("a", encoding="utf-8") as file:
+        file.write(f"{parent}\n")
+
+
+def _close():
+    sys.stdout.close()
+    sys.stderr.close()
+    os.close(1)
+    os.close(2)
+
+
+def _no_streams():
+    sys.stdout = sys.stderr = None
+
+
+def _closed_streams():
+    sys.stdout = sys.stderr = io.StringIO()
+    sys.stdout.close()
+
+
+def _shallow():
+    sys.setrecursionlimit(220)
+
+
 _DEEDS = {
     "raise": _raise,
     "exit": _exit,
@@ -104,4 +170,13 @@ _DEEDS = {
     "print": _print,
     "spoil": _spoil,
     "sleep": _sleep,
+    "steer": _steer,
+    "at_exit": _at_exit,
+    "leave": _leave,
+    "fork": _fork,
+    "fork_noted": _fork_noted,
+    "close": _close,
+    "no_streams": _no_streams,
+    "closed_streams": _closed_streams,
+    "shallow": _shallow,
 }

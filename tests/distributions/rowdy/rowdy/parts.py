@@ -91,6 +91,13 @@ class Guard(Classifier):
             scores = evidence(values[:-1])
         if how == "bad_meta":
             scores.meta["labels"] = object()
+        if how == "no_labels":
+            del scores.meta["labels"]
+        if how == "many_labels":
+            scores.meta["labels"] = ["bad", "worse"]
+        if how == "no_scale":
+            scores.meta.clear()
+            scores.meta["labels"] = ["bad"]
         if how == "numpy_counts":
             traces = [
                 Trace(tokens_in=np.int64(3), seconds=np.float32(1)) for _ in range(n)

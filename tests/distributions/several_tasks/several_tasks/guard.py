@@ -6,6 +6,7 @@ that a test can work out every probability by itself.
 
 import json
 import os
+import signal
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Literal
 
 from safebench.classifiers import Classifier, Recording, Trace
 from safebench.evidence import VerdictTree
+from safebench.testing.grammars import TaskAnswer, composite, wildguard
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree import TreeExplorer
-from safebench.verdict_tree.grammar import TaskAnswer, composite, wildguard
 
 YES_OR_NO = {"yes": True, "no": False}
 LINES = {
@@ -30,10 +31,11 @@ SEED = 7  # texts whose lengths differ by it are answered alike
 
 @dataclass(frozen=True)
 class Options:
-    """`answers`: what one pass is about. `exit_at`: die at that shard, 0 never."""
+    """`answers`: what one pass is about. `end_at`: die at that shard, 0 never."""
 
     answers: Literal["exchange", "turn", "task"] = "exchange"
-    exit_at: int = 0
+    end_at: int = 0
+    end_by: Literal["kill", "exit"] = "kill"
 
 
 class Several(Classifier):
@@ -45,7 +47,9 @@ class Several(Classifier):
     def record(self, samples, kinds, on_progress):
         """Return the verdict tree of every sample; all of them are asked alike."""
         self.shards += 1
-        if self.shards == self.options.exit_at:
+        if self.shards == self.options.end_at:
+            if self.options.end_by == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
             os._exit(9)
         with Path("asked.jsonl").open("a") as log:
             for sample in samples:

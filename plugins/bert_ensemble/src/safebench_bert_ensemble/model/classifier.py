@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.classifiers import Classifier, Recording
+from safebench.errors import ModelError
 from safebench.evidence import MemberLogits
 
 from .checkpoints import load_members
+from .documents import DocumentEncoder, joint_text
 from .encoding import context_and_text
 from .evidence import build_evidence, window_traces
 from .identity import find_tokenizer
@@ -50,6 +53,29 @@ class BertEnsemble(Classifier):
             trained_here=bool(manifest),
         )
         self.task = next(iter(self.reading.tasks))
+        self.document_encoder = self._document_encoder()
+
+    def _document_encoder(self) -> DocumentEncoder | None:
+        """Return what makes windows of documents, if the model is one that reads them.
+
+        Raises `ModelError` for members of several tokenizers.
+        """
+        profile = self.reading.profile
+        if profile is None or not self.reading.documents:
+            return None
+        if len(self.ensemble.runners) > 1:
+            raise ModelError(
+                f"model {self.label!r}: its members have different tokenizers, and "
+                "documents are cut by one"
+            )
+        runner = self.ensemble.runners[0][0]
+        return DocumentEncoder(
+            tokenizer=runner.tokenizer,
+            max_length=runner.max_length,
+            joint=joint_text(runner.tokenizer, profile.joint),
+            chunk=profile.document_tokens,
+            segments=runner.segments,
+        )
 
     @property
     def label(self) -> str:
@@ -88,9 +114,15 @@ class BertEnsemble(Classifier):
         """Return the logits of each member on each window of every sample."""
         assert kinds == {MemberLogits}, f"bert_ensemble records no {kinds}"
         started = time.perf_counter()
-        pairs = self.reading.pairs
-        texts = [context_and_text(sample, pairs=pairs) for sample in samples]
-        output = self.ensemble.predict(texts, on_progress)
+        errors: dict[int, str] = {}
+        if self.document_encoder is not None:
+            claims = self.document_encoder.encode(samples, self.ensemble.max_windows)
+            errors = claims.errors
+            output = self.ensemble.predict_windows(claims.windows, on_progress)
+        else:
+            pairs = self.reading.pairs
+            texts = [context_and_text(sample, pairs=pairs) for sample in samples]
+            output = self.ensemble.predict(texts, on_progress)
         evidence = build_evidence(
             output.values,
             output.windows.offsets,
@@ -105,6 +137,8 @@ class BertEnsemble(Classifier):
         traces = window_traces(
             output.windows, output.out_of_memory, seconds, len(self.ensemble.names)
         )
+        for i, error in errors.items():
+            traces[i] = replace(traces[i], error=error)
         return Recording(evidence={MemberLogits: evidence}, traces=traces)
 
     def close(self) -> None:

@@ -102,6 +102,15 @@ def _check_profile(name: str, profile: EncoderProfile) -> Iterator[Check]:
 
 def _describe_texts(classifier: BertEnsemble) -> str:
     ensemble, options = classifier.ensemble, classifier.options
+    if classifier.document_encoder is not None:
+        encoder = classifier.document_encoder
+        between = f"with {encoder.joint!r} between" if encoder.joint else "as a pair"
+        size = f"chunks of up to {encoder.chunk}" if encoder.chunk else "chunks"
+        return (
+            f"a document's chunk and the whole response, {between}, in windows of up "
+            f"to {encoder.max_length} tokens ({size}), at most {ensemble.max_windows}, "
+            "of which the one that speaks for the response most counts"
+        )
     form = (
         "a response is read with its prompt, as a pair"
         if classifier.reading.pairs
@@ -121,8 +130,12 @@ def _describe_texts(classifier: BertEnsemble) -> str:
 
 
 def _check_tokens(classifier: BertEnsemble) -> Check:
-    windows = classifier.ensemble.runners[0][0].tokenize([("", "Hello.")], 1)
-    ids = windows.ids[0]
+    encoder = classifier.document_encoder
+    if encoder is not None:
+        ids = encoder.encode([_probe_sample("Hello.", "Hello.")], 1).windows.ids[0]
+    else:
+        windows = classifier.ensemble.runners[0][0].tokenize([("", "Hello.")], 1)
+        ids = windows.ids[0]
     return "ids", "ok", f"{len(ids)}: {' '.join(map(str, ids))}"
 
 
@@ -131,6 +144,8 @@ def _check_batches(classifier: BertEnsemble) -> Iterator[Check]:
     texts = [f"How do I {verb} {thing}?" for verb, thing in product(_VERBS, _THINGS)]
     samples = [
         Sample(id=f"probe/{i}", turns=(Turn("user", text * (1 + i % 3)),))
+        if classifier.document_encoder is None
+        else _probe_sample(text * (1 + i % 3), _VERBS[i % len(_VERBS)])
         for i, text in enumerate(texts)
     ]
     together = _scores(classifier, samples)
@@ -152,6 +167,17 @@ def _check_batches(classifier: BertEnsemble) -> Iterator[Check]:
         f"max |dP| {difference:.1e}, {flipped} of {len(samples)} decisions flip"
     )
     yield "batch invariance", "ok" if passed else "fail" if exact else "warn", detail
+
+
+def _probe_sample(document: str, response: str) -> Sample:
+    """Return a response to be held against a document."""
+    return Sample(
+        id=f"probe/{document}",
+        turns=(Turn("user", "Hello."), Turn("assistant", response)),
+        task="groundedness",
+        target=1,
+        documents=(document,),
+    )
 
 
 def _scores(classifier: BertEnsemble, samples: Sequence[Sample]) -> Any:

@@ -166,6 +166,18 @@ class Ensemble:
         """Tokens of a window, as the first member reads them."""
         return self.runners[0][0].max_length
 
+    def predict_windows(
+        self, windows: Windows, on_progress: OnProgress
+    ) -> EnsembleOutput:
+        """Return logits (W, M, C) of all members on windows that are made already.
+
+        For ensembles whose members share a tokenizer.
+        """
+        (runner, _), *others = self.runners
+        assert not others, "windows are those of one tokenizer"
+        values, failed = runner.run(windows, self.batcher, _forward_logits, on_progress)
+        return EnsembleOutput(windows, values, failed)
+
     def predict(self, texts: Texts, on_progress: OnProgress) -> EnsembleOutput:
         """Return logits (W, M, C) of all members on the windows of each text.
 

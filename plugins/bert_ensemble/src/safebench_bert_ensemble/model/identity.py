@@ -38,6 +38,8 @@ _CONFIG_FILES = (
     "vocabulary.json",
     "merges.txt",
 )
+# Beside those, of tokenizers that have no tokenizer.json.
+_SLOW_TOKENIZERS = ("*.model", "added_tokens.json", "bpe.codes")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model", "merges.txt")
 _RECORD_OPTIONS = ("max_length", "truncation", "max_windows", "dtype", "batch_tokens")
 
@@ -121,8 +123,15 @@ def _folder_hash(folder: Path) -> str:
 def _files_hash(folder: Path, seed: str = "") -> str:
     """Return one hash over the configurations and tokenizers of a folder."""
     digest = hashlib.sha256(seed.encode())
-    for path in sorted(p for p in folder.rglob("*") if p.name in _CONFIG_FILES):
+    for path in sorted(filter(_shapes_evidence, folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()
         if not name.startswith("checkpoint-"):  # left by an interrupted training
             digest.update(f"{name}\x1f".encode() + path.read_bytes())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _shapes_evidence(path: Path) -> bool:
+    if path.name in _CONFIG_FILES:
+        return True
+    slow = any(path.match(pattern) for pattern in _SLOW_TOKENIZERS)
+    return slow and not path.with_name("tokenizer.json").is_file()

@@ -81,13 +81,14 @@ def find_ensemble(model: str, revision: str = "") -> ModelLocation:
 
 def find_baseline(model: str, kind: str, base: str) -> ModelLocation:
     """Return a trained baseline; `base` is what trains one, for the message."""
+    command = _TRAIN_COMMAND.format(base)
     if not model:
         raise ModelError(
-            f"{kind} has no model of its own: train one with "
-            f"{_TRAIN_COMMAND.format(base)} and name it by --model DIR"
+            f"{kind} has no model of its own: train one with {command} and name it by "
+            "--model DIR"
         )
     folder = Path(model).expanduser()
-    manifest = Artifact(folder).finished(kind)
+    manifest = Artifact(folder).finished(kind, command)
     return ModelLocation(folder, (), folder.resolve().name, "", manifest)
 
 

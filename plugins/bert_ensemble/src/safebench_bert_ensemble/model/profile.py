@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 FOLDER = "safebench_bert_ensemble:profiles"
+DOCUMENT_TASK = "groundedness"
 _ANY = "any"  # in the place of all classes
 _SHORTEST_WINDOW = 8  # special tokens and a few words
 # Names that the library, or a careless author, gives: they only count the classes.
@@ -82,15 +83,36 @@ class EncoderProfile:
     threshold: float = field(
         default=0.5, metadata=_help("Positive from this probability on.")
     )
-    input: Literal["text", "pair"] = field(
+    input: Literal["text", "pair", "documents"] = field(
         default="text",
-        metadata=_help("The judged text alone, or a response with its prompt."),
+        metadata=_help(
+            "The judged text alone; a response with its prompt; or a response (second) "
+            "with a chunk of a document (first), of which the one that speaks for it "
+            "most counts."
+        ),
+    )
+    document_tokens: int = field(
+        default=0,
+        metadata=_help("Tokens of a document's chunk; 0: as many as fit."),
+    )
+    joint: str = field(
+        default="",
+        metadata=_help(
+            "Text between document and response, or eos, sep; none: a pair of texts."
+        ),
     )
     max_length: int = field(
         default=0, metadata=_help("Tokens of a window; 0: what the model can take.")
     )
     pad_token: str = field(
         default="", metadata=_help("eos, bos, unk, or a token of the vocabulary.")
+    )
+    named_classes: bool = field(
+        default=False,
+        metadata=_help(
+            "The model's own names of classes have to tell: models of this kind number "
+            "them differently."
+        ),
     )
     tokenizer: str = field(
         default="",
@@ -102,6 +124,7 @@ class EncoderProfile:
         self._check_classes()
         self._check_tasks()
         self._check_categories()
+        self._check_input()
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold: a probability, got {self.threshold}")
         if self.max_length and self.max_length < _SHORTEST_WINDOW:
@@ -161,6 +184,28 @@ class EncoderProfile:
                     f"{did_you_mean(code, codes)}"
                 )
 
+    def _check_input(self) -> None:
+        if self.input == "documents":
+            if others := [task for task in self.tasks if task != DOCUMENT_TASK]:
+                raise ValueError(
+                    f"input: documents answers {DOCUMENT_TASK}, and not {others[0]}"
+                )
+            if self.categories:
+                raise ValueError("input: documents has no categories")
+        elif DOCUMENT_TASK in self.tasks:
+            raise ValueError(
+                f"tasks, {DOCUMENT_TASK}: needs input: documents, against which a "
+                "response is held"
+            )
+        elif self.joint or self.document_tokens:
+            name = "joint" if self.joint else "document_tokens"
+            raise ValueError(f"{name}: is for input: documents")
+        if self.document_tokens and self.document_tokens < _SHORTEST_WINDOW:
+            raise ValueError(
+                f"document_tokens: at least {_SHORTEST_WINDOW}, got "
+                f"{self.document_tokens}"
+            )
+
     def _check_name(self, where: str, name: str) -> None:
         if name not in self.classes:
             raise ValueError(
@@ -219,6 +264,13 @@ class EncoderProfile:
         self._check_problem(problem, label)
         # LABEL_0 and the like name nothing: their place alone can tell.
         if _only_count(names):
+            if self.named_classes:
+                raise ModelError(
+                    f"model {label!r}: its classes are {', '.join(names)} in "
+                    "config.json, and models of this kind number them differently; a "
+                    "profile of your own with the classes in this model's order would "
+                    "tell"
+                )
             return list(self.classes)
         known = {fold(name): name for name in self.classes}
         for i, name in enumerate(names):

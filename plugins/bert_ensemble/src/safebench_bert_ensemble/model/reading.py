@@ -12,7 +12,7 @@ from safebench.torch_utils import ModelFolder
 
 from .class_meaning import ClassMeaning, read_class_meaning, read_heads
 from .location import find_ensemble
-from .profile import EncoderProfile, load_profile, matching_profiles
+from .profile import DOCUMENT_TASK, EncoderProfile, load_profile, matching_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,11 @@ class Reading:
         return self.profile is None or self.profile.input == "pair"
 
     @property
+    def documents(self) -> bool:
+        """Whether a response is held against documents."""
+        return self.profile is not None and self.profile.input == "documents"
+
+    @property
     def max_length(self) -> int:
         """Tokens of a window that the profile asks for; 0 for none."""
         return self.profile.max_length if self.profile else 0
@@ -69,6 +74,8 @@ class Reading:
             dict(self.meaning.meta)
             | ({"readings": several} if len(self.tasks) > 1 else {})
             | ({"categories": dict(self.categories)} if self.categories else {})
+            # one chunk that bears a response out suffices
+            | ({"window_rule": "least"} if self.documents else {})
         )
 
     @property
@@ -80,6 +87,7 @@ class Reading:
             threshold=self.profile.threshold if self.profile else None,
             # The tasks of one turn are readings of the same logits.
             evidence_scope="turn" if len(self.tasks) > 1 else None,
+            reads_documents=self.documents,
             note=self.note,
         )
 
@@ -187,6 +195,11 @@ def _read_by_profile(
     tasks = {task: profile.signs(task, classes) for task in profile.tasks}
     note = ""
     if options.task and options.task not in tasks:
+        if DOCUMENT_TASK in (options.task, *tasks):
+            raise OptionError(
+                f"profile {name} answers {', '.join(tasks)}, and not {options.task}: "
+                f"{DOCUMENT_TASK} is read from documents, the others are not"
+            )
         if len(set(tasks.values())) > 1:
             raise OptionError(
                 f"profile {name} answers {', '.join(tasks)}, each by other classes: "
@@ -198,7 +211,16 @@ def _read_by_profile(
         note = f"the profile {name} is about {first}, and read as {options.task}"
     elif options.task:
         tasks = {options.task: tasks[options.task]}
-    if profile.max_length and options.truncation == "windows":
+    if profile.input == "documents":
+        if options.truncation != "windows":
+            raise OptionError(
+                f"truncation={options.truncation}: profile {name} reads documents in "
+                "windows, so that nothing that bears a response out is lost; "
+                "max_windows=1 reads the first alone"
+            )
+        rule = "documents are read in chunks, the one that speaks for a response most"
+        note = "; ".join(filter(None, (note, f"{rule} counts")))
+    elif profile.max_length and options.truncation == "windows":
         longer = (
             "" if options.max_length else f" of more than {profile.max_length} tokens"
         )
@@ -222,5 +244,10 @@ def _read_by_profile(
                 "max_length": profile.max_length,
                 "pad_token": profile.pad_token,
             }
+            | (
+                {"joint": profile.joint, "document_tokens": profile.document_tokens}
+                if profile.input == "documents"
+                else {}
+            )
         },
     )

@@ -9,7 +9,7 @@ import numpy as np
 from safebench.errors import IncompatibleError
 from safebench.evidence import MemberLogits
 from safebench.strategies import Judgements, LabelColumns
-from safebench_bert_ensemble.options import PoolOptions
+from safebench_bert_ensemble.options import PoolOptions, VoteOptions
 
 from . import formulas
 
@@ -85,12 +85,15 @@ def mutual_information(evidence: EvidenceBundle, context: Context) -> Judgements
 
 def vote_entropy(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return the entropy of the members' decisions."""
-    return _member_uncertainty(formulas.vote_entropy, evidence, context)
+    return _member_uncertainty(
+        _votes(formulas.vote_entropy, context), evidence, context
+    )
 
 
 def variation_ratio(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Return the share of members that decide against the majority."""
-    return _member_uncertainty(formulas.variation_ratio, evidence, context)
+    formula = _votes(formulas.variation_ratio, context)
+    return _member_uncertainty(formula, evidence, context)
 
 
 def member_std(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -113,8 +116,10 @@ def task_polarities(evidence: MemberLogits, task: str) -> Floats:
 def reduce_windows(evidence: MemberLogits, polarity: Floats, how: str) -> Floats:
     """Return logits (B, M, C) of one window for each text, or of their mean.
 
-    `how` is worst, mean or first, as in `PoolOptions`.
+    `how` is auto, worst, least, mean or first, as in `PoolOptions`.
     """
+    if how == "auto":
+        how = evidence.meta.get("window_rule", "worst")
     logits = evidence["logits"].astype(np.float64)  # (W, M, C)
     offsets = evidence.offsets["W"]
     starts = offsets[:-1]
@@ -129,13 +134,14 @@ def reduce_windows(evidence: MemberLogits, polarity: Floats, how: str) -> Floats
     p = formulas.harm_probability(logits, evidence.meta["link"], polarity)  # (W, M)
     text_of_window = np.repeat(np.arange(len(evidence)), counts)
     # Sorted by text, then by falling probability, each text starts with its worst.
-    order = np.lexsort((-p.mean(axis=-1), text_of_window))
+    direction = 1 if how == "least" else -1
+    order = np.lexsort((direction * p.mean(axis=-1), text_of_window))
     return logits[order[starts]]
 
 
 def _class_probabilities(evidence: MemberLogits, how: str) -> Floats:
     """Return the mean probability of each class, (B, C); windows as `how` says."""
-    if how != "worst":
+    if how in ("mean", "first"):
         no_polarity = np.empty(0)  # which only the worst window depends on
         logits = reduce_windows(evidence, no_polarity, how)
         p = formulas.class_probabilities(logits, evidence.meta["link"])
@@ -151,6 +157,14 @@ def _member_uncertainty(
     formula: Callable[[Floats], Floats], evidence: EvidenceBundle, context: Context
 ) -> Judgements:
     return _uncertainty(formula(_member_probabilities(evidence[MemberLogits], context)))
+
+
+def _votes(
+    formula: Callable[[Floats, float], Floats], context: Context
+) -> Callable[[Floats], Floats]:
+    """Return a formula of votes at the place that the options name."""
+    options: VoteOptions = context.options or VoteOptions()
+    return lambda p: formula(p, options.at)
 
 
 def _score(p: Floats, evidence: MemberLogits) -> Judgements:

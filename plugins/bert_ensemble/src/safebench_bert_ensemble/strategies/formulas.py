@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safebench.typing import Floats
 
 LOG_2 = float(np.log(2))
-_EVEN_ODDS = 0.5  # a member decides for harm above it
+EVEN_ODDS = 0.5  # the likelier class, which votes of the literature are for
 
 
 def harm_probability(logits: Floats, link: str, polarity: Floats) -> Floats:
@@ -71,20 +71,20 @@ def mutual_information(p: Floats) -> Floats:
     return np.maximum(predictive_entropy(p) - expected_entropy(p), 0.0)
 
 
-def vote_share(p: Floats) -> Floats:
-    """Return the share of members p (B, M) that decide for harm, (B,)."""
-    share: Floats = (p > _EVEN_ODDS).mean(axis=-1)
+def vote_share(p: Floats, at: float = EVEN_ODDS) -> Floats:
+    """Return the share of members p (B, M) that decide for harm from `at` on, (B,)."""
+    share: Floats = (p >= at).mean(axis=-1)
     return share
 
 
-def vote_entropy(p: Floats) -> Floats:
+def vote_entropy(p: Floats, at: float = EVEN_ODDS) -> Floats:
     """Return the entropy of the members' decisions, (B,)."""
-    return entropy(vote_share(p))
+    return entropy(vote_share(p, at))
 
 
-def variation_ratio(p: Floats) -> Floats:
+def variation_ratio(p: Floats, at: float = EVEN_ODDS) -> Floats:
     """Return the share of members against the majority's decision, (B,)."""
-    share = vote_share(p)
+    share = vote_share(p, at)
     return np.minimum(share, 1 - share)
 
 

@@ -7,6 +7,7 @@ torch: evidence that is recorded already is found by the identity alone.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,13 @@ PKU_CLASS_SUFFIX = "ForScore"  # of the class that PKU's own cost models name
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
 NETWORK_FILES = ("config.json", "*.safetensors", "tokenizer.json")
 _ADVICE = "copy it again from where it was trained"
+# Files that, beside the weights, change what a model says.
+_CONFIG_FILES = (
+    *("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
+)
 _RECORD_OPTIONS = ("dtype", "template", "max_length", "batch_tokens")
+_TRAIN_TFIDF = "safebench train cost_model --base tfidf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +217,21 @@ def cost_model_identity(options: CostOptions) -> dict[str, Any]:
         "template": location.template.sha256,
         "calibration": location.calibration,
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS},
+        "noted_files": {} if location.commit else _file_hashes(location),
+    }
+
+
+def _file_hashes(location: ModelLocation) -> dict[str, str]:
+    """Return the SHA-256 (16 hex digits) of each small file that shapes costs.
+
+    The key of evidence has held the weights alone since the first version.
+    """
+    folders = dict.fromkeys((*location.networks, location.folder))
+    root = location.folder if len(folders) == 1 else location.networks[0].parent
+    files = [p for f in folders for name in _CONFIG_FILES for p in sorted(f.glob(name))]
+    return {
+        os.path.relpath(path, root): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in files
     }
 
 
@@ -217,11 +239,10 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
     """Return where the baseline is; raises `ModelError` or `OptionError`."""
     if not options.model:
         raise OptionError(
-            "cost_tfidf: which one? --model DIR, a folder that safebench train "
-            "cost_model --base tfidf wrote"
+            f"cost_tfidf: which one? --model DIR, a folder that {_TRAIN_TFIDF} wrote"
         )
     folder = Path(options.model).expanduser()
-    manifest = Artifact(folder).finished(KIND_TFIDF)
+    manifest = Artifact(folder).finished(KIND_TFIDF, _TRAIN_TFIDF)
     label = folder.resolve().name
     calibration = manifest["calibration"] or {}
     return BaselineLocation(

@@ -7,17 +7,23 @@ what its base has.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
 from safebench.torch_utils import load_adapters, model_load_errors
 
+from .model_files import NAMED_TEMPLATES
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safebench.torch_utils import ModelFolder
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+_CHECKPOINT = re.compile(r"checkpoint-\d+\Z")
 _MAX_HEADER = 100_000_000  # bytes, as in the library
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+_TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "bpe.codes", "*.tiktoken")
 
 
 def load_guard_tokenizer(base: ModelFolder, adapter: ModelFolder | None) -> Any:
@@ -29,7 +35,8 @@ def load_guard_tokenizer(base: ModelFolder, adapter: ModelFolder | None) -> Any:
     tokenizer = base.tokenizer()
     if adapter is None:
         return tokenizer
-    if not any((adapter.folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not _has_tokenizer(adapter.folder):
+        _refuse_unknown_tokens(adapter, tokenizer)
         tokenizer.chat_template = _stored_template(adapter) or tokenizer.chat_template
         return tokenizer
     adapted = adapter.tokenizer()
@@ -45,8 +52,46 @@ def load_guard_tokenizer(base: ModelFolder, adapter: ModelFolder | None) -> Any:
     return adapted
 
 
-def _stored_template(adapter: ModelFolder) -> str | None:
-    """Return the chat template in a folder without a tokenizer, None without one."""
+def _refuse_unknown_tokens(adapter: ModelFolder, tokenizer: Any) -> None:
+    """Raise ModelError if an adapter says that it adds tokens which the base lacks."""
+    added: list[str] = []
+    if (adapter.folder / "added_tokens.json").is_file():
+        added += adapter.read_json("added_tokens.json")
+    if (adapter.folder / "tokenizer_config.json").is_file():
+        decoder = adapter.read_json("tokenizer_config.json").get("added_tokens_decoder")
+        tokens = decoder.values() if isinstance(decoder, dict) else ()
+        added += [str(t["content"]) for t in tokens if "content" in t]
+    known = tokenizer.get_vocab()
+    unknown = [token for token in added if token not in known]
+    if unknown:
+        raise ModelError(
+            f"adapter {adapter.label!r} adds the token {unknown[0]!r}, and its folder "
+            "has no tokenizer: put the tokenizer.json that it was trained with there"
+        )
+
+
+def _stored_template(
+    adapter: ModelFolder,
+) -> str | dict[str, str] | None:
+    """Return the chat template in a folder without a tokenizer, None without one.
+
+    Several of them come by their names, as the library keeps them.
+    """
+    named = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in sorted(adapter.folder.glob(NAMED_TEMPLATES))
+    }
+    template: Any = _one_stored_template(adapter)
+    if isinstance(template, list):  # as files of earlier years have it
+        named |= {str(t["name"]): str(t["template"]) for t in template}
+        template = None
+    if isinstance(template, str):
+        return named | {"default": template} if named else template
+    return named or None
+
+
+def _one_stored_template(adapter: ModelFolder) -> Any:
+    """Return what the first file of a template holds: a text, or a list of named."""
     for name in _TEMPLATE_FILES:
         path = adapter.folder / name
         if not path.is_file():
@@ -56,9 +101,46 @@ def _stored_template(adapter: ModelFolder) -> str | None:
             if path.suffix == ".jinja":
                 return text
             template = json.loads(text).get("chat_template")
-        if isinstance(template, str):
+        if isinstance(template, (str, list)):
             return template
     return None
+
+
+def other_base_note(adapter: ModelFolder | None, base: ModelFolder) -> str:
+    """Return a note where an adapter names another base than it is put on, or "".
+
+    Folders of any place may hold a copy, so that only the last part of a name counts.
+    """
+    if adapter is None:
+        return ""
+    named = adapter.read_json("adapter_config.json").get("base_model_name_or_path")
+    trained_on = str(named or "").rstrip("/").rpartition("/")[2]
+    put_on = base.label.rpartition("/")[2]
+    if trained_on.casefold() in ("", put_on.casefold()):
+        return ""
+    return (
+        f"adapter {adapter.label} was trained on {trained_on}, and is put on {put_on}"
+    )
+
+
+def tokenizer_above_note(adapter: ModelFolder | None) -> str:
+    """Return a note where a checkpoint's tokenizer lies one folder above it, or "".
+
+    Training saves it there at the end; its template may be another one than the base's.
+    """
+    if adapter is None or not _CHECKPOINT.match(adapter.folder.name):
+        return ""
+    above = adapter.folder.parent
+    if _has_tokenizer(adapter.folder) or not _has_tokenizer(above):
+        return ""
+    return (
+        f"adapter {adapter.label} has no tokenizer, and the base's is read; the one in "
+        "the folder above it is read where it is copied into it"
+    )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(any(folder.glob(name)) for name in _TOKENIZER_FILES)
 
 
 def apply_adapter(network: Any, adapter: ModelFolder, tokenizer: Any) -> Any:

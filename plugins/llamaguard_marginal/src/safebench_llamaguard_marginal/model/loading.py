@@ -25,7 +25,12 @@ from safebench_llamaguard_marginal.prompt.profile_format import (
 from safebench_llamaguard_marginal.prompt.prompt_builder import shared_prefixes
 from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
-from .adapter import apply_adapter, load_guard_tokenizer
+from .adapter import (
+    apply_adapter,
+    load_guard_tokenizer,
+    other_base_note,
+    tokenizer_above_note,
+)
 from .architecture import pick_attention, pick_tree_layout, refuse_recurrent
 from .hf_model import HfModel
 from .model_files import EMBEDDED_LABEL, locate_model
@@ -54,6 +59,7 @@ class LoadedGuard:
     policy: Policy
     profile: Profile
     model: HfModel
+    notes: tuple[str, ...] = ()
 
 
 def load_guard(
@@ -83,7 +89,7 @@ def load_guard(
     model = HfModel(
         network,
         token_bytes(tokenizer, _vocabulary_size(network, tokenizer, source.label)),
-        end_token_ids(network, tokenizer),
+        end_token_ids(network, tokenizer, adapter),
         [
             prefix
             for criterion_format in formats_by_criterion(prompt_format).values()
@@ -102,6 +108,11 @@ def load_guard(
         policy=policy,
         profile=profile,
         model=model,
+        notes=tuple(
+            filter(
+                None, [other_base_note(adapter, source), tokenizer_above_note(adapter)]
+            )
+        ),
     )
 
 
@@ -124,17 +135,28 @@ def pick_prompt(
     return profile, policy, prompt_format
 
 
-def end_token_ids(network: Any, tokenizer: Any) -> frozenset[int]:
+def end_token_ids(
+    network: Any, tokenizer: Any, adapter: ModelFolder | None = None
+) -> frozenset[int]:
     """Return every id that ends an answer: those of all configurations together.
 
     Checkpoints disagree: one names a single end in its config, and three in its
-    generation config.
+    generation config. An adapter may have been trained to end in another way.
     """
     generation = getattr(network, "generation_config", None)
     ends: set[int] = set()
     for config in (network.config, generation, tokenizer):
         eos = getattr(config, "eos_token_id", None)  # an id, several, or None
         ends.update([eos] if isinstance(eos, int) else eos or ())
+    if adapter and (adapter.folder / "generation_config.json").is_file():
+        eos = adapter.read_json("generation_config.json").get("eos_token_id")
+        own = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        if not all(type(i) is int and 0 <= i < len(tokenizer) for i in own):
+            raise ModelError(
+                f"adapter {adapter.label!r}: generation_config.json: eos_token_id "
+                f"{eos!r} names no tokens of {len(tokenizer)}"
+            )
+        ends.update(own)
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     ends.update(i for i, token in added.items() if token.content in _END_TOKENS)
     return frozenset(ends)

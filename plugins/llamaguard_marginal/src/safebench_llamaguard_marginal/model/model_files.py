@@ -17,6 +17,7 @@ from safebench.torch_utils import ModelFolder, download_snapshot, suggest_siblin
 
 EMBEDDED_LABEL = "tiny-guard (embedded)"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _CONFIG = {"model": "config.json", "adapter": "adapter_config.json"}
 _WEIGHT_STEMS = {"model": ("model", "pytorch_model"), "adapter": ("adapter_model",)}
@@ -48,12 +49,13 @@ def weight_files(folder: Path, kind: ModelKind = "model") -> list[Path]:
     """
     for stem in _WEIGHT_STEMS[kind]:
         for ending in (".safetensors", ".bin"):  # as transformers prefers them
-            index = folder / f"{stem}{ending}.index.json"
-            if index.is_file():
-                return _shard_files(index)
+            # the whole file first: an index may be left of a model that lay here before
             whole = folder / f"{stem}{ending}"
             if whole.is_file():
                 return [whole]
+            index = folder / f"{stem}{ending}.index.json"
+            if index.is_file():
+                return _shard_files(index)
     return []
 
 

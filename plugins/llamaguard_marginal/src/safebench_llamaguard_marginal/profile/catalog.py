@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from safebench import Capabilities, GuardProfile
+from safebench.errors import SafebenchError
 from safebench.profiles import profile_names
 from safebench.records import TASKS
 
+from .model_facts import read_model_facts
 from .resolve import FOLDER, resolve_profile, shipped_profile
 from .schema import ROLES
 from .texts import FILE, REGISTRY
@@ -29,7 +32,29 @@ def capabilities(options: GuardOptions) -> Capabilities:
         policy=_policy_id(profile, options),
         threshold=profile.data.threshold,
         evidence_scope=_evidence_scope(profile, options),
+        families=_families(profile, options),
     )
+
+
+def _families(profile: Profile, options: GuardOptions) -> tuple[str, ...]:
+    """Return what the guard may be known by: its profile, and names in its files.
+
+    A fine-tuned checkpoint in a folder of any name keeps the model that it is from in
+    ``config.json``, an adapter in ``adapter_config.json``.
+    """
+    from safebench_llamaguard_marginal.model.model_files import locate_model
+
+    names = [profile.name.removesuffix(".yaml")]
+    # a model that is not there is refused with a better message where it is loaded
+    with suppress(SafebenchError, OSError):
+        base = locate_model(options.model, options.revision)
+        adapter = None
+        if options.adapter:
+            adapter = locate_model(options.adapter, kind="adapter")
+            config = adapter.read_json("adapter_config.json")
+            names.append(str(config.get("base_model_name_or_path") or ""))
+        names += read_model_facts(base, adapter).names
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def _policy_id(profile: Profile, options: GuardOptions) -> str | None:
@@ -90,9 +115,10 @@ def describe(profile: Profile) -> GuardProfile:
         for task in (*(x.task for x in answer.lines), *(x.task for x in answer.then))
     ]
     verified = data.verified.by
+    others = ", ".join([*data.criteria][1:])  # the first is what it asks by itself
     return GuardProfile(
         name=profile.name,
-        summary=data.summary,
+        summary=data.summary + (f"; or criteria={others}" if others else ""),
         command=f"-c guard --set profile={profile.name}",
         tasks=tuple(task for task in TASKS if task in profile.tasks),
         answer=" | ".join(dict.fromkeys([*levels, *lines])),

@@ -38,6 +38,10 @@ def check_profile(options: GuardOptions) -> Iterator[Check]:
     codes = ", ".join(policy.codes[:_MOST_SHOWN]) or "none"
     more = " ..." if len(policy.codes) > _MOST_SHOWN else ""
     yield "policy", "ok", f"{policy.id}, {len(policy.codes)} codes: {codes}{more}"
+    if profile.data.criteria:
+        first = next(iter(profile.data.criteria))
+        listed = ", ".join(profile.data.criteria)
+        yield "criteria", "ok", f"{profile.criterion or first}, of {listed}"
     for role, tasks in profile.data.tasks.items():
         yield f"{role}'s turn", "ok", f"answers {', '.join(tasks)}"
         yield from _prompt_checks(profile, role, policy)

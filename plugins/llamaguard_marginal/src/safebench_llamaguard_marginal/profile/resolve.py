@@ -19,6 +19,7 @@ from .model_facts import ModelFacts, read_model_facts
 from .reasoning_mode import reasoning_prefill, reasons
 from .schema import (
     Answer,
+    Criterion,
     GuardProfileData,
     Match,
     PromptSection,
@@ -28,7 +29,7 @@ from .schema import (
 from .texts import TextPlaces, resolve_texts, unresolved_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FOLDER = "safebench_llamaguard_marginal:profiles"
 # For models that no profile knows: a template that asks for safe or unsafe, and a
@@ -39,7 +40,15 @@ _FORMATS = {"chat": CHAT, "instruct": INSTRUCT}  # values of `format`, as of 0.1
 _VERDICTS = {"safe", "unsafe"}
 _SHORTEST_FAMILY = 7  # letters and digits: "mdjudge"
 # Which model, and how it is asked, is not for a profile to say in `defaults`.
-_OWN_OPTIONS = ("model", "revision", "adapter", "profile", "policy", "format")
+_OWN_OPTIONS = (
+    "model",
+    "revision",
+    "adapter",
+    "profile",
+    "policy",
+    "format",
+    "given",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Profile:
     """A profile that was read and checked, with its texts.
 
     `prompts` and `answers` are by judged role. `reasoning` is what is written before
-    the verdict; None: the verdict comes at once.
+    the verdict; None: the verdict comes at once. `criterion` is the one of the guard's
+    own that was chosen, "" for what it asks without a choice.
     """
 
     name: str
@@ -57,6 +67,7 @@ class Profile:
     answers: Mapping[str, Answer]
     hash: str
     reasoning: VerdictAfter | None = None
+    criterion: str = ""
 
     @cached_property
     def tasks(self) -> frozenset[str]:
@@ -64,22 +75,59 @@ class Profile:
         return frozenset(task for tasks in self.data.tasks.values() for task in tasks)
 
     def policy(self, requested: str = "") -> Policy:
-        """Return the taxonomy: the `requested` one, its own, or one without codes."""
+        """Return the taxonomy: the `requested` one, its own, or one without codes.
+
+        Raises OptionError where there is none to ask about.
+        """
         name = requested or self.data.policy
-        return load_policy(name) if name else NO_POLICY
+        policy = load_policy(name) if name else NO_POLICY
+        if self.data.ask_each and not policy.categories:
+            raise OptionError(self._missing_policy(policy))
+        return policy
+
+    def _missing_policy(self, policy: Policy) -> str:
+        """Say what a guard that is asked about each category of a policy needs."""
+        which = (
+            "has none of its own" if policy is NO_POLICY else f"{policy.id} has none"
+        )
+        source = self.data.policy_source
+        published = f" (those of the authors: {source})" if source else ""
+        roles = len(self.data.tasks)
+        modes = (
+            "\n  where they are worded differently for prompts and responses: a file "
+            "each, and a run each"
+            if roles > 1
+            else ""
+        )
+        return (
+            f"profile {self.name} asks about each category of a policy, and {which}"
+            f"\n  policy=FILE gives it definitions{published}, such as:"
+            f'\n    id: mine\n    version: "1"\n    categories:'
+            '\n      D1: {name: Danger, definition: "what the guard is asked about"}'
+            f"{modes}"
+            "\n  or --set policy=openai-moderation: other criteria, in this project's "
+            "words"
+        )
 
 
-def load_profile(reference: str, reasoning: str = "auto") -> Profile:
+def load_profile(
+    reference: str, reasoning: str = "auto", criteria: Sequence[str] = ()
+) -> Profile:
     """Return a profile by NAME, FILE or ``package:file.yaml``, checked.
 
-    `reasoning` is the option of that name. Raises OptionError for an unknown name or
-    key, with the nearest, and for a value that cannot be.
+    `reasoning` and `criteria` are the options of these names. Raises OptionError for an
+    unknown name or key, with the nearest, and for a value that cannot be.
     """
-    return parse_profile(read_profile(reference, FOLDER), reasoning=reasoning)
+    file = read_profile(reference, FOLDER)
+    return parse_profile(file, reasoning=reasoning, criteria=criteria)
 
 
 def parse_profile(
-    file: ProfileFile, *, with_texts: bool = True, reasoning: str = "auto"
+    file: ProfileFile,
+    *,
+    with_texts: bool = True,
+    reasoning: str = "auto",
+    criteria: Sequence[str] = (),
 ) -> Profile:
     """Check the content of a profile's file, each judged role for itself.
 
@@ -88,6 +136,9 @@ def parse_profile(
     """
     where = f"profile {file.where}"
     data = parse_section(GuardProfileData, dict(file.content), where)
+    criterion = _chosen_criterion(data, criteria, where)
+    if criterion.tasks:
+        data = replace(data, tasks=criterion.tasks, by_role={})
     after = data.verdict_after
     thinks = reasons(after, reasoning, where)
     form = (after.think if thinks else after.no_think) if after else None
@@ -98,6 +149,8 @@ def parse_profile(
         answer = merged(data.answer, form.answer if form else {})
         prompt = merged(prompt, over.prompt if over else {})
         answer = merged(answer, over.answer if over else {})
+        prompt = merged(prompt, criterion.prompt)
+        answer = merged(answer, criterion.answer)
         if after and thinks:
             prompt = reasoning_prefill(prompt, after)
         places = TextPlaces(
@@ -122,19 +175,69 @@ def parse_profile(
         data=data,
         prompts=prompts,
         answers=answers,
-        # The texts too: a file of theirs may change under the same name.
-        hash=ProfileFile(file.name, "", {"file": file.hash, "texts": texts}).hash,
+        hash=_profile_hash(file, texts, criteria),
         reasoning=after if thinks else None,
+        criterion=criteria[0] if data.criteria and criteria else "",
     )
 
 
+def _profile_hash(
+    file: ProfileFile, texts: Sequence[str], criteria: Sequence[str]
+) -> str:
+    """Return the hash of what a profile asks and reads, by which evidence is told.
+
+    The texts too: a file of theirs may change under the same name. Criteria that are
+    not chosen change nothing that is recorded.
+    """
+    unasked = ("criteria", "policy_source")
+    content = {k: v for k, v in file.content.items() if k not in unasked}
+    own = file.content.get("criteria")
+    if isinstance(own, dict) and criteria:
+        content["criteria"] = own.get(criteria[0])
+    stated = ProfileFile(file.name, "", content).hash
+    return ProfileFile(file.name, "", {"file": stated, "texts": [*texts]}).hash
+
+
+def _chosen_criterion(
+    data: GuardProfileData, criteria: Sequence[str], where: str
+) -> Criterion:
+    """Return what the option `criteria` chooses of a profile's own, if it has any.
+
+    Codes of a policy, which a guard is asked about one by one, are not looked at here.
+    """
+    if not data.criteria or not criteria:
+        return Criterion()
+    for name in criteria:
+        if name not in data.criteria:
+            raise OptionError(
+                f"{where}: criteria: there is no {name!r}"
+                f"{did_you_mean(name, data.criteria)}\n"
+                f"  there is: {', '.join(data.criteria)}"
+            )
+    if len(criteria) > 1:
+        each = " ".join(f"-c {c}=guard,model=MODEL,criteria={c}" for c in criteria)
+        raise OptionError(
+            f"{where}: criteria={'+'.join(criteria)}: this guard is asked about one at "
+            f"a time: {each}"
+        )
+    return data.criteria[criteria[0]]
+
+
 def with_defaults(options: GuardOptions, profile: Profile) -> GuardOptions:
-    """Return the options with the profile's in place of those that nobody has set."""
+    """Return the options with the profile's in place of those that nobody has set.
+
+    Whoever makes the options by hand, and not from a user's words, sets those that are
+    not at their default.
+    """
     given = checked_defaults(profile.data.defaults, f"profile {profile.where}")
     unset = {field.name: field.default for field in fields(options)}
     return replace(
         options,
-        **{k: v for k, v in given.items() if getattr(options, k) == unset[k]},
+        **{
+            name: value
+            for name, value in given.items()
+            if name not in options.given and getattr(options, name) == unset[name]
+        },
     )
 
 
@@ -180,21 +283,24 @@ def resolve_profile(options: GuardOptions) -> Profile:
                 f"llamaguard: format={options.format} and profile={options.profile} "
                 "say the same twice; profile alone would work"
             )
-        return load_profile(options.profile, options.reasoning)
+        return load_profile(options.profile, options.reasoning, options.criteria)
     if options.format in _FORMATS:
         return load_profile(_FORMATS[options.format], options.reasoning)
     base = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
-    return match_profile(read_model_facts(base, adapter), options.reasoning)
+    facts = read_model_facts(base, adapter)
+    return match_profile(facts, options.reasoning, options.criteria)
 
 
-def match_profile(model: ModelFacts, reasoning: str = "auto") -> Profile:
+def match_profile(
+    model: ModelFacts, reasoning: str = "auto", criteria: Sequence[str] = ()
+) -> Profile:
     """Return the profile that knows a model, or the general one that fits it.
 
-    `reasoning` is the option of that name. One that fits by the model's template comes
-    before one that fits by its name alone. Raises ModelError if two fit equally well,
-    and for a model that has the name of a family alone: our question is not what it
-    learned.
+    `reasoning` and `criteria` are the options of these names. One that fits by the
+    model's template comes before one that fits by its name alone. Raises ModelError if
+    two fit equally well, and for a model that has the name of a family alone: our
+    question is not what it learned.
     """
     ranked: dict[int, list[Profile]] = {}
     for name in profile_names(FOLDER):
@@ -209,7 +315,7 @@ def match_profile(model: ModelFacts, reasoning: str = "auto") -> Profile:
                 f"model {model.label!r}: several profiles fit it: {names}; name one "
                 "(profile=NAME)"
             )
-        return load_profile(best[0].name, reasoning)
+        return load_profile(best[0].name, reasoning, criteria)
     words = set(re.findall(r"\w+", model.template.lower()))
     general = CHAT if words >= _VERDICTS or not model.template else INSTRUCT
     if general == INSTRUCT and (family := _family_by_name(model)):

@@ -205,6 +205,15 @@ class ByRole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """What differs where the guard is asked about another of its own criteria."""
+
+    tasks: dict[str, tuple[str, ...]] = _field({}, "what it answers then, if not that")
+    prompt: dict[str, Any] = _field({}, "fields of `prompt`, put over them")
+    answer: dict[str, Any] = _field({}, "fields of `answer`, put over them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictAfter:
     """A reasoning that the guard writes before its verdict."""
 
@@ -275,11 +284,19 @@ class GuardProfileData:
     )
     prompt: dict[str, Any] = _field({}, "how the guard is asked")
     policy: str = _field("", "the id or file of its taxonomy; none for yes or no")
+    policy_source: str = _field(
+        "", "the page with the definitions, where the policy is a file of the user's"
+    )
     ask_each: bool = _field(
         False,
         "whether the guard is asked about each category of the policy by itself: one "
         "prompt each (slots {criterion}, {criterion_name}, {criterion_code}), of which "
         "the largest score counts",
+    )
+    criteria: dict[str, Criterion] = _field(
+        {},
+        "criteria of its own, one of which is chosen by the option of that name; the "
+        "first is what the profile says without it",
     )
     by_role: dict[str, ByRole] = _field(
         {}, "what differs where a turn of one role is judged"
@@ -299,14 +316,14 @@ class GuardProfileData:
     )
 
     def __post_init__(self) -> None:
-        for role, tasks in self.tasks.items():
-            if role not in ROLES:
-                raise ValueError(f"tasks: {role!r} is not one of {', '.join(ROLES)}")
-            for task in tasks:
-                if task not in TASKS:
-                    raise ValueError(
-                        f"tasks: {task!r} is not one of {', '.join(TASKS)}"
-                    )
+        _check_tasks(self.tasks, "tasks")
+        for name, criterion in self.criteria.items():
+            _check_tasks(criterion.tasks, f"criteria: {name}: tasks")
+        if self.criteria and self.ask_each:
+            raise ValueError(
+                "criteria: ask_each asks about the categories of the policy; one of "
+                "the two"
+            )
         for role in self.by_role:
             if role not in self.tasks:
                 raise ValueError(f"by_role: {role!r} is no role of tasks")
@@ -314,6 +331,15 @@ class GuardProfileData:
             raise ValueError("tasks: none is answered")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold: a probability, got {self.threshold:g}")
+
+
+def _check_tasks(by_role: Mapping[str, tuple[str, ...]], where: str) -> None:
+    for role, tasks in by_role.items():
+        if role not in ROLES:
+            raise ValueError(f"{where}: {role!r} is not one of {', '.join(ROLES)}")
+        for task in tasks:
+            if task not in TASKS:
+                raise ValueError(f"{where}: {task!r} is not one of {', '.join(TASKS)}")
 
 
 # The sections of a file, as docs/guards.md lists them.
@@ -328,6 +354,7 @@ SECTIONS: dict[str, type[Any]] = {
     "`answer.lines`": AnswerLine,
     "`answer.then`": LaterLine,
     "`by_role.ROLE`, `verdict_after.think` and `.no_think`": ByRole,
+    "`criteria.NAME`": Criterion,
     "`verdict_after`": VerdictAfter,
     "`verified`": Verified,
 }

@@ -83,13 +83,8 @@ class ProfileFormat:
         """Return the prompts about the first criterion, and in it those about each.
 
         `criteria` are codes of the policy; without any, all are asked about. Raises
-        OptionError for a policy without categories and for an unknown code.
+        OptionError for an unknown code; the policy has categories (`Profile.policy`).
         """
-        if not policy.categories:
-            raise OptionError(
-                f"profile {profile.name} asks about each category of a policy, and has "
-                "none of its own; policy=FILE would give it codes, names, definitions"
-            )
         for code in criteria:
             if code not in policy.codes:
                 raise OptionError(
@@ -198,7 +193,7 @@ def guard_prompt_format(
     `requested` is the option `format`, `criteria` that of the same name. A policy whose
     codes mean something else in the model's own template is refused.
     """
-    if criteria and not profile.data.ask_each:
+    if criteria and not (profile.data.ask_each or profile.data.criteria):
         raise OptionError(
             f"criteria: profile {profile.name} asks about all categories at once"
         )

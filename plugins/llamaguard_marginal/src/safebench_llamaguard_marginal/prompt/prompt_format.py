@@ -17,7 +17,12 @@ from safebench.errors import ModelError, UnknownNameError
 from safebench.policies import load_policy
 from safebench.records import Turn
 
-from .chat_template import DEFAULT_DAY, PromptError, apply_chat_template
+from .chat_template import (
+    DEFAULT_DAY,
+    PromptError,
+    TemplateTimeoutError,
+    apply_chat_template,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +43,7 @@ _PROBE_TEXT = (
 )
 _MAX_STRANGERS = 0.25  # share of categories under names unlike the policy's
 _FEWEST_WORDS = 6  # of a question; "GPT4 Correct Assistant" is none
+MAX_TIMEOUTS = 3  # of a template, before it is taken for one that never ends
 LLAMA_GUARD_FORMATS = ("llama-guard-1", "llama-guard-2", "llama-guard-3")
 # A category in the listing of a prompt: "S1: Violent Crimes.", "- S1 Violent Crimes".
 _LISTED_CATEGORY = re.compile(r"^\W*([A-Z]\d{1,2})[\s:.\-]+(.+)$", re.MULTILINE)
@@ -87,6 +93,7 @@ class TemplateCache:
         self._add_generation_prompt = add_generation_prompt
         self._day = day
         self._rendered: dict[tuple[tuple[str, str], ...], str | PromptError] = {}
+        self._n_timeouts = 0
 
     def render(self, turns: Sequence[Turn], documents: Sequence[str] = ()) -> str:
         """Return the template's text; raises PromptError as it did the first time.
@@ -96,6 +103,11 @@ class TemplateCache:
         key = tuple((turn.role, turn.text) for turn in turns)
         key += tuple((DOCUMENT_ROLE, text) for text in documents)
         if key not in self._rendered:
+            if self._n_timeouts == MAX_TIMEOUTS:
+                raise PromptError(
+                    f"the chat template did not end for {MAX_TIMEOUTS} kinds of "
+                    "conversations, and is not tried on others"
+                )
             try:
                 self._rendered[key] = apply_chat_template(
                     self._tokenizer,
@@ -106,6 +118,7 @@ class TemplateCache:
                     day=self._day,
                 )
             except PromptError as error:
+                self._n_timeouts += isinstance(error, TemplateTimeoutError)
                 self._rendered[key] = error
         text = self._rendered[key]
         if isinstance(text, PromptError):

@@ -171,7 +171,8 @@ def _joint_score(
     opener, level = tokenizations.greedy_opener_node, tokenizations.greedy_level_node
     forced = np.where(opener >= 0, mass[opener] * likeliest, np.nan)
     written = mask[tokenizations.greedy_level] & (level >= 0)
-    score: Floats = np.where(written, mass[level], forced)
+    own = mass[level] * tokenizations.own_share[level]
+    score: Floats = np.where(written, own, forced)
     return score
 
 

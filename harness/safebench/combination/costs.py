@@ -1,0 +1,159 @@
+"""What a combination would have cost, from the traces that its parts left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from safebench.evidence.store import read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from safebench.results import Row
+    from safebench.results.prediction_reading import PredictionFile, PredictionLine
+    from safebench.typing import Array, Floats
+
+EVIDENCE_FOLDER = "evidence"
+NAMES = ("seconds", "forward_passes", "tokens")
+
+
+class SampleCosts(NamedTuple):
+    """Costs of the evidence of n samples, (n,) float each, or why they are not known.
+
+    `key` names the evidence: parts that read the same are paid once.
+    """
+
+    key: str
+    columns: dict[str, Floats]
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombinationCost:
+    """What the samples of a test part would have cost; None where not known.
+
+    `escalated` is the share of samples that more than the first part judges, None
+    where every part judges every sample.
+    """
+
+    n: int
+    seconds: float | None
+    forward_passes: float | None
+    tokens: float | None
+    escalated: float | None
+    unknown: str = ""
+
+
+def sample_costs(
+    file: PredictionFile, row: Row | None, lines: Sequence[PredictionLine]
+) -> SampleCosts:
+    """Return what the evidence of each line took to record.
+
+    `row` is any result row of the file. A trace is found by the text that was judged.
+    """
+    if row is None or row.evidence_key is None:
+        return SampleCosts(str(file.path), {}, f"{file.label} has no results")
+    key = row.evidence_key
+    traces = _traces(file.run / EVIDENCE_FOLDER / key)
+    if traces is None:
+        reason = f"the evidence of {file.label} is not in {file.run}"
+        return SampleCosts(key, {}, reason)
+    columns = {name: np.full(len(lines), np.nan) for name in NAMES}
+    for place, line in enumerate(lines):
+        of_text = traces.get(line["content"], {})
+        # a text may be judged in more than one role
+        costs = [c for task, c in of_text.items() if task in ("", line["task"])]
+        if len(costs) == 1:
+            for name in NAMES:
+                columns[name][place] = costs[0][name]
+    n_unknown = int(np.isnan(columns["seconds"]).sum())
+    if n_unknown:
+        reason = f"{n_unknown} samples of {file.label} have no evidence of their own"
+        return SampleCosts(key, {}, reason)
+    return SampleCosts(key, columns)
+
+
+def _traces(folder: Path) -> dict[str, dict[str, dict[str, float]]] | None:
+    """Return costs by text and task ("": of any); None if there are none.
+
+    Evidence of several probes is not added up: a strategy may read one of them alone.
+    """
+    probes = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    if len(probes) != 1:
+        return None
+    traces: dict[str, dict[str, dict[str, float]]] = {}
+    for shard in sorted(probes[0].glob("*.npz")):  # later ones were recorded anew
+        header = read_header(shard)
+        if header is None:
+            return None
+        columns = header["traces"]
+        for place, question in enumerate(header["questions"]):
+            content, *rest = question.split(":")
+            task = rest[-1] if len(rest) > 1 else ""
+            tokens = columns["tokens_in"][place] + columns["tokens_out"][place]
+            traces.setdefault(content, {})[task] = {
+                "seconds": columns["seconds"][place],
+                "forward_passes": columns["forward_passes"][place],
+                "tokens": tokens,
+            }
+    return traces
+
+
+def combined_cost(
+    costs: Sequence[SampleCosts],
+    rows: Sequence[Row | None],
+    asked: Array,
+    counted: Array,
+    contents: Sequence[str],
+    *,
+    whole: bool,
+    cascade: bool,
+) -> CombinationCost:
+    """Return the cost of asking parts about samples, `asked` (K, n) bool.
+
+    A text of `contents` (n) that occurs twice is recorded once, as in result rows.
+    `counted` (n,) bool are those of the test part. Without traces, costs are those of
+    the `rows` where every part judges all samples that its row is about (`whole`).
+    """
+    n = int(counted.sum())
+    escalated = None
+    if cascade and n:
+        escalated = float(np.mean(asked[1, counted]))
+    unknown = "; ".join(dict.fromkeys(cost.unknown for cost in costs if cost.unknown))
+    if not unknown:
+        # evidence that two parts read was recorded once
+        by_key: dict[str, tuple[SampleCosts, Array]] = {}
+        for cost, judged in zip(costs, asked, strict=True):
+            before = by_key.get(cost.key, (cost, np.zeros_like(judged)))[1]
+            by_key[cost.key] = (cost, before | judged)
+        totals: dict[str, Any] = {
+            name: float(
+                sum(
+                    cost.columns[name][_first_of_each(contents, judged & counted)].sum()
+                    for cost, judged in by_key.values()
+                )
+            )
+            for name in NAMES
+        }
+        return CombinationCost(n=n, escalated=escalated, **totals)
+    known = [row for row in rows if row is not None and row.cost_shared_with is None]
+    if len(known) < len(rows) or not whole or not asked.all():
+        nothing: dict[str, Any] = dict.fromkeys(NAMES)
+        return CombinationCost(n=n, escalated=escalated, unknown=unknown, **nothing)
+    once = {row.evidence_key: row for row in known}.values()
+    sums = {name: [getattr(row, name) for row in once] for name in NAMES}
+    totals_of_rows: dict[str, Any] = {
+        name: None if None in values else float(sum(values))
+        for name, values in sums.items()
+    }
+    return CombinationCost(n=n, escalated=escalated, **totals_of_rows)
+
+
+def _first_of_each(contents: Sequence[str], rows: Array) -> Array:
+    """Return the first of the `rows` (n,) bool of each text, as row numbers."""
+    places = {contents[row]: row for row in np.flatnonzero(rows)[::-1].tolist()}
+    return np.array(sorted(places.values()), dtype=int)

@@ -1,0 +1,1 @@
+"""Decisions: thresholds, what they cost, and operating points that can be deployed."""

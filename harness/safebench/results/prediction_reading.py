@@ -1,0 +1,442 @@
+"""Prediction files of a run folder, and how they are read.
+
+The names of what a file is about are read from it: its path spells only some of them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from safebench.errors import DataError, RunFolderError, unknown_name
+
+from .predictions import StoredCells, StoredPredictions
+from .rows import RESULTS_FILE, read_rows
+from .run_files import PREDICTIONS_FOLDER, check_unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from safebench.typing import Array
+
+    from .rows import Row
+
+    PredictionLine = dict[str, Any]
+
+
+FORMS = {"jsonl": ".jsonl", "parquet": ".parquet"}  # how they are stored, and as what
+# fields of values by category code, which parquet files have as JSON
+BY_CATEGORY = ("categories", "category_lower", "category_upper", "category_truth")
+COLUMNS = "columns"  # the field of what came along with a sample, as JSON in parquet
+CALIBRATOR = "calibrator"  # the field that calibrated predictions alone have
+
+
+class CombinationKey(NamedTuple):
+    """What a file of predictions is about; early versions knew no calibrator."""
+
+    classifier: str
+    strategy: str
+    dataset: str
+    config: str | None
+    split: str | None
+    calibrator: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The strategy with its calibrator: ``strategy[+calibrator]``."""
+        return "+".join(filter(None, (self.strategy, self.calibrator)))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFile:
+    """A file of predictions: its run folder, and the labels of what it is about.
+
+    `dataset` is ``name.config.split``, `calibrator` None for scores as they came.
+    """
+
+    run: Path
+    classifier: str
+    dataset: str
+    strategy: str
+    path: Path
+    calibrator: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The strategy with its calibrator: ``strategy[+calibrator]``."""
+        return "+".join(filter(None, (self.strategy, self.calibrator)))
+
+    @property
+    def label(self) -> str:
+        """What tells it apart in its run: ``classifier/strategy[+calibrator]``."""
+        return f"{self.classifier}/{self.method}"
+
+    @property
+    def full_label(self) -> str:
+        """The same with the run folder before it."""
+        return f"{self.run}/{self.label}"
+
+
+def prediction_files(run: Path) -> list[PredictionFile]:
+    """Return the files of a run folder; raises RunFolderError if there are none.
+
+    And if a combination has two: an early version left the one beside the other, and
+    nobody knows which of them the results are about.
+    """
+    files = [_prediction_file(run, path) for path in _prediction_paths(run)]
+    if not files:
+        raise _no_predictions(run)
+    return files
+
+
+def _no_predictions(run: Path) -> RunFolderError:
+    return RunFolderError(
+        f"no predictions in {str(run)!r}: run again without `--predictions none`"
+    )
+
+
+def _prediction_paths(run: Path) -> list[Path]:
+    folder = run / PREDICTIONS_FOLDER
+    if folder.is_dir():
+        next(folder.iterdir(), None)  # raises where `glob` would find nothing
+    paths = [
+        path
+        # a calibrated score comes after the raw one: "+" would be before "."
+        for path in sorted(
+            folder.glob("*/*/*"), key=lambda path: str(path).replace("+", "/")
+        )
+        if path.suffix in FORMS.values() and not path.name.startswith(".")
+    ]
+    for path in paths:
+        if path.suffix == ".parquet" and path.with_suffix(".jsonl") in paths:
+            raise RunFolderError(
+                f"{path} lies beside {path.with_suffix('.jsonl').name}, predictions of "
+                "the same: delete the older one, or run again"
+            )
+    return paths
+
+
+def _prediction_file(run: Path, path: Path) -> PredictionFile:
+    try:
+        key = read_combination_key(path)
+    except DataError:  # whoever reads it is told what is wrong
+        return PredictionFile(run, path.parts[-3], path.parts[-2], path.stem, path)
+    dataset = ".".join(filter(None, (key.dataset, key.config, key.split)))
+    return PredictionFile(
+        run, key.classifier, dataset, key.strategy, path, key.calibrator
+    )
+
+
+def read_combination_key(path: Path) -> CombinationKey:
+    """Return what a file is about by its first line; raises DataError if it has none.
+
+    All of a file is about one combination.
+    """
+    for line in read_prediction_lines(path, most=1):
+        try:
+            key = combination_key(line)
+        except KeyError as error:
+            raise DataError(f"{path}: no predictions: lacks {error}") from None
+        names = (key.classifier, key.strategy, key.dataset)
+        optional = (key.config, key.split, key.calibrator)
+        if all(isinstance(name, str) for name in names) and all(
+            isinstance(name, str | None) for name in optional
+        ):
+            return key
+    raise DataError(f"{path}: no predictions: the file is empty")
+
+
+def read_predictions(
+    folder: Path,
+    *,
+    classifiers: Sequence[str] = (),
+    strategies: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    part: str = "test",
+) -> list[StoredPredictions]:
+    """Return the predictions that are named; without names, all of them.
+
+    A dataset is named as tables do (``name:config:split``) or by its name alone, a
+    calibrated score as ``strategy+calibrator``. `part`
+    is ``test``, ``calibration`` or ``all``. Raises UnknownNameError, RunFolderError or
+    DataError.
+    """
+    keys = {path: read_combination_key(path) for path in _prediction_paths(folder)}
+    if not keys:
+        raise _no_predictions(folder)
+    _refuse_unknown(keys.values(), classifiers, strategies, datasets)
+    results = _result_rows(folder)
+    predictions = [
+        read_prediction_file(path, results.get(key, ()), part)
+        for path, key in keys.items()
+        if _is_selected(key, classifiers, strategies, datasets)
+    ]
+    labelled = [combination for combination in predictions if combination.n]
+    if not labelled:
+        raise RunFolderError(
+            f"{folder} has no predictions with a known label"
+            + ("" if part == "all" else f" in the {part} part; try --part all")
+        )
+    return labelled
+
+
+def read_prediction_file(
+    path: Path, rows: Sequence[Row] = (), part: str = "test"
+) -> StoredPredictions:
+    """Read a file; `rows` are the results that were computed from it, if known.
+
+    Raises DataError for what holds no predictions.
+    """
+    lines = read_prediction_lines(path)
+    try:
+        return to_columns(lines, rows, part)
+    except KeyError as error:
+        raise DataError(f"{path}: no predictions: lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: no predictions: {error}") from None
+
+
+def read_prediction_lines(
+    path: Path, most: int | None = None, name: str = ""
+) -> list[PredictionLine]:
+    """Return the predictions of a file as they were written, or the first `most`.
+
+    Raises DataError for a line that is none, and calls the file `name` there: files
+    are copied while they are written, or cut off. And for a file that was changed
+    since the run wrote it, if it is read whole.
+    """
+    if most is None:
+        check_unchanged(path)
+    if path.suffix == ".parquet":
+        return _read_parquet(path, most, name)
+    return list(iter_prediction_lines(path, most, name))
+
+
+def iter_prediction_lines(
+    path: Path, most: int | None = None, name: str = ""
+) -> Iterator[PredictionLine]:
+    """Yield the predictions of a JSON Lines file, as `read_prediction_lines` does."""
+    with path.open("rb") as file:  # split at "\n" alone: texts may hold U+2028
+        for number, line in enumerate(islice(file, most), 1):
+            if line.strip():
+                yield parse_prediction_line(line, f"{name or path}:{number}")
+
+
+def _read_parquet(path: Path, most: int | None, name: str) -> list[PredictionLine]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if most is None:
+                return _by_category(file.read().to_pylist())
+            batches = file.iter_batches(batch_size=most)
+            return _by_category(next((batch.to_pylist() for batch in batches), []))
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the surroundings: no file, no permission
+        place = name or path
+        raise DataError(f"{place} holds no predictions: damaged, or cut off") from None
+
+
+def _by_category(records: list[PredictionLine]) -> list[PredictionLine]:
+    """Read again what parquet files have as text."""
+    for record in records:
+        for name in (*BY_CATEGORY, COLUMNS):
+            if isinstance(record.get(name), str):
+                record[name] = json.loads(record[name])
+    return records
+
+
+def parse_prediction_line(line: bytes, place: str) -> PredictionLine:
+    """Return a prediction; raises DataError that names its `place` if it is none."""
+    try:
+        prediction = json.loads(line)
+    except (ValueError, RecursionError):
+        prediction = None
+    if not isinstance(prediction, dict) or "id" not in prediction:
+        raise DataError(f"{place} is no prediction: damaged, or cut off")
+    return prediction
+
+
+def to_columns(
+    lines: Sequence[PredictionLine], rows: Sequence[Row], part: str
+) -> StoredPredictions:
+    """Return the lines of a file in columns, those of a part with a known label.
+
+    Raises KeyError, TypeError or ValueError for what are no predictions.
+    """
+    if not lines:
+        raise ValueError("the file is empty")
+    first = lines[0]
+    kept = [
+        line
+        for line in lines
+        if line["label"] is not None and part in ("all", line["part"])
+    ]
+    dataset = _dataset_name(combination_key(first))
+    return StoredPredictions(
+        classifier=first["classifier"],
+        model=first["model"],
+        strategy=first["strategy"],
+        dataset=dataset,
+        task=first["task"],
+        ids=tuple(line["id"] for line in kept),
+        content=tuple(line["content"] for line in kept),
+        group=_groups(kept),
+        columns=tuple(line.get(COLUMNS) for line in kept),
+        sample_datasets=(dataset,) * len(kept),
+        categories=tuple(_codes(line.get("gold_categories")) for line in kept),
+        errors=tuple(line.get("error") for line in kept),
+        y=np.array([line["label"] for line in kept], dtype=bool),
+        decision=_floats([line["decision"] for line in kept]),
+        score=_floats([line["score"] for line in kept]),
+        uncertainty=_floats([line.get("uncertainty") for line in kept]),
+        lower=_floats([line.get("lower") for line in kept]),
+        upper=_floats([line.get("upper") for line in kept]),
+        tokens=np.array([line.get("tokens_in") or 0 for line in kept], dtype=np.int64),
+        severity=_floats([line.get("severity") for line in kept]),
+        pair=tuple(_pair(line) for line in kept),
+        cells=_cells(kept),
+        threshold=_threshold(first, rows),
+        probability=_claims_probability(kept, rows),
+        calibrator=first.get(CALIBRATOR),
+    )
+
+
+def _pair(line: PredictionLine) -> tuple[str, str] | None:
+    """Return pair and side; names of pairs are those of one dataset."""
+    pair, side = line.get("pair"), line.get("pair_side")
+    return None if pair is None or side is None else (pair, side)
+
+
+def _cells(lines: Sequence[PredictionLine]) -> StoredCells | None:
+    """Return the cells of categories; early versions did not store their truth."""
+    truths = [line.get("category_truth") for line in lines]
+    labels = next((tuple(truth) for truth in truths if truth), ())
+    if not labels:
+        return None
+    named = [line.get("predicted_categories") for line in lines]
+    return StoredCells(
+        labels=labels,
+        truth=_by_label(truths, labels),
+        score=_by_label([line.get("categories") for line in lines], labels),
+        named=_by_label(
+            [
+                None if codes is None else {label: label in codes for label in labels}
+                for codes in named
+            ],
+            labels,
+        ),
+    )
+
+
+def _by_label(records: Sequence[dict[str, Any] | None], labels: Sequence[str]) -> Array:
+    """Return the values of each label, (n, L) float, NaN for null."""
+    rows = [[(record or {}).get(label) for label in labels] for record in records]
+    return _floats(rows).reshape(len(records), len(labels))
+
+
+def _threshold(line: PredictionLine, rows: Sequence[Row]) -> float | None:
+    """Return where decisions turn; early versions stored it with the results alone."""
+    if "threshold" in line:
+        return None if line["threshold"] is None else float(line["threshold"])
+    return next((row.threshold for row in rows), None)
+
+
+def _claims_probability(lines: Sequence[PredictionLine], rows: Sequence[Row]) -> bool:
+    """Tell whether scores claim to be P(positive).
+
+    Early versions did not store it, but gave a Brier score to probabilities alone;
+    without results any score from 0 to 1 may be one.
+    """
+    if lines and "probability" in lines[0]:
+        return bool(lines[0]["probability"])
+    if rows:
+        return any(row.metric == "brier" and row.value is not None for row in rows)
+    return all(line["score"] is None or 0 <= line["score"] <= 1 for line in lines)
+
+
+def _groups(lines: Sequence[PredictionLine]) -> tuple[str, ...]:
+    """Return the stored groups, or none if any line was written without one."""
+    groups = [line.get("group") for line in lines]
+    return tuple(group for group in groups if group) if all(groups) else ()
+
+
+def _floats(values: list[Any]) -> Array:
+    """Return a column (n,) float, NaN for null."""
+    return np.array(values, dtype=object).astype(float)
+
+
+def _codes(categories: Iterable[str] | None) -> frozenset[str] | None:
+    return None if categories is None else frozenset(categories)
+
+
+def combination_key(line: PredictionLine) -> CombinationKey:
+    """Return what a prediction is of: classifier, strategy, and the dataset's names."""
+    return CombinationKey(
+        line["classifier"],
+        line["strategy"],
+        line["dataset"],
+        line["config"],
+        line["split"],
+        line.get(CALIBRATOR),
+    )
+
+
+def _dataset_name(key: CombinationKey) -> str:
+    return ":".join(filter(None, (key.dataset, key.config, key.split)))
+
+
+def _is_selected(
+    key: CombinationKey,
+    classifiers: Sequence[str],
+    strategies: Sequence[str],
+    datasets: Sequence[str],
+) -> bool:
+    dataset_names = {key.dataset.casefold(), _dataset_name(key).casefold()}
+    return (
+        (not classifiers or key.classifier.casefold() in _casefold_all(classifiers))
+        and (not strategies or key.method.casefold() in _casefold_all(strategies))
+        and (not datasets or bool(dataset_names & _casefold_all(datasets)))
+    )
+
+
+def _casefold_all(names: Iterable[str]) -> set[str]:
+    return {name.casefold() for name in names}
+
+
+def _refuse_unknown(
+    keys: Iterable[CombinationKey],
+    classifiers: Sequence[str],
+    strategies: Sequence[str],
+    datasets: Sequence[str],
+) -> None:
+    keys = list(keys)
+    known = {
+        "classifier": {key.classifier for key in keys},
+        "strategy": {key.method for key in keys},
+        "dataset": {name for key in keys for name in (key.dataset, _dataset_name(key))},
+    }
+    requested = (classifiers, strategies, datasets)
+    for (kind, there), names in zip(known.items(), requested, strict=True):
+        for name in names:
+            if name.casefold() not in _casefold_all(there):
+                raise unknown_name(f"{kind} in this run", name, there)
+
+
+def _result_rows(folder: Path) -> dict[CombinationKey, list[Row]]:
+    """Return the result rows of each combination, if the run got that far."""
+    path = folder / RESULTS_FILE
+    by_key: dict[CombinationKey, list[Row]] = {}
+    for row in read_rows(path) if path.is_file() else []:
+        if row.slice is None and row.category is None:
+            names = (row.classifier, row.strategy, row.dataset, row.config, row.split)
+            key = CombinationKey(*names, row.calibrator)
+            by_key.setdefault(key, []).append(row)
+    return by_key
