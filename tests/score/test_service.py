@@ -74,7 +74,7 @@ def test_other_plugins_are_no_default(odd_guards: Plugins) -> None:
     names = {"keyword", "llamaguard"}
 
     assert default_classifier(odd_guards) in names
-    assert "" == unavailable_reason(odd_guards, "priced")
+    assert "" == unavailable_reason(odd_guards, ComponentRef("priced", "priced"))
 
 
 @pytest.mark.parametrize("name", ["needy", "nobody"])
@@ -82,4 +82,4 @@ def test_what_cannot_run_as_it_is_says_why(odd_guards: Plugins, name: str) -> No
     """A classifier that needs an option, and one that is not there."""
     assert {"needy": "say model=DIR", "nobody": "unknown classifier"}[
         name
-    ] in unavailable_reason(odd_guards, name)
+    ] in unavailable_reason(odd_guards, ComponentRef(name, name))
