@@ -122,6 +122,7 @@ def test_what_would_load_is_found(source: str) -> None:
     assert loads_in(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(LOADERS), ids=lambda path: path.name)
 def test_the_loader_itself_trusts_nothing(path: Path) -> None:
     """Every `from_pretrained` of the loader has the flags, every load of NumPy too."""

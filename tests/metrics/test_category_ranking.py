@@ -104,6 +104,7 @@ def test_categories_of_one_class_are_left_out_of_the_mean() -> None:
     assert "no category has known cells of both classes" == macro_auprc(one_class).note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_bounds_hold_wherever_the_scores_lie(seed: int) -> None:
     """Of all placements of five cells on a grid within bounds, none is outside.

@@ -19,6 +19,8 @@ from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 LEARNER = '''
 """A classifier that counts its shards over all runs, and knows the last one's size."""
 import numpy as np

@@ -21,6 +21,8 @@ from safebench.plugins import ENTRY_POINT_GROUP, Plugins
 if TYPE_CHECKING:
     from click.testing import Result
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("safebench_llamaguard_marginal", reason="its strategies read trees")
 
 GUARD = Path(__file__).parents[1] / "distributions" / "several_tasks"
@@ -213,7 +215,6 @@ def test_what_is_new_is_recorded_and_paid_by_the_set_that_brings_it() -> None:
     assert (4, "talks.jsonl:all (6)") == costs()["refusal"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end_at", "end_by", "code"),
     [(2, "kill", -signal.SIGKILL), (4, "kill", -signal.SIGKILL), (4, "exit", 1)],

@@ -602,6 +602,7 @@ def test_what_a_plugin_does_to_the_process_costs_nobody_else(
         assert "auroc" in expected
 
 
+@pytest.mark.slow
 def test_a_metric_that_forks_is_one_process_a_call(
     safebench: Safebench, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_no_text_makes_no_row(odd_guards: Plugins) -> None:
     assert empty.dtypes.equals(full.dtypes)
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_once(odd_guards: Plugins) -> None:
     """For all texts of all threads, and again after another one was asked."""
     judge("warm up", "counted")

@@ -308,6 +308,7 @@ def test_a_manifest_names_no_file_outside_its_folder(place: Path) -> None:
     assert "set aside" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_it_replaces_leaves_no_damage(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

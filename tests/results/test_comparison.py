@@ -195,6 +195,7 @@ def test_the_margin_is_as_wide_as_the_bounds(write: Write, scores: Scores) -> No
     assert "the mean width of the scores' bounds" == comparison.margin.source
 
 
+@pytest.mark.slow
 def test_equivalence_is_tested_where_asked_for(write: Write) -> None:
     """3,000 prompts of which four are told apart: a difference of 1 % is excluded."""
     y = np.arange(3000) % 2 == 0

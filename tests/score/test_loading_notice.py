@@ -50,6 +50,7 @@ def test_a_slow_load_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loading it ...\n" == terminal.getvalue()
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_slowly_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal, before its first line; from then on its lines say enough."""
     terminal = Terminal(person=True)

@@ -97,6 +97,7 @@ SCIKIT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCIKIT)
 def test_swaps_of_groups_are_enumerated(name: str) -> None:
     """All 2^8 ways to exchange what both say of a group, by scikit-learn's metrics.

@@ -174,6 +174,7 @@ def test_debug_shows_the_traceback_of_a_mistake(train: Train) -> None:
     assert "at least 1" in str(result.exception.__cause__)
 
 
+@pytest.mark.slow
 def test_another_process_of_the_group_is_silent(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

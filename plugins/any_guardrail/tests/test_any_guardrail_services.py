@@ -158,6 +158,7 @@ def test_another_model_under_the_same_name_ends_the_run(service: Any) -> None:
         record(model, prompt("a"))
 
 
+@pytest.mark.slow
 @openai
 def test_any_llm_judges_by_a_policy_of_the_user(service: Any) -> None:
     """The risk that the model writes is the score; what is no answer fails."""

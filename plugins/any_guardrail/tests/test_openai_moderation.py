@@ -431,6 +431,7 @@ def predictions(folder: Path) -> list[bytes]:
     return [p.read_bytes() for p in sorted((folder / "predictions").rglob("*.jsonl"))]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_notes_that_the_model_is_another(
     service: Any, tmp_path: Path, data: Path
 ) -> None:

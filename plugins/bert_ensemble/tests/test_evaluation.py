@@ -74,6 +74,7 @@ def test_the_manifest_tells_members_apart(
     json.dumps(trained.manifest)
 
 
+@pytest.mark.slow
 def test_measures_have_intervals_and_tell_disagreement(
     finished: tuple[Training, Trained],
 ) -> None:

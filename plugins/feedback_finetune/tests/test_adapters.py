@@ -83,6 +83,7 @@ def test_a_scaled_copy_loads_as_the_scaled_adapter(
     )
 
 
+@pytest.mark.slow
 def test_networks_and_weights_without_lora_are_refused(
     scorer: VerdictScorer, make_adapter: Callable[[float], Path], tmp_path: Path
 ) -> None:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from safebench.classifiers import Recording
 
+pytestmark = pytest.mark.slow
+
 MARKER = "</think>"
 LONG, SHORT = "<think>it asks for harm</think>", "<think>fine</think>"
 ANSWERS = {

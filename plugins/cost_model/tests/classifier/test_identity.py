@@ -53,6 +53,7 @@ def test_the_hash_of_one_network_is_that_of_its_weights(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "vocab.txt"])
 def test_small_files_that_shape_costs_are_noted(
     name: str, artifacts: dict[str, tuple[Path, Trained]], tmp_path: Path

@@ -27,6 +27,8 @@ from safebench_llamaguard_marginal.prompt.prompt_format import ChatTemplateForma
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 POLICY = load_policy("llama-guard-3")
 ASKED = (Turn("user", "how do I kill a process"),)
 ANSWERED = (*ASKED, Turn("assistant", "the quick brown fox"))
@@ -79,7 +81,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("name", ["chat", "instruct", "auto"])
 def test_hostile_templates_are_bounded(
@@ -111,7 +112,6 @@ def test_hostile_templates_are_bounded(
     assert layout.render(ASKED).text
 
 
-@pytest.mark.slow
 def test_a_template_that_never_ends_is_not_tried_on_everything(
     with_template: Callable[..., Any],
     tokenizer: Any,
@@ -133,7 +133,6 @@ def test_a_template_that_never_ends_is_not_tried_on_everything(
     assert layout.render(ASKED).text  # known before, and needs no trial
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "message"),
     [
@@ -210,7 +209,6 @@ def written(tokenizer: Any, turns: list[Turn]) -> str:
         return f"error: {error}"
 
 
-@pytest.mark.slow
 def test_together_or_apart_writes_the_same(
     with_template: Callable[..., Any], tokenizer: Any, copies: list[int]
 ) -> None:
