@@ -168,6 +168,15 @@ def test_what_cannot_be_relied_on_fails(
     assert reason in " ".join(line.split())
 
 
+def test_a_rule_of_its_own_saw_no_test_labels(gate: Gate) -> None:
+    """As that of a provider, or of a cost: it decides without a threshold."""
+    change("recall", threshold_from="no threshold: the provider's verdict")
+
+    result = gate("one", "--min=recall=.5", "-d", "easy.jsonl")
+
+    assert 0 == result.exit_code, result.output
+
+
 def test_damaged_files_and_unfinished_runs_fail(gate: Gate) -> None:
     """Edited results, edited predictions, and a run that was interrupted."""
     path = Path("runs/one") / RESULTS_FILE

@@ -27,6 +27,7 @@ from safebench.results.prediction_reading import (
     combination_key,
     to_columns,
 )
+from safebench.results.rows import interval_fields, joined_notes
 from safebench.specs import CalibratorSpec
 from safebench.statistics import default_n_resamples, shared_weights
 
@@ -463,7 +464,7 @@ def calibrated_rows(
     rows: dict[str, Row] = {}
     for name in kept & by_name.keys():
         row = by_name[name]
-        note = joined(row.note, RAW_CATEGORIES if row.value is not None else "")
+        note = joined_notes(row.note, RAW_CATEGORIES if row.value is not None else "")
         rows[name] = replace(row, **shared, note=note)
     n_failed = int(outcome.failed.sum())
     # whoever reads any number must know that it does not rest on held-out labels
@@ -482,7 +483,7 @@ def calibrated_rows(
             n_scored=(
                 outcome.n - n_failed if value.n_scored is None else value.n_scored
             ),
-            note=joined(
+            note=joined_notes(
                 value.note,
                 interval.note if interval and value.value is not None else "",
                 about.get(spec.name, "") if value.value is not None else "",
@@ -545,17 +546,6 @@ def _tie_notes(raw: StoredPredictions, stored: StoredPredictions) -> dict[str, s
     return dict.fromkeys(("auroc", "auprc", "pauroc", "tpr_at_fpr"), note)
 
 
-def interval_fields(value: float | None, interval: Interval | None) -> dict[str, Any]:
-    """Return the fields of a value's interval, None where either is not known."""
-    fields: dict[str, Any] = dict.fromkeys(("ci_low", "ci_high", "ci_method"))
-    if value is None or interval is None:
-        return fields
-    if interval.low is None:
-        return fields | {"ci_method": f"none: {interval.method}"}
-    method = f"{interval.method}, {interval.n_groups} groups"
-    return {"ci_low": interval.low, "ci_high": interval.high, "ci_method": method}
-
-
 def shared_notes(rows: Sequence[Row], of: str) -> list[str]:
     """Return what the notes of all rows say, each with what it is true `of`.
 
@@ -568,8 +558,3 @@ def shared_notes(rows: Sequence[Row], of: str) -> list[str]:
         for part in first
         if part and all(part in parts for parts in others)
     ]
-
-
-def joined(*notes: str) -> str:
-    """Return notes as one text, each once and without empty ones."""
-    return "; ".join(dict.fromkeys(filter(None, notes)))

@@ -247,8 +247,7 @@ def _raw_rows(folder: Path) -> dict[CombinationKey, list[Row]]:
     path = folder / RESULTS_FILE
     by_key: dict[CombinationKey, list[Row]] = {}
     for row in read_rows(path) if path.is_file() else []:
-        narrowed = (row.calibrator, row.slice, row.category, row.prevalence)
-        if row.part == "test" and all(value is None for value in narrowed):
+        if row.is_of_whole_test_part and row.calibrator is None:
             names = (row.classifier, row.strategy, row.dataset, row.config, row.split)
             by_key.setdefault(CombinationKey(*names), []).append(row)
     return by_key

@@ -29,7 +29,7 @@ from safebench.results.prediction_reading import (
     to_columns,
 )
 from safebench.results.prediction_writing import StagedPredictions, path_of
-from safebench.results.rows import SCHEMA
+from safebench.results.rows import SCHEMA, interval_fields
 from safebench.results.run_files import (
     FILES,
     MANIFEST_FILE,
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from .rules import CombinationRule, Combined
 
 COMBINATIONS = "combinations"  # the field of a manifest that says whose folder it is
-TEST_LABELS = (
-    "test"  # start of `threshold_from` of what saw the labels of the test part
-)
 NO_CATEGORIES = "categories of the parts are not combined"
 
 
@@ -485,18 +482,11 @@ def _result_rows(
     rows = []
     for spec, value in values:
         interval = intervals.get(spec.name)
-        fields: dict[str, Any] = {}
-        if value.value is not None and interval is not None:
-            method = f"{interval.method}, {interval.n_groups} groups"
-            if interval.low is None:
-                method = f"none: {interval.method}"
-            ends = {"ci_low": interval.low, "ci_high": interval.high}
-            fields = ends | {"ci_method": method}
         note = interval.note if interval and value.value is not None else ""
         rows.append(
             Row(
                 **shared,
-                **fields,
+                **interval_fields(value.value, interval),
                 metric=spec.name,
                 value=value.value,
                 bound_low=value.bound_low,
@@ -580,10 +570,10 @@ def _combination_fields(made: _Combination) -> dict[str, Any]:
 
 def _threshold_from(rule: CombinationRule, heads: Sequence[Row]) -> str:
     """Return where decisions come from: if any part saw the test labels, from them."""
-    sources = [row.threshold_from or "" for row in heads]
-    seen = next((text for text in sources if text.startswith(TEST_LABELS)), None)
+    seen = next((row.threshold_from for row in heads if row.saw_test_labels), None)
     if seen is not None:
         return seen
+    sources = [row.threshold_from for row in heads]
     return "calibration" if rule.fitted or "calibration" in sources else "fixed"
 
 

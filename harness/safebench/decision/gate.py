@@ -278,12 +278,7 @@ def _read_rows(path: Path) -> tuple[list[Row], str]:
         rows = read_rows(path)
     except DataError as error:
         return [], " ".join(error.message.split())
-    whole = [
-        row
-        for row in rows
-        if row.part == "test"
-        and (row.slice, row.category, row.prevalence) == (None, None, None)
-    ]
+    whole = [row for row in rows if row.is_of_whole_test_part]
     return whole, "" if whole else f"{path} has no results of a test part"
 
 
@@ -531,7 +526,7 @@ def _unusable(row: Row, n_rows: int, request: GateRequest) -> str:
         return f"not known: {row.note or row.ci_method or 'no reason was stored'}"
     if row.contaminated:
         return "the guard's family was trained on this dataset (contaminated)"
-    if row.threshold_from not in (None, "fixed", "calibration"):
+    if row.saw_test_labels:
         return f"its threshold was chosen on the test labels ({row.threshold_from})"
     if row.n and row.n_failed / row.n > request.max_failed:
         return (

@@ -57,14 +57,7 @@ def rows_at_prevalence(
     from the recall and FPR of the rows. With `threshold`, at which the rows must be,
     decisions are those at it. Raises OptionError if no row has both.
     """
-    whole = [
-        row
-        for row in rows
-        if row.part == "test"
-        and row.slice is None
-        and row.category is None
-        and row.prevalence is None
-    ]
+    whole = [row for row in rows if row.is_of_whole_test_part]
     files = files_by_row(folders)
     added = []
     combinations: dict[Any, dict[str, Row]] = {}

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.calibration.calibrated import (
-    CATEGORY_NEEDS,
-    interval_fields,
-    joined,
-    shared_notes,
-)
+from safebench.calibration.calibrated import CATEGORY_NEEDS, shared_notes
 from safebench.errors import DataError, IncompatibleError, OptionError
 from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals
 from safebench.results.comparison import files_by_row, names_of_row
 from safebench.results.outcomes import to_outcome
 from safebench.results.prediction_reading import read_prediction_file
+from safebench.results.rows import interval_fields, joined_notes
 
 from .measured import scored_samples
 from .operating_point import check_run, read_point
@@ -97,14 +93,7 @@ def rows_at_threshold(
     known is null with a note, as where a run has another guard of that name. Raises
     OptionError where none is known.
     """
-    whole = [
-        row
-        for row in rows
-        if row.part == "test"
-        and row.slice is None
-        and row.category is None
-        and row.prevalence is None
-    ]
+    whole = [row for row in rows if row.is_of_whole_test_part]
     files = files_by_row(folders)
     if given.point is not None:
         whole = _rows_of_point(whole, given.point)
@@ -220,7 +209,7 @@ def _at(
             bound_high=value.bound_high,
             n_failed=n_failed,
             n_scored=outcome.n - n_failed if value.n_scored is None else value.n_scored,
-            note=joined(
+            note=joined_notes(
                 value.note,
                 interval.note if interval and value.value is not None else "",
                 *about_all,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safebench.metrics.compute import compute, dataset_supports
 from safebench.provenance import provenance_fields
 from safebench.results import Row
+from safebench.results.rows import interval_fields, joined_notes
 from safebench.specs import NO_THRESHOLD
 
 from .metric_input import build_empty_outcome
@@ -76,14 +77,14 @@ def result_rows(
     return [
         Row(
             **shared,
-            **_interval_fields(value, intervals.get(spec.name)),
+            **interval_fields(value.value, intervals.get(spec.name)),
             metric=spec.name,
             value=value.value,
             bound_low=value.bound_low,
             bound_high=value.bound_high,
             higher_is_better=spec.higher_is_better,
             n_scored=n_judged if value.n_scored is None else value.n_scored,
-            note=_joined(
+            note=joined_notes(
                 _note(spec, value, intervals.get(spec.name), predictions),
                 *evidence.notes,
             ),
@@ -205,24 +206,7 @@ def _note(
     judgements = predictions.judgements
     if not any(judgements.note in note for note in notes):
         notes.append(judgements.note)
-    return _joined(*notes, judgements.decision_note)
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(dict.fromkeys(filter(None, notes)))
-
-
-def _interval_fields(value: MetricValue, interval: Interval | None) -> dict[str, Any]:
-    """Return the fields of a metric's interval; the method says what was resampled."""
-    if value.value is None or interval is None:
-        return {}
-    if interval.low is None:
-        return {"ci_method": f"none: {interval.method}"}
-    return {
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "ci_method": f"{interval.method}, {interval.n_groups} groups",
-    }
+    return joined_notes(*notes, judgements.decision_note)
 
 
 def _cost_fields(traces: Sequence[Trace], facts: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     TiesWithBest = Callable[[Sequence[Row]], Sequence[bool]]
 
-TEST_LABELS = "test"  # start of `threshold_from` of a line that saw the test labels
-
 
 def build_leaderboard(
     rows: Sequence[Row],
@@ -125,17 +123,12 @@ def _sorted(
         value = group.cell(columns.sort).value
         return (
             order[group.section],
-            not is_ranked(group.head),
+            group.head.saw_test_labels,
             value is None,
             sign * (value or 0),
         )
 
     return sorted(groups, key=sort_key)
-
-
-def is_ranked(row: Row) -> bool:
-    """Tell whether a row's threshold was chosen without the test labels."""
-    return not (row.threshold_from or "").startswith(TEST_LABELS)
 
 
 def _line(
@@ -156,7 +149,7 @@ def _line(
         n=whole.n,
         n_pos=whole.n_pos,
         n_failed=whole.n_failed,
-        ranked=is_ranked(head),
+        ranked=not head.saw_test_labels,
         run=printable(head.run),
         slice=head.slice and printable(head.slice),
     )

@@ -93,7 +93,9 @@ def pareto(
     """
     if spec.higher_is_better is None:
         raise OptionError(f"{spec.name} has no better or worse: no front")
-    chosen = [row for row in rows if row.metric == spec.name and _is_whole(row)]
+    chosen = [
+        row for row in rows if row.metric == spec.name and row.is_of_whole_test_part
+    ]
     if not chosen:
         raise RunFolderError(f"no result of {spec.name} on a whole test part")
     known: dict[tuple[Any, ...], list[Row]] = {}
@@ -129,15 +131,10 @@ def pareto(
     )
 
 
-def _is_whole(row: Row) -> bool:
-    narrowed = (row.slice, row.category, row.prevalence)
-    return row.part == "test" and all(value is None for value in narrowed)
-
-
 def _why_left_out(row: Row, cost: str) -> str:
     if row.value is None:
         return row.note or "the metric is not known"
-    if (row.threshold_from or "").startswith("test"):
+    if row.saw_test_labels:
         return "its threshold was chosen on the test labels"
     if row.cost_shared_with:
         return f"its evidence was recorded, and paid, with {row.cost_shared_with}"

@@ -18,15 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from safebench.statistics import Interval
+
 
 # The format of rows, predictions and manifest, raised where their numbers come about in
 # another way. 1: intervals by a bootstrap. Folders of either format are read, resumed.
 SCHEMA = 2
 RESULTS_FILE = "results.jsonl"
+TEST_LABELS = (
+    "test"  # start of `threshold_from` of what saw the labels of the test part
+)
 # fields that joined the format: rows that do not need them stay as they were
 _LEFT_OUT_IF_NONE = ("pack", "pack_missing", "licence", "mix")
 _MAX_SHOWN = 10  # bad lines of a file in one message
 _MAX_BAD = 1000  # then it is no file of rows, and the rest is not read
+
+
+def joined_notes(*notes: str) -> str:
+    """Return notes as one text, each once and without empty ones."""
+    return "; ".join(dict.fromkeys(filter(None, notes)))
+
+
+def interval_fields(value: float | None, interval: Interval | None) -> dict[str, Any]:
+    """Return the fields of a value's interval, None where either is not known."""
+    fields: dict[str, Any] = dict.fromkeys(("ci_low", "ci_high", "ci_method"))
+    if value is None or interval is None:
+        return fields
+    if interval.low is None:
+        return fields | {"ci_method": f"none: {interval.method}"}
+    method = f"{interval.method}, {interval.n_groups} groups"
+    return {"ci_low": interval.low, "ci_high": interval.high, "ci_method": method}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +144,11 @@ class Row:
             self.split,
             self.task,
         )
+
+    @property
+    def saw_test_labels(self) -> bool:
+        """Tell whether the threshold was chosen with the labels it is judged by."""
+        return (self.threshold_from or "").startswith(TEST_LABELS)
 
     @property
     def is_of_whole_test_part(self) -> bool:
