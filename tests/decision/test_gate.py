@@ -390,6 +390,13 @@ def test_an_operating_point_is_gated_at_its_threshold(gate: Gate) -> None:
         assert np.mean(np.array(scores) >= float(at)) == rule["value"]
         assert low <= rule["value"] <= high
         assert result.exit_code == (0 if rule["low"] >= 0.7 else 1)
+    # categories are not decided by a threshold of scores: not the run's own number
+    stored = read_rows(Path("runs/one") / RESULTS_FILE)
+    named = [replace(r, metric="micro_f1") for r in stored if r.metric == "f1"]
+    merge_rows(Path("runs/one") / RESULTS_FILE, named)
+    result = gate("one", "--min", "micro_f1=.1", *point)
+    assert 1 == result.exit_code
+    assert "says nothing of decisions on categories" in result.stdout
     refused = gate("one", "--baseline", "one", "--operating-point", "point.json")
     assert 2 == refused.exit_code
 

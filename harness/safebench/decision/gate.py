@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from safebench.config_file import OptionFile
 from safebench.errors import (
     DataError,
@@ -25,18 +23,18 @@ from safebench.metrics.compute import compute
 from safebench.metrics.intervals import (
     can_compare,
     definition_of,
-    sampling_intervals,
 )
 from safebench.results.comparison import compare, names_of_row
 from safebench.results.outcomes import align, to_outcome
 from safebench.results.prediction_reading import prediction_files, read_prediction_file
 from safebench.results.rows import RESULTS_FILE, Row, read_rows
 from safebench.results.run_files import CONFIG_FILE, MANIFEST_FILE, parse_manifest
-from safebench.results.runs import RUNS_FOLDER, results_files
-from safebench.results.selection import files_of_run, named_files
+from safebench.results.runs import RUNS_FOLDER, results_files, run_names
+from safebench.results.selection import named_files
 from safebench.statistics.interval import mid_p_interval
 
-from .operating_point import check_run, read_point
+from .operating_point import read_point
+from .rows_at_threshold import GivenThreshold, rows_at_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
     from safebench.results.prediction_reading import PredictionFile
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval
+
+    from .operating_point import OperatingPoint
 
 MIN, MAX, NO_WORSE = "min", "max", "no_worse"
 INTERVAL, VALUE = "interval", "value"  # what decides
@@ -251,11 +251,11 @@ def run_gate(
         )
     cells = _select(_cells(rows, folder), request)
     unfinished, notes = _state_of(folder)
-    point = request.operating_point
-    problems = {} if point else _problems(cells, request, specs)
-    if point:
-        cells = _at_point(str(run), cells, request, specs, root)
-        notes.append(f"measured at the threshold of {point}")
+    problems = _problems(cells, request, specs)
+    if request.operating_point:
+        point = read_point(request.operating_point)
+        cells = _at_point(point, cells, specs, folder)
+        notes.append(f"measured at the threshold of {request.operating_point}")
     _require_names(request.bounds, cells)
     results = []
     for bound in request.bounds:
@@ -438,53 +438,22 @@ def _stale(row: Row, spec: MetricSpec, outcome: Outcome) -> str:
 
 
 def _at_point(
-    run: str,
-    cells: list[_Cell],
-    request: GateRequest,
+    point: OperatingPoint,
+    cells: Sequence[_Cell],
     specs: Mapping[str, MetricSpec],
-    root: Path,
+    folder: Path,
 ) -> list[_Cell]:
     """Return the cells of an operating point's score, measured at its threshold."""
-    assert request.operating_point is not None
-    point = read_point(request.operating_point)
-    files = files_of_run(run, request.of or point.label, request.datasets, root)
-    check_run(point, files)
-    chosen = []
-    by_path = {cell.file.path: cell for cell in cells if cell.file is not None}
-    wanted = [specs[name] for name in dict.fromkeys(b.metric for b in request.bounds)]
-    for file in files:
-        cell = by_path.get(file.path)
-        if cell is None:
-            continue
-        stored = read_prediction_file(file.path)
-        flagged = np.where(
-            np.isnan(stored.score), np.nan, stored.score >= point.threshold
-        )
-        outcome = to_outcome(
-            replace(stored, decision=flagged, threshold=point.threshold)
-        )
-        intervals = sampling_intervals(outcome, wanted)
-        rows = {
-            spec.name: [_row_at(rows[-1], value.value, intervals.get(spec.name))]
-            for spec, value in compute(outcome, wanted)
-            if (rows := cell.rows.get(spec.name))
-        }
-        chosen.append(cell._replace(rows=rows))
-    if not chosen:
-        raise RunFolderError(f"{run} has no results of {point.label}")
-    return chosen
-
-
-def _row_at(row: Row, value: float | None, interval: Interval | None) -> Row:
-    """Return a row with the numbers of another threshold."""
-    low, high, method = None, None, "none: not defined"
-    note = ""
-    if interval is not None:
-        low, high, note = interval.low, interval.high, interval.note
-        method = interval.method if low is not None else f"none: {interval.method}"
-    # The failed samples of the run have no score, and stay failed.
-    return replace(
-        row, value=value, ci_low=low, ci_high=high, ci_method=method, note=note
+    (name,) = run_names([folder])
+    rows = [
+        replace(row, run=name)
+        for cell in cells
+        for same in cell.rows.values()
+        for row in same
+    ]
+    given = GivenThreshold(point.threshold, point)
+    return _cells(
+        rows_at_threshold(rows, [folder], given, list(specs.values())), folder
     )
 
 

@@ -116,7 +116,7 @@ def rows_at_threshold(
             changed += _at(same, stored, by_name, given)
     if len(reasons) == len(combinations):
         raise OptionError(
-            "--threshold: no decision is known at another threshold: "
+            "no decision is known at another threshold: "
             + "; ".join(dict.fromkeys(reasons))
         )
     return changed
@@ -133,7 +133,7 @@ def _rows_of_point(rows: Sequence[Row], point: OperatingPoint) -> list[Row]:
     if not own:
         there = ", ".join(dict.fromkeys(f"{label(r)} ({r.task})" for r in rows))
         raise OptionError(
-            f"--threshold {point.where} is of {point.label} ({point.task}), which is "
+            f"{point.where} is of {point.label} ({point.task}), which is "
             f"not in these results: there is {there or 'nothing'}"
         )
     return own
