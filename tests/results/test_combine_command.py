@@ -234,3 +234,28 @@ def test_the_threshold_of_a_combination_is_not_saved() -> None:
     assert "is a combination of stored predictions" in saved.output
     assert "cannot be served" in saved.output
     assert not Path("point.json").exists()
+
+
+@pytest.mark.usefixtures("two")
+def test_a_part_that_was_run_again_is_noticed() -> None:
+    """Tables note it, and the gate does not rely on it."""
+    made = run("combine", "two", "small", "large", "--rule", "or", "--out", "runs/c")
+    assert made.exit_code == 0, made.output
+    gate = ("gate", "runs/c", "--max", "fpr=0.99")
+    said = "small/s has been run again since"
+    whole = run("leaderboard", "runs/c", "--format", "json")
+    assert said not in whole.output
+    assert run(*gate).exit_code == 0
+    part = Path("runs/two/predictions/small/set.test/s.jsonl")
+    before = part.read_text()
+
+    part.write_text(before.replace('"score": 0.5', '"score": 0.6'))
+
+    assert said in run("leaderboard", "runs/c", "--format", "json").output
+    failed = run(*gate)
+    assert failed.exit_code == 1
+    assert said in failed.stdout
+    part.write_text(before)
+    assert run("leaderboard", "runs/c", "--format", "json").output == whole.output
+    part.unlink()  # no longer at hand: nobody knows
+    assert said not in run("leaderboard", "runs/c", "--format", "json").output

@@ -132,6 +132,7 @@ def command(  # noqa: PLR0917 - click names them all
 
     RUN is a run folder or a results.jsonl; without one, every run in ./runs.
     """
+    from safebench.combination.changed_parts import note_changed_parts
     from safebench.errors import OptionError
     from safebench.results import read_runs
     from safebench.results.row_filter import filter_rows
@@ -140,6 +141,7 @@ def command(  # noqa: PLR0917 - click names them all
     names = flags.split_names(metrics)
     folders = [file.parent for file in results_files(runs)]
     rows = filter_rows(read_runs(runs), classifiers, strategies, datasets)
+    rows = note_changed_parts(rows, folders)
     rows = _with_calibrator(rows, calibrator)
     if average and reference:
         raise OptionError(

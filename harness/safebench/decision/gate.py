@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from safebench.combination.changed_parts import changed_parts
 from safebench.config_file import OptionFile
 from safebench.errors import (
     DataError,
@@ -251,6 +252,7 @@ def run_gate(
         )
     cells = _select(_cells(rows, folder), request)
     unfinished, notes = _state_of(folder)
+    old = {} if unfinished else changed_parts(folder)  # by label and dataset
     problems = _problems(cells, request, specs)
     if request.operating_point:
         point = read_point(request.operating_point)
@@ -261,12 +263,14 @@ def run_gate(
     for bound in request.bounds:
         for cell in cells:
             if all(name.casefold() in cell.names for name in bound.where):
-                reason = unfinished or problems.get((cell.label, cell.dataset), {}).get(
-                    bound.metric, ""
-                )
+                key = cell.label, cell.dataset
+                stale = problems.get(key, {}).get(bound.metric, "")
+                reason = unfinished or old.get(key, stale)
                 results.append(_check(bound, cell, request, reason))
     if request.baseline is not None:
-        results += _against_baseline(cells, request, specs, unfinished, root)
+        results += _against_baseline(
+            cells, request, specs, unfinished=unfinished, old=old, root=root
+        )
     return GateReport(
         run=str(run), by=request.by, results=tuple(results), notes=tuple(notes)
     )
@@ -618,7 +622,9 @@ def _against_baseline(
     cells: Sequence[_Cell],
     request: GateRequest,
     specs: Mapping[str, MetricSpec],
+    *,
     unfinished: str,
+    old: Mapping[tuple[str, str], str],
     root: Path,
 ) -> list[RuleResult]:
     """Compare every cell with that of the baseline, on the same samples."""
@@ -633,7 +639,7 @@ def _against_baseline(
         if other is not None and cell.file is not None and not unfinished:
             differences, reason = _differences(other, cell.file, metrics)
             note = f"baseline: {other.label}" if other.label != cell.label else ""
-        reason = unfinished or reason
+        reason = unfinished or old.get((cell.label, cell.dataset), reason)
         for spec in metrics:
             rows = cell.rows.get(spec.name, [])
             problem = reason or (
