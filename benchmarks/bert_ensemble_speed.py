@@ -164,9 +164,20 @@ def epoch(trainer: Any, rows: list[dict[str, Any]], steps: int = 0) -> float:
 
 def time_members(members: int, rows: int) -> None:
     """Print seconds a member for random weights of DistilBERT's shape."""
+    found = train_members(members, rows)
+    for i, member in enumerate(found["members"], start=1):
+        print(f"member {i}: {member['seconds']} s, {member['precision']}")
+    print(f"{members} members, {rows} rows, 3 epochs: {found['seconds']} s in all")
+
+
+def train_members(members: int, rows: int, **shape: int) -> dict[str, Any]:
+    """Train members with random weights; `shape` changes DistilBERT's.
+
+    Returns seconds in all, and seconds and precision of each member.
+    """
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "distilbert-shaped"
-        random_base(base)
+        random_base(base, **shape)
         training = Training(
             name="bert_ensemble",
             options=TrainOptions(base=str(base), members=members),
@@ -178,14 +189,30 @@ def time_members(members: int, rows: int) -> None:
         started = time.monotonic()
         trained = fit(training)
         total = time.monotonic() - started
-    for member in trained.manifest["members"]:
-        print(f"{member['path']}: {member['seconds']} s, {member['precision']}")
-    print(f"{members} members, {rows} rows, 3 epochs: {total:.1f} s in all")
+    keys = ("seconds", "precision")
+    return {
+        "rows": rows,
+        "epochs": training.options.epochs,
+        "seconds": round(total, 1),
+        "members": [{key: m[key] for key in keys} for m in trained.manifest["members"]],
+    }
 
 
-def random_base(folder: Path) -> None:
-    """Save an encoder of DistilBERT's shape and a tokenizer of numbered words."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(30_000))]
+def random_base(folder: Path, **shape: int) -> None:
+    """Save an encoder of DistilBERT's shape and a tokenizer of numbered words.
+
+    `shape` are values of its configuration that differ from DistilBERT's.
+    """
+    tokenizer = word_tokenizer(30_000)
+    tokenizer.save_pretrained(folder)
+    values: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": 0, **shape}
+    config = transformers.DistilBertConfig(**values)
+    transformers.DistilBertModel(config).save_pretrained(folder)
+
+
+def word_tokenizer(count: int) -> Any:
+    """Return a tokenizer of so many numbered words, which frames texts as BERT does."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(count))]
     vocabulary = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -195,14 +222,12 @@ def random_base(folder: Path) -> None:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     fast: Any = transformers.PreTrainedTokenizerFast
-    fast(
+    return fast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",  # noqa: S106
         unk_token="[UNK]",  # noqa: S106
         model_max_length=512,
-    ).save_pretrained(folder)
-    config = transformers.DistilBertConfig(vocab_size=len(words), pad_token_id=0)
-    transformers.DistilBertModel(config).save_pretrained(folder)
+    )
 
 
 def made_up(rows: int, seed: int) -> Dataset:

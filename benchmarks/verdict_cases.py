@@ -20,9 +20,9 @@ from safebench.strategies import Context, Judgements
 from safebench.testing.failure_modes import malformed, truncated
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import Bounds, LabelPositions, TreeBounds
+from safebench.verdict_tree.canonical_tokenizations import CanonicalTokenizations
 from safebench.verdict_tree.explorer import ExploreOptions, TreeExplorer
 from safebench.verdict_tree.grammar import Grammar
-from safebench.verdict_tree.label_slots import CanonicalTokenizations
 from safebench.verdict_tree.tree import ENDED, GREEDY, MALFORMED
 from safebench_llamaguard_marginal.strategies.canonical_spelling import (
     first_token,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .evidence import Evidence
     from .plugins import Plugins
+    from .specs import Kinds
 
     FieldsByKind = dict[type[Evidence], frozenset[str]]
 
@@ -68,6 +69,29 @@ def missing_requirements(
         elif kind in recordable:
             absent = sorted(optional - recordable[kind])
             missing += [f"{kind.__name__}.{name}" for name in absent]
+    return missing
+
+
+def lacking_fields(
+    classifier: ClassifierSpec, strategy: StrategySpec, lacks: Kinds
+) -> list[str]:
+    """Return what the strategy needs and evidence does not have, by name.
+
+    `lacks` is that of the classifier's `Capabilities`: it depends on its options.
+    """
+    recordable, lacking = recordable_kinds(classifier), fields_by_kind(lacks)
+    missing = []
+    for kind, optional in fields_by_kind(strategy.needs).items():
+        source = _source_kind(kind, recordable)
+        if source not in lacking:
+            continue
+        if not lacking[source]:
+            missing.append(kind.__name__)
+        missing += [
+            f"{kind.__name__}.{name}"
+            for name in sorted(optional)
+            if _source_field(kind, source, name) in lacking[source]
+        ]
     return missing
 
 
@@ -146,6 +170,10 @@ def _source_kind(kind: type[Evidence], recordable: FieldsByKind) -> type[Evidenc
         for source in kind.derived_from
         if _is_derivable(source, recordable)
     )
+
+
+def _source_field(kind: type[Evidence], source: type[Evidence], field: str) -> str:
+    return field if kind is source else kind.derived_fields.get(field, field)
 
 
 def _kind_names(kinds: Iterable[type[Evidence]]) -> str:

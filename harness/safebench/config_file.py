@@ -151,3 +151,25 @@ def parse_key_values(pairs: Iterable[str], where: str) -> dict[str, str]:
             raise OptionError(f"{where!r}: {name!r} is given twice")
         values[name] = value.strip()
     return values
+
+
+def parse_training_arguments(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the ``key=value`` texts of ``--set``, each value read as YAML."""
+    import yaml
+
+    values = parse_key_values(list(texts), "--set")
+    try:
+        return {k: _parse_number(yaml.safe_load(text)) for k, text in values.items()}
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise OptionError(f"--set: {problem}") from None
+
+
+def _parse_number(value: Any) -> Any:
+    # To YAML 1.1, ``1e-5`` is text: it wants a point, as in 1.0e-5.
+    if isinstance(value, str) and any(map(str.isdigit, value)):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -75,22 +75,33 @@ def is_main_process() -> bool:
     return not number.isdigit() or int(number) == 0
 
 
-def check_process_group() -> None:
+def process_count() -> int:
+    """Return how many processes a launcher started; 1 without one.
+
+    Of an environment that `check_process_group` has passed.
+    """
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def check_process_group(purpose: str = "train") -> None:
     """Raise `OptionError` where a launcher's variables number no process of a group.
 
-    A process that takes itself for a second one would wait for a first for ever.
+    `purpose` says what could be done in one process. A process that takes itself for a
+    second one would wait for a first for ever.
     """
     numbers = {}
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         text = os.environ.get(name)
         if not text:
+            # Libraries that train take an empty text for a number.
+            os.environ.pop(name, None)
             continue
         least = int(name == "WORLD_SIZE")
         if not (text.isascii() and text.isdigit()) or int(text) < least:
             raise OptionError(
                 f"{name}={text!r} in the environment is no whole number from {least} "
                 "up, as launchers (torchrun, accelerate launch) set it; unset it to "
-                "train in one process"
+                f"{purpose} in one process"
             )
         numbers[name] = int(text)
     size = numbers.pop("WORLD_SIZE", 1)
@@ -99,7 +110,7 @@ def check_process_group() -> None:
             raise OptionError(
                 f"{name}={number} in the environment, and there are {size} processes "
                 "(WORLD_SIZE), numbered from 0: start them with torchrun or accelerate "
-                f"launch, or unset {name} to train in one process"
+                f"launch, or unset {name} to {purpose} in one process"
             )
 
 
@@ -168,7 +179,12 @@ def echo(
         click.echo(text, err=True, nl=nl)
 
 
-def _write(text: str, *, color: bool | None = None, nl: bool = True) -> None:
+def echo_bytes(content: bytes) -> None:
+    """Write what is no text on standard output, which must be no terminal."""
+    _write(content, nl=False)
+
+
+def _write(text: str | bytes, *, color: bool | None = None, nl: bool = True) -> None:
     """Write on standard output; an OSError names it, as that of a file does."""
     try:
         click.echo(text, color=color, nl=nl)

@@ -9,7 +9,13 @@ from safebench.metrics.catalog import SPECS as METRICS
 
 from .evidence import Scores
 from .hookspecs import hookimpl
-from .specs import CalibratorSpec, ClassifierSpec, ReporterSpec, StrategySpec
+from .specs import (
+    CalibratorSpec,
+    ClassifierSpec,
+    ExecutorSpec,
+    ReporterSpec,
+    StrategySpec,
+)
 
 if TYPE_CHECKING:
     from .specs import DatasetSpec, MetricSpec
@@ -146,5 +152,28 @@ def safebench_reporters() -> list[ReporterSpec]:
             name="json",
             load="safebench.reporters.formats:render_json",
             summary="one object a line of the table, unrounded, with every n",
+        ),
+        ReporterSpec(
+            name="parquet",
+            load="safebench.reporters.parquet:render_parquet",
+            summary="typed columns for data frames, unrounded; needs --out FILE",
+        ),
+    ]
+
+
+@hookimpl
+def safebench_executors() -> list[ExecutorSpec]:
+    """Return what records on this machine."""
+    return [
+        ExecutorSpec(
+            name="local",
+            summary="one model in the process of the run; the default",
+            load="safebench.executors.local:LocalExecutor",
+        ),
+        ExecutorSpec(
+            name="processes",
+            summary="several processes on this machine, one model and GPU each",
+            load="safebench.executors.processes:ProcessExecutor",
+            options="safebench.executors.processes:ProcessOptions",
         ),
     ]

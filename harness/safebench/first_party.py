@@ -91,6 +91,7 @@ PACKAGES = (
         },
     ),
     Package("safebench-logtoku", "logtoku", {"strategy": ("logtoku",)}),
+    Package("safebench-ray", "ray", {"executor": ("ray",)}),
 )
 
 # Of names whose package would have to be installed first: a guess among what is there

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CalibratorSpec,
         ClassifierSpec,
         DatasetSpec,
+        ExecutorSpec,
         MetricSpec,
         ReporterSpec,
         StrategySpec,
@@ -58,6 +59,11 @@ def safebench_reporters() -> Iterable[ReporterSpec]:  # type: ignore[empty-body]
 @hookspec
 def safebench_trainers() -> Iterable[TrainerSpec]:  # type: ignore[empty-body]
     """Return what this plugin can train."""
+
+
+@hookspec
+def safebench_executors() -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
+    """Return the executors that this plugin offers: where evidence is recorded."""
 
 
 @hookspec

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+NOTED_FILES = "noted_files"  # of an identity: stored beside evidence, not in its key
+
 
 def json_mapping(value: Any, name: str) -> dict[str, Any]:
     """Return a mapping that identifies something, and can be stored as JSON.

@@ -33,6 +33,7 @@ from .specs import (
     ClassifierSpec,
     Component,
     DatasetSpec,
+    ExecutorSpec,
     MetricSpec,
     ReporterSpec,
     StrategySpec,
@@ -54,6 +55,7 @@ SPEC_BY_HOOK: dict[str, type[Component]] = {
     "safebench_calibrators": CalibratorSpec,
     "safebench_reporters": ReporterSpec,
     "safebench_trainers": TrainerSpec,
+    "safebench_executors": ExecutorSpec,
 }
 ALLOWED_VALUES: dict[type[Component], dict[str, tuple[str, ...]]] = {
     ClassifierSpec: {"tasks": TASKS},

@@ -7,13 +7,17 @@ A `Sample` is all that a classifier ever sees, and holds no label anywhere; its
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, Literal
 
 from .forwarding import old_fields, old_names
+from .record_columns import UNKNOWN, ColumnsBuilder, RecordColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 TASKS = (
     "prompt_harm",
@@ -33,8 +37,10 @@ def normalise(text: str) -> str:
     Composed and decomposed letters look alike, and data sets of one origin differ in
     them: without this their duplicates would not be found.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", text).strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    # ASCII is in this form: most texts need no look at their letters
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,18 @@ class Turn:
 
 def content_hash(turns: tuple[Turn, ...], documents: tuple[str, ...] = ()) -> str:
     """Return the SHA-256 (hex) of roles and normalised texts, documents included."""
-    # JSON, since no separator is safe: any character may stand in a text
-    pairs = [[turn.role, normalise(turn.text)] for turn in turns]
-    # without documents as in versions that had none: stored hashes stay valid
-    content = [pairs, [*map(normalise, documents)]] if documents else pairs
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    # JSON, since no separator is safe: any character may stand in a text. By its parts,
+    # since the general encoder takes longer than the hash.
+    pairs = [
+        f"[{encode_basestring_ascii(turn.role)}, "
+        f"{encode_basestring_ascii(normalise(turn.text))}]"
+        for turn in turns
+    ]
+    content = f"[{', '.join(pairs)}]"
+    if documents:  # without them as in versions that had none: old hashes stay valid
+        texts = (encode_basestring_ascii(normalise(text)) for text in documents)
+        content = f"[{content}, [{', '.join(texts)}]]"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +132,9 @@ class GroundTruth:
 class Dataset:
     """One split, read: samples and ground truth in the same order.
 
+    Those of a large split are read from a file each time they are looked at: what is
+    asked about all samples is in `columns`.
+
     `revision` is the hub revision or ``local:<fingerprint>``; `counts` holds what was
     found and is not fatal (duplicates, conflicts, empty responses, skipped rows).
     `licence` is that of a public set ("" if none is known), `mix` how many samples each
@@ -131,8 +147,8 @@ class Dataset:
     task: str
     policy: str | None
     revision: str
-    samples: list[Sample]
-    ground_truth: list[GroundTruth]
+    samples: Sequence[Sample]
+    ground_truth: Sequence[GroundTruth]
     counts: dict[str, int] = field(default_factory=dict)
     contaminates: frozenset[str] = frozenset()
     licence: str = ""
@@ -147,13 +163,71 @@ class Dataset:
         return ":".join(filter(None, (self.name, self.config, self.split)))
 
     @cached_property
+    def columns(self) -> RecordColumns:
+        """What a run reads of all samples, in arrays."""
+        stored = getattr(self.samples, "columns", None)
+        if isinstance(stored, RecordColumns):
+            return stored
+        return _columns_of(self.samples, self.ground_truth)
+
+    @cached_property
     def data_hash(self) -> str:
         """SHA-256 over ids, contents and labels, in order."""
         digest = hashlib.sha256()
-        for sample, truth in zip(self.samples, self.ground_truth, strict=True):
-            labels = (truth.label.value, sorted(truth.categories or ()), truth.pair)
-            digest.update(f"{sample.id}\x1f{sample.content}\x1f{labels}\n".encode())
+        for line in self._hashed_lines():
+            digest.update(line.encode())
         return digest.hexdigest()
+
+    def _hashed_lines(self) -> Iterator[str]:
+        columns = self.columns
+        rows = zip(columns.ids, columns.hex_contents(), strict=True)
+        if columns.annotated or columns.paired:
+            for (sample_id, content), truth in zip(
+                rows, self.ground_truth, strict=True
+            ):
+                labels = (truth.label.value, sorted(truth.categories or ()), truth.pair)
+                yield f"{sample_id}\x1f{content}\x1f{labels}\n"
+            return
+        # a truth has nothing but its label, and there are three of them
+        texts = {v: str((v, [], None)) for v in (True, False, None)}
+        labels_of = {1: texts[True], 0: texts[False], UNKNOWN: texts[None]}
+        for (sample_id, content), value in zip(
+            rows, columns.value.tolist(), strict=True
+        ):
+            yield f"{sample_id}\x1f{content}\x1f{labels_of[value]}\n"
+
+
+def _columns_of(
+    samples: Sequence[Sample], truths: Sequence[GroundTruth]
+) -> RecordColumns:
+    builder = ColumnsBuilder()
+    for sample, truth in zip(samples, truths, strict=True):
+        builder.add(
+            sample.id,
+            sample.group,
+            bytes.fromhex(sample.content),
+            truth.label.value,
+            roles=[turn.role for turn in sample.turns],
+            target=sample.target,
+            documents=bool(sample.documents),
+            task=sample.task,
+        )
+        note_extras(builder, sample, truth)
+    return builder.columns()
+
+
+def note_extras(builder: ColumnsBuilder, sample: Sample, truth: GroundTruth) -> None:
+    """Note which of the things that few datasets have a sample has."""
+    any_of = builder.any_of
+    if truth.categories is not None:
+        any_of["annotated"] = True
+    if truth.pair is not None:
+        any_of["paired"] = True
+    if truth.meta.get("severity") is not None:
+        any_of["rated"] = True
+    named = sample.language is not None or sample.transform is not None
+    if named or sample.meta or truth.meta:
+        any_of["described"] = True
 
 
 __getattr__ = old_names(__name__)

@@ -94,7 +94,11 @@ class Capabilities:
     not), and so is `reads_documents`. `note` is what whoever reads a run has to know
     of how these options were understood. `families` are further names of the model: its
     profile, the models that it was made from. A set that one of them was trained on
-    (`DatasetSpec.contaminates`) is flagged.
+    (`DatasetSpec.contaminates`) is flagged. `one_process` says why no executor may have
+    several processes record ("" if they may): a service with its own concurrency and
+    its own count of requests. `lacks` are the fields that evidence does not have with
+    these options, by kind; a kind without fields is not recorded at all.
+    `lacks_because` says why, behind "since".
     """
 
     tasks: frozenset[str]
@@ -104,6 +108,9 @@ class Capabilities:
     reads_documents: bool | None = None
     note: str = ""
     families: tuple[str, ...] = ()
+    one_process: str = ""
+    lacks: Mapping[type[Evidence], frozenset[str]] = field(default_factory=dict)
+    lacks_because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +300,10 @@ class CalibratorSpec(Component):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReporterSpec(Component):
-    """An output format of the leaderboard. `load` is ``render(table, view) -> str``."""
+    """An output format of the leaderboard. `load` is ``render(table, view) -> str``.
+
+    Or bytes, for a format that is no text.
+    """
 
     kind: ClassVar[str] = "reporter"
 
@@ -306,7 +316,9 @@ class TrainerSpec(Component):
     the flags of ``safebench train NAME``; ``field(metadata={"help": ...})`` explains
     one. `dataset` is read unless the user names others, `sample` the most rows taken
     of it (None: all), `task` what the rows must be labelled for; `pairs` that they
-    come as pairs of a safer and a less safe response.
+    come as pairs of a safer and a less safe response. `check` ("module:function" of the
+    options and the mapping of ``--set``) raises `OptionError` for what the training
+    would refuse later; it is called before data are read.
     """
 
     kind: ClassVar[str] = "trainer"
@@ -315,6 +327,18 @@ class TrainerSpec(Component):
     sample: int | None = None
     task: str = "prompt_harm"
     pairs: bool = False
+    check: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorSpec(Component):
+    """Where evidence is recorded. `load` is a `safebench.executors.Executor` subclass.
+
+    The fields of `options` are what ``--executor NAME,key=value`` takes; `workers`,
+    `address` and `gpus_per_worker` have flags of their own.
+    """
+
+    kind: ClassVar[str] = "executor"
 
 
 def fields_by_kind(kinds: Kinds) -> dict[type[Evidence], frozenset[str]]:

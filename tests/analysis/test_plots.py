@@ -1,11 +1,8 @@
-"""Figures and the HTML report: what is in them, not how they look."""
+"""Figures: which there are, not how they look."""
 
 from __future__ import annotations
 
-import re
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from safebench.plots.curves import (
     risk_at_coverages,
 )
 from safebench.plots.figures import draw_figures, write_plots
-from safebench.plots.html_report import render_html, write_html_report
 from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -32,13 +28,13 @@ SCORE = [0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.1, 0.3]
 UNCERTAINTY = [0.1, 0.2, 0.9, 0.3, 0.8, 0.2, 0.1, 0.3]
 
 
-def analyzed(run: FakeRun, *, text: bool = False) -> RunAnalysis:
+def analyzed(run: FakeRun) -> RunAnalysis:
     """Return the analysis of a run with an ensemble and two strategies."""
     run.predict(score=SCORE, uncertainty=UNCERTAINTY)
     run.predict("rank", score=SCORE[::-1], probability=False)
     margin = np.random.default_rng(0).normal(size=(8, 3))
     run.record_members(np.stack([margin, -margin], axis=2))
-    request = AnalysisRequest(include_text=text, always_detailed=True)
+    request = AnalysisRequest(always_detailed=True)
     return analyze_run(run.folder, request, Plugins(), [])
 
 
@@ -61,64 +57,6 @@ def test_every_figure_is_a_png_with_a_description(run: FakeRun, tmp_path: Path) 
         data = path.read_bytes()
         assert data.startswith(b"\x89PNG")
         assert b"Description" in data
-
-
-@pytest.mark.slow
-def test_the_page_stands_alone_and_follows_light_and_dark(run: FakeRun) -> None:
-    """No script, no address to load from, colours as roles of the page."""
-    text = render_html(analyzed(run))
-
-    assert "<script" not in text
-    assert "prefers-color-scheme: dark" in text
-    loads = re.findall(r"(?:src|href)=[\"']([^#\"'][^\"']*)", text)
-    assert [] == [address for address in loads if not address.startswith("data:")]
-    svgs = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert 7 == len(svgs)
-    for svg in svgs:
-        ET.fromstring(svg)
-        assert 'role="img"' in svg
-        assert "var(--ink)" in svg
-    ids = re.findall(r' id="([^"]+)"', text)
-    assert len(set(ids)) == len(ids)
-
-
-@pytest.mark.slow
-def test_pages_of_one_run_are_equal(run: FakeRun) -> None:
-    """No dates and no random names inside."""
-    analysis = analyzed(run)
-
-    assert render_html(analysis) == render_html(analysis)
-
-
-class Tags(HTMLParser):
-    """Collects the names of elements, and the text of table cells."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        """Note an element."""
-        self.tags.add(tag)
-
-
-@pytest.mark.slow
-def test_prompts_cannot_write_into_the_page(run: FakeRun, tmp_path: Path) -> None:
-    """They are in it only if asked for, and then as text."""
-    run.prompts[2] = "<img src=x onerror=alert(1)> \u202e secret"
-    run.write_dataset()
-
-    without = write_html_report(analyzed(run), tmp_path / "a.html").read_text("utf-8")
-    shown = write_html_report(analyzed(run, text=True), tmp_path / "b.html").read_text(
-        "utf-8"
-    )
-
-    assert "secret" not in without
-    assert "&lt;img src=x" in shown
-    assert "&lt;U+202E&gt;" in shown
-    parser = Tags()
-    parser.feed(shown)
-    assert "img" not in parser.tags
 
 
 def test_curves_that_look_the_same_share_a_name(run: FakeRun) -> None:

@@ -91,15 +91,16 @@ def matrix(plugins: Plugins, *words: str) -> Result:
 def cells(text: str) -> dict[str, list[str]]:
     """Return the marks of each line of the tables, by the name in front."""
     rows: dict[str, list[str]] = {}
+    read = {"\u2713": "yes", "o": "opt", "\u00b7": "-"}
     for line in text.splitlines():
         name, marks = line[:36].strip(), line[36:].split()
-        if marks and set(marks) <= {"yes", "opt", "-"}:
-            rows.setdefault(name, []).extend(marks)
+        if marks and set(marks) <= read.keys():
+            rows.setdefault(name, []).extend(read[mark] for mark in marks)
     return rows
 
 
 def test_all_of_it_fits_in_eighty_columns(plugins: Plugins) -> None:
-    """Fourteen classifiers in two tables; each data set under its task."""
+    """More classifiers than have room in one table; sets together, by task."""
     result = matrix(plugins)
 
     assert 0 == result.exit_code, result.output
@@ -109,10 +110,72 @@ def test_all_of_it_fits_in_eighty_columns(plugins: Plugins) -> None:
     dear = ["-"] * 11
     assert [*["yes"] * 11, "-", "-", "-"] == rows["frugal"]
     assert [*dear, "yes", "yes", "yes"] == rows["score"]
-    assert [*dear, "yes", "-", "-"] == rows["FILE,task=groundedness"]
-    assert [*dear, "-", "-", "opt"] == rows["FILE,task=injection"]
-    assert [*dear, "-", "-", "opt"] == rows["in_the_wild_jailbreak"]
-    assert [*["yes"] * 11, "-", "yes", "-"] == rows["starter"]
+    by_task = {name.partition(" (")[0]: marks for name, marks in rows.items()}
+    assert [*dear, "yes", "-", "-"] == by_task["groundedness"]
+    assert [*dear, "-", "-", "opt"] == by_task["injection"]
+    assert [*["yes"] * 11, "-", "yes", "-"] == by_task["prompt_harm"]
+
+
+def test_the_columns_of_a_table_have_room_in_eighty(plugins: Plugins) -> None:
+    """A fifteenth classifier begins another table."""
+    columns = [word for i in range(15) for word in ("-c", f"c{i}=keyword")]
+
+    result = matrix(plugins, *columns, "-s", "score", "-d", "starter")
+
+    assert 2 == result.output.count("strategy  "), result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert ["yes"] * 15 == cells(result.output)["starter"]
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (
+            ["keyword", "score"],
+            ["keyword x score: yes", "keyword answers prompt_harm, response_harm"],
+        ),
+        (
+            ["fixed", "frugal"],
+            [
+                "fixed x frugal: no, frugal needs Cost",
+                "  fixed records Scores",
+                "  strategies for fixed: score",
+                "fixed answers groundedness",
+            ],
+        ),
+        (
+            ["pliable", "score"],
+            [
+                "pliable answers nothing without an option",
+                "  with other options refusal, injection, jailbreak",
+            ],
+        ),
+    ],
+)
+def test_two_names_say_why(
+    plugins: Plugins, words: list[str], lines: list[str]
+) -> None:
+    """Whether they go together, what else would, and for which data."""
+    output = matrix(plugins, *words).output.splitlines()
+
+    assert lines == [line for line in output if line in lines]
+
+
+def test_one_name_is_a_column(plugins: Plugins) -> None:
+    """As with -c."""
+    assert matrix(plugins, "fixed").output == matrix(plugins, "-c", "fixed").output
+
+
+def test_letters_stand_for_ticks_where_there_are_none(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An output that can only hold ASCII."""
+    runner = CliRunner(charset="ascii")
+
+    output = runner.invoke(cli, ["matrix", "keyword"], obj=plugins).output
+
+    assert "score                               x" in output
+    assert "?" not in output
 
 
 @pytest.mark.parametrize("task", ["injection", "jailbreak", "refusal"])

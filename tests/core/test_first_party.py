@@ -64,8 +64,12 @@ def test_every_plugin_has_an_extra() -> None:
     assert {p["name"] for p in projects} == {p.distribution for p in PACKAGES}
     for package in PACKAGES:
         (requirement,) = extras[package.extra]
-        assert package.distribution == requirement.partition(">")[0]
-        assert requirement in extras["all"]
+        # an extra of a plugin, as ray's own package, is too large for everybody
+        name, _, of_plugin = requirement.partition(">")[0].partition("[")
+        assert package.distribution == name
+        assert (
+            requirement.replace(f"[{of_plugin}" * bool(of_plugin), "") in extras["all"]
+        )
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def write_package(folder: Path, guide: str) -> None:
         with (folder / name).open("a", encoding="utf-8") as file:
             file.write(code)
     project, _, entries = (folder / "pyproject.toml").read_text().partition(ENTRY)
-    (more,) = re.findall(rf"```toml\n{re.escape(ENTRY)}(.*?)```", guide, re.DOTALL)
+    # each names those of the one before, and one more
+    *_, more = re.findall(rf"```toml\n{re.escape(ENTRY)}(.*?)```", guide, re.DOTALL)
     assert entries in more
     (folder / "pyproject.toml").write_text(project + ENTRY + more)
 
@@ -133,6 +134,36 @@ def test_what_the_trainer_leaves_is_what_the_classifier_reads(site: Any) -> None
     assert 1.0 == metric_values["score", "auroc"]
     assert 2 == wrong.returncode
     assert "models holds no safebench.json" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_the_guides_executor_records_what_this_process_does(
+    site: Any, guide: str
+) -> None:
+    """Three threads give the predictions of one, and the kit has nothing to say."""
+    if "threads" not in guide:
+        pytest.skip("version 0.1 had no executors")
+    words = ("run", "-c", "shouting", "-d", "greetings", "--shard-size", "2")
+    succeed(site, *words, "--out", "one")
+    succeed(site, *words, "--out", "three", "--executor", "threads", "--workers", "3")
+    checked = site.python(
+        "-c",
+        "from safebench.testing import assert_executor_is_sound\n"
+        "from my_guard.thread_pool import Threads\n"
+        "from my_guard.thread_options import ThreadOptions\n"
+        "assert_executor_is_sound(Threads(ThreadOptions(workers=3)))",
+    )
+
+    first, second = (
+        {
+            p.name: p.read_bytes()
+            for p in (site.cwd / run).rglob("predictions/**/*.jsonl")
+        }
+        for run in ("one", "three")
+    )
+    assert first
+    assert first == second
+    assert 0 == checked.returncode, checked.stderr
 
 
 def test_the_columns_of_the_guides_evidence(guide: str) -> None:

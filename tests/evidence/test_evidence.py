@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safebench.classifiers import Recording, Trace
 from safebench.errors import PluginError
 from safebench.evidence import Evidence, Scores
-from safebench.pipeline.recording import record_kinds
+from safebench.executors.worker import record_kinds
 
 
 class Words(Evidence):

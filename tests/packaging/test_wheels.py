@@ -79,6 +79,7 @@ def test_wheels_hold_packages_and_their_data_only(wheels: list[Path]) -> None:
         "safebench_feedback_finetune",
         "safebench_llamaguard_marginal",
         "safebench_logtoku",
+        "safebench_ray",
     }
     assert packages == {"safebench", *plugins}
 

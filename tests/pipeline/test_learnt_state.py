@@ -158,10 +158,10 @@ def test_a_state_is_stored_before_what_was_recorded_under_it(
     """Killed between the two, a run records the shard again, and nothing is lost."""
     add, added = EvidenceStore.add, []
 
-    def interrupted(self: EvidenceStore, *args: Any) -> None:
+    def interrupted(self: EvidenceStore, *args: Any, **named: Any) -> None:
         if added:
             raise KeyboardInterrupt
-        added.append(add(self, *args))
+        added.append(add(self, *args, **named))
 
     with monkeypatch.context() as patch:
         patch.setattr(EvidenceStore, "add", interrupted)

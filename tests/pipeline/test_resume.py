@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from safebench.checksums import unsealed
+from safebench.cli import cli
+from safebench.plugins import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +152,40 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(slow: Any) -> None
     assert "holds another run" in other.stderr
     assert "pause: 0.01 there, 0.02 asked for" in other.stderr
     assert "--out" in other.stderr
+
+
+def test_a_run_that_measured_nothing_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows without a value go; one value, or a row nobody can read, stays."""
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "-c", "keyword", "--limit", "6", "--out", "out"]
+    invoke = partial(CliRunner().invoke, cli, obj=Plugins())
+    assert 0 == invoke([*command, "--calibration-fraction", "0"]).exit_code
+    results = tmp_path / "out" / "results.jsonl"
+    manifest = tmp_path / "out" / "manifest.json"
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    for name in ("evidence", "predictions"):
+        shutil.rmtree(tmp_path / "out" / name)
+    content = json.loads(manifest.read_text())
+    content["identity"]["classifiers"]["keyword"]["identity"]["model"] = "another"
+    for key in ("checksum", "files"):
+        content.pop(key, None)
+    manifest.write_text(json.dumps(content))
+
+    for row in rows[1:]:
+        row["value"] = None
+    results.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused = invoke(command)
+    results.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    taken = invoke(command)
+
+    assert 2 == refused.exit_code
+    assert "holds another run" in refused.stderr
+    assert 0 == taken.exit_code, taken.output
+    kept = [json.loads(line) for line in results.read_text().splitlines()]
+    assert any(row["value"] is not None for row in kept)
+    assert {"built-in words"} == {row["model"] for row in kept}
 
 
 def test_a_second_process_is_kept_out_of_a_folder_in_use(slow: Any) -> None:

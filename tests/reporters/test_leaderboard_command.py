@@ -120,6 +120,8 @@ def test_the_table_is_the_default(leaderboard: Callable[..., Result]) -> None:
         (["--format", "tabel"], "did you mean 'table'"),
         (["--metrics", "aurok"], "did you mean 'auroc'"),
         (["--sort", "aurok"], "did you mean 'auroc'"),
+        (["--sort", "strategi"], "did you mean 'strategy'"),
+        (["--format", "parket"], "did you mean 'parquet'"),
         (["runs/tow"], "did you mean 'runs/two'"),
     ],
 )
@@ -131,6 +133,49 @@ def test_mistakes_are_answered_with_the_nearest_name(
 
     assert 2 == done.exit_code
     assert answer in done.output
+
+
+@pytest.mark.parametrize(
+    ("column", "order"),
+    [
+        ("strategy", ["one", "two"]),
+        ("Strategy", ["one", "two"]),
+        ("auroc", ["two", "one"]),
+        ("n", ["one", "two"]),
+        ("failed", ["two", "one"]),
+    ],
+)
+def test_lines_are_sorted_by_any_column(
+    tmp_path: Path,
+    leaderboard: Callable[..., Result],
+    rows: Rows,
+    column: str,
+    order: list[str],
+) -> None:
+    """Names from A to Z, counts largest first."""
+    for name, value, n, failed in (("one", 0.6, 9, 0), ("two", 0.7, 8, 2)):
+        given = rows({"auroc": value}, run=name, strategy=name, n=n, n_failed=failed)
+        merge_rows(tmp_path / "runs" / name / "results.jsonl", given)
+
+    done = leaderboard("--sort", column, "--metrics", "auroc", "--format", "csv")
+
+    assert 0 == done.exit_code, done.output
+    assert order == [row.split(",")[4] for row in done.output.split()[1:]]
+
+
+def test_a_table_is_written_to_a_file(
+    tmp_path: Path, leaderboard: Callable[..., Result]
+) -> None:
+    """The same text as in a pipe; Parquet as bytes, in a pipe too."""
+    printed = leaderboard("--format", "csv")
+    done = leaderboard("--format", "csv", "-o", "table.csv")
+
+    assert "wrote table.csv\n" == done.output
+    assert printed.output == (tmp_path / "table.csv").read_text("utf-8")
+    assert 0 == leaderboard("--format", "parquet", "--out", "t.parquet").exit_code
+    content = (tmp_path / "t.parquet").read_bytes()
+    assert content[:4] == content[-4:] == b"PAR1"
+    assert content == leaderboard("--format", "parquet").stdout_bytes
 
 
 def test_help_has_an_example(leaderboard: Callable[..., Result]) -> None:

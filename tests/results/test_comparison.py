@@ -11,6 +11,7 @@ import pytest
 from safebench.errors import DataError
 from safebench.metrics.arrays import paired_difference
 from safebench.metrics.catalog import SPECS
+from safebench.reporters.comparison import remarks
 from safebench.results.comparison import DEFAULT_METRICS, compare
 from safebench.results.selection import select_pairs
 from safebench.statistics import delong, holm, mcnemar
@@ -36,6 +37,31 @@ def compared(*metrics: str) -> Comparison:
 def lines(comparison: Comparison) -> dict[str, MetricComparison]:
     """Return the lines by metric."""
     return {line.metric: line for line in comparison.lines}
+
+
+def test_an_unknown_smallest_difference_has_a_reason(
+    write: Write, scores: Scores
+) -> None:
+    """Of few positive samples, of equal sides; a known one has none."""
+    y, weak, strong = scores
+    few = np.flatnonzero(y)[20:]
+    kept = np.setdiff1d(np.arange(len(y)), few)
+    write("one", "guard/weak", y[kept], weak[kept])
+    write("one", "guard/strong", y[kept], strong[kept])
+    comparison = compared("auroc", "auprc", "accuracy")
+    by = lines(comparison)
+    told = " ".join(remarks(comparison))
+
+    assert by["auprc"].smallest_difference is None
+    assert "20 independent samples of a class is not known" in by["auprc"].size_note
+    assert f"smallest difference unknown of auprc: {by['auprc'].size_note}" in told
+    assert by["accuracy"].smallest_difference is not None
+    assert by["accuracy"].size_note == ""
+
+    write("one", "guard/strong", y[kept], weak[kept])
+    by = lines(compared("auroc", "f1"))
+    assert by["f1"].smallest_difference is None
+    assert "no swap changes anything" in by["f1"].size_note
 
 
 def test_independent_samples_get_exact_tests(write: Write, scores: Scores) -> None:

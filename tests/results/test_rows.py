@@ -66,6 +66,7 @@ FIELDS = [
     "contaminated",
     "licence",
     "mix",
+    "review",
     "note",
 ]
 
@@ -88,6 +89,7 @@ def test_fields_and_their_order() -> None:
     """The columns of the long table, in their documented order; schema 2."""
     assert FIELDS == [f.name for f in fields(Row)]
     optional = {"pack": "core@1", "pack_missing": "a, b", "licence": "MIT", "mix": "m"}
+    optional |= {"review": {"n_reviewed": 1}}
     assert FIELDS == list(json.loads(to_json(replace(ROW, **optional))))
     # as in versions that knew neither packs nor licences
     without = [name for name in FIELDS if name not in optional]

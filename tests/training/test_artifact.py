@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from safebench.cli import cli
 from safebench.errors import ModelError, RunFolderError
+from safebench.pipeline.config import parse_component_ref
 from safebench.plugins import Plugins
 from safebench.specs import TrainerSpec
 from safebench.training.artifact import (
     Artifact,
     check_output_folder,
+    offer_trained,
     wait_for_manifest,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DONE = {"kind": "words", "status": "done", "trainer": "words", "members": ["a"]}
 
@@ -189,3 +190,41 @@ def test_a_manifest_without_a_checksum_is_read(tmp_path: Path) -> None:
     (tmp_path / "safebench.json").write_text('{"kind": "keyword", "seed": 3}')
 
     assert {"kind": "keyword", "seed": 3} == Artifact(tmp_path).manifest()
+
+
+def trained(folder: str, kind: str, status: str = "done") -> None:
+    """Write the manifest of a training."""
+    Path(folder).mkdir(parents=True)
+    Artifact(folder).write({"kind": kind, "status": status})
+
+
+def test_what_was_trained_here_is_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the words that name it, read back as `-c` reads them; at most five."""
+    monkeypatch.chdir(tmp_path)
+    assert "" == offer_trained("tfidf")
+
+    trained("models/a", "tfidf")
+    trained("models/half", "tfidf", "training")
+    trained("runs/it's, one", "tfidf")
+    trained("models/other", "bert_ensemble")
+    Path("models/broken").mkdir()
+    Path("models/broken/safebench.json").write_text("{")
+
+    offered = offer_trained("tfidf")
+    words = shlex.split(offered.removeprefix("\n  trained here: ").replace(", or", ""))
+    assert ["-c", "-c"] == words[::2]
+    refs = [parse_component_ref(word) for word in words[1::2]]
+    assert [("tfidf", "models/a"), ("tfidf", "runs/it's, one")] == [
+        (ref.name, ref.options["model"]) for ref in refs
+    ]
+    assert "nothing of cost_model, but -c tfidf,model=models/a" in offer_trained(
+        "cost_model"
+    )
+    with pytest.raises(ModelError, match=r"no folder models/b: .*\n  trained"):
+        Artifact("models/b").finished("tfidf")
+
+    for number in range(6):
+        trained(f"models/n{number}", "cost_model")
+    assert offer_trained("cost_model").endswith(" (and 1 more)")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.cli.train import trainer_command
+from safebench.config_file import parse_training_arguments
 from safebench.errors import SafebenchError
 from safebench.specs import TrainerSpec
-from safebench.training.config import load_config, parse_training_arguments
+from safebench.training.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

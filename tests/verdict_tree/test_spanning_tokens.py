@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 from safebench.testing.table_model import model_from_texts
 from safebench.verdict_tree.automaton import compile_grammar
 from safebench.verdict_tree.bounds import TreeBounds
+from safebench.verdict_tree.canonical_tokenizations import CanonicalTokenizations
 from safebench.verdict_tree.explorer import ExploreOptions, explore
 from safebench.verdict_tree.grammar import Grammar, Level
-from safebench.verdict_tree.label_slots import CanonicalTokenizations, LabelSlots
+from safebench.verdict_tree.label_slots import LabelSlots
 from safebench.verdict_tree.vocabulary import SpanningToken, Vocabulary
 
 if TYPE_CHECKING:

@@ -12,17 +12,25 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
+from safebench.results.prediction_reading import read_prediction_lines
+from safebench.results.review_marks import LabelMark, sample_of_line, store_mark
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+HERE = Path(__file__).parent
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 HOSTILE = "</textarea><script>window.hacked = 1; alert(1)</script>\u202e attack"
+HOSTILE_ID = "<script>hacked()</script>\u202e"  # without "=", which ends a label
+HOSTILE_FILE = "<script>window.hacked = 1<&script>.jsonl"  # no file's name has a slash
+HOSTILE_RUN = "<b onclick='window.hacked=1'>run"
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = [
@@ -43,15 +51,41 @@ def killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[None]:
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve a run of two keyword guards, as a process; yield the address."""
-    folder = tmp_path_factory.mktemp("served")
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+def make_runs(folder: Path, env: dict[str, str]) -> None:
+    """Write a run of two keyword guards, a copy, and one whose every word is hostile.
+
+    The hostile one keeps its texts, and has a label reviewed.
+    """
     safebench = [sys.executable, "-m", "safebench"]
     run = [*safebench, "run", "-c", "keyword", "-c", "mild=keyword,saturation=3"]
     run += ["--limit", "60", "--out", "runs/keyword-starter"]
-    subprocess.run(run, cwd=folder, env=env, check=True, capture_output=True)
+    rows = [
+        {"id": f"{HOSTILE_ID}{i}", "prompt": f"{HOSTILE} {i}", "label": i % 2}
+        for i in range(4)
+    ]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / HOSTILE_FILE).write_text("".join(lines), "utf-8")
+    hostile = [*safebench, "run", "-c", f"{HOSTILE_ID}=keyword", "-d", HOSTILE_FILE]
+    hostile += ["--keep-text", "--out", f"runs/{HOSTILE_RUN}"]
+    for command in (run, hostile):
+        subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    runs = folder / "runs"
+    shutil.copytree(runs / "keyword-starter", runs / "again")
+    (line, *_) = read_prediction_lines(next(runs.glob(f"{HOSTILE_RUN}/pred*/*/*/*")))
+    mark = {"mark": "wrong", "by": HOSTILE[:80], "note": HOSTILE}
+    sample = sample_of_line(line)
+    store_mark(
+        runs / HOSTILE_RUN, LabelMark(sample=sample, label=line["label"], **mark)
+    )
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the runs, as a process; yield the address."""
+    folder = tmp_path_factory.mktemp("served")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    make_runs(folder, env)
+    safebench = [sys.executable, "-m", "safebench"]
     process = subprocess.Popen(
         [*safebench, "serve", "--port", "0"],
         cwd=folder,
@@ -79,8 +113,8 @@ def wait_until_loaded(address: str) -> None:
 
 
 @contextmanager
-def chromium(width: int, scheme: str = "light") -> Iterator[Any]:
-    """Open a window that is so wide and prefers a colour scheme."""
+def chromium(width: int) -> Iterator[Any]:
+    """Open a window that is so wide and prefers light colours."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -100,11 +134,16 @@ def chromium(width: int, scheme: str = "light") -> Iterator[Any]:
         driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride", screen | {"mobile": width < 600}
         )
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        prefer(driver, "light")
         yield driver
     finally:
         driver.quit()
+
+
+def prefer(driver: Any, scheme: str) -> None:
+    """Let pages be in light or in dark colours from now on."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
 def press(driver: Any, *keys: str) -> None:
@@ -193,40 +232,146 @@ def test_hostile_text_runs_nothing(address: str) -> None:
         assert [] == driver.get_log("browser")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pages_fit_and_follow_the_scheme(
-    address: str, width: int, scheme: str, tmp_path: Path
-) -> None:
-    """Nothing sticks out to the side; the ground is light or dark; nothing is logged.
+def test_every_page_can_be_read(address: str, width: int, tmp_path: Path) -> None:
+    """Nothing sticks out to the side, each text has contrast, each thing a name.
 
-    Screenshots are left in the test's folder.
+    In light and in dark. Hostile names, prompts and notes stay text. Screenshots are
+    left in the test's folder.
+    """
+    problems: dict[str, list[str]] = {}
+    with chromium(width) as driver:
+        for name, page in pages(driver, address):
+            assert page in driver.current_url
+            faults = driver.execute_script(FAULTS)
+            if driver.execute_script("return window.hacked || null"):
+                faults.append("a script of others has run")
+            for scheme in ("light", "dark"):
+                prefer(driver, scheme)
+                check(driver, width, scheme)
+                ratio, where = least_contrast(driver)
+                if ratio < 4.5:
+                    faults.append(f"contrast {ratio:.2f} in {scheme}: {where}")
+                image = tmp_path / f"{name}-{width}-{scheme}.png"
+                driver.save_screenshot(str(image))
+            if faults:
+                problems[name] = faults
+        logged = [entry["message"] for entry in driver.get_log("browser")]
+    assert {} == problems, json.dumps(problems, indent=1)
+    # the browser notes the page that is not there, and nothing else
+    assert [m for m in logged if "/runs/nowhere" not in m] == []
+
+
+def pages(driver: Any, address: str) -> Iterator[tuple[str, str]]:
+    """Open every page, one after the other; yield its name and a part of its address.
+
+    Conversations are open, as they are the most that a page can show.
     """
     from selenium.webdriver.common.by import By
 
-    with chromium(width, scheme) as driver:
+    driver.get(address)
+    yield "form", ""
+    driver.find_element(By.TAG_NAME, "textarea").send_keys("attack " * 40)
+    driver.find_element(By.TAG_NAME, "button").click()
+    judged(driver)
+    yield "answer", ""
+    hostile = quote(HOSTILE_RUN)
+    for name, path in {
+        "runs": "runs/",
+        "run": "runs/keyword-starter",
+        "no-line": "runs/keyword-starter?filter=nothing",
+        "charts": "runs/keyword-starter/charts/starter.all",
+        "compare": "runs/keyword-starter/against/again",
+        "predictions": "runs/keyword-starter/predictions/keyword/starter.all/"
+        "score.jsonl?texts=shown",
+        "sample": "runs/keyword-starter/sample/0/keyword/starter.all/"
+        "score.jsonl?texts=shown&show=random",
+        "nowhere": "runs/nowhere",
+        "hostile": f"runs/{hostile}",
+    }.items():
+        driver.get(f"{address}{path}")
+        yield name, path.partition("?")[0]
+    for name, link in (("predictions", ".files a"), ("sample", "tbody th a")):
+        # not clicked: a page that still scrolls after a key moves it away
+        path = driver.find_element(By.CSS_SELECTOR, link).get_property("href")
+        driver.get(f"{path.partition('?')[0]}?texts=shown")
+        assert driver.find_elements(By.CSS_SELECTOR, "details[open] blockquote")
+        yield f"hostile-{name}", f"/{name}"
+
+
+FAULTS = (HERE / "faults.js").read_text("utf-8")
+
+
+def test_every_page_can_be_used_with_the_keyboard(address: str) -> None:
+    """Tab goes through a page in the order that it is read, each stop is outlined."""
+    from selenium.webdriver import Keys
+
+    problems = {}
+    with chromium(1280) as driver:
+        for name, _ in pages(driver, address):
+            driver.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+            n = driver.execute_script(f"return {FOCUSABLE}.length")
+            places = []
+            for _ in range(min(n, 20)):
+                press(driver, Keys.TAB)
+                place = driver.execute_script(PLACE)
+                if place["text"] is None:  # after the last one: the page itself
+                    break
+                places.append(place)
+            bare = [place for place in places if place["outline"] == "none"]
+            back = [
+                (before["text"], after["text"])
+                for before, after in itertools.pairwise(places[1:])
+                if after["top"] < before["top"] - 40
+                and after["left"] < before["left"] + 100
+            ]
+            if bare or back:
+                problems[name] = {"no outline": bare, "backwards": back}
+    assert {} == problems, json.dumps(problems, indent=1)
+
+
+FOCUSABLE = "document.querySelectorAll('a, button, input, select, textarea, summary')"
+PLACE = """
+const e = document.activeElement, r = e.getBoundingClientRect();
+return {top: r.top + scrollY, left: r.left + scrollX,
+  text: e === document.body ? null : (e.innerText || e.id || '').slice(0, 40),
+  outline: getComputedStyle(e).outlineStyle};
+"""
+
+
+def test_a_label_is_reviewed_with_the_keyboard_alone(address: str) -> None:
+    """From the first page on: a run, its false negatives, a sample; mark it; go on."""
+    from selenium.webdriver import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def tab_to(driver: Any, words: str) -> None:
+        for _ in range(60):
+            press(driver, Keys.TAB)
+            there = (
+                "const e = document.activeElement;"
+                "return e.matches('a, input') ? e.innerText || e.value : ''"
+            )
+            if words in str(driver.execute_script(there)):
+                return
+        pytest.fail(f"Tab does not lead to {words!r} on {driver.current_url}")
+
+    with chromium(390) as driver:
         driver.get(address)
-        check(driver, width, scheme)
-        driver.save_screenshot(str(tmp_path / f"form-{width}-{scheme}.png"))
-        driver.find_element(By.TAG_NAME, "textarea").send_keys("attack " * 40)
-        driver.find_element(By.TAG_NAME, "button").click()
-        judged(driver)
-        check(driver, width, scheme)
-        driver.save_screenshot(str(tmp_path / f"answer-{width}-{scheme}.png"))
-        driver.get(f"{address}runs/keyword-starter")
-        check(driver, width, scheme)
-        driver.find_element(By.PARTIAL_LINK_TEXT, "score.jsonl").click()
-        check(driver, width, scheme)
-        driver.find_element(By.LINK_TEXT, "Show all on this page").click()
-        check(driver, width, scheme)
-        assert least_contrast(driver)[0] >= 4.5, least_contrast(driver)
-        driver.save_screenshot(str(tmp_path / f"predictions-{width}-{scheme}.png"))
-        driver.find_element(By.CSS_SELECTOR, "tbody th a").click()
-        driver.find_element(By.CSS_SELECTOR, "details.whole summary").click()
-        check(driver, width, scheme)
-        assert least_contrast(driver)[0] >= 4.5, least_contrast(driver)
-        driver.save_screenshot(str(tmp_path / f"sample-{width}-{scheme}.png"))
-        assert [] == driver.get_log("browser")
+        for words in ("Runs", "again", "false negatives", "st-"):
+            tab_to(driver, words)
+            before = driver.current_url
+            press(driver, Keys.ENTER)
+            WebDriverWait(driver, 60).until(lambda d, b=before: d.current_url != b)
+        tab_to(driver, "right")
+        press(driver, Keys.SPACE, Keys.ARROW_RIGHT, Keys.ENTER)
+
+        assert "Saved for st-" in text_of(driver, ".saved")
+        assert text_of(driver, ".beside").startswith("2 of ")
+        press(driver, Keys.TAB)  # on from what was just saved, not from the head
+        assert "st-" in driver.execute_script("return document.activeElement.innerText")
+        listed = f"{address}runs/again/predictions/mild/starter.all/score.jsonl"
+        driver.get(f"{listed}?marks=reviewed")
+        assert "reviewed: wrong" in text_of(driver, "table")
 
 
 def test_prompts_are_reached_with_the_keyboard(address: str) -> None:
@@ -258,28 +403,7 @@ def test_prompts_are_reached_with_the_keyboard(address: str) -> None:
         assert all(b > a - 40 for a, b in itertools.pairwise(shown)), tops
 
 
-CONTRAST = """
-const rgba = text => { const n = text.match(/[0-9.]+/g).map(Number);
-  return [n[0], n[1], n[2], n.length > 3 ? n[3] : 1]; };
-const over = (top, base) => [0, 1, 2].map(i => top[i] * top[3] + base[i] * (1 - top[3]))
-  .concat(1);
-const ground = e => { const own = rgba(getComputedStyle(e).backgroundColor);
-  if (own[3] === 1) return own;
-  return over(own, e.parentElement ? ground(e.parentElement) : [255, 255, 255, 1]); };
-const light = c => { const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(
-  v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-let least = [99, ''];
-for (const e of document.body.querySelectorAll('*')) {
-  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-  if (!own || e.closest('svg') || !e.getClientRects().length) continue;
-  const back = ground(e), front = over(rgba(getComputedStyle(e).color), back);
-  const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
-  const ratio = (a + 0.05) / (b + 0.05);
-  if (ratio < least[0]) least = [ratio, `${e.tagName}.${e.className} ${e.innerText}`];
-}
-return least;
-"""
+CONTRAST = (HERE / "contrast.js").read_text("utf-8")
 
 
 def least_contrast(driver: Any) -> tuple[float, str]:

@@ -17,12 +17,18 @@ def matmul_rate(device: torch.device, size: int = 8192, repeats: int = 20) -> fl
     b = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     for _ in range(3):
         a @ b
-    torch.cuda.synchronize(device)
+    synchronize(device)
     began = time.perf_counter()
     for _ in range(repeats):
         a @ b
-    torch.cuda.synchronize(device)
+    synchronize(device)
     return 2.0 * size**3 * repeats / (time.perf_counter() - began)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what a GPU still computes; a CPU has nothing to wait for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def model_flop(setting: Setting, tokens: float, rows: float) -> float:

@@ -27,10 +27,10 @@ def agreement(first: Setting, second: Setting) -> dict[str, Any]:
     A decision is a score or a category's probability at 0.5 or more.
     """
     assert first.prompts == second.prompts, "other prompts"
-    judgements = [_judge(setting) for setting in (first, second)]
+    judgements = [judge(setting) for setting in (first, second)]
     (a, a_verdicts), (b, b_verdicts) = judgements
-    scores = _difference(a.score, b.score)
-    labels = _difference(a.categories, b.categories)
+    scores = difference(a.score, b.score)
+    labels = difference(a.categories, b.categories)
     verdicts = [x != y for x, y in zip(a_verdicts, b_verdicts, strict=True)]
     return {
         "prompts": len(first.prompts),
@@ -58,7 +58,7 @@ def calibration(truth: Sequence[bool], a: Any, b: Any) -> dict[str, float] | Non
     return {"ece": first, "ece_other": second, "difference": second - first}
 
 
-def _difference(a: Any, b: Any) -> dict[str, float]:
+def difference(a: Any, b: Any) -> dict[str, float]:
     """Return how far two arrays of probabilities are apart, and their decisions."""
     both = np.isfinite(a) & np.isfinite(b)
     delta = np.abs(a - b)[both]
@@ -73,7 +73,8 @@ def _difference(a: Any, b: Any) -> dict[str, float]:
     }
 
 
-def _judge(setting: Setting) -> tuple[Judgements, list[tuple[int, ...]]]:
+def judge(setting: Setting) -> tuple[Judgements, list[tuple[int, ...]]]:
+    """Return `marginal_any`'s judgements and the greedy verdicts of all prompts."""
     engine = tree_recording.explorer(setting, tree_recording.DEFAULT)
     tree, _ = tree_recording.record(engine, setting)
     (spec,) = tree_recording.strategies(["marginal_any"])

@@ -62,14 +62,14 @@ def random_llama(
     trees. After the prefix a prompt has 60 to 140 tokens, as a guard's prompts have.
     """
     torch.manual_seed(seed)
-    network = _network(shape, torch.device(device), dtype)
+    network = random_network(shape, torch.device(device), dtype)
     _teach(network, spread)
     policy = load_policy("llama-guard-3")
     prefix = _random(prefix_tokens)
     return Setting(
         name=f"random Llama, {shape}",
         network=network,
-        pieces=_pieces(network.config.vocab_size),
+        pieces=token_pieces(network.config.vocab_size),
         eos=frozenset({_EOS}),
         pad=_EOS,
         grammar=llama_guard(policy.codes),
@@ -83,7 +83,8 @@ def random_llama(
     )
 
 
-def _network(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
+def random_network(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a Llama of one of `SHAPES` with the weights that it starts from."""
     config = LlamaConfig(
         **SHAPES[shape],
         max_position_embeddings=8192,
@@ -139,7 +140,8 @@ def _steps() -> Iterator[tuple[int, list[int]]]:
         yield label, [_EOS, _IDS[",S"]]
 
 
-def _pieces(size: int) -> list[bytes]:
+def token_pieces(size: int) -> list[bytes]:
+    """Return the bytes of every token; those of verdicts have the text of theirs."""
     pieces = [b"#%d" % i for i in range(size)]
     for text, token in _IDS.items():
         pieces[token] = text.encode()

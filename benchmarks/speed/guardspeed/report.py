@@ -92,7 +92,7 @@ def write(path: Path, results: Any, command: str) -> None:
         "clock": "process CPU time (wall clock on a GPU), median of the rounds",
         "results": results,
     }
-    text = json.dumps(_rounded(document), indent=2)
+    text = json.dumps(rounded(document), indent=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n", encoding="utf-8")
 
@@ -118,10 +118,10 @@ def _versions() -> dict[str, str | None]:
     return result
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Keep five digits of every float."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value

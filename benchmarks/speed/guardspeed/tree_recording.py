@@ -39,13 +39,25 @@ def explorer(setting: Setting, options: ExploreOptions) -> TreeExplorer:
     )
 
 
-def record(engine: TreeExplorer, setting: Setting) -> tuple[VerdictTree, list[int]]:
-    """Return the trees of all prompts, and the nodes that were run for each."""
+def record(
+    engine: TreeExplorer, setting: Setting, batcher: Batcher | None = None
+) -> tuple[VerdictTree, list[int]]:
+    """Return the trees of all prompts, and the nodes that were run for each.
+
+    Batches are those of the setting, or of a `batcher`, which makes smaller ones where
+    memory runs out.
+    """
     lengths = [len(prompt) for prompt in setting.prompts]
     explorations: list[Exploration] = []
     order: list[int] = []
-    for batch in Batcher(setting.batch_tokens).plan(lengths):
-        explorations.append(engine.explore([setting.prompts[i] for i in batch]))
+
+    def explore(rows: list[int]) -> Exploration:
+        return engine.explore([setting.prompts[i] for i in rows])
+
+    batcher = batcher or Batcher(setting.batch_tokens)
+    for batch, exploration in batcher.run(lengths, explore):
+        assert exploration is not None, f"no memory for prompt {batch}"
+        explorations.append(exploration)
         order += batch
     tree = VerdictTree.concat([exploration.tree for exploration in explorations])
     tree.meta |= engine.meta

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
 
+IDENTICAL = "identical decisions"  # how a note on them begins
 _MIN_RATERS = 2
 MIN_RATINGS = 2  # of an item: a single one can neither agree nor disagree
 
@@ -152,7 +153,7 @@ def decision_agreements(
         identical = _identical_raters(names, votes)
         dataset = raters[0].dataset
         notes += [
-            f"identical decisions on {dataset}: {', '.join(same)}"
+            f"{IDENTICAL} on {dataset}: {', '.join(same)}"
             for same in identical.values()
             if len(same) > 1
         ]

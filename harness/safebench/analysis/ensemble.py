@@ -169,7 +169,7 @@ def _read_ensemble(
     if kind is None:
         return None
     store = EvidenceStore(folder / "main", {kind}, key=folder.name)
-    key_of_content = dict(_evidence_rows(store.locations, predictions.task))
+    key_of_content = dict(_evidence_rows(store.keys(), predictions.task))
     rows = [
         row
         for row, content in enumerate(predictions.content)

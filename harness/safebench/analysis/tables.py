@@ -19,6 +19,7 @@ from safebench.sanitize import sanitize
 from safebench.statistics.bootstrap import MIN_GROUPS
 
 from .ensemble_tables import agreement_tables, ensemble_tables
+from .set_overview import set_overviews
 from .text_table import TEXT_LIMIT, TextTable, sparkline
 
 if TYPE_CHECKING:
@@ -60,16 +61,17 @@ def analysis_tables(
 ) -> Iterator[TextTable]:
     """Yield all tables of an analysis; `top` bounds lists of pairs and slices.
 
-    Unless `full`, combinations are left out where there are too many for a screen.
+    Unless `full`, many combinations are shown as a table a set, without the rest.
     """
     detailed = analysis.detailed and (full or analysis.fits_screen)
-    overview = overview_table(analysis, detailed=detailed)
-    comparisons = map(uncertainty_comparison_table, analysis.uncertainty_comparisons)
-    # On a screen the answer comes before the table that it was found in.
-    yield from [overview, *comparisons] if full else [*comparisons, overview]
+    if full or detailed:
+        yield overview_table(analysis)
+        yield from map(uncertainty_comparison_table, analysis.uncertainty_comparisons)
+    else:
+        yield from set_overviews(analysis)
     if detailed:
         for combination in analysis.combinations:
-            yield from _combination_tables(
+            yield from combination_tables(
                 combination, analysis.metrics, unicode=unicode
             )
     for members in analysis.ensembles:
@@ -80,7 +82,7 @@ def analysis_tables(
         yield from agreement_tables(agreement, top)
 
 
-def overview_table(analysis: RunAnalysis, *, detailed: bool = True) -> TextTable:
+def overview_table(analysis: RunAnalysis) -> TextTable:
     """Return one line of numbers for each combination."""
     axes, shared = _varying_axes(analysis)
     part = "" if analysis.part == "all" else f"{analysis.part} part"
@@ -101,7 +103,7 @@ def overview_table(analysis: RunAnalysis, *, detailed: bool = True) -> TextTable
         text_columns=len(axes),
         # Accuracy is the same for all uncertainties about the same decisions.
         expendable=("ECE", "E-AURC", "acc. at 80 %", "n", "accuracy"),
-        notes=tuple(_overview_notes(analysis, detailed=detailed)),
+        notes=tuple(_overview_notes(analysis)),
         level=1,
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def _combination_numbers(combination: CombinationAnalysis) -> tuple[str, ...]:
     )
 
 
-def _overview_notes(analysis: RunAnalysis, *, detailed: bool) -> Iterator[str]:
+def _overview_notes(analysis: RunAnalysis) -> Iterator[str]:
     yield from map(sanitize, analysis.notes)
     uncertainties = [combination.uncertainty for combination in analysis.combinations]
     if any(
@@ -164,11 +166,6 @@ def _overview_notes(analysis: RunAnalysis, *, detailed: bool) -> Iterator[str]:
         "AURC: mean error rate over all shares kept; E-AURC: AURC above the best "
         "possible; lower is better"
     )
-    if not detailed:
-        yield (
-            "too many combinations to show in full: choose with --classifier, "
-            "--strategy and --dataset"
-        )
 
 
 def uncertainty_comparison_table(comparison: UncertaintyComparison) -> TextTable:
@@ -199,9 +196,10 @@ def _strategy_result_row(result: StrategyResult) -> tuple[str, ...]:
     )
 
 
-def _combination_tables(
-    combination: CombinationAnalysis, metrics: Sequence[str], *, unicode: bool
+def combination_tables(
+    combination: CombinationAnalysis, metrics: Sequence[str], *, unicode: bool = True
 ) -> Iterator[TextTable]:
+    """Yield what there is to say of one combination, its name and size first."""
     predictions = combination.predictions
     yield TextTable(
         title=sanitize(predictions.name),

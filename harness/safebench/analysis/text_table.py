@@ -39,6 +39,7 @@ class TextTable:
     notes: tuple[str, ...] = ()
     level: int = 2
     expendable: tuple[str, ...] = ()
+    name_width: int = _MIN_NAME_WIDTH
 
 
 def sparkline(values: Sequence[float], *, unicode: bool = True) -> str:
@@ -69,7 +70,7 @@ def _drop_columns(table: TextTable, width: int) -> TextTable:
     Then names are folded more, and at last columns leave from the right.
     """
     kept = list(range(len(table.headers)))
-    least = _MIN_NAME_WIDTH
+    least = table.name_width
     for name in table.expendable:
         if _min_width(table, kept, least) > width and name in table.headers:
             kept.remove(table.headers.index(name))

@@ -27,7 +27,7 @@ from safebench.results.prediction_reading import (
     combination_key,
     to_columns,
 )
-from safebench.results.rows import interval_fields, joined_notes
+from safebench.results.rows import LATENCY_METRICS, interval_fields, joined_notes
 from safebench.specs import CalibratorSpec
 from safebench.statistics import default_n_resamples, shared_weights
 
@@ -462,6 +462,9 @@ def calibrated_rows(
         "threshold_from": "fixed",
     }
     rows: dict[str, Row] = {}
+    for row in raw_rows:  # a calibrator takes no time that could be measured
+        if row.metric in LATENCY_METRICS:
+            rows[row.metric] = replace(row, **shared)
     for name in kept & by_name.keys():
         row = by_name[name]
         note = joined_notes(row.note, RAW_CATEGORIES if row.value is not None else "")

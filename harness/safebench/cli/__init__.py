@@ -43,6 +43,7 @@ from .matrix import command as matrix
 from .overlap import command as overlap
 from .pareto import command as pareto
 from .power import command as power
+from .report import command as report
 from .run import command as run
 from .score import command as score
 from .serve import command as serve
@@ -50,7 +51,7 @@ from .threshold import command as threshold
 from .train import command as train
 
 HELP_SECTIONS = {
-    "Run and compare": ("run", "leaderboard", "compare", "power", "analyze"),
+    "Run and compare": ("run", "leaderboard", "compare", "power", "analyze", "report"),
     "Decide": ("calibrate", "threshold", "combine", "pareto", "gate", "drift"),
     "Ask": ("score", "serve"),
     "Train": ("train",),
@@ -140,6 +141,7 @@ for _command in (
     combine,
     pareto,
     analyze,
+    report,
     calibrate,
     threshold,
     gate,

@@ -94,7 +94,7 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write one self-contained page (needs safebench[plots]).",
+    help="Write one self-contained page, as `safebench report RUN` does.",
 )
 @click.option(
     "--format",
@@ -177,7 +177,7 @@ def execute(
     from safebench.analysis.request import find_run
     from safebench.console import echo_rendered
 
-    if plots or html:
+    if plots:
         from safebench.plots import require_matplotlib
 
         require_matplotlib()  # before the work, not after it
@@ -185,8 +185,11 @@ def execute(
     analysis = analyze_run(folder, request, plugins, metrics)
     echo_rendered(lambda options: render_analysis(analysis, form, options))
     # On standard error: with --format json the output is read by a program.
-    for path in _write_files(analysis, plots, html):
+    for path in _write_plots(analysis, plots):
         echo(f"wrote {path}", err=True)
+    if html is not None:
+        _write_page(folder, analysis, request, plugins, html)
+        echo(f"wrote {html}", err=True)
     if save:
         from safebench.analysis.slice_rows import save_gaps
         from safebench.sanitize import printable
@@ -197,19 +200,27 @@ def execute(
         echo(printable(f"stored {saved.n_rows} rows of slices in {folder}"), err=True)
 
 
-def _write_files(
-    analysis: RunAnalysis, plots: Path | None, html: Path | None
-) -> list[Path]:
-    """Write plots and page, and return their paths."""
-    written: list[Path] = []
-    if plots is not None:
-        from safebench.plots.figures import omitted_figures_note, write_plots
+def _write_plots(analysis: RunAnalysis, plots: Path | None) -> list[Path]:
+    """Write plots where they are wanted, and return their paths."""
+    if plots is None:
+        return []
+    from safebench.plots.figures import omitted_figures_note, write_plots
 
-        written += write_plots(analysis, plots)
-        if note := omitted_figures_note(analysis):
-            echo(note, err=True)
-    if html is not None:
-        from safebench.plots.html_report import write_html_report
-
-        written.append(write_html_report(analysis, html))
+    written = write_plots(analysis, plots)
+    if note := omitted_figures_note(analysis):
+        echo(note, err=True)
     return written
+
+
+def _write_page(
+    folder: Path,
+    analysis: RunAnalysis,
+    request: AnalysisRequest,
+    plugins: Plugins,
+    path: Path,
+) -> None:
+    """Write the page that `safebench report` writes of a run."""
+    from safebench.report import ReportRequest, content_of_analysis, write_page
+
+    report = ReportRequest(runs=(str(folder),), analysis=request)
+    write_page(content_of_analysis(folder, analysis, report, plugins), path)

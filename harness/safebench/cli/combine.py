@@ -44,6 +44,7 @@ AT_LEAST = 2
     metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
 )
 @click.option(
+    "-o",
     "--out",
     metavar="DIR",
     help="The run folder to write; several combinations may share one "
@@ -143,9 +144,22 @@ def _remarks(results: Sequence[CombinationResult]) -> list[str]:
         parts = [
             *result.notes,
             *([f"it would cost {', '.join(known)}"] if known else []),
+            *_latency(result),
         ]
         lines.append(f"{result.dataset}: {'; '.join(parts) or 'no remarks'}")
     return lines
+
+
+def _latency(result: CombinationResult) -> list[str]:
+    """Return what is known of single samples, one after the other."""
+    from safebench.results.rows import LATENCY_METRICS
+
+    known = [
+        f"{row.metric.removeprefix('latency_')} {row.value:.3g} s"
+        for row in result.rows
+        if row.metric in LATENCY_METRICS and row.value is not None
+    ]
+    return [f"latency {', '.join(known)}"] if known else []
 
 
 def _record(result: CombinationResult) -> dict[str, object]:

@@ -21,12 +21,13 @@ Examples:
   safebench drift runs/guard scores.jsonl -d toxic_chat
   safebench drift runs/guard scores.jsonl --of llamaguard/marginal_any -d xstest
   safebench drift last-month.jsonl this-month.jsonl --plot drift.png
+  safebench score log.jsonl.gz -c keyword -o scores && safebench drift runs/guard scores
 """
 
 
 @click.command("drift", epilog=EPILOG)
 @click.argument("reference", metavar="RUN|FILE")
-@click.argument("scores", metavar="SCORES|-")
+@click.argument("scores", metavar="SCORES|DIR|-")
 @click.option(
     "--of",
     metavar="CLASSIFIER/STRATEGY",
@@ -94,10 +95,11 @@ def command(
     """Say whether new scores are still like those of a run; exit with 1 if not.
 
     SCORES are lines of JSON in the order they came, as `score --json` and `serve`
-    answer them, or any with a number in --score-field. The alarm may be looked at after
-    every line: without drift it rings in at most 5 of 100 streams (--alpha), however
-    long they are. KS and PSI are of all lines at once. A line without a score, or whose
-    judgement failed, is counted, and more of them than in the reference are drift, too.
+    answer them, any with a number in --score-field, or the folder that `score FILE -o`
+    wrote. The alarm may be looked at after every line: without drift it rings in at
+    most 5 of 100 streams (--alpha), however long they are. KS and PSI are of all lines
+    at once. A line without a score, or whose judgement failed, is counted, and more of
+    them than in the reference are drift, too.
     """
     from safebench.console import echo_rendered
     from safebench.decision.drift import measure_drift

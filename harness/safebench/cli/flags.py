@@ -168,6 +168,28 @@ OPERATING_POINT = flag(
     help="Judge by the operating point of a file that `safebench threshold --save` "
     "wrote: its guard, its strategy, its thresholds.",
 )  # fmt: skip
+EXECUTOR = flag(
+    "--executor",
+    metavar="NAME[,KEY=VALUE]...",
+    help="Where evidence is recorded; see `safebench list executors` [default: local].",
+)
+WORKERS = flag(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="How many workers the executor has; each loads the model.",
+)
+ADDRESS = flag(
+    "--address",
+    metavar="ADDR",
+    help="The cluster that the executor joins, such as HOST:PORT or auto.",
+)
+GPUS_PER_WORKER = flag(
+    "--gpus-per-worker",
+    type=float,
+    metavar="N",
+    help="GPUs of each worker [default: 1 where there are GPUs].",
+)
 SEED = flag("--seed", type=int)
 CONFIG = flag(
     "--config", "config_file", metavar="FILE.yaml",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,6 @@ from . import flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from safebench.console import RenderOptions
     from safebench.decision.rows_at_threshold import GivenThreshold
@@ -23,14 +23,17 @@ Examples:
   safebench leaderboard
   safebench leaderboard runs/keyword-starter --metrics auroc,fpr --sort fpr
   safebench leaderboard runs/keyword-starter --ci --metrics auroc,f1
+  safebench leaderboard --metrics auroc,costs --sort latency_p95
   safebench leaderboard runs/a runs/b --format md
   safebench leaderboard -c llamaguard -d xstest -d toxic_chat --average --ci
   safebench leaderboard --pivot --metrics f1
-  safebench leaderboard --ci --format html > leaderboard.html
+  safebench leaderboard --ci --format html -o leaderboard.html
+  safebench leaderboard --format parquet -o leaderboard.parquet
   safebench leaderboard runs/a --prevalence .001 --ci
   safebench leaderboard runs/a --threshold .62
   safebench leaderboard runs/a --slice language --ci
   safebench leaderboard runs/a runs/b --threshold point.json --ci
+  safebench leaderboard runs/a --labels reviewed --ci
 """
 
 
@@ -57,13 +60,14 @@ Examples:
     help="One metric (--metrics, else AUROC) with a column for every dataset.",
 )
 @flags.METRICS.override(
-    help="Columns, in this order; see `safebench list metrics` [default: the usual "
-    "ones that are there]."
+    help="Columns, in this order; see `safebench list metrics`; costs: speed, latency, "
+    "passes, tokens and memory [default: the usual ones that are there]."
 )
 @click.option(
     "--sort",
     metavar="NAME",
-    help="Metric that orders the lines, best first [default: auroc].",
+    help="Metric or other column that orders the lines, best first, names from A to Z "
+    "[default: auroc].",
 )
 @click.option(
     "--ci",
@@ -97,6 +101,14 @@ Examples:
     "`safebench analyze RUN --gaps --save`.",
 )
 @click.option(
+    "--labels",
+    type=flags.Choice(["stored", "reviewed"]),
+    default="stored",
+    help="reviewed: also the numbers with the labels that reviewers marked in "
+    "`safebench serve`: wrong ones turned round, unclear ones left out [default: "
+    "stored].",
+)
+@click.option(
     "--with-reference",
     "reference",
     is_flag=True,
@@ -107,7 +119,15 @@ Examples:
     "form",
     metavar="FORMAT",
     default=None,
-    help="table, md, csv, latex, json, html, or a plugin's [default: table].",
+    help="table, md, csv, latex, json, html, parquet, or a plugin's [default: table].",
+)
+@click.option(
+    "-o",
+    "--out",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to a file instead of standard output.",
 )
 @click.pass_obj
 def command(  # noqa: PLR0917 - click names them all
@@ -125,8 +145,10 @@ def command(  # noqa: PLR0917 - click names them all
     threshold: str | None,
     calibrator: str | None,
     column: str | None,
+    labels: str,
     reference: bool,
     form: str | None,
+    output: Path | None,
 ) -> None:
     """Compare runs: one line per classifier, strategy and dataset.
 
@@ -160,6 +182,10 @@ def command(  # noqa: PLR0917 - click names them all
         "--average": average,
         "--pivot": pivot,
     }
+    if labels == "reviewed":
+        rows = _reviewed(
+            rows, folders, clashing | {"--slice": column is not None}, plugins
+        )
     rows = _by_slice(rows, column, folders, clashing)
     given = None
     if threshold is not None:
@@ -179,13 +205,16 @@ def command(  # noqa: PLR0917 - click names them all
         rows = rows_at_threshold(rows, folders, given, specs)
     if prevalence is not None:
         from safebench.decision import prevalence_rows
+        from safebench.reporters.table import COUNT_COLUMNS, NAME_COLUMNS
 
         if reference:
             raise OptionError(
                 "published numbers are those of their data: leave out "
                 "--with-reference or --prevalence"
             )
-        prevalence_rows.check_metrics([*names, *filter(None, (sort,))])
+        others = (*NAME_COLUMNS, *COUNT_COLUMNS)
+        asked = [sort] if sort and sort.casefold() not in others else []
+        prevalence_rows.check_metrics([*names, *asked])
         at = None if given is None else given.value
         rows = prevalence_rows.rows_at_prevalence(rows, folders, prevalence, at)
         names = names or [*prevalence_rows.COLUMNS]
@@ -206,7 +235,31 @@ def command(  # noqa: PLR0917 - click names them all
         compared=not average and column is None,
         pivot=pivot,
         sliced=column is not None,
+        output=output,
     )
+
+
+def _reviewed(
+    rows: list[Row],
+    folders: Sequence[Path],
+    clashing: Mapping[str, bool],
+    plugins: Plugins,
+) -> list[Row]:
+    """Return the rows with those of reviewed labels.
+
+    Raises OptionError if an option was given that these do not go with.
+    """
+    from safebench.errors import OptionError
+    from safebench.results.reviewed_rows import reviewed_rows
+    from safebench.specs import MetricSpec
+
+    for option, is_given in clashing.items():
+        if is_given:
+            raise OptionError(
+                "numbers with reviewed labels are those of the run's decisions on each "
+                f"set: leave out {option} or --labels reviewed"
+            )
+    return reviewed_rows(rows, folders, plugins.unambiguous(MetricSpec))
 
 
 def _by_slice(
@@ -261,8 +314,11 @@ def print_leaderboard(
     compared: bool = True,
     pivot: bool = False,
     sliced: bool = False,
+    output: Path | None = None,
 ) -> None:
     """Print result rows as a table in the format of that name, else in the core's.
+
+    Or write it to the file `output`.
 
     With the `folders` of the runs, intervals are shown, too, and what does not differ
     from the best if rows are to be `compared`; with `reference`, published numbers;
@@ -271,7 +327,6 @@ def print_leaderboard(
     """
     from dataclasses import replace
 
-    from safebench.console import echo_rendered
     from safebench.isolation import isolated
     from safebench.reporters.leaderboard import build_leaderboard
     from safebench.specs import MetricSpec, ReporterSpec
@@ -315,14 +370,47 @@ def print_leaderboard(
 
         table = add_published(table, read_published())
 
-    def render_isolated(options: RenderOptions) -> str:
+    def render_isolated(options: RenderOptions) -> str | bytes:
         with isolated(reporter):
-            text = render(table, options)
-            if not isinstance(text, str):
-                raise TypeError(f"returned a {type(text).__name__}, no text")
-        return text
+            rendered = render(table, options)
+            if not isinstance(rendered, str | bytes):
+                raise TypeError(f"returned a {type(rendered).__name__}, no text")
+        return rendered
 
-    echo_rendered(render_isolated)
+    _emit(render_isolated, reporter.name, output)
+
+
+def _emit(
+    render: Callable[[RenderOptions], str | bytes], form: str, output: Path | None
+) -> None:
+    """Print what was rendered, or write it to a file.
+
+    Raises OptionError for bytes on a terminal, which would take them for commands.
+    """
+    import sys
+    from dataclasses import replace
+
+    from safebench.console import echo, echo_bytes, echo_styled, terminal_capabilities
+    from safebench.errors import OptionError
+    from safebench.files import atomic_path
+
+    options = terminal_capabilities()
+    if output is not None:
+        options = replace(options, styles=False, colour=False, encoding="utf-8")
+    rendered = render(options)
+    if output is not None:
+        content = f"{rendered}\n" if isinstance(rendered, str) else rendered
+        with atomic_path(output) as partial:
+            partial.write_bytes(
+                content.encode("utf-8") if isinstance(content, str) else content
+            )
+        echo(f"wrote {output}", err=True)
+    elif isinstance(rendered, str):
+        echo_styled(rendered, options)
+    elif sys.stdout.isatty():
+        raise OptionError(f"{form} is no text: add --out FILE")
+    else:
+        echo_bytes(rendered)
 
 
 def _tie_marker(
@@ -333,4 +421,11 @@ def _tie_marker(
 
     from safebench.results.comparison import ties_with_best
 
-    return partial(ties_with_best, folders=folders, specs=specs)
+    paired = partial(ties_with_best, folders=folders, specs=specs)
+
+    def of_stored_labels(rows: Sequence[Row]) -> list[bool]:
+        """Mark nothing where labels are not those that predictions are stored with."""
+        reviewed = any(row.review is not None for row in rows)
+        return [False] * len(rows) if reviewed else paired(rows)
+
+    return of_stored_labels

@@ -24,6 +24,7 @@ from safebench.specs import (
     ClassifierSpec,
     Component,
     DatasetSpec,
+    ExecutorSpec,
     GuardProfile,
     MetricSpec,
     ReporterSpec,
@@ -48,6 +49,7 @@ KINDS: dict[str, type[Component]] = {
     "calibrators": CalibratorSpec,
     "reporters": ReporterSpec,
     "trainers": TrainerSpec,
+    "executors": ExecutorSpec,
 }
 
 # where code is found, which says nothing to a user
@@ -114,9 +116,10 @@ def list_command(
     """Show every component of one kind, or one by NAME, with what it needs and takes.
 
     KIND is classifiers, strategies, datasets, metrics, calibrators, reporters (the
-    formats of a leaderboard), trainers, guards (published models that a classifier
-    knows by name), packs (datasets under one name), policies (taxonomies of harm) or
-    maps between policies. Without one, the names of all kinds are shown.
+    formats of a leaderboard), trainers, executors (where evidence is recorded), guards
+    (published models that a classifier knows by name), packs (datasets under one name),
+    policies (taxonomies of harm) or maps between policies. Without one, the names of
+    all kinds are shown.
     """
     if kind is None:
         _list_names(plugins, as_json)

@@ -1,13 +1,15 @@
 """`matrix`: which classifier goes with which strategy and with which data.
 
 A run needs both: a strategy that can read what the classifier records, and a classifier
-that answers the task of the data. Plain text that is never cut: where there are more
-classifiers than fit in a line, there are several tables.
+that answers the task of the data. Plain text that is never cut: columns have numbers
+for headings, which a legend explains, and where there are more classifiers than fit in
+a line, there are several tables.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,17 +32,21 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   safebench matrix
+  safebench matrix keyword joint
   safebench matrix -c guard,profile=qwen3guard --why
   safebench matrix -d mine.jsonl,task=injection
 """
 WIDTH = 80
 NAME_WIDTH = 36  # of strategies and data sets, with their indent
-CELL = 4
-LEGEND = (
-    "yes  goes together; a run needs a yes in both tables",
-    "opt  with other options of the classifier: see `safebench list guards`",
-    "-    does not: --why says the reasons",
-)
+CELL = 3
+# where the output cannot hold a tick, letters stand for it
+TICKS = {"yes": "\N{CHECK MARK}", "opt": "o", "-": "\N{MIDDLE DOT}"}
+LETTERS = {"yes": "x", "opt": "o", "-": "."}
+LEGEND = {
+    "yes": "goes together; a run needs one in both tables",
+    "opt": "with other options of the classifier: see `safebench list guards`",
+    "-": "does not: `safebench matrix CLASSIFIER STRATEGY` says why, --why all reasons",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class DataRow:
 
 
 @click.command("matrix", epilog=EPILOG)
+@click.argument("classifier", required=False, metavar="[CLASSIFIER]")
+@click.argument("strategy", required=False, metavar="[STRATEGY]")
 @flags.CLASSIFIERS.override(
     help="Only this classifier, with these options. Repeatable [default: all]."
 )
@@ -88,6 +96,8 @@ class DataRow:
 @click.pass_obj
 def command(
     plugins: Plugins,
+    classifier: str | None,
+    strategy: str | None,
     classifiers: tuple[str, ...],
     strategies: tuple[str, ...],
     datasets: tuple[str, ...],
@@ -97,33 +107,96 @@ def command(
     """Show what can be run together: classifiers, strategies and data by task.
 
     A strategy fits a classifier that records what it reads, data a classifier that
-    answers its task. Data of every task can be a file of yours.
+    answers its task; data of every task can be a file of yours. With CLASSIFIER and
+    STRATEGY, why these two go together or not, and what else would.
     """
     from safebench.datasets.pack import expand_packs
 
+    classifiers += (classifier,) if classifier else ()
+    strategies += (strategy,) if strategy else ()
     columns = _columns(plugins, classifiers)
     readers = [plugins.get(StrategySpec, name) for name in strategies] or sorted(
         plugins.all(StrategySpec), key=lambda spec: spec.name
     )
-    data = [
-        _data_row(plugins, text) for text, _ in expand_packs(datasets)
-    ] or _all_data(plugins)
+    data = [_data_row(plugins, text) for text, _ in expand_packs(datasets)]
     if as_json:
-        for record in _records(columns, readers, data):
+        for record in _records(columns, readers, data or _all_data(plugins)):
             echo(json.dumps(record))
-        return
+    elif strategy:
+        for line in _pairs(plugins, columns, readers):
+            echo(line)
+    else:
+        tasks = [DataRow(_sets_of(plugins, task), task) for task in TASKS]
+        for line in _grid(columns, readers, data or tasks, why=why):
+            echo(line)
+
+
+def _grid(
+    columns: Sequence[Column],
+    readers: Sequence[StrategySpec],
+    data: Sequence[DataRow],
+    *,
+    why: bool,
+) -> Iterator[str]:
+    """Yield the tables, what the marks mean, and with `why` all reasons."""
     per_table = (WIDTH - NAME_WIDTH) // CELL
     # What does not fit goes into a table of its own: a wrapped one cannot be read.
     for start in range(0, len(columns), per_table):
-        for line in _table(columns[start : start + per_table], readers, data, start):
-            echo(line)
-        echo("")
-    for line in LEGEND:
-        echo(line)
+        yield from _table(columns[start : start + per_table], readers, data, start)
+        yield ""
+    marks = _marks()
+    yield from (f"{marks[mark]}  {meaning}" for mark, meaning in LEGEND.items())
     if why:
-        echo("")
-        for line in _reasons(columns, readers, data):
-            echo(line)
+        yield ""
+        yield from _reasons(columns, readers, data)
+
+
+def _marks() -> dict[str, str]:
+    """Return what stands in a cell, as far as standard output can show it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        "".join(TICKS.values()).encode(encoding)
+    except UnicodeEncodeError:
+        return LETTERS
+    return TICKS
+
+
+def _pairs(
+    plugins: Plugins, columns: Sequence[Column], readers: Sequence[StrategySpec]
+) -> Iterator[str]:
+    """Yield of each pair whether it goes together, why not, and what else would.
+
+    And what the classifier answers: a run needs data of such a task, too.
+    """
+    for column in columns:
+        for reader in readers:
+            yield from _pair(plugins, column, reader)
+        tasks = ", ".join(task for task in TASKS if task in column.tasks)
+        yield f"{column.label} answers {tasks or 'nothing without an option'}"
+        by_option = ", ".join(task for task in TASKS if task in column.by_option)
+        if by_option:
+            yield f"  with other options {by_option}"
+            yield "  see `safebench list guards`"
+
+
+def _pair(plugins: Plugins, column: Column, reader: StrategySpec) -> Iterator[str]:
+    from safebench.compatibility import explain_incompatible, missing_requirements
+
+    pair = f"{column.label} x {reader.name}"
+    missing = missing_requirements(column.spec, reader)
+    if not missing:
+        yield f"{pair}: yes"
+        return
+    yield f"{pair}: no, {reader.name} needs {', '.join(missing)}"
+    _, _, *others = explain_incompatible(column.spec, reader, plugins).splitlines()
+    yield from others
+
+
+def _sets_of(plugins: Plugins, task: str) -> str:
+    """Return how a task's sets are called together: all of them fit alike."""
+    n = sum(s.task == task and not has_any_task(s) for s in plugins.all(DatasetSpec))
+    sets = "1 set" if n == 1 else f"{n or 'no'} sets"
+    return f"{task} ({sets})"
 
 
 def _columns(plugins: Plugins, classifiers: Sequence[str]) -> list[Column]:
@@ -216,14 +289,17 @@ def _table(
     yield f"{'data, by task':<{NAME_WIDTH}}{head}"
     task = ""
     for row in data:
-        if row.task != task:
-            task = row.task
-            yield f"  {task}"
-        yield _line(f"    {row.label}", [column.mark(task) for column in columns])
+        named = row.label.startswith(f"{row.task} (")  # it says its task itself
+        if row.task != task and not named:
+            yield f"  {row.task}"
+        task = row.task
+        indent = "  " if named else "    "
+        yield _line(f"{indent}{row.label}", [column.mark(task) for column in columns])
 
 
 def _line(name: str, marks: Sequence[str]) -> str:
-    cells = "".join(f"{mark:>{CELL}}" for mark in marks)
+    shown = _marks()
+    cells = "".join(f"{shown[mark]:>{CELL}}" for mark in marks)
     if len(name) < NAME_WIDTH:
         return f"{name:<{NAME_WIDTH}}{cells}"
     return f"{name}\n{'':<{NAME_WIDTH}}{cells}"  # a name is never cut

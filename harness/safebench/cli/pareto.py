@@ -17,8 +17,12 @@ Examples:
   safebench pareto
   safebench pareto runs/a runs/b --metric recall --cost tokens
   safebench pareto runs/a runs/two-step --cost prompts_per_second --plot front.svg
+  safebench pareto --metric f1 --cost latency_p95
 """
-COST_NAMES = ("seconds", "forward_passes", "tokens", "prompts_per_second")
+COST_NAMES = (
+    *("seconds", "forward_passes", "tokens", "prompts_per_second"),
+    *("latency_p50", "latency_p95"),
+)
 
 
 @click.command("pareto", epilog=EPILOG)
@@ -35,7 +39,7 @@ COST_NAMES = ("seconds", "forward_passes", "tokens", "prompts_per_second")
     type=flags.Choice(COST_NAMES),
     default="seconds",
     show_default=True,
-    help="The cost of a sample.",
+    help="The cost of a sample; latencies are there after `safebench run --latency N`.",
 )
 @flags.DATASET.with_parameter("datasets").override(
     metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."

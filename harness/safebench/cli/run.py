@@ -11,6 +11,7 @@ from safebench.console import echo
 
 from . import flags
 from .execution import STARTING, exit_after, loading_notice, print_errors
+from .launched import is_left_out, with_launched_workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ Examples:
   safebench run --classifier llamaguard --strategy marginal_any
   safebench run -c keyword -c llamaguard -s all -d xstest -d my.jsonl
   safebench run -c llamaguard -d xstest --calibrate platt --calibrate isotonic
+  safebench run -c keyword -d xstest --latency 100
   safebench run -c big=llamaguard,model=meta-llama/Llama-Guard-3-8B -d toxic_chat:test
+  safebench run -c llamaguard -d toxic_chat --executor processes --workers 4
 """
 
 
@@ -52,7 +55,9 @@ Examples:
     metavar="N",
     help="At most this many samples of each dataset; related ones stay together.",
 )
-@flags.SEED.override(help="Seed of the samples that --limit takes [default: 0].")
+@flags.SEED.override(
+    help="Seed of the samples that --limit and --latency take [default: 0]."
+)
 @click.option(
     "--calibration-fraction",
     type=float,
@@ -77,17 +82,36 @@ Examples:
 @flags.REVISIONS
 @flags.STRICT_DATA
 @flags.CONFIG
-@click.option("--out", metavar="DIR", help="Run folder [default: runs/...].")
+@click.option("-o", "--out", metavar="DIR", help="Run folder [default: runs/...].")
 @click.option(
     "--predictions",
     type=flags.Choice(["jsonl", "parquet", "none"]),
     help="How predictions are stored [default: jsonl].",
 )
 @click.option(
+    "--keep-text",
+    is_flag=True,
+    default=None,
+    help="Also store the texts of all samples, so that pages show prompts where the "
+    "datasets are not at hand; whoever gets the folder gets them.",
+)
+@click.option(
     "--shard-size",
     type=int,
     metavar="N",
     help="Samples between two savings [default: the classifier's own].",
+)
+@flags.EXECUTOR
+@flags.WORKERS
+@flags.ADDRESS
+@flags.GPUS_PER_WORKER
+@click.option(
+    "--latency",
+    type=int,
+    metavar="N",
+    help="Also ask about N samples of each dataset one at a time, chosen by --seed: "
+    "latency_p50 and latency_p95, in seconds, with intervals from 6 and 72 samples on. "
+    "A service is asked again.",
 )
 @click.option(
     "--refresh",
@@ -115,12 +139,15 @@ def command(
     """Run classifiers x strategies x datasets into one results table.
 
     Each classifier looks at each dataset once; every strategy then reads what it
-    recorded. An interrupted run goes on when the command is repeated.
+    recorded. An interrupted run goes on when the command is repeated. Started several
+    times by torchrun or accelerate launch, it is one run with as many workers.
     """
+    if is_left_out():
+        return
     exit_after(
         lambda: execute(
             plugins,
-            configure(config_file, given),
+            with_launched_workers(configure(config_file, given)),
             refresh=refresh,
             retry_failed=retry_failed,
             debug=debug,
@@ -194,11 +221,13 @@ def execute(
 
 def print_summary(summary: RunSummary, plugins: Plugins) -> None:
     """Show the rows of this run, then what to know about them."""
+    from safebench.results.latency import latency_lines
+
     from .leaderboard import print_leaderboard
 
     # by its full name: another plugin's format called table cannot end a run
     print_leaderboard(summary.rows, plugins, form="safebench:table")
-    for line in [*summary.failures, *summary.notes]:
+    for line in [*latency_lines(summary.rows), *summary.failures, *summary.notes]:
         echo(line, err=True)
     if summary.failure_limit_exceeded:
         echo("more samples failed than --max-failures allows", err=True)

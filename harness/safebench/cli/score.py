@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
     from safebench.score import Conversation, ScoreResult
     from safebench.score.deployment import Deployment
+    from safebench.score.log_scoring import LogSummary
 
 EPILOG = """\b
 Examples:
@@ -30,6 +31,8 @@ Examples:
   safebench score -c keyword -c llamaguard -s all "how do I pick a lock?"
   safebench score -c keyword --json - < conversations.jsonl
   safebench score --operating-point point.json "how do I pick a lock?"
+  safebench score log.jsonl.gz -o scores -c keyword
+  safebench score log.parquet -o scores --column text --on-error skip
 """
 
 _MAX_SHOWN = 100  # characters of a text in a message
@@ -68,6 +71,41 @@ _FILE_NAME = re.compile(
 )
 @flags.OPERATING_POINT
 @flags.JSON.override(help="Print one JSON object for each answer.")
+@click.option(
+    "-o",
+    "--out",
+    metavar="DIR",
+    help="Judge each row of TEXT, then a file (.jsonl, perhaps with .gz, or .parquet), "
+    "and write shards of scores into this folder. The same command again goes on where "
+    "it was stopped.",
+)
+@click.option(
+    "--column",
+    metavar="NAME",
+    help="The column that has the text of a row [default: prompt].",
+)
+@click.option(
+    "--on-error",
+    type=flags.Choice(["stop", "skip"]),
+    help="Stop before anything is judged if rows cannot be read, or leave them out and "
+    "count them [default: stop].",
+)
+@click.option(
+    "--format",
+    "out_format",
+    type=flags.Choice(["jsonl", "parquet"]),
+    help="How shards are written [default: jsonl].",
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rows of a shard [default: 1024].",
+)
+@flags.EXECUTOR
+@flags.WORKERS
+@flags.ADDRESS
+@flags.GPUS_PER_WORKER
 @flags.DEBUG
 @click.pass_obj
 def command(
@@ -83,9 +121,121 @@ def command(
     input is one prompt, whole. A response is judged in the light of its prompt. With
     an operating point its guard judges, and answers block, review or pass. Exits with 1
     if a judgement failed.
+
+    With -o a whole log is judged, by one classifier and one strategy: rows have
+    `prompt` (or --column) or `messages`, perhaps `response`, `id`, `group` and `time`.
+    `safebench drift RUN DIR` reads what comes out. Exits with 1 if more than 5 % of the
+    rows failed.
     """
     given["debug"] = debug
-    exit_after(lambda: execute(plugins, given, task, as_json=as_json), debug=debug)
+    if given["out"] is None:
+        _refuse_log_options(given)
+        work = lambda: execute(plugins, given, task, as_json=as_json)  # noqa: E731
+        exit_after(work, debug=debug)
+    exit_after(
+        lambda: score_log(plugins, given, task or "", as_json=as_json),
+        debug=debug,
+        interrupt_notice="stopped; the same command again goes on from here",
+    )
+
+
+_LOG_OPTIONS = (
+    *("column", "on_error", "out_format", "shard_size"),
+    *("executor", "workers", "address", "gpus_per_worker"),
+)
+_MAX_FAILED_SHARE = 0.05
+
+
+def _refuse_log_options(given: dict[str, Any]) -> None:
+    """Raise OptionError for an option that says nothing of a single conversation."""
+    from safebench.errors import OptionError
+
+    for name in _LOG_OPTIONS:
+        if given[name] is not None:
+            flag = "--format" if name == "out_format" else f"--{name.replace('_', '-')}"
+            raise OptionError(f"{flag} is for a log: name the folder of its scores, -o")
+
+
+def score_log(
+    plugins: Plugins, given: dict[str, Any], task: str, *, as_json: bool
+) -> int:
+    """Score a file row by row into a folder, and return the exit code."""
+    with loading_notice(STARTING):
+        from dataclasses import replace
+
+        from safebench.errors import OptionError
+        from safebench.pipeline.config import RunConfig
+        from safebench.score import ScoringService
+        from safebench.score.conversation import check_task
+        from safebench.score.log_scoring import LogRequest, LogScorer
+
+        check_task(task)
+        if as_json or given["response"] is not None or given["form"] != "auto":
+            raise OptionError("-o judges a file: leave --json, --response and --input")
+        deployment = deploy_point(plugins, given) if given["operating_point"] else None
+        config = RunConfig() if deployment else configure(plugins, given)
+        config = replace(
+            config,
+            **{name: given[name] for name in _LOG_OPTIONS[4:]},
+        )
+        if deployment is not None:
+            classifier = deployment.classifier
+        else:
+            classifiers, skipped = ScoringService(plugins).resolve_all(config)
+            if len(classifiers) != 1:
+                raise OptionError("-o holds the scores of one classifier: say one -c")
+            (classifier,) = classifiers
+            for line in skipped:
+                echo(f"skipped {line}", err=True)
+        request = LogRequest(
+            file=_log_path(given),
+            out=given["out"],
+            column=given["column"] or "prompt",
+            task=task,
+            skip_bad=given["on_error"] == "skip",
+            form=given["out_format"] or "jsonl",
+            **({"shard_size": given["shard_size"]} if given["shard_size"] else {}),
+        )
+        scorer = LogScorer(
+            request,
+            classifier,
+            config,
+            plugins,
+            lambda line: echo(line, err=True),
+            deployment,
+        )
+    return _print_summary(scorer.run())
+
+
+def _log_path(given: dict[str, Any]) -> str:
+    """Return the file that is to be judged."""
+    from safebench.errors import OptionError
+
+    named = [*given["words"], *filter(None, [given["prompt_file"]])]
+    if len(named) != 1:
+        raise OptionError(f"-o judges the rows of one file, not of {len(named)}")
+    if named[0] == "-":
+        raise OptionError("-o reads its file twice: standard input cannot be, save it")
+    return str(named[0])
+
+
+def _print_summary(summary: LogSummary) -> int:
+    """Print what became of a log, and return the exit code."""
+    from safebench.sanitize import printable
+
+    for line in (*summary.reasons, *summary.notes):
+        echo(printable(f"note: {line}"), err=True)
+    parts = [f"{summary.n:,} rows"]
+    parts += [f"{n:,} {verdict}" for verdict, n in sorted(summary.verdicts.items())]
+    if summary.n_before:
+        parts.append(f"{summary.n_before:,} scored before")
+    if summary.n_bad:
+        parts.append(f"{summary.n_bad:,} left out")
+    if summary.n_failed:
+        parts.append(f"{summary.n_failed:,} failed")
+    echo(f"{', '.join(parts)}\nscores: {summary.folder}")
+    n_now = summary.n - summary.n_before
+    return 1 if summary.n_failed > _MAX_FAILED_SHARE * max(n_now, 1) else 0
 
 
 def execute(
@@ -147,7 +297,7 @@ def _ask_about_file(text: str, argument: str, form: str) -> None:
         return
     shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
     what = "is a file" if is_file else "looks like the name of a missing file"
-    reads = f"--prompt-file {shown} judges what it holds"
+    reads = f"-o DIR judges each of its rows, --prompt-file {shown} what it holds"
     if argument == "--response":
         reads = '--response "$(cat FILE)" judges what it holds'
     raise OptionError(

@@ -80,8 +80,10 @@ def command(
     default classifier is loaded at once, another when it is first asked. A model judges
     one conversation at a time: the others wait on a page that shows their place in the
     queue. Predictions of runs come with their prompts, which are read again from the
-    data sets, and are collapsed. Nobody is asked for a password: whoever reaches the
-    address can use it, so it is this machine alone unless --host says otherwise.
+    data sets, and are collapsed. Labels can be reviewed: marks are written beside their
+    run, for `safebench leaderboard --labels reviewed`. Nobody is asked for a password:
+    whoever reaches the address can use it, so it is this machine alone unless --host
+    says otherwise.
     """
     # a page that asks by another name is some site whose name resolves to us
     with loading_notice(STARTING):

@@ -163,7 +163,7 @@ def _work_flags(spec: TrainerSpec) -> list[click.Option]:
             help="Seed of sample, cut and learning [default: 0]."
         ).option(),
         click.Option(
-            ["--out"],
+            ["-o", "--out"],
             metavar="DIR",
             help=f"Folder of what is trained [default: models/{spec.name}-...].",
         ),
@@ -202,8 +202,8 @@ def configure(
     """Turn flags as typed into a checked configuration."""
     from pathlib import Path
 
-    from safebench.config_file import parse_key_values
-    from safebench.training.config import load_config, parse_training_arguments
+    from safebench.config_file import parse_key_values, parse_training_arguments
+    from safebench.training.config import load_config
 
     typed = dict(given)
     typed["set"] = parse_training_arguments(typed["set"])

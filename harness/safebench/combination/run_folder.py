@@ -21,6 +21,7 @@ from safebench.metrics.intervals import sampling_intervals
 from safebench.provenance import command_line, package_versions, provenance_fields
 from safebench.redaction import redact_secrets
 from safebench.results import RESULTS_FILE, Row, merge_rows, read_rows
+from safebench.results.latency import latency_rows, unknown_latency_rows
 from safebench.results.outcomes import to_outcome
 from safebench.results.prediction_reading import (
     CombinationKey,
@@ -29,7 +30,7 @@ from safebench.results.prediction_reading import (
     to_columns,
 )
 from safebench.results.prediction_writing import StagedPredictions, path_of
-from safebench.results.rows import SCHEMA, interval_fields
+from safebench.results.rows import SCHEMA, interval_fields, joined_notes
 from safebench.results.run_files import (
     FILES,
     MANIFEST_FILE,
@@ -41,12 +42,14 @@ from safebench.results.selection import label_list, named_files
 
 from .combine import combine
 from .costs import CombinationCost, combined_cost, sample_costs
+from .latency import HOW, combined_latency
 from .rules import HeldOut, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safebench.errors import SafebenchError
+    from safebench.results.latency import MeasuredSample
     from safebench.results.prediction_reading import PredictionFile, PredictionLine
     from safebench.specs import MetricSpec
     from safebench.typing import Floats
@@ -194,6 +197,7 @@ class _Combination(NamedTuple):
     lines: list[dict[str, Any]]
     combined: Combined
     cost: CombinationCost
+    latency: list[MeasuredSample] | str
     left_out: int
 
 
@@ -236,10 +240,13 @@ def _combine_files(
         whole=all(head is not None and head.n == n_test for head in heads),
         cascade=rule.name == "cascade",
     )
+    latency = combined_latency(files, heads, lines, combined.asked, counted)
     key = combination_key(whole[0])
     key = key._replace(classifier=names[0], strategy=names[1], calibrator=None)
     new_lines = _combined_lines(key, files, lines, parts, combined)
-    return _Combination(key, rule, files, rows, new_lines, combined, cost, left_out)
+    return _Combination(
+        key, rule, files, rows, new_lines, combined, cost, latency, left_out
+    )
 
 
 def align_lines(
@@ -500,7 +507,11 @@ def _result_rows(
                 ),
             )
         )
-    return rows
+    if isinstance(made.latency, str):
+        note = joined_notes(made.latency, *_notes(made))
+        return [*rows, *unknown_latency_rows(shared, note)]
+    note = joined_notes(HOW, *_notes(made))
+    return [*rows, *latency_rows(shared, made.latency, note)]
 
 
 def _combination_fields(made: _Combination) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +18,22 @@ from safebench.errors import DataError, did_you_mean
 from .class_names import (
     LABEL_COLUMNS,
     card_names,
+    name_classes,
     name_rows,
     note_class_names,
 )
-from .formats import csv_rows, json_rows, parse_separator
+from .formats import JsonLines, csv_rows, is_json_lines, json_rows, parse_separator
 from .labels import normalise_label
 from .row_errors import RowErrors
+from .row_survey import survey_rows
 from .rows import ColumnOptions
-from .tabular import read_rows
+from .tabular import read_surveyed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .request import DatasetRequest, Example
+    from .row_survey import Survey
 
     RawRow = tuple[str, dict[str, Any]]
 
@@ -104,31 +108,88 @@ def _read_source(request: DatasetRequest) -> Iterator[Example]:
 def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
-    data = uncompressed(path, name)
-    # Over the bytes, not over the path: results say which content was judged.
-    request.report.revision = f"local:{hashlib.sha256(data).hexdigest()[:12]}"
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
-    rows = list(_parse(data, path, name, request, errors))
+    lines = _json_lines(path, name, request, errors)
+    rows: Iterable[RawRow] = () if lines is None else lines
+    if lines is None:
+        data = uncompressed(path, name)
+        # Over the bytes, not over the path: results say which content was judged.
+        request.report.revision = f"local:{hashlib.sha256(data).hexdigest()[:12]}"
+        rows = list(_parse(data, path, name, request, errors))
+        del data
+    survey = survey_rows(rows, request)
+    if lines is not None:
+        request.report.revision = f"local:{lines.sha256[:12]}"
+    features: dict[str, Any] = {}
     if path != STARTER_FILE:
-        rows = _with_card_names(rows, path, request)
+        features = _card_features(survey, path, request)
+        survey.kinds = name_rows(survey.kinds, features)
         note_class_names(name, request)
-    yield from read_rows(rows, name, request, errors, extra_columns)
+    named = _Named(rows, features) if features else rows
+    yield from read_surveyed(named, survey, name, request, errors, extra_columns)
 
 
-def uncompressed(path: Path, name: str) -> bytes:
-    """Return the bytes of a file, unpacked if its suffix says that it is packed."""
+class _Named:
+    """Rows with the names of their classes in place of numbers."""
+
+    def __init__(self, rows: Iterable[RawRow], features: dict[str, Any]) -> None:
+        self._rows, self._features = rows, features
+
+    def __iter__(self) -> Iterator[RawRow]:
+        for where, row in self._rows:
+            yield where, name_classes(row, self._features)
+
+
+def _json_lines(
+    path: Path, name: str, request: DatasetRequest, errors: RowErrors
+) -> JsonLines | None:
+    """Return the rows of a file that is read line by line; None for any other."""
+    options = request.options
+    separator = options.sep if isinstance(options, ColumnOptions) else "auto"
+    if file_kind(path.name) != "jsonl" or separator != "auto":
+        return None
+    lines = line_reader(path, name)
+    _refuse_other_content(next(lines(), b""), name, "jsonl")
+    return JsonLines(lines, name, errors) if is_json_lines(lines()) else None
+
+
+def line_reader(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
+    """Return what opens a file, perhaps a packed one, and yields its lines.
+
+    They end with a line feed. Raises `DataError` for what cannot be read or unpacked.
+    """
     module = COMPRESSIONS.get(path.suffix.casefold())
+
+    def read() -> Iterator[bytes]:
+        with reading(name):
+            # only here, since a Python may be built without one of them
+            opened = __import__(module).open(path) if module else path.open("rb")
+            with opened as file:
+                yield from file
+
+    return read
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Raise `DataError` for a file that cannot be read or unpacked."""
     try:
-        data = path.read_bytes()
-        if module is None:
-            return data
-        # only here, since a Python may be built without one of them
-        return bytes(__import__(module).decompress(data))
+        yield
     except (EOFError, zlib.error, lzma.LZMAError, ImportError, ValueError) as error:
         raise DataError(f"{name}: cannot be unpacked ({error})") from None
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise DataError(f"{name}: cannot be read ({problem})") from None
+
+
+def uncompressed(path: Path, name: str) -> bytes:
+    """Return the bytes of a file, unpacked if its suffix says that it is packed."""
+    module = COMPRESSIONS.get(path.suffix.casefold())
+    with reading(name):
+        data = path.read_bytes()
+        if module is None:
+            return data
+        return bytes(__import__(module).decompress(data))
 
 
 def _parse(
@@ -172,33 +233,42 @@ def _refuse_other_content(data: bytes, name: str, kind: str | None) -> None:
             raise DataError(f"{name}: holds {what}")
 
 
-def _with_card_names(
-    rows: list[RawRow], path: Path, request: DatasetRequest
-) -> list[RawRow]:
-    """Give numbers in the columns of labels the names in what describes the file."""
+def _card_features(
+    survey: Survey, path: Path, request: DatasetRequest
+) -> dict[str, Any]:
+    """Return the columns of labels whose numbers what describes the file names."""
     columns = ColumnOptions().columns | request.columns
-    for name in LABEL_COLUMNS:
-        rows = _with_names_of(columns[name], rows, path, request)
-    return rows
+    names = {
+        name: _names_of(columns[name], survey, path, request) for name in LABEL_COLUMNS
+    }
+    return {
+        columns[name]: {"_type": "ClassLabel", "names": list(words)}
+        for name, words in names.items()
+        if words
+    }
 
 
-def _with_names_of(
-    column: str, rows: list[RawRow], path: Path, request: DatasetRequest
-) -> list[RawRow]:
+def _names_of(
+    column: str, survey: Survey, path: Path, request: DatasetRequest
+) -> tuple[str, ...]:
     known = request.report.class_names
     words = {normalise_label(word) for word in request.label_map}
-    if column in known or words >= {"0", "1"} or not any(column in r for _, r in rows):
-        return rows
-
+    if (
+        column in known
+        or words >= {"0", "1"}
+        or not any(column in row for row in survey.kinds)
+    ):
+        return ()
     names = card_names(path, column)
     if not names:
-        return rows
-    feature = {"_type": "ClassLabel", "names": list(names)}
-    named = name_rows([row for _, row in rows], {column: feature})
+        return ()
+    named = name_rows(
+        survey.kinds, {column: {"_type": "ClassLabel", "names": list(names)}}
+    )
     if all(
         row.get(column) == old.get(column)
-        for row, (_, old) in zip(named, rows, strict=True)
+        for row, old in zip(named, survey.kinds, strict=True)
     ):
-        return rows  # words already
+        return ()  # words already
     known[column] = names
-    return [(where, row) for row, (where, _) in zip(named, rows, strict=True)]
+    return names

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 import json
 import re
@@ -16,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 from safebench.errors import DataError, OptionError, did_you_mean
 
 from .request import BadRowError
+from .row_errors import RowErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from .request import LoadReport
-    from .row_errors import RowErrors
 
     RawRow = tuple[str, dict[str, Any]]
 
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HALF_PAIR = re.compile(rb"\\u[dD]")
 
 
 def json_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
@@ -42,7 +44,8 @@ def json_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
     elif isinstance(whole, dict):
         yield from _array_rows([whole], name, errors)
     else:
-        yield from _line_rows(data, name, errors)
+        # Not `splitlines`, which would also cut texts at U+2028 and other separators.
+        yield from _line_rows(data.split(b"\n"), name, errors)
 
 
 def parse_json(text: str) -> Any:
@@ -50,7 +53,11 @@ def parse_json(text: str) -> Any:
 
     Python would take the last one, so that of two labels one is lost in silence.
     """
-    return json.loads(text, object_pairs_hook=_object)
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError(
+            "Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0
+        )
+    return _decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,6 +67,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise BadRowError(f"the key {twice!r:.60} occurs twice in one object")
     return row
+
+
+# made once: `json.loads` makes a decoder for each text that is read with a hook
+_decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
 def _whole_value(data: bytes, name: str) -> Any:
@@ -104,15 +115,16 @@ def _array_rows(values: list[Any], name: str, errors: RowErrors) -> Iterator[Raw
             errors.add(where, str(error))
 
 
-def _line_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
+def _line_rows(
+    lines: Iterable[bytes], name: str, errors: RowErrors
+) -> Iterator[RawRow]:
     """Yield (where, row) of each line with a JSON object, skipping empty lines."""
-    # Only escapes can hold half a surrogate pair, and few files have such escapes.
-    escapes = re.search(rb"\\u[dD]", data) is not None
-    # Not `splitlines`, which would also cut texts at U+2028 and other separators.
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{name}:{number}"
+        # Only escapes can hold half a surrogate pair, and few lines have such escapes.
+        escapes = b"\\u" in line and _HALF_PAIR.search(line) is not None
         try:
             row = _row(parse_json(line.decode("utf-8")), escapes=escapes)
         except UnicodeDecodeError as error:
@@ -123,6 +135,50 @@ def _line_rows(data: bytes, name: str, errors: RowErrors) -> Iterator[RawRow]:
             errors.add(where, str(error))
         else:
             yield where, row
+
+
+class JsonLines:
+    """The rows of a file of JSON Lines, read from it each time they are gone through.
+
+    `read` opens the file and yields its lines, which end with a line feed. Bad rows are
+    added to `errors` once. After the first time `sha256` is that of all bytes (hex).
+    """
+
+    def __init__(
+        self, read: Callable[[], Iterator[bytes]], name: str, errors: RowErrors
+    ) -> None:
+        self._read, self._name, self._errors = read, name, errors
+        self.sha256 = ""
+
+    def __iter__(self) -> Iterator[RawRow]:
+        if self.sha256:
+            again = RowErrors(self._name, skip=True)  # known already
+            return _line_rows(self._lines(None), self._name, again)
+        return self._first_time()
+
+    def _first_time(self) -> Iterator[RawRow]:
+        digest = hashlib.sha256()
+        yield from _line_rows(self._lines(digest), self._name, self._errors)
+        self.sha256 = digest.hexdigest()
+
+    def _lines(self, digest: Any) -> Iterator[bytes]:
+        """Yield lines without their ends; binary files split at line feeds alone."""
+        mark = BYTE_ORDER_MARK
+        for line in self._read():
+            if digest is not None:
+                digest.update(line)
+            yield line.removeprefix(mark).removesuffix(b"\n")
+            mark = b""
+
+
+def is_json_lines(lines: Iterable[bytes]) -> bool:
+    """Tell by the first line with content whether it is no array or long object."""
+    for number, line in enumerate(lines):
+        content = (line if number else line.removeprefix(BYTE_ORDER_MARK)).lstrip()
+        if content:
+            opens_object = content[:1] == b"{"
+            return content[:1] != b"[" and not (opens_object and _spans_lines(content))
+    return True
 
 
 def _row(value: Any, *, escapes: bool) -> dict[str, Any]:

@@ -6,30 +6,25 @@ irregularities are the same for every reader because they are made here.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safebench.console import echo
 from safebench.errors import DataError, OptionError
 from safebench.isolation import isolated
-from safebench.records import (
-    RESPONSE_TASKS,
-    Dataset,
-    GroundTruth,
-    Sample,
-    Turn,
-    content_hash,
-)
+from safebench.records import RESPONSE_TASKS, Dataset, Turn, content_hash
 
 from .expectations import check_expectations, require_revision
+from .record_spool import RecordSpool
 from .request import WHOLE, Example, LoadReport
+from .row_bytes import ROWS_DIGEST
 from .row_errors import summarise_errors
 from .splits import subsample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from .record_spool import ReadRecords
     from .request import DatasetRequest
 
 
@@ -63,22 +58,24 @@ def load_dataset(
     request = replace(request, report=report)
     require_revision(request)
     read = request.spec.code()
+    spool: RecordSpool | None = None
     with isolated(request.spec, pass_os_errors=True):
-        examples = list(read(request))
-        for example in examples:
+        for example in read(request):
             if not isinstance(example, Example):
                 raise TypeError(f"yielded a {type(example).__name__}, no Example")
+            if spool is None:
+                spool = RecordSpool(f"{request.name}/{request.split}")
+            task = report.task or request.spec.task
+            if request.turns == "all":
+                example = whole_conversation(example, task)  # noqa: PLW2901 - as it is judged
+            spool.add(example, _group, task)
     check_expectations(request, report)
     for note in report.notes:
         (say or _print_to_stderr)(note)
-    if not examples:
+    if spool is None:
         raise DataError(f"no rows in dataset {request.label}{_skipped_reasons(report)}")
     task = report.task or request.spec.task
-    if request.turns == "all":
-        examples = [whole_conversation(example, task) for example in examples]
-    samples, truths = _samples_and_truths(
-        examples, f"{request.name}/{request.split}", task
-    )
+    records = spool.finish(task)
     if n_skipped := len(report.skipped):
         (say or _print_to_stderr)(
             f"{request.label}: {n_skipped} {'row' if n_skipped == 1 else 'rows'} "
@@ -91,13 +88,15 @@ def load_dataset(
         task=task,
         policy=report.policy or request.spec.policy,
         revision=report.revision or request.spec.revision or "unknown",
-        samples=samples,
-        ground_truth=truths,
-        counts=_count_irregularities(samples, truths, len(report.skipped)),
+        samples=records.samples,
+        ground_truth=records.truths,
+        counts=_count_irregularities(spool, records, len(report.skipped)),
         contaminates=report.contaminates or request.spec.contaminates,
         licence=report.licence or (request.spec.licence if request.spec.hub_id else ""),
         mix=report.mix,
     )
+    if records.digest is not None:
+        vars(dataset)[ROWS_DIGEST] = records.digest
     return subsample(dataset, limit, seed) if limit else dataset
 
 
@@ -128,56 +127,6 @@ def _skipped_reasons(report: LoadReport) -> str:
     return f"\n{summarise_errors(report.skipped)}" if report.skipped else ""
 
 
-def _samples_and_truths(
-    examples: Iterable[Example], prefix: str, task: str
-) -> tuple[list[Sample], list[GroundTruth]]:
-    samples, truths = [], []
-    copies: Counter[str] = Counter()
-    first_with_id: dict[str, str] = {}
-    for example in examples:
-        content = content_hash(example.turns, example.documents)
-        sample_id = example.id
-        if sample_id is None:
-            # From the content: the id stays the same when rows are added, removed or
-            # put in another order.
-            suffix = f"-{copies[content]}" if copies[content] else ""
-            sample_id = f"{prefix}/{content[:12]}{suffix}"
-        elif sample_id in first_with_id:
-            raise DataError(
-                f"{example.where}: id {sample_id!r} repeats {first_with_id[sample_id]}"
-            )
-        else:
-            first_with_id[sample_id] = example.where
-        copies[content] += 1
-        samples.append(_sample(example, sample_id, task))
-        truths.append(_ground_truth(example))
-    return samples, truths
-
-
-def _sample(example: Example, sample_id: str, task: str) -> Sample:
-    return Sample(
-        id=sample_id,
-        turns=example.turns,
-        task=task,
-        target=example.target,
-        documents=example.documents,
-        group=example.group or _group(example),
-        language=example.language,
-        transform=example.transform,
-        meta=example.meta,
-    )
-
-
-def _ground_truth(example: Example) -> GroundTruth:
-    return GroundTruth(
-        label=example.label,
-        categories=example.categories,
-        known=example.known,
-        pair=example.pair,
-        meta=example.gold_meta,
-    )
-
-
 def _group(example: Example) -> str:
     """Return the group of a row without one: claims about one text stay together."""
     if not example.documents:
@@ -201,30 +150,15 @@ def first_prompt(turns: tuple[Turn, ...]) -> str:
 
 
 def _count_irregularities(
-    samples: list[Sample], truths: list[GroundTruth], skipped: int
+    spool: RecordSpool, records: ReadRecords, skipped: int
 ) -> dict[str, int]:
     """Return counts under the keys of `IRREGULARITIES`, without zeros."""
-    labels: dict[str, set[bool | None]] = {}
-    for sample, truth in zip(samples, truths, strict=True):
-        labels.setdefault(sample.content, set()).add(truth.label.value)
     counts = {
-        "duplicates": len(samples) - len(labels),
-        "conflicting_duplicates": sum(len(values) > 1 for values in labels.values()),
-        "empty_responses": sum(_empty_response(sample) for sample in samples),
-        "label_conflicts": sum(_label_contradicts_categories(t) for t in truths),
-        "unknown_labels": sum(truth.label.value is None for truth in truths),
+        "duplicates": len(spool) - records.n_contents,
+        "conflicting_duplicates": records.n_conflicting,
+        "empty_responses": spool.n_empty_responses,
+        "label_conflicts": spool.n_label_conflicts,
+        "unknown_labels": records.n_unknown,
         "skipped": skipped,
     }
     return {name: count for name, count in counts.items() if count}
-
-
-def _empty_response(sample: Sample) -> bool:
-    judged = sample.judged
-    return judged.role == "assistant" and not judged.text.strip()
-
-
-def _label_contradicts_categories(truth: GroundTruth) -> bool:
-    # With categories annotated in part, an unsafe row may well have none of them.
-    if truth.categories is None or truth.label.value is None or truth.known is not None:
-        return False
-    return truth.label.value != bool(truth.categories)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .public import RATINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from safebench.records import GroundTruth, Sample
 
@@ -32,16 +32,15 @@ def sample_columns(sample: Sample, truth: GroundTruth) -> dict[str, Any]:
 
 
 def stored_columns(
-    pairs: Iterable[tuple[Sample, GroundTruth]],
-) -> list[dict[str, Any]]:
-    """Return the columns of each sample of a dataset that predictions are stored with.
+    pairs: Iterable[tuple[Sample, GroundTruth]], *, without_turns: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the columns of each sample of a dataset that predictions are stored with.
 
-    Numbers, flags and short texts; nothing where no sample has any. `turns` are left
-    out where all samples have as many.
+    Numbers, flags and short texts. `turns` are left out where all samples have as many.
     """
-    rows = [sample_columns(sample, truth) for sample, truth in pairs]
-    left_out = {"turns"} if len({row["turns"] for row in rows}) == 1 else set()
-    return [_stored(row, left_out) for row in rows]
+    left_out = {"turns"} if without_turns else set()
+    for sample, truth in pairs:
+        yield _stored(sample_columns(sample, truth), left_out)
 
 
 def _stored(row: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]:

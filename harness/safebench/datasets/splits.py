@@ -14,11 +14,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safebench.errors import OptionError
+from safebench.record_columns import UNKNOWN
+
+from .record_spool import SpooledSamples, SpooledTruths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from safebench.record_columns import RecordColumns
     from safebench.records import Dataset
+    from safebench.typing import Array
 
 
 def calibration_ids(dataset: Dataset, fraction: float = 1 / 3) -> frozenset[str]:
@@ -30,17 +35,51 @@ def calibration_ids(dataset: Dataset, fraction: float = 1 / 3) -> frozenset[str]
     """
     if not 0 <= fraction < 1:
         raise OptionError(f"calibration fraction: from 0 to below 1, got {fraction}")
-    ids: set[str] = set()
-    for groups in stratify_groups(dataset):
-        size = sum(map(len, groups.values()))
+    import numpy as np
+
+    columns = dataset.columns
+    codes, strata, hashes = _groups_and_strata(columns)
+    sizes = np.bincount(codes, minlength=len(strata))
+    chosen = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata):
+        groups = np.flatnonzero(strata == stratum)
         # Rounding may put size * fraction just below a whole number.
-        room = math.floor(size * fraction + 1e-9)
-        for group in sorted(groups, key=_group_hash):
-            rows = groups[group]
-            if len(rows) <= room:
-                room -= len(rows)
-                ids.update(dataset.samples[row].id for row in rows)
-    return frozenset(ids)
+        room = math.floor(int(sizes[groups].sum()) * fraction + 1e-9)
+        groups = groups[np.argsort(hashes[groups], kind="stable")]
+        for group, size in zip(groups.tolist(), sizes[groups].tolist(), strict=True):
+            if size <= room:
+                room -= size
+                chosen[group] = True
+            if not room:
+                break
+    held_out = chosen[codes].tolist()
+    return frozenset(i for i, held in zip(columns.ids, held_out, strict=True) if held)
+
+
+def _groups_and_strata(columns: RecordColumns) -> tuple[Array, Array, Array]:
+    """Return the group of each sample (n,), and stratum and hash of each group (G,).
+
+    A stratum is a set of classes, as bits; hashes sort as their hex digits do.
+    """
+    import numpy as np
+
+    codes = columns.group_codes
+    n_groups = int(codes.max(initial=-1)) + 1
+    strata = np.zeros(n_groups, dtype=np.int8)
+    for bit, value in enumerate((0, 1, UNKNOWN)):
+        strata[codes[columns.value == value]] |= 1 << bit
+    first = np.full(n_groups, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    digests = bytearray()
+    wanted = np.zeros(len(codes), dtype=bool)
+    wanted[first] = True
+    order = codes[wanted]
+    for group, is_first in zip(columns.groups, wanted.tolist(), strict=True):
+        if is_first:
+            digests += hashlib.sha256(group.encode()).digest()
+    hashes = np.empty(n_groups, dtype="S32")
+    hashes[order] = np.frombuffer(bytes(digests), dtype="S32")
+    return codes, strata, hashes
 
 
 def subsample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
@@ -69,6 +108,8 @@ def describe_lost_classes(
     A class that the whole `dataset` lacks is not missed. The message names the smallest
     limit that leaves all classes that each part has: subsamples are nested.
     """
+    if len(limited) == len(dataset):
+        return ""
     wanted = _classes_by_part(dataset, range(len(dataset)), calibration)
     present = _classes_by_part(limited, range(len(limited)), calibration)
     classes = {value for _, value in wanted}
@@ -78,7 +119,7 @@ def describe_lost_classes(
         for value in (True, False)
         if value in classes and (part, value) not in present
     ]
-    if not lost or len(limited) == len(dataset):
+    if not lost:
         return ""
     what = " and ".join(
         f"no {'positive' if value else 'negative'} in the {part} part"
@@ -110,21 +151,28 @@ def _classes_by_part(
     dataset: Dataset, rows: Iterable[int], calibration: frozenset[str]
 ) -> set[tuple[str, bool]]:
     """Return the (part, class) that some rows have, without unknown labels."""
-    classes = set()
-    for row in rows:
-        value = dataset.ground_truth[row].label.value
-        if value is not None:
-            is_held_out = dataset.samples[row].id in calibration
-            classes.add(("calibration" if is_held_out else "test", value))
-    return classes
+    values, ids = dataset.columns.value.tolist(), dataset.columns.ids
+    return {
+        ("calibration" if ids[row] in calibration else "test", values[row] == 1)
+        for row in rows
+        if values[row] != UNKNOWN
+    }
 
 
 def select_rows(dataset: Dataset, rows: Sequence[int]) -> Dataset:
     """Return a dataset of some rows, samples and ground truth alike."""
+    samples, truths = dataset.samples, dataset.ground_truth
+    if isinstance(samples, SpooledSamples) and isinstance(truths, SpooledTruths):
+        import numpy as np
+
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            dataset, samples=samples.select(chosen), ground_truth=truths.select(chosen)
+        )
     return replace(
         dataset,
-        samples=[dataset.samples[row] for row in rows],
-        ground_truth=[dataset.ground_truth[row] for row in rows],
+        samples=[samples[row] for row in rows],
+        ground_truth=[truths[row] for row in rows],
     )
 
 
@@ -133,12 +181,14 @@ def stratify_groups(dataset: Dataset) -> list[dict[str, list[int]]]:
 
     Classes are negative, positive and unknown.
     """
+    columns = dataset.columns
     rows_by_group: dict[str, list[int]] = {}
-    for row, sample in enumerate(dataset.samples):
-        rows_by_group.setdefault(sample.group, []).append(row)
-    strata: dict[frozenset[bool | None], dict[str, list[int]]] = {}
+    for row, group in enumerate(columns.groups):
+        rows_by_group.setdefault(group, []).append(row)
+    values = columns.value.tolist()
+    strata: dict[frozenset[int], dict[str, list[int]]] = {}
     for group, rows in rows_by_group.items():
-        classes = frozenset(dataset.ground_truth[row].label.value for row in rows)
+        classes = frozenset(values[row] for row in rows)
         strata.setdefault(classes, {})[group] = rows
     return list(strata.values())
 

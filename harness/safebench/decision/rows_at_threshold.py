@@ -18,7 +18,7 @@ from safebench.metrics.intervals import sampling_intervals
 from safebench.results.comparison import files_by_row, names_of_row
 from safebench.results.outcomes import to_outcome
 from safebench.results.prediction_reading import read_prediction_file
-from safebench.results.rows import interval_fields, joined_notes
+from safebench.results.rows import LATENCY_METRICS, interval_fields, joined_notes
 
 from .measured import scored_samples
 from .operating_point import check_run, read_point
@@ -228,6 +228,7 @@ def _unknown(
     changed = []
     for row in rows:
         spec = specs.get(row.metric)
+        of_time = row.metric in LATENCY_METRICS
         params = dict(row.params)
         if "threshold" in params:
             params["threshold"] = given.value
@@ -237,7 +238,9 @@ def _unknown(
             "threshold_from": given.source,
         }
         why = NO_METRIC if spec is None else reason
-        if spec is not None and not spec.needs & {"decision", "categories"}:
+        if of_time or (
+            spec is not None and not spec.needs & {"decision", "categories"}
+        ):
             changed.append(replace(row, **at))
             continue
         if spec is not None and "categories" in spec.needs:

@@ -21,10 +21,11 @@ import numpy as np
 
 from safebench.errors import DataError, IncompatibleError, OptionError, did_you_mean
 from safebench.results.prediction_reading import read_prediction_file
+from safebench.results.score_shards import finished_shards, parquet_records
 from safebench.results.selection import files_of_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from safebench.results.prediction_reading import PredictionFile
     from safebench.typing import Array
@@ -97,36 +98,26 @@ class ScoreLine:
 
 
 def read_stream(path: str, field_name: str = SCORE) -> list[ScoreLine]:
-    """Read a file of scores, or standard input for ``-``.
+    """Read a file of scores, a folder of them, or standard input for ``-``.
 
     Raises DataError for a line that is no JSON object or has something else than a
     number as its score, and if no line has the field.
     """
     name = "stdin" if path == "-" else path
-    try:
-        content = _standard_input() if path == "-" else Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            f"no file of scores {path!r}; `safebench score --json - < prompts.jsonl > "
-            "scores.jsonl` writes one"
-        ) from None
     lines, keys, seen = [], Counter[str](), False
-    # Windows begins files with a byte order mark, which JSON does not know.
-    content = content.removeprefix(codecs.BOM_UTF8)
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        record = _record(raw, f"{name}:{number}")
-        keys.update(list(record))
+    sources: dict[ScoreSource, ScoreSource] = {}
+    for number, where, record in _records(path, name):
+        keys.update(record.keys())
         value, is_there = _value(record, field_name)
         seen |= is_there
-        score = _score(value, record, f"{name}:{number}", field_name)
+        score = _score(value, record, where, field_name)
         group = record.get("group")
+        source = _source(record)
         lines.append(
             ScoreLine(
                 number=number,
                 score=score,
-                source=_source(record),
+                source=sources.setdefault(source, source),  # few, for many lines
                 group=None if group is None else str(group),
                 time=_time(record),
             )
@@ -141,6 +132,45 @@ def read_stream(path: str, field_name: str = SCORE) -> list[ScoreLine]:
             f"{listed or 'none'}"
         )
     return lines
+
+
+def _records(path: str, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield the number, from 1, the place and the object of each line.
+
+    Of a file, of the shards of a folder in their order, or of standard input.
+    """
+    file = Path(path)
+    if path != "-" and file.is_dir():
+        number = 0
+        for shard in finished_shards(file):
+            for _, where, record in _records(str(shard), str(shard)):
+                number += 1
+                yield number, where, record
+    elif path != "-" and file.suffix == ".parquet":
+        for number, record in enumerate(parquet_records(file), start=1):
+            yield number, f"{name}[{number - 1}]", record
+    else:
+        # Windows begins files with a byte order mark, which JSON does not know.
+        mark = codecs.BOM_UTF8
+        for number, raw in enumerate(_lines(path), start=1):
+            content, mark = raw.removeprefix(mark), b""
+            if content.strip():
+                yield number, f"{name}:{number}", _record(content, f"{name}:{number}")
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    if path == "-":
+        yield from _standard_input().split(b"\n")
+        return
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        raise DataError(
+            f"no file of scores {path!r}; `safebench score --json - < prompts.jsonl > "
+            "scores.jsonl` writes one"
+        ) from None
+    with file:
+        yield from file
 
 
 def _standard_input() -> bytes:
@@ -285,8 +315,9 @@ def to_stream(
     named = [line for line in lines if line.source.method]
     kept, notes = list(lines), []
     if wanted.method and named:
-        kept = [x for x in lines if x.source.method in (None, wanted.method)]
-        others = sorted({x.source.label for x in lines if x not in kept})
+        taken = (None, wanted.method)
+        kept = [x for x in lines if x.source.method in taken]
+        others = sorted({x.source.label for x in lines if x.source.method not in taken})
         if not kept:
             raise IncompatibleError(
                 f"{name} holds scores of {', '.join(others[:_MAX_LISTED])}, the "

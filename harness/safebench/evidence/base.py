@@ -60,11 +60,13 @@ class Evidence:
     every sample of a store; its ``notes`` are lines that stand below every table of
     numbers from this evidence. All arrays are read-only: strategies read the same ones.
     `derived_from` names functions ("module:function") that build this class from
-    another one. `unread` names the function ("module:function") that says which samples
-    hold no verdict: it gets the evidence, the text that was written about each sample
-    (None: unknown) and the probability below which a verdict counts as not read, and
-    returns a reason or None for each sample. `unanswered` names one that says where the
-    verdict leaves out a task: it gets the evidence, the task and the same probability.
+    another one; `derived_fields` maps optional fields to those of the other class
+    that they are built from. `unread` names the function ("module:function") that
+    says which samples hold no verdict: it gets the evidence, the text that was
+    written about each sample (None: unknown) and the probability below which a
+    verdict counts as not read, and returns a reason or None for each sample.
+    `unanswered` names one that says where the verdict leaves out a task: it gets
+    the evidence, the task and the same probability.
     `kind_id` is the name it is stored under:
     where the class is defined, unless the class says it itself.
     """
@@ -72,6 +74,7 @@ class Evidence:
     SCHEMA: ClassVar[Mapping[str, tuple[str, str]]] = {}
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     derived_from: ClassVar[Mapping[type[Evidence], str]] = {}
+    derived_fields: ClassVar[Mapping[str, str]] = {}
     unread: ClassVar[str] = ""
     unanswered: ClassVar[str] = ""
     kind_id: ClassVar[str] = ""

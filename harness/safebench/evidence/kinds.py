@@ -40,6 +40,12 @@ class VerdictTree(Evidence):
     `safebench.verdict_tree.TreeBounds` turns all this
     into bounds.
 
+    From logits, expanded nodes have `log_norm` (their logsumexp) and `entropy` (nats),
+    greedy ones the K largest `top_logits`. A served model lists a few tokens and their
+    log-probabilities: then greedy nodes have `top_logp`, `unlisted` is the part of
+    `rest` (conditional) of tokens that were not listed, and `unlisted_forced` how many
+    forced tokens have no node since they were not.
+
     Monte Carlo samples, if requested (``mc_samples`` with ``mc_seed`` of every tree
     that left something open): `mc_node` and `mc_kind` (open leaf 0, closed 1, rest 2)
     are the open part that was drawn by its mass; `mc_level`, `mc_labels` and `mc_first`
@@ -76,9 +82,12 @@ class VerdictTree(Evidence):
         "rest": ("f64", "E"),
         "log_norm": ("f32", "E"),
         "entropy": ("f32", "E"),
+        "unlisted": ("f64", "E"),
+        "unlisted_forced": ("i32", "E"),
         "greedy_node": ("i32", "G"),
         "top_ids": ("i32", "G,K"),
         "top_logits": ("f32", "G,K"),
+        "top_logp": ("f64", "G,K"),
         "mc_node": ("i32", "R"),
         "mc_kind": ("u8", "R"),
         "mc_level": ("i8", "R"),
@@ -97,10 +106,19 @@ class VerdictTree(Evidence):
         "G": "question_greedy",
         "R": "question_draws",
     }
+    OF_LOGITS = frozenset({"log_norm", "entropy", "top_logits"})
+    OF_LISTED = frozenset({"unlisted", "unlisted_forced", "top_logp"})
     OPTIONAL = frozenset(
         {"mc_node", "mc_kind", "mc_level", "mc_labels", "mc_first", *_COUNTS.values()}
         | {"reasoning_tokens", "reasoning_ended"}
+        | OF_LOGITS
+        | OF_LISTED
     )
+
+    @property
+    def of_logits(self) -> bool:
+        """Whether the logits were read, and not a list of a few tokens."""
+        return "log_norm" in self.arrays
 
     @property
     def questions(self) -> tuple[str, ...]:
@@ -187,7 +205,8 @@ class GreedyPath(Evidence):
     K likeliest in their place, the likeliest first. Where the full vocabulary is known:
     `entropy` (nats), `log_norm` (logsumexp of the logits) and the raw `logits` of the K
     likeliest. `label_logits` are those of the first token in which labels differ, in
-    the first label's slot (NaN where there is none).
+    the first label's slot (NaN where there is none). None of these is known of a model
+    that lists a few tokens alone.
 
     `meta`: ``labels`` (L policy codes).
     """
@@ -205,6 +224,12 @@ class GreedyPath(Evidence):
     }
     OPTIONAL = frozenset({"entropy", "log_norm", "logits", "label_logits"})
     derived_from = {VerdictTree: "safebench.verdict_tree.greedy_path:greedy_path"}
+    derived_fields = {
+        "entropy": "entropy",
+        "log_norm": "log_norm",
+        "logits": "top_logits",
+        "label_logits": "log_norm",
+    }
 
 
 class SeedTree(Evidence):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .base import Evidence
 
 
@@ -17,7 +19,7 @@ class Recording:
     """
 
     evidence: dict[type[Evidence], Evidence]
-    traces: list[Trace] = field(default_factory=list)
+    traces: Sequence[Trace] = field(default_factory=list)
     peak_memory_mib: float | None = None
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
@@ -23,11 +22,15 @@ import numpy as np
 
 from safebench.files import atomic_path, make_folder, set_aside, write_json
 
+from .key_index import EvidenceKeys, KeyIndex
 from .recording import Recording, Trace
+from .trace_columns import TraceColumns, trace_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from safebench.typing import Array
 
     from .base import Evidence
 
@@ -52,9 +55,16 @@ def evidence_key(request: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _ShardRow:
-    shard: Path
-    row: int
+class _StoredShard:
+    """A shard of a store: where it is, what recorded it, and what for.
+
+    `workers` is how many recorded side by side.
+    """
+
+    path: Path
+    recorder: Any
+    dataset: str | None
+    workers: int = 1
 
 
 class DamagedError(ValueError):
@@ -80,11 +90,10 @@ class EvidenceStore:
         self.kinds = frozenset(kinds)
         self.key = key
         self.recorder = recorder
-        self.locations: dict[str, _ShardRow] = {}
         self.damaged: dict[Path, str] = {}
-        self._recorders: dict[Path, Any] = {}
-        self._datasets: dict[Path, str | None] = {}
-        self._failed: set[str] = set()
+        self._shards: list[_StoredShard] = []
+        self._index = KeyIndex()
+        self._failed: set[bytes] = set()  # digests
         kind_ids = {kind.kind_id for kind in self.kinds}
         # In order: a sample that was recorded again is read from the later shard.
         for _, shard in self._numbered():
@@ -94,52 +103,114 @@ class EvidenceStore:
                 self.damaged[shard] = str(error)
                 continue
             if kind_ids <= set(header["kinds"]):
-                self._datasets[shard] = header.get("dataset")
+                workers = header.get("workers", 1)
+                stored = _StoredShard(
+                    shard,
+                    header.get("recorder"),
+                    header.get("dataset"),
+                    workers if isinstance(workers, int) else 1,
+                )
                 keys = header["questions"]
                 errors = header["traces"].get("error", [None] * len(keys))
-                self._locate(shard, keys, header.get("recorder"), errors)
+                self._locate(stored, keys, errors)
 
     def __contains__(self, key: str) -> bool:
-        return key in self.locations
+        return bool(self.find([key])[0, 0] >= 0)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def find(self, keys: Iterable[str]) -> Array:
+        """Return where keys are stored, (n, 2) int: a shard's place among all, a row.
+
+        -1 for those that are not.
+        """
+        return self._index.find(EvidenceKeys.of(keys))
+
+    def keys(self) -> list[str]:
+        """Return all keys, shard by shard; they are read from the shards again."""
+        keys: list[str] = []
+        places = self._index.shards_and_rows()
+        for number in np.unique(places[:, 0]).tolist():
+            header = read_header(self._shards[number].path) or {"questions": []}
+            rows = places[places[:, 0] == number, 1]
+            keys += (header["questions"][row] for row in rows.tolist())
+        return keys
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Return the samples without stored evidence: in order, each once."""
-        return [key for key in dict.fromkeys(keys) if key not in self.locations]
+        asked = EvidenceKeys.of(keys)
+        return [asked[row] for row in self.missing_rows(asked).tolist()]
 
-    def stored_under(self, keys: Sequence[str]) -> str:
-        """Return which of a sample's keys its evidence has, else the first.
+    def missing_rows(self, keys: EvidenceKeys) -> Array:
+        """Return the places of the keys that `missing` returns."""
+        return np.flatnonzero((self.find(keys)[:, 0] < 0) & keys.first)
+
+    def stored_under(self, alternatives: Sequence[EvidenceKeys]) -> EvidenceKeys:
+        """Return which of its keys the evidence of each sample has, else the first.
 
         The last one comes first that is stored: what earlier versions recorded about
         just this sample stays its evidence, and judging it again changes no byte.
         """
-        return next((key for key in reversed(keys) if key in self.locations), keys[0])
+        chosen = alternatives[0]
+        for other in alternatives[1:]:
+            chosen = chosen.replaced(other, self.find(other)[:, 0] >= 0)
+        return chosen
 
-    def dataset_of(self, key: str) -> str | None:
-        """Return the dataset that a sample was recorded for, None where unknown."""
-        return self._datasets[self.locations[key].shard]
+    def datasets_of(self, places: Array) -> list[str | None]:
+        """Return the dataset that each sample was recorded for, None where unknown.
+
+        `places` are those of `find`.
+        """
+        datasets = [shard.dataset for shard in self._shards]
+        return [datasets[number] for number in places[:, 0].tolist()]
+
+    def next_number(self) -> int:
+        """Return the number of the next shard.
+
+        After the largest one and not in a gap: order says which shard is later.
+        """
+        return max((number for number, _ in self._numbered()), default=-1) + 1
 
     def add(
-        self, keys: Sequence[str], recording: Recording, dataset: str | None = None
+        self,
+        keys: Sequence[str],
+        recording: Recording,
+        dataset: str | None = None,
+        *,
+        number: int | None = None,
+        workers: int = 1,
     ) -> None:
         """Append a shard; it is complete on disk when this returns.
 
-        `dataset` is the label of the one that the samples were recorded for.
+        `dataset` is the label of the one that the samples were recorded for. `number`
+        is one that was free from `next_number` on (None: that one), so that shards
+        which are not finished in order are numbered as if they were. `workers` says how
+        many recorded side by side.
         """
         make_folder(self.folder)
-        # After the largest number and not in a gap: order says which shard is later.
-        number = max((number for number, _ in self._numbered()), default=-1) + 1
+        number = self.next_number() if number is None else number
         shard = self.folder / f"{number:05d}.npz"
-        write_shard(shard, keys, recording, self.key, self.recorder, dataset)
-        self._datasets[shard] = dataset
-        errors = [trace.error for trace in recording.traces]
-        self._locate(shard, keys, self.recorder, errors)
+        write_shard(
+            shard, keys, recording, self.key, self.recorder, dataset, workers=workers
+        )
+        errors = trace_column(recording.traces, "error")
+        stored = _StoredShard(shard, self.recorder, dataset, workers)
+        self._locate(stored, keys, errors)
+
+    def n_workers(self, keys: Iterable[str]) -> int:
+        """Return the most workers that recorded any of some samples side by side."""
+        numbers = np.unique(self.find(keys)[:, 0])
+        stored = numbers[numbers >= 0].tolist()
+        return max((self._shards[number].workers for number in stored), default=1)
 
     def recorders(self, keys: Iterable[str]) -> list[tuple[Any, int]]:
         """Return which code recorded samples, and how many of them: None is unknown."""
-        shards = Counter(self.locations[key].shard for key in keys)
+        numbers = self.find(keys)[:, 0]
         counts: list[tuple[Any, int]] = []
-        for shard, n in shards.items():
-            recorder = self._recorders[shard]
+        for number in dict.fromkeys(numbers.tolist()):
+            recorder = self._shards[number].recorder
+            n = int((numbers == number).sum())
             before = sum(count for other, count in counts if other == recorder)
             counts = [item for item in counts if item[0] != recorder]
             counts.append((recorder, before + n))
@@ -151,21 +222,24 @@ class EvidenceStore:
         Those that other code than today's recorded, or else all of them: so a repeated
         command goes on where an interrupted one was.
         """
-        known = [key for key in dict.fromkeys(keys) if key in self.locations]
-        others = [
-            key
-            for key in known
-            if self._recorders[self.locations[key].shard] != self.recorder
-        ]
-        for key in others or known:
-            del self.locations[key]
+        asked = EvidenceKeys.of(keys)
+        numbers = self.find(asked)[:, 0]
+        is_other = np.array([s.recorder != self.recorder for s in self._shards] or [0])
+        others = (numbers >= 0) & is_other[numbers].astype(bool)
+        chosen = others if others.any() else numbers >= 0
+        self._index.remove(asked.select(np.flatnonzero(chosen)))
 
     def forget_failed(self, keys: Iterable[str]) -> int:
         """Take samples whose recording failed for not recorded; return how many."""
-        failed = {key for key in keys if key in self.locations} & self._failed
-        for key in failed:
-            del self.locations[key]
-        return len(failed)
+        if not self._failed:
+            return 0
+        asked = EvidenceKeys.of(keys)
+        stored = (self.find(asked)[:, 0] >= 0) & asked.first
+        digests = map(bytes, asked.digests)
+        failed = np.array([digest in self._failed for digest in digests], dtype=bool)
+        rows = np.flatnonzero(stored & failed)
+        self._index.remove(asked.select(rows))
+        return len(rows)
 
     def set_aside_damaged(self) -> list[str]:
         """Rename the damaged shards; return a line for the user about each.
@@ -187,39 +261,46 @@ class EvidenceStore:
         return sorted((int(path.stem), path) for path in numbers)
 
     def _locate(
-        self,
-        shard: Path,
-        keys: Sequence[str],
-        recorder: Any,
-        errors: Sequence[str | None],
+        self, shard: _StoredShard, keys: Sequence[str], errors: Sequence[str | None]
     ) -> None:
-        self._recorders[shard] = recorder
-        self._failed.difference_update(keys)  # those of an earlier shard
+        located = EvidenceKeys.of(keys)
+        if self._failed:  # those of an earlier shard
+            self._failed.difference_update(map(bytes, located.digests))
         self._failed.update(
-            key for key, error in zip(keys, errors, strict=True) if error is not None
+            bytes(located.digests[row])
+            for row, error in enumerate(errors)
+            if error is not None
         )
-        self.locations.update((key, _ShardRow(shard, i)) for i, key in enumerate(keys))
+        self._index.add(located, len(self._shards))
+        self._shards.append(shard)
 
     def load(self, keys: Sequence[str], kinds: Iterable[type[Evidence]]) -> Recording:
-        """Return evidence and traces of samples in that order; repeats are fine."""
-        shards = sorted({self.locations[key].shard for key in keys})
-        parts = [read_shard(shard, kinds) for shard in shards]
-        starts: dict[Path, int] = {}
-        total = 0
-        for shard, part in zip(shards, parts, strict=True):
-            starts[shard] = total
-            total += len(part.traces)
-        rows = [
-            starts[location.shard] + location.row
-            for location in map(self.locations.__getitem__, keys)
-        ]
-        traces = [trace for part in parts for trace in part.traces]
+        """Return evidence and traces of samples in that order; repeats are fine.
+
+        Raises KeyError for a key that is not stored.
+        """
+        places = self.find(keys)
+        for row in np.flatnonzero(places[:, 0] < 0).tolist():
+            raise KeyError(keys[row])
+        numbers = np.unique(places[:, 0])
+        # by their numbers, as when evidence was found by the names of its shards
+        parts = [read_shard(self._shards[n].path, kinds) for n in numbers.tolist()]
+        sizes = [len(part.traces) for part in parts]
+        starts = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        rows = starts[np.searchsorted(numbers, places[:, 0])] + places[:, 1]
+        in_order = len(rows) == starts[-1] and bool((np.diff(rows) == 1).all())
+        evidence = {}
+        for kind in kinds:
+            batch = kind.concat([part.evidence[kind] for part in parts])
+            for part in parts:  # they were copied
+                del part.evidence[kind]
+            evidence[kind] = batch if in_order else batch.select(rows)
+        traces = TraceColumns.concat(
+            [t for part in parts if isinstance(t := part.traces, TraceColumns)]
+        )
         return Recording(
-            evidence={
-                kind: kind.concat([part.evidence[kind] for part in parts]).select(rows)
-                for kind in kinds
-            },
-            traces=[traces[row] for row in rows],
+            evidence=evidence,
+            traces=traces if in_order else traces.select(rows),
             peak_memory_mib=max(
                 (part.peak_memory_mib or 0.0 for part in parts), default=0.0
             ),
@@ -280,6 +361,8 @@ def write_shard(
     key: str | None = None,
     recorder: Any = None,
     dataset: str | None = None,
+    *,
+    workers: int = 1,
 ) -> None:
     """Write a shard in one step: a reader finds all of it or nothing."""
     header = {
@@ -291,6 +374,8 @@ def write_shard(
         "peak_memory_mib": recording.peak_memory_mib,
         "kinds": {k.kind_id: batch.meta for k, batch in recording.evidence.items()},
     }
+    if workers > 1:  # as in versions that knew one alone
+        header["workers"] = workers
     arrays = {HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     for kind, batch in recording.evidence.items():
         name = kind.kind_id
@@ -399,7 +484,8 @@ def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
             raise DamagedError(f"{kind.__name__}: {len(batch)} of {size} in {path}")
     return Recording(
         evidence=evidence,
-        traces=_trace_rows(header["traces"], size),
+        # shards of another version may lack a field, or have one that is gone
+        traces=TraceColumns.of(header["traces"], size),
         peak_memory_mib=header["peak_memory_mib"],
     )
 
@@ -416,11 +502,4 @@ def _read_kind(kind: type[Evidence], stored: Any, meta: dict[str, Any]) -> Evide
 
 def _trace_columns(traces: Sequence[Trace]) -> dict[str, list[Any]]:
     # By column, like the arrays: a shard of a thousand traces stays small and readable.
-    names = [f.name for f in fields(Trace)]
-    return {name: [getattr(trace, name) for trace in traces] for name in names}
-
-
-def _trace_rows(columns: dict[str, list[Any]], size: int) -> list[Trace]:
-    # Shards of another version may lack a field, or have one that is gone.
-    known = {f.name for f in fields(Trace)} & set(columns)
-    return [Trace(**{name: columns[name][i] for name in known}) for i in range(size)]
+    return {f.name: list(trace_column(traces, f.name)) for f in fields(Trace)}

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from safebench.statistics import Interval, bootstrap_interval, clopper_pearson
 from safebench.statistics.bootstrap import MIN_GROUPS, NO_SPREAD
+from safebench.statistics.resampling_weights import count_groups
 from safebench.statistics.sufficient_statistics import resampled_values
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _own_interval(
     assert definition.interval is not None
     known = columns.known
     arrays, codes = [array[known] for array in columns.arrays], index[known]
-    n_groups = len(np.unique(codes))
+    n_groups = count_groups(codes)
     value = definition.value(*arrays)
     if value is None:
         return Interval(None, None, None, "undefined", n_groups)
@@ -153,7 +152,7 @@ def checked(
     notes = []
     for name, members in classes.items():
         groups, of_groups = (
-            len(np.unique(index[members])),
+            count_groups(index[members]),
             "" if alone else "groups of ",
         )
         if groups < MIN_GROUPS:
@@ -180,7 +179,7 @@ def _resampled_interval(
     interval = bootstrap_interval(
         values,
         weights.n_resamples,
-        len(np.unique(codes)),
+        count_groups(codes),
         method=definition.method,
         level=level,
     )

@@ -30,6 +30,7 @@ from safebench.statistics.paired_tests import (
     swapped_differences,
 )
 from safebench.statistics.power import PairedSpread
+from safebench.statistics.resampling_weights import count_groups
 
 from .called_metrics import (
     MAX_CALLS,
@@ -201,10 +202,10 @@ def _difference(a: Interval, b: Interval, n_groups: int) -> Interval:
 
 def _too_few(index: Array, classes: Iterable[tuple[str, Array]]) -> str:
     """Return why there are too few groups for a test, or nothing."""
-    alone = len(np.unique(index)) == len(index)
+    alone = count_groups(index) == len(index)
     everything = ("samples" if alone else "groups", np.ones(len(index), dtype=bool))
     for name, members in [*classes, everything]:
-        groups = len(np.unique(index[members]))
+        groups = count_groups(index[members])
         if groups < MIN_GROUPS:
             of = "" if alone or name == "groups" else "groups of "
             return f"no test: {groups} {of}{name}, it takes {MIN_GROUPS}"
@@ -240,7 +241,7 @@ def _exact(
         units = discordant / null.spread**2 if null.spread else units
     value = float(gained.mean())
     spread = PairedSpread(units, discordant, value, is_share=True)
-    alone = len(np.unique(codes)) == len(codes)
+    alone = count_groups(codes) == len(codes)
     test = MCNEMAR if alone else SIGN_FLIPS
     return as_tested(pair, value, null, spread, test, plan)
 
@@ -288,7 +289,7 @@ def _by_spread(
             *left_out_values(statistics, definition.formula, n_groups)
         )
     fewest = min(
-        len(np.unique(index[members]))
+        count_groups(index[members])
         for members in [*(m for _, m in classes), index >= 0]
     )
     null = _stricter(swap_distribution(differences, drawn), error, fewest)
@@ -351,7 +352,7 @@ def _compare_called(
     drawn_differences = (values[1] - values[0])[1:]
     error = float(np.std(drawn_differences[np.isfinite(drawn_differences)]))
     fewest = min(
-        len(np.unique(index[members]))
+        count_groups(index[members])
         for members in [*(m for _, m in classes), index >= 0]
     )
     null = _stricter(swap_distribution(differences, drawn), error, fewest)

@@ -18,6 +18,7 @@ from safebench.statistics.influence import (
     share_like_interval,
     student_quantile,
 )
+from safebench.statistics.resampling_weights import count_groups
 
 from .definition import IntervalMethod
 from .ranking import AUROC, at_operating_point, independent_samples
@@ -61,7 +62,7 @@ def _partial_auroc_ends(
     """Return those of the mean recall over FPRs up to 10 %, in McClish's scale."""
     highest = highest_groups(index[~y], score[~y], PARTIAL_FPR)
     if highest < MIN_GROUPS:
-        of = "" if len(np.unique(index)) == len(index) else "groups of "
+        of = "" if count_groups(index) == len(index) else "groups of "
         return f"{highest} {of}negatives in the highest 10 %, it takes {MIN_GROUPS}"
     mean, influence = mean_recall(y, score, PARTIAL_FPR)
     variance = influence_variance(index, influence)
@@ -71,7 +72,7 @@ def _partial_auroc_ends(
     variance = variance._replace(
         grouped=widened * variance.grouped, alone=widened * variance.alone
     )
-    groups = min(len(np.unique(index[kind])) for kind in (y, ~y))
+    groups = min(count_groups(index[kind]) for kind in (y, ~y))
     low, high = share_like_interval(mean, variance, int(y.sum()), groups, level)
     return (
         float(_mcclish(PARTIAL_FPR * low)),
@@ -132,4 +133,4 @@ def highest_groups(index: Array, score: Array, share: float) -> int:
     """Return how many groups have one of the highest `share` of the scores (n,)."""
     fewest = max(math.ceil(share * len(score)), 1)
     least = np.partition(score, -fewest)[-fewest]
-    return len(np.unique(index[score >= least]))
+    return count_groups(index[score >= least])

@@ -25,6 +25,7 @@ from safebench.statistics.influence import (
 )
 from safebench.statistics.interval import Share, clustered_share
 from safebench.statistics.power import ENOUGH_UNITS
+from safebench.statistics.resampling_weights import count_groups
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
@@ -141,7 +142,7 @@ def auprc_share(
     of_levels = np.stack([-lost, precision + gained - value]) / total
     influence = of_levels[y.astype(int), place]
     variance = influence_variance(index, influence)
-    groups = len(np.unique(index[y]))
+    groups = count_groups(index[y])
     low, high = share_like_interval(value, variance, int(total), groups, level)
     return Share(value, low, high, np.bincount(index, influence, n_groups))
 

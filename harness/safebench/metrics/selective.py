@@ -20,6 +20,7 @@ from safebench.statistics.influence import (
     skewed_interval,
 )
 from safebench.statistics.interval import clustered_share
+from safebench.statistics.resampling_weights import count_groups
 from safebench.statistics.sufficient_statistics import (
     cumulative_counts,
     safe_divide,
@@ -228,8 +229,8 @@ def _selective_accuracy_ends(
     value = float((weight * ~wrong).sum() / kept)
     influence = weight * (~wrong - at_cut) / kept - (value - at_cut) / n
     variance = influence_variance(index, influence)
-    groups = len(np.unique(index[weight > 0]))
-    wrong_groups = len(np.unique(index[(weight > 0) & wrong]))
+    groups = count_groups(index[weight > 0])
+    wrong_groups = count_groups(index[(weight > 0) & wrong])
     if groups < kept and wrong_groups:  # the variance is an estimate of these few
         groups = max(wrong_groups, 2)
     return share_like_interval(value, variance, kept, groups, level)

@@ -16,6 +16,7 @@ from safebench.calibration.calibrated import (
     lines_checksum,
     request_calibrators,
 )
+from safebench.calibration.fitted import CALIBRATORS_FOLDER
 from safebench.calibration.run_folder import set_aside_stale, stage
 from safebench.errors import ComponentError, DataError, OptionError, PluginError
 from safebench.results.prediction_reading import CombinationKey, combination_key
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
     from safebench.records import Dataset
     from safebench.results import Row
-    from safebench.results.prediction_reading import PredictionLine
+    from safebench.results.line_columns import LineColumns
     from safebench.results.prediction_writing import StagedPredictions
     from safebench.specs import MetricSpec
     from safebench.typing import Floats
@@ -89,7 +90,7 @@ class Calibration:
     def calibrate(
         self,
         folder: Path,
-        lines: Sequence[PredictionLine],
+        columns: LineColumns,
         raw_rows: Sequence[Row],
         metrics: Sequence[MetricSpec],
         staged: StagedPredictions,
@@ -101,9 +102,13 @@ class Calibration:
         `probe` are the scores of prompts without content, where they were asked for. A
         calibrator that cannot be fitted is noted, and the others go on.
         """
-        if not lines or not raw_rows:
+        if not len(columns) or not raw_rows:
             return []
-        key = combination_key(lines[0])
+        key = combination_key(next(iter(columns)))
+        if not self.requests and not (folder / CALIBRATORS_FOLDER).is_dir():
+            self._current[key] = None  # nothing is fitted to what there was before
+            return []
+        lines = list(columns)
         self._current[key] = lines_checksum(lines)
         rows: list[Row] = []
         for request in self.requests:

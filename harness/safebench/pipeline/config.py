@@ -111,7 +111,9 @@ class RunConfig:
     `calibrate` names calibrators of the scores.
 
     `set` holds ``[LABEL.]key`` -> value. `revisions` are commits by the name of a set,
-    "" for any. `max_failures` is a count or a share ("5%").
+    "" for any. `max_failures` is a count or a share ("5%"). `executor` is a reference
+    as text; `workers`, `address` and `gpus_per_worker` are options of it. `latency` is
+    how many samples of each set are also recorded one at a time.
     Raises `OptionError` for a value out of range.
     """
 
@@ -138,6 +140,12 @@ class RunConfig:
     out: str | None = None
     predictions: Literal["jsonl", "parquet", "none"] = "jsonl"
     shard_size: int | None = None
+    keep_text: bool | None = None
+    executor: str | None = None
+    workers: int | None = None
+    address: str | None = None
+    gpus_per_worker: float | None = None
+    latency: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.calibration_fraction < 1:
@@ -149,6 +157,10 @@ class RunConfig:
             raise OptionError(f"limit: at least 1, got {self.limit}")
         if self.shard_size is not None and self.shard_size < 1:
             raise OptionError(f"shard_size: at least 1, got {self.shard_size}")
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"workers: at least 1, got {self.workers}")
+        if self.latency is not None and self.latency < 1:
+            raise OptionError(f"latency: at least 1 sample, got {self.latency}")
         # click checks the words of flags, nobody those of a file
         for name, hint in get_type_hints(RunConfig).items():
             if get_origin(hint) is Literal:
@@ -227,6 +239,8 @@ def _parse_value(path: Path, name: str, value: Any) -> Any:
     types = {hint, *get_args(hint)}
     if bool in types:
         return convert(value, hint, f"{path}: {name}")
+    if name == "executor":
+        return _parse_executor(path, value)
     number_type = next((kind for kind in (int, float) if kind in types), None)
     if number_type is None:
         return str(value)
@@ -239,6 +253,12 @@ def _parse_value(path: Path, name: str, value: Any) -> Any:
         what = "number" if math.isnan(value) else "whole number"
         raise OptionError(f"{path}: {name}: {value!r} is not a {what}")
     return number
+
+
+def _parse_executor(path: Path, value: Any) -> str:
+    """Read ``NAME,key=value`` or a mapping with `name`, as the text of the flag."""
+    ref = component_ref_from_yaml(f"{path}: executor", value)
+    return ",".join([ref.name, *(f"{k}={v}" for k, v in ref.options.items())])
 
 
 def _parse_component_refs(

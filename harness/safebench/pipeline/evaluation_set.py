@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from safebench.datasets.loader import load_dataset
 from safebench.datasets.pack import expand_packs
@@ -13,6 +15,7 @@ from safebench.datasets.resolve import resolve_dataset
 from safebench.datasets.rows import DOCUMENT_TASK
 from safebench.datasets.splits import calibration_ids, describe_lost_classes, subsample
 from safebench.errors import DataError, OptionError, SafebenchError, did_you_mean
+from safebench.record_columns import UNKNOWN
 from safebench.records import RESPONSE_TASKS
 
 from .config import DEFAULT_DATASET
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from safebench.datasets.pack import Pack
     from safebench.plugins import Plugins
     from safebench.records import Dataset
+    from safebench.typing import Array
 
     from .config import RunConfig
 
@@ -61,6 +65,16 @@ class EvaluationSet:
     unlimited: Dataset | None = None
     notes: tuple[str, ...] = ()
     packs: tuple[UsedPack, ...] = ()
+    _held_out: list[Array] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def held_out(self) -> Array:
+        """Which samples belong to the calibration part, (n,) bool."""
+        if not self._held_out:
+            ids = self.calibration_ids
+            flags = (sample_id in ids for sample_id in self.dataset.columns.ids)
+            self._held_out.append(np.fromiter(flags, bool, len(self.dataset)))
+        return self._held_out[0]
 
     @property
     def source(self) -> Dataset:
@@ -71,7 +85,7 @@ class EvaluationSet:
         """Return the set under a label with another config."""
         whole = self.unlimited and replace(self.unlimited, config=config)
         dataset = replace(self.dataset, config=config)
-        return replace(self, dataset=dataset, unlimited=whole)
+        return replace(self, dataset=dataset, unlimited=whole, _held_out=[])
 
     @property
     def short_label(self) -> str:
@@ -87,7 +101,7 @@ class EvaluationSet:
     @property
     def n_calibration(self) -> int:
         """How many of the samples belong to the calibration part."""
-        return sum(s.id in self.calibration_ids for s in self.dataset.samples)
+        return int(self.held_out.sum())
 
 
 def load_evaluation_sets(config: RunConfig, plugins: Plugins) -> list[EvaluationSet]:
@@ -247,8 +261,9 @@ def _label_conflicts(
 
     Evidence about a conversation is shared; the labels stay those of each dataset.
     """
-    labels = _known_labels(dataset)
-    for other in (s.dataset for s in others if s.dataset.task == dataset.task):
+    alike = [s.dataset for s in others if s.dataset.task == dataset.task]
+    labels = _known_labels(dataset) if alike else {}
+    for other in alike:
         theirs = _known_labels(other)
         n = sum(labels[c] != theirs[c] for c in labels.keys() & theirs.keys())
         if n:
@@ -262,10 +277,16 @@ def _label_conflicts(
 def _known_labels(dataset: Dataset) -> dict[tuple[str, int], set[bool]]:
     """Return the labels of each judged turn, by the text of its conversation."""
     labels: dict[tuple[str, int], set[bool]] = {}
-    for sample, truth in zip(dataset.samples, dataset.ground_truth, strict=True):
-        if truth.label.value is not None:
-            judged = (sample.content, sample.target % len(sample.turns))
-            labels.setdefault(judged, set()).add(truth.label.value)
+    columns = dataset.columns
+    rows = zip(
+        columns.hex_contents(),
+        columns.target.tolist(),
+        columns.value.tolist(),
+        strict=True,
+    )
+    for content, target, value in rows:
+        if value != UNKNOWN:
+            labels.setdefault((content, target), set()).add(value == 1)
     return labels
 
 
@@ -289,7 +310,7 @@ def _load_evaluation_set(named: NamedDataset, config: RunConfig) -> EvaluationSe
             f"{whole.label}: {n_contradicting} of {len(whole)} rows have a label that "
             "their categories contradict: metrics of either take them as they are"
         )
-    n_bare = sum(not sample.documents for sample in whole.samples)
+    n_bare = int((~whole.columns.documents).sum())
     if whole.task == DOCUMENT_TASK and n_bare:
         notes.append(
             f"{whole.label}: {n_bare} of {len(whole)} rows have no documents: their "
@@ -320,10 +341,7 @@ def _turns_note(dataset: Dataset, request: DatasetRequest) -> str:
         return f"{dataset.label}: conversations are judged whole, as one text each"
     if dataset.task in RESPONSE_TASKS or request.parts:
         return ""
-    n_several = sum(
-        sum(turn.role == "user" for turn in s.turns[: s.target % len(s.turns) + 1]) > 1
-        for s in dataset.samples
-    )
+    n_several = int(dataset.columns.several.sum())
     if not n_several:
         return ""
     return (

@@ -10,18 +10,22 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from safebench.classifiers import Trace
 from safebench.compatibility import source_kinds
 from safebench.evidence.base import EvidenceBundle
+from safebench.evidence.trace_columns import TraceColumns
 from safebench.policies import load_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from safebench.evidence import Evidence
     from safebench.policies import Policy
     from safebench.records import Dataset
     from safebench.specs import ClassifierSpec
+    from safebench.typing import Array
 
     from .evaluation_set import EvaluationSet
     from .grid import ResolvedClassifier, ResolvedStrategy
@@ -36,13 +40,17 @@ class RecordingCost:
     `traces` hold one per sample; `peak_memory_mib` is None where it is unknown.
     `payers` are the labels of the datasets that the cost of each sample is counted on,
     "" for one that shares the evidence of a sample before it; empty: this dataset pays
-    for all.
+    for all. `n_workers` is the most that recorded side by side. `latency` are the
+    seconds of the samples (by row) that were also recorded one at a time, None for one
+    that failed then.
     """
 
     kinds: Kinds
-    traces: list[Trace]
+    traces: Sequence[Trace]
     peak_memory_mib: float | None = None
     payers: Sequence[str] = ()
+    n_workers: int = 1
+    latency: Mapping[int, float | None] = field(default_factory=dict)
 
     def is_paid_by(self, dataset: Dataset, row: int) -> bool:
         """Tell whether the cost of a sample is counted on this dataset."""
@@ -58,16 +66,15 @@ def format_sharing(payers: Iterable[str], dataset: Dataset) -> str:
     return ", ".join(f"{label} ({count})" for label, count in counts.items())
 
 
-def sum_traces(costs: Sequence[RecordingCost]) -> list[Trace]:
+def sum_traces(costs: Sequence[RecordingCost]) -> Sequence[Trace]:
     """Return one trace per sample: costs added up, the first text and the first error.
 
     `costs` are about the same samples, in the same order; there is at least one.
     """
+    if len(costs) == 1:
+        return costs[0].traces
     by_sample = zip(*(cost.traces for cost in costs), strict=True)
-    return [
-        traces[0] if len(traces) == 1 else _sum_sample_traces(traces)
-        for traces in by_sample
-    ]
+    return [_sum_sample_traces(traces) for traces in by_sample]
 
 
 def peak_memory(costs: Sequence[RecordingCost]) -> float | None:
@@ -92,6 +99,12 @@ def _sum_sample_traces(traces: Sequence[Trace]) -> Trace:
     )
 
 
+def _select(traces: Sequence[Trace], rows: Array) -> Sequence[Trace]:
+    if isinstance(traces, TraceColumns):
+        return traces.select(rows)
+    return [traces[row] for row in rows.tolist()]
+
+
 @dataclass(frozen=True, slots=True)
 class EvidenceSet:
     """A dataset's evidence, in the order of its samples.
@@ -103,9 +116,9 @@ class EvidenceSet:
     key: str
     facts: dict[str, Any]
     bundle: EvidenceBundle
-    traces: list[Trace]
+    traces: Sequence[Trace]
     peak_memory_mib: float | None = None
-    subsets: dict[tuple[int, ...], EvidenceBundle] = field(default_factory=dict)
+    subsets: dict[bytes, EvidenceBundle] = field(default_factory=dict)
     costs: tuple[RecordingCost, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -133,26 +146,36 @@ class EvidenceSet:
             costs=tuple(read),
         )
 
-    def paid_traces(self, dataset: Dataset, rows: Sequence[int]) -> list[Trace]:
+    @property
+    def n_workers(self) -> int:
+        """The most workers that recorded side by side: their times are no one's."""
+        return max((cost.n_workers for cost in self.costs), default=1)
+
+    def paid_traces(self, dataset: Dataset, rows: Array) -> Sequence[Trace]:
         """Return a trace of each of the samples `rows` that the dataset paid for.
 
         Without those whose evidence was recorded for another dataset or sample.
         """
         costs = self.costs or (RecordingCost(frozenset(), self.traces),)
+        if len(costs) == 1:
+            (cost,) = costs
+            paid_rows = [r for r in rows.tolist() if cost.is_paid_by(dataset, r)]
+            return _select(cost.traces, np.array(paid_rows, dtype=np.int64))
         paid = [
             [cost.traces[row] for cost in costs if cost.is_paid_by(dataset, row)]
-            for row in rows
+            for row in rows.tolist()
         ]
         return [_sum_sample_traces(traces) for traces in paid if traces]
 
-    def shared_with(self, dataset: Dataset, rows: Sequence[int]) -> str:
+    def shared_with(self, dataset: Dataset, rows: Array) -> str:
         """Name the datasets that pay for evidence of some samples, "" for none."""
         # a sample counts once, however many kinds of its evidence were recorded
         pairs = {
             (row, cost.payers[row]): None
-            for row in rows
             for cost in self.costs
             if cost.payers
+            for row in rows.tolist()
+            if cost.payers[row] not in ("", dataset.label)
         }
         return format_sharing([payer for _, payer in pairs], dataset)
 
@@ -164,10 +187,11 @@ class EvidenceSet:
         """
         if len(rows) == len(self.traces):
             return self.bundle
-        if tuple(rows) not in self.subsets:
-            selected = {kind: batch.select(rows) for kind, batch in self.bundle.items()}
-            self.subsets[tuple(rows)] = EvidenceBundle(selected)
-        return self.subsets[tuple(rows)]
+        asked = np.asarray(rows, dtype=np.int64)
+        if asked.tobytes() not in self.subsets:
+            selected = {k: batch.select(asked) for k, batch in self.bundle.items()}
+            self.subsets[asked.tobytes()] = EvidenceBundle(selected)
+        return self.subsets[asked.tobytes()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from safebench.compatibility import IncompatiblePair, check_pairs, missing_requirements
+from safebench.compatibility import (
+    IncompatiblePair,
+    check_pairs,
+    lacking_fields,
+    missing_requirements,
+)
 from safebench.errors import (
     ComponentError,
     IncompatibleError,
@@ -18,7 +23,7 @@ from safebench.errors import (
     SafebenchError,
 )
 from safebench.evidence.scope import SCOPES
-from safebench.identity import json_mapping
+from safebench.identity import NOTED_FILES, json_mapping
 from safebench.isolation import isolated
 from safebench.options import convert
 from safebench.policies import load_policy
@@ -46,7 +51,6 @@ if TYPE_CHECKING:
 
     from .config import RunConfig
 
-NOTED_FILES = "noted_files"  # of an identity: stored beside evidence, not in its key
 # how requests of several strategies for one record option are merged
 MERGE_RULES = {"min": min, "max": max}
 
@@ -175,7 +179,7 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
                 for_model = model_overrides(config.models, names, strategies)
                 readers = [_for_model(reader, for_model) for reader in readers]
             whole, failing = _resolve_classifier(classifier, readers, plugins)
-            without = _without_categories(whole)
+            without = _without_categories(whole) + _without_fields(whole)
             skipped += without
             dropped = {pair.strategy for pair in without}
             kept = [s for s in whole.strategies if s.label not in dropped]
@@ -216,6 +220,19 @@ def _without_categories(classifier: ResolvedClassifier) -> list[IncompatiblePair
         for strategy in classifier.strategies
         if strategy.spec.needs_categories
     ]
+
+
+def _without_fields(classifier: ResolvedClassifier) -> list[IncompatiblePair]:
+    """Return the strategies that need what evidence lacks with these options."""
+    capabilities, pairs = classifier.capabilities, []
+    because = capabilities.lacks_because
+    for strategy in classifier.strategies:
+        missing = lacking_fields(classifier.spec, strategy.spec, capabilities.lacks)
+        if missing:
+            reason = f"{strategy.label} needs {', '.join(missing)}"
+            reason += f", which is not recorded, since {because}" if because else ""
+            pairs.append(IncompatiblePair(classifier.label, strategy.label, reason))
+    return pairs
 
 
 def _refuse_one_id_of_two_policies(classifiers: Sequence[ResolvedClassifier]) -> None:
@@ -483,6 +500,9 @@ def _resolve_decision_fallback(
     if not name:
         return None
     fallback = select(ComponentRef(name, name), StrategySpec, plugins)
-    if missing_requirements(classifier.spec, fallback.spec):
+    lacks = classifier.capabilities.lacks
+    if missing_requirements(classifier.spec, fallback.spec) or lacking_fields(
+        classifier.spec, fallback.spec, lacks
+    ):
         return None
     return _resolve_strategy(fallback, classifier, plugins)

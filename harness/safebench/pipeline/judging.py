@@ -16,6 +16,7 @@ import numpy as np
 from safebench.errors import PluginError
 from safebench.evidence.arrays import TOLERANCE, outside_unit
 from safebench.evidence.meta_checks import meta_problem
+from safebench.evidence.trace_columns import trace_column
 from safebench.isolation import isolated
 from safebench.policies import load_policy
 from safebench.policies.mapping import project
@@ -63,7 +64,7 @@ def apply_strategy(evaluation: Evaluation) -> Predictions:
     of possible values.
     """
     strategy, evidence = evaluation.strategy, evaluation.evidence
-    errors = [trace.error for trace in evidence.traces]
+    errors = list(trace_column(evidence.traces, "error"))
     # a sample that could not be recorded has placeholder evidence: nothing to read
     recorded = [row for row, error in enumerate(errors) if error is None]
     if recorded:
@@ -112,15 +113,13 @@ def apply_oracle_tuner(evaluation: Evaluation) -> Evaluation:
     policy = evaluation.policy
     if not strategy.spec.oracle_tuner or policy is None or dataset.policy is None:
         return evaluation
-    calibration_ids = evaluation.evaluation_set.calibration_ids
+    if not dataset.columns.annotated:
+        return evaluation
+    errors = trace_column(evaluation.evidence.traces, "error")
     rows = [
         row
-        for row, (sample, truth) in enumerate(
-            zip(dataset.samples, dataset.ground_truth, strict=True)
-        )
-        if sample.id not in calibration_ids
-        and truth.categories is not None
-        and evaluation.evidence.traces[row].error is None
+        for row in np.flatnonzero(~evaluation.evaluation_set.held_out).tolist()
+        if errors[row] is None and dataset.ground_truth[row].categories is not None
     ]
     if not rows:
         return evaluation
@@ -138,8 +137,13 @@ def _context(evaluation: Evaluation, rows: Sequence[int]) -> Context:
         task=evaluation.dataset.task,
         policy=evaluation.policy,
         options=evaluation.strategy.options,
-        written=[evaluation.evidence.traces[row].raw for row in rows],
+        written=_written(evaluation, rows),
     )
+
+
+def _written(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
+    texts = trace_column(evaluation.evidence.traces, "raw")
+    return [texts[row] for row in rows]
 
 
 def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
@@ -150,7 +154,7 @@ def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
     """
     options = evaluation.strategy.options
     floor = getattr(options, "verdict_floor", VERDICT_FLOOR)
-    written = [evaluation.evidence.traces[row].raw for row in rows]
+    written = _written(evaluation, rows)
     bundle = evaluation.evidence.subset(rows)
     questions = bundle.questions
     if questions:  # one text is known of the answers to all

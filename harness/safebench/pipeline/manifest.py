@@ -12,22 +12,25 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from safebench.checksums import CHECKSUM, sealed
-from safebench.errors import RunFolderError
+from safebench.datasets.row_bytes import ROWS_DIGEST, row_bytes
+from safebench.errors import DataError, RunFolderError
 from safebench.files import set_aside, write_json
 from safebench.provenance import command_line, differences, package_versions
 from safebench.redaction import redact_secrets
 from safebench.results import RESULTS_FILE
-from safebench.results.rows import SCHEMA
+from safebench.results.rows import SCHEMA, read_rows
 from safebench.results.run_files import (
     FILES,
     MANIFEST_FILE,
     PREDICTIONS_FOLDER,
     parse_manifest,
 )
+from safebench.results.stored_texts import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     from safebench.datasets.pack import Pack
     from safebench.records import Dataset
 
+    from .evidence_set import EvidenceSet
     from .grid import ResolvedClassifier
 
+EVIDENCE_FOLDER = "evidence"
 MAX_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
 DataChange = Literal["same", "extended", "other"]
 
@@ -78,7 +83,8 @@ def check_run_folder(
     """Raise `RunFolderError` if a folder holds another run, saying what differs.
 
     `datasets` are whole, whatever the limit: rows may have been appended to them since,
-    but what was stored must be about rows that are still there.
+    but what was stored must be about rows that are still there. A run that measured
+    nothing, as of a model that could not be loaded, is in nobody's way.
     """
     path = folder / MANIFEST_FILE
     if not path.exists():
@@ -97,6 +103,8 @@ def check_run_folder(
     differing = list(
         differences(stored | {"datasets": []}, expected | {"datasets": []})
     )
+    if differing and holds_nothing(folder):
+        return
     if differing:
         lines = "\n  ".join(differing[:5])
         raise RunFolderError(
@@ -105,6 +113,29 @@ def check_run_folder(
     if _has_results(folder):  # evidence alone is found by its texts, and not by names
         for dataset in datasets:
             _check_data(folder, dataset, _fingerprints(content).get(dataset.label))
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Tell whether a run folder has neither recordings nor a row with a value."""
+    if any((folder / name).exists() for name in (EVIDENCE_FOLDER, PREDICTIONS_FOLDER)):
+        return False
+    try:
+        return all(row.value is None for row in read_rows(folder / RESULTS_FILE))
+    except FileNotFoundError:
+        return True
+    except (DataError, OSError):  # nobody knows what stood there
+        return False
+
+
+def clear_if_other(folder: Path, identity: dict[str, Any]) -> None:
+    """Remove manifest and rows of another run that measured nothing."""
+    stored = stored_identity(folder)
+    expected = json.loads(json.dumps(identity, default=str))
+    if not stored or stored.get("classifiers") == expected["classifiers"]:
+        return
+    if holds_nothing(folder):
+        for name in (RESULTS_FILE, MANIFEST_FILE):
+            (folder / name).unlink(missing_ok=True)
 
 
 def stored_identity(folder: Path) -> dict[str, Any]:
@@ -262,6 +293,8 @@ class RunManifest:
         }
         if self._stored_packs:
             self.content["packs"] = self._stored_packs
+        if isinstance(stored.get(TEXTS), dict):  # what is stored stays
+            self.content[TEXTS] = stored[TEXTS]
 
     def add_pack(self, pack: Pack, missing: Mapping[str, str]) -> None:
         """Record a pack with its sets; one that has changed since is noticed."""
@@ -278,6 +311,21 @@ class RunManifest:
                 "written: a new version would tell them apart"
             )
         packs[pack.name] = entry
+
+    def add_texts(self, label: str, entry: dict[str, Any]) -> None:
+        """Record that the texts of a dataset are in the folder."""
+        self.content.setdefault(TEXTS, {})[label] = entry
+
+    def add_model(self, classifier: ResolvedClassifier, evidence: EvidenceSet) -> None:
+        """Record what a classifier turned out to be, and how many workers it had."""
+        model: dict[str, Any] = {
+            "model": classifier.model,
+            "evidence_key": evidence.key,
+            "facts": evidence.facts,
+        }
+        if evidence.n_workers > 1:
+            model["workers"] = evidence.n_workers
+        self.content["models"][classifier.label] = model
 
     def save(self, status: str) -> None:
         """Write the manifest with a new status."""
@@ -299,11 +347,21 @@ class DataFingerprint:
     def of(cls, dataset: Dataset, rows: int | None = None) -> DataFingerprint:
         """Return the fingerprint of a dataset, or of its first `rows` rows."""
         n = len(dataset) if rows is None else rows
-        digest = hashlib.sha256()
-        pairs: dict[str, int] = {}
-        for row in range(n):
-            digest.update(_row_bytes(dataset, row, pairs))
-        return cls(n, digest.hexdigest())
+        # of a large one it is known since its rows were read
+        digest_of_all = vars(dataset).get(ROWS_DIGEST)
+        if n == len(dataset) and digest_of_all is not None:
+            return cls(n, digest_of_all)
+        # kept with the dataset: it is compared more than once, and takes a while
+        known: dict[int, DataFingerprint]
+        known = vars(dataset).setdefault("_fingerprints", {})
+        if n not in known:
+            digest = hashlib.sha256()
+            pairs: dict[str, int] = {}
+            records = zip(dataset.samples, dataset.ground_truth, strict=True)
+            for sample, truth in islice(records, n):
+                digest.update(row_bytes(sample, truth, pairs))
+            known[n] = cls(n, digest.hexdigest())
+        return known[n]
 
     @classmethod
     def from_json(cls, value: Any) -> DataFingerprint | None:
@@ -328,30 +386,3 @@ class DataFingerprint:
         if self.rows > len(dataset) or self != self.of(dataset, self.rows):
             return "other"
         return "same" if self.rows == len(dataset) else "extended"
-
-
-def _row_bytes(dataset: Dataset, row: int, pairs: dict[str, int]) -> bytes:
-    """Return all of a row that a verdict or a metric depends on.
-
-    Exact texts, unlike `Sample.content`: a guard may answer otherwise where only the
-    white space differs. Names that were made up by a reader stay out, so that files of
-    pairs, whose pair ids change with every row, can be extended.
-    """
-    sample, truth = dataset.samples[row], dataset.ground_truth[row]
-    pair = None
-    if truth.pair is not None:
-        pair = (pairs.setdefault(truth.pair[0], len(pairs)), truth.pair[1])
-    label = truth.label
-    content: tuple[Any, ...] = (
-        sample.id,
-        [(turn.role, turn.text) for turn in sample.turns],
-        (sample.task, sample.target % len(sample.turns), sample.group),
-        (label.value, label.level, label.votes, label.weight),
-        None if truth.categories is None else sorted(truth.categories),
-        None if truth.known is None else sorted(truth.known),
-        pair,
-        truth.meta.get("severity"),
-    )
-    if sample.documents:  # without any as in versions that had none
-        content = (*content, sample.documents)
-    return json.dumps(content, default=str).encode() + b"\n"

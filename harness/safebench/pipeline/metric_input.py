@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -11,11 +13,11 @@ from safebench.metrics import Outcome
 from safebench.metrics.pairs import preference_pairs
 from safebench.policies import load_policy
 from safebench.policies.mapping import project
+from safebench.record_columns import UNKNOWN
 from safebench.strategies import Judgements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from safebench.record_columns import RecordColumns
     from safebench.records import Dataset, GroundTruth
     from safebench.typing import Array
 
@@ -33,7 +35,7 @@ class MetricInput:
     """
 
     outcome: Outcome
-    rows: list[int]
+    rows: Array
     policy_map: str | None
 
 
@@ -43,14 +45,14 @@ def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> Metr
     rows = rows_of_test_part(evaluation.evaluation_set)
     predictions = drop_unsupported(predictions)
     judgements, failed = predictions.judgements, predictions.failed[rows]
-    y = np.array([dataset.ground_truth[row].label.value for row in rows], dtype=bool)
+    y = dataset.columns.value[rows] == 1
     categories, policy_map = _category_columns(evaluation, predictions, rows)
     emits = evaluation.strategy.spec.emits
     pairs, pair_note = _preference_pairs(dataset, rows)
     outcome = Outcome(
         y=y,
         failed=failed,
-        groups=[dataset.samples[row].group for row in rows],
+        groups=GroupColumn(dataset.columns, rows),
         score=_select_rows(judgements.score, rows),
         probability="probability" in emits and judgements.probability,
         decision=_count_failures_as_errors(predictions.decision, rows, y, failed),
@@ -73,43 +75,77 @@ def build_metric_input(evaluation: Evaluation, predictions: Predictions) -> Metr
 def build_empty_outcome(evaluation_set: EvaluationSet, note: str) -> Outcome:
     """Return the outcome of a part that failed: the truth, and no judgement."""
     dataset, rows = evaluation_set.dataset, rows_of_test_part(evaluation_set)
-    truths = [dataset.ground_truth[row] for row in rows]
     return Outcome(
-        y=np.array([truth.label.value for truth in truths], dtype=bool),
+        y=dataset.columns.value[rows] == 1,
         failed=np.ones(len(rows), dtype=bool),
-        groups=[dataset.samples[row].group for row in rows],
-        category_note=note if any(t.categories is not None for t in truths) else "",
+        groups=GroupColumn(dataset.columns, rows),
+        category_note=note if _annotated(dataset, rows) else "",
         pairs=_preference_pairs(dataset, rows)[0],
         severity=_severity(dataset, rows),
     )
 
 
-def rows_of_test_part(evaluation_set: EvaluationSet) -> list[int]:
+def rows_of_test_part(evaluation_set: EvaluationSet) -> Array:
     """Return the samples that metrics are about: not held out, of a known label."""
-    dataset = evaluation_set.dataset
-    calibration_ids = evaluation_set.calibration_ids
-    return [
-        row
-        for row, (sample, truth) in enumerate(
-            zip(dataset.samples, dataset.ground_truth, strict=True)
-        )
-        if sample.id not in calibration_ids and truth.label.value is not None
-    ]
+    known = evaluation_set.dataset.columns.value != UNKNOWN
+    return np.flatnonzero(known & ~evaluation_set.held_out)
 
 
-def _preference_pairs(
-    dataset: Dataset, rows: Sequence[int]
-) -> tuple[Array | None, str]:
+class GroupColumn(Sequence[str]):
+    """The groups of some samples: texts when they are looked at, and codes.
+
+    `codes` (n,) are equal for samples of a group, and ordered as the groups' names are.
+    """
+
+    def __init__(self, columns: RecordColumns, rows: Array) -> None:
+        self._columns = columns
+        self._rows = rows
+
+    @cached_property
+    def codes(self) -> Array:
+        """Numbers 0..G-1 of the groups that occur."""
+        codes = self._columns.group_codes[self._rows]
+        return np.unique(codes, return_inverse=True)[1].reshape(-1)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._columns.groups[int(self._rows[index])]
+
+
+def _truths(dataset: Dataset, rows: Array) -> list[GroundTruth]:
+    return [dataset.ground_truth[row] for row in np.asarray(rows).tolist()]
+
+
+def _annotated(dataset: Dataset, rows: Array) -> bool:
+    """Tell whether any of the samples has categories."""
+    if not dataset.columns.annotated:
+        return False
+    return any(truth.categories is not None for truth in _truths(dataset, rows))
+
+
+def _preference_pairs(dataset: Dataset, rows: Array) -> tuple[Array | None, str]:
     """Return the pairs within `rows`, (m, 2), and a note, as `preference_pairs` do."""
+    if not dataset.columns.paired:
+        return preference_pairs([], [])
     return preference_pairs(
-        [dataset.ground_truth[row].pair for row in rows],
-        [dataset.samples[row].content for row in rows],
+        [truth.pair for truth in _truths(dataset, rows)],
+        [dataset.samples[row].content for row in np.asarray(rows).tolist()],
     )
 
 
-def _severity(dataset: Dataset, rows: Sequence[int]) -> Array | None:
+def _severity(dataset: Dataset, rows: Array) -> Array | None:
     """Return the severities that annotators noted, (n,), NaN where they did not."""
-    noted = [severity_of(dataset.ground_truth[row]) for row in rows]
+    if not dataset.columns.rated:
+        return None
+    noted = [severity_of(truth) for truth in _truths(dataset, rows)]
     if all(value is None for value in noted):
         return None
     return np.array([np.nan if value is None else value for value in noted])
@@ -167,12 +203,12 @@ def project_categories(
     return CategoryTruth(gold[:, order], known[:, order], policy_map, note)
 
 
-def _select_rows(column: Array | None, rows: Sequence[int]) -> Array | None:
+def _select_rows(column: Array | None, rows: Array) -> Array | None:
     return None if column is None else column[rows]
 
 
 def _count_failures_as_errors(
-    decision: Array | None, rows: Sequence[int], truth: Array, failed: Array
+    decision: Array | None, rows: Array, truth: Array, failed: Array
 ) -> Array | None:
     """Count a failed positive as a false negative, a failed negative as false positive.
 
@@ -186,13 +222,13 @@ def _count_failures_as_errors(
 
 
 def _category_columns(
-    evaluation: Evaluation, predictions: Predictions, rows: Sequence[int]
+    evaluation: Evaluation, predictions: Predictions, rows: Array
 ) -> tuple[dict[str, Any], str | None]:
     """Return the outcome's category columns, in the classifier's policy."""
     judgements = predictions.judgements
-    truths = [evaluation.dataset.ground_truth[row] for row in rows]
-    if all(truth.categories is None for truth in truths):
+    if not _annotated(evaluation.dataset, rows):
         return {}, None
+    truths = _truths(evaluation.dataset, rows)
     scores, labels = judgements.categories, judgements.labels
     truth = project_categories(evaluation, () if scores is None else labels, truths)
     if scores is None or isinstance(truth, str):

@@ -6,13 +6,18 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from safebench.datasets.sample_columns import stored_columns
+from safebench.evidence.trace_columns import trace_column
+from safebench.record_columns import UNKNOWN
 from safebench.redaction import redact_text
+from safebench.results.line_columns import Constant, LineColumns, Varying
 
 from .metric_input import drop_unsupported, project_categories, severity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from safebench.evidence.recording import Trace
+    from safebench.records import Dataset
     from safebench.strategies import Judgements
     from safebench.typing import Array
 
@@ -35,124 +40,197 @@ def json_number(value: float | None) -> float | None:
     return math.copysign(INFINITE, value) if math.isinf(value) else float(value)
 
 
-def prediction_rows(
-    evaluation: Evaluation, predictions: Predictions
-) -> Iterator[dict[str, Any]]:
-    """Yield one prediction a sample, failed ones included, in dataset order.
+def prediction_columns(evaluation: Evaluation, predictions: Predictions) -> LineColumns:
+    """Return one prediction a sample, failed ones included, in dataset order.
 
     A line holds what metrics read, and nothing that they may not read: of evidence that
     was cut short at one threshold it has decisions and bounds, but no score.
     """
     classifier, dataset = evaluation.classifier, evaluation.dataset
-    calibration_ids = evaluation.evaluation_set.calibration_ids
     bounds = predictions.judgements
     predictions = drop_unsupported(predictions)
     judgements = predictions.judgements
-    category_truth = _category_truth(evaluation, judgements)
     claims_probability = (
         "probability" in evaluation.strategy.spec.emits and judgements.probability
     )
-    pairs = list(zip(dataset.samples, dataset.ground_truth, strict=True))
-    columns = stored_columns(pairs)
-    any_columns = any(columns)
-    rows = zip(
-        dataset.samples,
-        dataset.ground_truth,
-        evaluation.evidence.traces,
-        judgements.errors,
-        strict=True,
+    of_samples = dataset.columns
+    traces = evaluation.evidence.traces
+    held_out = evaluation.evaluation_set.held_out
+    fields: dict[str, Constant | Varying] = {
+        "id": Varying(lambda: of_samples.ids),
+        "content": Varying(of_samples.hex_contents),
+        "group": Varying(lambda: of_samples.groups),
+        "strategy": Constant(evaluation.strategy.label),
+        "classifier": Constant(classifier.label),
+        "model": Constant(classifier.model),
+        "dataset": Constant(dataset.name),
+        "config": Constant(dataset.config),
+        "split": Constant(dataset.split),
+        # all are kept: `analyze --part calibration`, thresholds fitted later
+        "part": Varying(lambda: map(_PARTS.__getitem__, held_out.tolist())),
+        "task": Constant(dataset.task),
+        "policy": Constant(classifier.policy),
+        "score": number_field(judgements.score),
+        "lower": number_field(bounds.lower),
+        "upper": number_field(bounds.upper),
+        "probability": Constant(claims_probability and judgements.score is not None),
+        "uncertainty": number_field(judgements.uncertainty),
+        "uncertainty_lower": number_field(judgements.uncertainty_lower),
+        "uncertainty_upper": number_field(judgements.uncertainty_upper),
+        "categories": cell_field(predictions, judgements.categories),
+        "category_lower": cell_field(predictions, judgements.category_lower),
+        "category_upper": cell_field(predictions, judgements.category_upper),
+        "predicted_categories": category_field(predictions),
+        "decision": decision_field(predictions.decision),
+        "threshold": Constant(json_number(predictions.threshold)),
+        "label": Varying(lambda: map(_VALUES.__getitem__, of_samples.value.tolist())),
+        **_truths(evaluation, judgements),
+        "tokens_in": trace_field(traces, "tokens_in"),
+        "tokens_dropped": trace_field(traces, "tokens_dropped"),
+        "error": error_field(judgements.errors),
+        "raw": trace_field(traces, "raw"),
+    }
+    columns = _sample_columns(dataset)
+    if columns is not None:  # as in versions that stored none
+        fields["columns"] = columns
+    return LineColumns(fields, len(dataset))
+
+
+_PARTS = ("test", "calibration")
+_VALUES = {1: True, 0: False, UNKNOWN: None}
+_AT_ONCE = 4096  # numbers that are Python's at one time
+
+
+def number_field(column: Array | None) -> Constant | Varying:
+    """Return a field of numbers (n,), null for NaN and where there is no column."""
+    if column is None:
+        return Constant(None)
+    return Varying(lambda: map(json_number, _unpacked(column)))
+
+
+def _unpacked(column: Array) -> Iterator[float]:
+    for first in range(0, len(column), _AT_ONCE):
+        yield from column[first : first + _AT_ONCE].astype(float).tolist()
+
+
+def decision_field(decision: Array | None) -> Constant | Varying:
+    """Return a field of decisions (n,) of 1 and 0, null for NaN."""
+    if decision is None:
+        return Constant(None)
+    return Varying(
+        lambda: (None if math.isnan(v) else bool(v) for v in _unpacked(decision))
     )
-    for row, (sample, truth, trace, error) in enumerate(rows):
-        pair_id, side = truth.pair or (None, None)
-        yield {
-            "id": sample.id,
-            "content": sample.content,
-            "group": sample.group,
-            "strategy": evaluation.strategy.label,
-            "classifier": classifier.label,
-            "model": classifier.model,
-            "dataset": dataset.name,
-            "config": dataset.config,
-            "split": dataset.split,
-            # all are kept: `analyze --part calibration`, thresholds fitted later
-            "part": "calibration" if sample.id in calibration_ids else "test",
-            "task": dataset.task,
-            "policy": classifier.policy,
-            "score": _value_at(judgements.score, row),
-            "lower": _value_at(bounds.lower, row),
-            "upper": _value_at(bounds.upper, row),
-            "probability": claims_probability and judgements.score is not None,
-            "uncertainty": _value_at(judgements.uncertainty, row),
-            "uncertainty_lower": _value_at(judgements.uncertainty_lower, row),
-            "uncertainty_upper": _value_at(judgements.uncertainty_upper, row),
-            "categories": _cells_at(predictions, judgements.categories, row),
-            "category_lower": _cells_at(predictions, judgements.category_lower, row),
-            "category_upper": _cells_at(predictions, judgements.category_upper, row),
-            "predicted_categories": _predicted_categories(predictions, row),
-            "decision": _decision_at(predictions, row),
-            "threshold": json_number(predictions.threshold),
-            "label": truth.label.value,
-            "gold_categories": (
-                None if truth.categories is None else sorted(truth.categories)
-            ),
-            "category_truth": _truth_at(judgements.labels, category_truth, row),
-            "pair": pair_id,
-            "pair_side": side,
-            "severity": severity_of(truth),
-            "tokens_in": trace.tokens_in,
-            "tokens_dropped": trace.tokens_dropped,
-            "error": None if error is None else redact_text(error),
-            "raw": trace.raw,
-            # as in versions that stored none
-            **({"columns": columns[row]} if any_columns else {}),
-        }
 
 
-def _value_at(column: Array | None, row: int) -> float | None:
-    return None if column is None else json_number(float(column[row]))
+def error_field(errors: Sequence[str | None]) -> Constant | Varying:
+    """Return the reasons why samples have no judgement, without secrets."""
+    if not any(errors):
+        return Constant(None)
+    return Varying(lambda: (None if e is None else redact_text(e) for e in errors))
+
+
+def trace_field(traces: Sequence[Trace], name: str) -> Varying:
+    """Return a field of the traces."""
+    return Varying(lambda: trace_column(traces, name))
+
+
+def _truths(
+    evaluation: Evaluation, judgements: Judgements
+) -> dict[str, Constant | Varying]:
+    """Return what the dataset says of its samples beside their labels."""
+    dataset = evaluation.dataset
+    has, truths = dataset.columns, dataset.ground_truth
+    none = Constant(None)
+    projected = _category_truth(evaluation, judgements)
+    return {
+        "gold_categories": Varying(
+            lambda: (
+                None if t.categories is None else sorted(t.categories) for t in truths
+            )
+        )
+        if has.annotated
+        else none,
+        "category_truth": none
+        if projected is None
+        else Varying(
+            lambda: (
+                _truth_at(judgements.labels, projected, row)
+                for row in range(len(dataset))
+            )
+        ),
+        "pair": Varying(lambda: (t.pair and t.pair[0] for t in truths))
+        if has.paired
+        else none,
+        "pair_side": Varying(lambda: (t.pair and t.pair[1] for t in truths))
+        if has.paired
+        else none,
+        "severity": Varying(lambda: map(severity_of, truths)) if has.rated else none,
+    }
+
+
+def _sample_columns(dataset: Dataset) -> Varying | None:
+    """Return what came along with the samples, None where nothing did."""
+    n_turns = dataset.columns.n_turns
+    same_turns = bool((n_turns == n_turns[:1]).all())
+    if not dataset.columns.described and same_turns:
+        return None
+
+    def rows() -> Iterator[dict[str, Any]]:
+        pairs = zip(dataset.samples, dataset.ground_truth, strict=True)
+        return stored_columns(pairs, without_turns=same_turns)
+
+    return Varying(rows) if any(rows()) else None
 
 
 def _category_truth(
     evaluation: Evaluation, judgements: Judgements
 ) -> CategoryTruth | None:
     """Return the truth in the strategy's categories, None where nobody can say it."""
-    truths = evaluation.dataset.ground_truth
-    if judgements.categories is None or all(t.categories is None for t in truths):
+    dataset = evaluation.dataset
+    if judgements.categories is None or not dataset.columns.annotated:
+        return None
+    truths = list(dataset.ground_truth)
+    if all(t.categories is None for t in truths):
         return None
     truth = project_categories(evaluation, judgements.labels, truths)
     return None if isinstance(truth, str) else truth
 
 
-def _cells_at(
-    predictions: Predictions, cells: Array | None, row: int
-) -> dict[str, float | None] | None:
+def cell_field(predictions: Predictions, cells: Array | None) -> Constant | Varying:
+    """Return the numbers of a sample's categories by code; null for a failed one."""
     # none at all for a failed sample: a mapping of nulls would look like an answer
-    if cells is None or predictions.failed[row]:
-        return None
+    if cells is None:
+        return Constant(None)
     labels = predictions.judgements.labels
-    return dict(zip(labels, map(json_number, cells[row].tolist()), strict=True))
+    return Varying(
+        lambda: (
+            None
+            if failed
+            else dict(zip(labels, map(json_number, row.tolist()), strict=True))
+            for failed, row in zip(predictions.failed, cells, strict=True)
+        )
+    )
 
 
-def _predicted_categories(predictions: Predictions, row: int) -> list[str] | None:
+def category_field(predictions: Predictions) -> Constant | Varying:
     """Return the categories on the unsafe side of the threshold; None: not decided."""
     decided = predictions.category_decision
-    if decided is None or predictions.failed[row]:
-        return None
+    if decided is None:
+        return Constant(None)
     labels = predictions.judgements.labels
-    return [code for code, flag in zip(labels, decided[row], strict=True) if flag == 1]
+    return Varying(
+        lambda: (
+            None
+            if failed
+            else [code for code, flag in zip(labels, row, strict=True) if flag == 1]
+            for failed, row in zip(predictions.failed, decided, strict=True)
+        )
+    )
 
 
 def _truth_at(
-    labels: Sequence[str], truth: CategoryTruth | None, row: int
-) -> dict[str, bool | None] | None:
+    labels: Sequence[str], truth: CategoryTruth, row: int
+) -> dict[str, bool | None]:
     """Return whether each category applies, None where that is not known."""
-    if truth is None:
-        return None
     cells = zip(labels, truth.gold[row], truth.known[row], strict=True)
     return {code: bool(gold) if known else None for code, gold, known in cells}
-
-
-def _decision_at(predictions: Predictions, row: int) -> bool | None:
-    if predictions.decision is None or math.isnan(predictions.decision[row]):
-        return None
-    return bool(predictions.decision[row])

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from safebench.checksums import sealed, unsealed
 from safebench.compatibility import source_kinds
 from safebench.errors import PluginError, RunFolderError
 from safebench.evidence.base import EvidenceBundle
-from safebench.evidence.scope import (
-    judged_with_response,
-    sample_keys,
-    sample_to_record,
-)
+from safebench.evidence.scope import judged_with_response
 from safebench.evidence.store import (
     DamagedError,
     EvidenceManifest,
@@ -25,11 +21,18 @@ from safebench.evidence.store import (
     evidence_key,
     manifest_paths,
 )
+from safebench.evidence.trace_columns import trace_column
+from safebench.executors import ClassifierJob, Shard
+from safebench.executors.local import LocalExecutor
+from safebench.executors.worker import ignore_progress
 from safebench.files import set_aside, write_json
 from safebench.progress import progress_bar
-from safebench.redaction import redact_secrets, redact_text
+from safebench.provenance import differences
+from safebench.redaction import redact_secrets
+from safebench.results.latency import latency_by_row, stored_log
 from safebench.specs import fields_by_kind
 
+from .dataset_keys import MissingSamples, dataset_keys
 from .evidence_set import (
     EvidenceSet,
     RecordingCost,
@@ -37,7 +40,6 @@ from .evidence_set import (
     peak_memory,
     sum_traces,
 )
-from .isolated_classifier import load_classifier
 from .probes import MAIN
 from .recording_code import other_code_notes
 
@@ -45,15 +47,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from safebench.classifiers import Classifier, Recording, Trace
+    from safebench.classifiers import Trace
     from safebench.evidence import Evidence
+    from safebench.evidence.key_index import EvidenceKeys
     from safebench.evidence.scope import EvidenceScope
-    from safebench.records import Dataset, Sample
+    from safebench.executors import Workers
+    from safebench.records import Dataset
 
     from .evidence_set import Kinds
+    from .executor import RunExecutor
     from .grid import ResolvedClassifier
 
 STATE_FILE = "state.json"
+MAX_SHARD = 1024  # samples, of classifiers that say nothing else
 
 
 class EvidenceRecorder:
@@ -63,7 +69,7 @@ class EvidenceRecorder:
     evidence again needs neither the model nor the library that runs it. `code` is the
     `recording_code` of today; with `refresh` what is stored is recorded again, with
     `retry_failed` what is stored as a failure. `log` is given a line for people about
-    what is used, loaded, or damaged.
+    what is used, loaded, or damaged. `executor` says where is recorded; None: here.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class EvidenceRecorder:
         retry_failed: bool = False,
         log: Callable[[str], None] = lambda _: None,
         show_progress: bool = True,
+        executor: RunExecutor | None = None,
     ) -> None:
         self.classifier = classifier
         self.root = root
@@ -86,11 +93,14 @@ class EvidenceRecorder:
         self.retry_failed = retry_failed
         self.log = log
         self.show_progress = show_progress
-        self.model: Classifier | None = None
+        self.executor = executor
+        self.workers: Workers | None = None
+        self.n_samples = 1  # at most so many are recorded
         # apart, since adding a strategy later must not record the default again
         self.kind_groups = {MAIN: kind_groups(classifier, MAIN)}
         self.manifest: EvidenceManifest | None = None
         self.stores: dict[str, EvidenceStore] = {}
+        self._known_keys: dict[int, tuple[Dataset, list[EvidenceKeys]]] = {}
 
     def prepare(
         self,
@@ -107,30 +117,31 @@ class EvidenceRecorder:
         wanted = {MAIN: datasets, **asked}
         for probe in wanted:
             self.kind_groups[probe] = kind_groups(self.classifier, probe)
-        samples = [s for sets in wanted.values() for d in sets for s in d.samples]
+        asked_for = [dataset for sets in wanted.values() for dataset in sets]
+        self.n_samples = sum(map(len, asked_for))
         request = _as_json(self.classifier.request)
         earlier = [m for m in self._stored_manifests() if m.request == request]
         if not self.refresh:
             for manifest in earlier:
                 self._open_stores(manifest)
-                self._forget_failed(samples)
+                self._forget_failed(asked_for)
                 if not any(
-                    store.missing(self._keys_in(store, dataset.samples))
+                    len(store.missing_rows(self._keys_in(store, dataset)))
                     for probe, sets in wanted.items()
                     for store in self._stores_of(probe).values()
                     for dataset in sets
                 ):
                     return
-        model = self._load_model()
-        facts = redact_secrets(_as_json(dict(model.facts)), in_text=False)
+        workers = self._start_workers()
+        facts = redact_secrets(_as_json(dict(workers.facts)), in_text=False)
         self._log_other_facts(earlier, facts)
         manifest = EvidenceManifest(evidence_key(request, facts), request, facts)
         manifest.write(self.root)
         self._open_stores(manifest)
         if self.refresh:
             for store in self.stores.values():
-                store.forget(self._keys_in(store, samples))
-        if n_failed := self._forget_failed(samples):
+                store.forget(self._joined_keys(store, asked_for))
+        if n_failed := self._forget_failed(asked_for):
             self.log(
                 f"{self.classifier.label}: {n_failed} failed "
                 f"{'sample is' if n_failed == 1 else 'samples are'} recorded again"
@@ -144,9 +155,10 @@ class EvidenceRecorder:
         self._record_missing(dataset, probe)
         evidence: dict[type[Evidence], Evidence] = {}
         costs: list[RecordingCost] = []
+        times = None if probe != MAIN else stored_log(self.folder, self.log)
         for name, kinds in self.kind_groups[probe].items():
             store = self.stores[name]
-            keys = self._keys_in(store, dataset.samples)
+            keys = self._keys_in(store, dataset)
             try:
                 stored = store.load(keys, kinds)
             except (ValueError, KeyError, TypeError) as error:
@@ -162,6 +174,8 @@ class EvidenceRecorder:
                     stored.traces,
                     stored.peak_memory_mib,
                     payers(dataset.label, store, keys),
+                    store.n_workers(keys),
+                    latency_by_row(times, name, dataset.samples),
                 )
             )
         traces = sum_traces(costs)
@@ -176,34 +190,68 @@ class EvidenceRecorder:
                 *self._other_code(dataset, probe),
                 *meta_notes(evidence.values()),
                 *left_out_notes(traces),
-                *response_notes(dataset.samples, self.classifier.evidence_scope),
+                *response_notes(dataset, self.classifier.evidence_scope),
             ),
         )
 
     def close(self) -> None:
-        """Free the model, if one was loaded."""
-        if self.model is not None:
-            self.model.close()
-            self.model = None
+        """Free the models, if any were loaded."""
+        if self.workers is not None:
+            workers, self.workers = self.workers, None
+            workers.close()
+
+    @property
+    def folder(self) -> Path:
+        """Where the evidence of this key lies; only after `prepare`."""
+        assert self.manifest is not None, "prepare() comes first"
+        return self.root / self.manifest.key
+
+    def workers_of_evidence(self) -> Workers | None:
+        """Return workers with the model of the stored evidence; None if it is another.
+
+        Stored evidence is used without its model: only once that is loaded it is known
+        whether it runs as it did (on the device, in the number format of then).
+        """
+        assert self.manifest is not None, "prepare() comes first"
+        workers = self._start_workers()
+        facts = redact_secrets(_as_json(dict(workers.facts)), in_text=False)
+        if facts != self.manifest.facts:
+            changed = "; ".join(differences(self.manifest.facts, facts))
+            self.log(
+                f"{self.classifier.label}: no latency is measured, since the evidence "
+                f"was recorded otherwise ({changed.replace('; : ', '; ').lstrip(': ')})"
+            )
+            return None
+        return workers
 
     @property
     def state_file(self) -> Path | None:
         """Where what a model learnt while recording is kept, once the key is known."""
         return self.root / self.manifest.key / STATE_FILE if self.manifest else None
 
-    def _forget_failed(self, samples: Sequence[Sample]) -> int:
+    def _forget_failed(self, datasets: Sequence[Dataset]) -> int:
         """Take failed samples for not recorded, if asked to; return how many."""
         if not self.retry_failed:
             return 0
         return sum(
-            store.forget_failed(self._keys_in(store, samples))
+            store.forget_failed(self._joined_keys(store, datasets))
             for store in self.stores.values()
         )
 
-    def _keys_in(self, store: EvidenceStore, samples: Sequence[Sample]) -> list[str]:
+    def _joined_keys(
+        self, store: EvidenceStore, datasets: Sequence[Dataset]
+    ) -> list[str]:
+        """Return the keys of all samples of several datasets."""
+        return [key for dataset in datasets for key in self._keys_in(store, dataset)]
+
+    def _keys_in(self, store: EvidenceStore, dataset: Dataset) -> EvidenceKeys:
         """Return the key of each sample's evidence in a store."""
-        scope = self.classifier.evidence_scope
-        return [store.stored_under(sample_keys(sample, scope)) for sample in samples]
+        # kept: each step of a run asks for them again
+        known = self._known_keys.get(id(dataset))
+        if known is None or known[0] is not dataset:
+            known = (dataset, dataset_keys(dataset, self.classifier.evidence_scope))
+            self._known_keys[id(dataset)] = known
+        return store.stored_under(known[1])
 
     def _open_stores(self, manifest: EvidenceManifest) -> None:
         self.manifest = manifest
@@ -247,11 +295,11 @@ class EvidenceRecorder:
 
     def _restore_state(self) -> None:
         """Hand the model what it learnt in earlier runs: a budget, a measured speed."""
-        path, model = self.state_file, self._load_model()
+        path, workers = self.state_file, self._start_workers()
         if path is None or not path.exists():
             return
         try:
-            model.restore(unsealed(json.loads(path.read_text("utf-8"))))
+            workers.restore(unsealed(json.loads(path.read_text("utf-8"))))
         except (IsADirectoryError, ValueError, TypeError, RecursionError, PluginError):
             self.log(
                 f"{path} cannot be read: set aside as {set_aside(path).name}; "
@@ -259,7 +307,7 @@ class EvidenceRecorder:
             )
             # half of a state may have been taken over
             self.close()
-            self._load_model()
+            self._start_workers()
 
     def _stores_of(self, probe: str) -> dict[str, EvidenceStore]:
         return {name: self.stores[name] for name in self.kind_groups[probe]}
@@ -267,8 +315,8 @@ class EvidenceRecorder:
     def _log_stored(self, dataset: Dataset, probe: str) -> None:
         stores = self._stores_of(probe)
         for name, store in stores.items():
-            keys = self._keys_in(store, dataset.samples)
-            n_stored = sum(key in store for key in keys)
+            keys = self._keys_in(store, dataset)
+            n_stored = int((store.find(keys)[:, 0] >= 0).sum())
             what = f"{self.classifier.label} on {dataset.label}: "
             if name != probe and len(stores) > 1:
                 what += f"{name.removeprefix(probe + '.')}: "
@@ -292,33 +340,48 @@ class EvidenceRecorder:
         notes = [
             note
             for store in self._stores_of(probe).values()
-            for recorder, _ in store.recorders(self._keys_in(store, dataset.samples))
+            for recorder, _ in store.recorders(self._keys_in(store, dataset))
             # early versions did not store it: nobody knows
             if isinstance(recorder, dict)
             for note in other_code_notes(recorder, self.code)
         ]
         return tuple(dict.fromkeys(notes))
 
-    def _load_model(self) -> Classifier:
-        if self.model is None:
-            self.log(f"{self.classifier.label}: loading {self.classifier.model}")
-            self.model = load_classifier(self.classifier)
-        return self.model
+    def _start_workers(self) -> Workers:
+        if self.workers is None:
+            classifier = self.classifier
+            self.log(f"{classifier.label}: loading {classifier.model}")
+            job = ClassifierJob.of(
+                classifier.spec,
+                classifier.options,
+                label=classifier.label,
+                model=classifier.model,
+                identity=classifier.identity,
+                n_at_once=-(-self.n_samples // (self.shard_size or MAX_SHARD)),
+            )
+            if self.executor is None:
+                self.workers = LocalExecutor().start(job, self.log)
+            else:
+                reason = classifier.capabilities.one_process
+                self.workers = self.executor.start(job, self.log, reason)
+        return self.workers
 
     def _record_missing(self, dataset: Dataset, probe: str) -> None:
-        keys = {
-            name: self._keys_in(store, dataset.samples)
-            for name, store in self._stores_of(probe).items()
-        }
-        missing = {name: self.stores[name].missing(keys[name]) for name in keys}
+        classifier = self.classifier
+        missing = {}
+        for name, store in self._stores_of(probe).items():
+            # samples that read the same share a key, and are recorded once
+            keys = self._keys_in(store, dataset)
+            missing[name] = MissingSamples(
+                dataset,
+                keys,
+                store.missing_rows(keys),
+                classifier.evidence_scope,
+                classifier.tasks,
+            )
         total = sum(map(len, missing.values()))
         if not total:
             return
-        classifier = self.classifier
-        to_record = [
-            sample_to_record(sample, classifier.evidence_scope, classifier.tasks)
-            for sample in dataset.samples
-        ]
         title = f"{self.classifier.label} on {dataset.label}"
         bar = (
             progress_bar(title, total)
@@ -326,13 +389,10 @@ class EvidenceRecorder:
             else nullcontext(ignore_progress)
         )
         with bar as on_progress:
-            for name, missing_keys in missing.items():
-                # samples that read the same share a key, and are recorded once
-                samples = dict(zip(keys[name], to_record, strict=True))
+            for name, samples in missing.items():
                 self._record_shards(
                     name,
                     self.kind_groups[probe][name],
-                    missing_keys,
                     samples,
                     on_progress,
                     dataset.label,
@@ -342,50 +402,50 @@ class EvidenceRecorder:
         self,
         group: str,
         kinds: Kinds,
-        keys: Sequence[str],
-        samples: Mapping[str, Sample],
+        missing: MissingSamples,
         on_progress: Callable[[int], None],
         dataset: str,
     ) -> None:
-        model = self._load_model()
-        size = self.shard_size or model.shard_size
-        for start in range(0, len(keys), size):
-            shard = keys[start : start + size]
-            recording = record_kinds(
-                self.classifier.label,
-                model,
-                [samples[key] for key in shard],
-                kinds,
-                on_progress,
-            )
-            if recording.peak_memory_mib is None:
-                recording.peak_memory_mib = process_peak_mib()
+        workers, store = self._start_workers(), self.stores[group]
+        size = self.shard_size or workers.shard_size
+        first = store.next_number()
+        # keys and samples are made when a shard is due: all of them fill the memory
+        starts = {first + i: at for i, at in enumerate(range(0, len(missing), size))}
+        shards = (
+            Shard(number, missing.samples(start, start + size), kinds)
+            for number, start in starts.items()
+        )
+        for done in workers.record(shards, on_progress):
             # Before the shard: a run that is killed between the two records the shard
             # again, under a state at least as new as the one it was recorded under.
-            self._save_state(model)
-            self.stores[group].add(shard, recording, dataset)
+            self._save_state(done.state)
+            start = starts[done.number]
+            store.add(
+                missing.keys(start, start + size),
+                done.recording,
+                dataset,
+                number=done.number,
+                workers=done.n_workers,
+            )
 
-    def _save_state(self, model: Classifier) -> None:
+    def _save_state(self, state: Mapping[str, Any]) -> None:
         assert self.state_file is not None
-        if model.state:
-            write_json(self.state_file, sealed(model.state))
+        if state:
+            write_json(self.state_file, sealed(state))
 
 
-def payers(dataset: str, store: EvidenceStore, keys: Sequence[str]) -> list[str]:
+def payers(dataset: str, store: EvidenceStore, keys: EvidenceKeys) -> list[str]:
     """Return, for each sample of a dataset, the dataset that its cost is counted on.
 
     Evidence is paid once: by the dataset that it was recorded for, and there by the
     first of the samples that share it ("" for the others). What early versions stored
     does not say so: each sample counts, as it did then.
     """
-    labels: list[str] = []
-    seen: set[str] = set()
-    for key in keys:
-        recorded_for = store.dataset_of(key)
-        repeated = recorded_for == dataset and key in seen
-        labels.append("" if repeated else recorded_for or dataset)
-        seen.add(key)
-    return labels
+    recorded_for = store.datasets_of(store.find(keys))
+    return [
+        "" if label == dataset and not is_first else label or dataset
+        for label, is_first in zip(recorded_for, keys.first.tolist(), strict=True)
+    ]
 
 
 def meta_notes(batches: Iterable[Evidence]) -> tuple[str, ...]:
@@ -394,19 +454,22 @@ def meta_notes(batches: Iterable[Evidence]) -> tuple[str, ...]:
     return tuple(str(n) for ns in notes if isinstance(ns, list | tuple) for n in ns)
 
 
-def response_notes(samples: Sequence[Sample], scope: EvidenceScope) -> tuple[str, ...]:
+def response_notes(dataset: Dataset, scope: EvidenceScope) -> tuple[str, ...]:
     """Return how many prompts were judged beside the responses that follow them.
 
     A guard of several tasks is shown the whole exchange, and what was answered may
     change what it says of the question.
     """
-    n = sum(judged_with_response(sample, scope) for sample in samples)
+    columns = dataset.columns
+    # a sample whose judged turn is the last has no response to be judged beside
+    others = np.flatnonzero(columns.target < columns.n_turns - 1).tolist()
+    n = sum(judged_with_response(dataset.samples[row], scope) for row in others)
     if not n:
         return ()
-    if len(samples) == 1:
+    if len(columns) == 1:
         return ("the prompt was judged beside its response",)
     note = (
-        f"{n} of {len(samples)} prompts {'was' if n == 1 else 'were'} judged beside "
+        f"{n} of {len(columns)} prompts {'was' if n == 1 else 'were'} judged beside "
         f"{'its response' if n == 1 else 'their responses'}"
     )
     return (note,)
@@ -414,7 +477,7 @@ def response_notes(samples: Sequence[Sample], scope: EvidenceScope) -> tuple[str
 
 def left_out_notes(traces: Sequence[Trace]) -> tuple[str, ...]:
     """Return how many samples were judged without turns that a template leaves out."""
-    n = sum(trace.dropped_side == "template" for trace in traces)
+    n = sum(side == "template" for side in trace_column(traces, "dropped_side"))
     if not n:
         return ()
     note = (
@@ -444,57 +507,6 @@ def kind_groups(classifier: ResolvedClassifier, probe: str = MAIN) -> dict[str, 
         name = kind.__name__ if times[kind.__name__] == 1 else kind.kind_id
         groups[f"{probe}.{name}"] = frozenset({kind})
     return groups
-
-
-def record_kinds(
-    label: str,
-    model: Classifier,
-    samples: Sequence[Sample],
-    kinds: Kinds,
-    on_progress: Callable[[int], None],
-) -> Recording:
-    """Record evidence of some kinds about samples, for runs and single prompts alike.
-
-    Raises `PluginError` if the classifier does not return every kind and a trace
-    for each sample: what is stored must be complete.
-    """
-    recording = model.record(samples, kinds, on_progress)
-    sizes = {k.__name__: len(batch) for k, batch in recording.evidence.items()}
-    sizes["traces"] = len(recording.traces)
-    stored_as = Counter(kind.kind_id for kind in recording.evidence)
-    if len(stored_as) < len(recording.evidence):  # one would overwrite the other
-        twice, _ = stored_as.most_common(1)[0]
-        raise PluginError(
-            f"classifier {label!r} broke its contract: two kinds of its evidence have "
-            f"the kind_id {twice!r}"
-        )
-    missing = sorted(k.__name__ for k in kinds - recording.evidence.keys())
-    if missing or set(sizes.values()) != {len(samples)}:
-        count = f"{len(samples)} sample{'' if len(samples) == 1 else 's'}"
-        raise PluginError(
-            f"classifier {label!r} broke its contract: "
-            f"{count} in, {sizes} out, missing {missing or 'nothing'}"
-        )
-    # a service may quote the key that it refuses
-    recording.traces = [
-        trace if trace.error is None else replace(trace, error=redact_text(trace.error))
-        for trace in recording.traces
-    ]
-    return recording
-
-
-def process_peak_mib() -> float | None:
-    """Return the most memory that this process has held, in MiB, if it can be known."""
-    try:
-        import resource
-    except ImportError:  # not on every system
-        return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes, or KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-def ignore_progress(n: int) -> None:
-    """Do not report progress: of a single sample, or where nobody looks."""
 
 
 def _as_json(value: Any) -> Any:

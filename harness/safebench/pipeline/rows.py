@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from safebench.evidence.trace_columns import trace_column
 from safebench.metrics.compute import compute, dataset_supports
 from safebench.provenance import provenance_fields
 from safebench.results import Row
+from safebench.results.latency import latency_rows
 from safebench.results.rows import interval_fields, joined_notes
 from safebench.specs import NO_THRESHOLD
 
+from .latency import how_measured, measured_samples
 from .metric_input import build_empty_outcome
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from safebench.records import Dataset
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval
+    from safebench.typing import Array
 
     from .evaluation_set import EvaluationSet
     from .evidence_set import Evaluation
@@ -46,7 +52,7 @@ def result_rows(
 
     outcome, evidence = metric_input.outcome, evaluation.evidence
     n_failed = int(outcome.failed.sum())
-    traces = [evidence.traces[row] for row in metric_input.rows]
+    dropped = trace_column(evidence.traces, "tokens_dropped")
     paid = evidence.paid_traces(evaluation.dataset, metric_input.rows)
     shared = {
         "run": run,
@@ -63,10 +69,10 @@ def result_rows(
         **provenance_fields(),
         "peak_memory_mib": evidence.peak_memory_mib,
         "n_conflicting": _count_conflicting(evaluation.dataset, metric_input.rows),
-        "n_truncated": sum(trace.tokens_dropped > 0 for trace in traces),
+        "n_truncated": sum(dropped[row] > 0 for row in metric_input.rows.tolist()),
         "cost_shared_with": evidence.shared_with(evaluation.dataset, metric_input.rows)
         or None,
-        **_cost_fields(paid, evidence.facts),
+        **_cost_fields(paid, evidence.facts, evidence.n_workers),
     }
     values = compute(outcome, metrics, on_error)
     # An undefined value has no interval, and would cost its resamples.
@@ -90,16 +96,25 @@ def result_rows(
             ),
         )
         for spec, value in values
-    ]
+    ] + _latency_rows(shared, evaluation, metric_input.rows)
 
 
-def _count_conflicting(dataset: Dataset, rows: Sequence[int]) -> int:
+def _latency_rows(
+    shared: dict[str, Any], evaluation: Evaluation, rows: Array
+) -> list[Row]:
+    """Return the percentiles of latency if any of the `rows` was measured."""
+    samples = evaluation.dataset.samples
+    measured = measured_samples(evaluation.evidence, samples, rows)
+    return latency_rows(shared, measured, how_measured()) if measured else []
+
+
+def _count_conflicting(dataset: Dataset, rows: Array) -> int:
     """Count the samples of which another one has the same text and another label."""
-    labels: dict[str, set[bool | None]] = {}
-    texts = [dataset.samples[row].content for row in rows]
-    for row, text in zip(rows, texts, strict=True):
-        labels.setdefault(text, set()).add(dataset.ground_truth[row].label.value)
-    return sum(len(labels[text]) > 1 for text in texts)
+    columns = dataset.columns
+    codes, values = columns.content_codes[rows], columns.value[rows]
+    seen = np.zeros((int(columns.content_codes.max(initial=-1)) + 1, 3), dtype=bool)
+    seen[codes, values] = True
+    return int((seen.sum(axis=1) > 1)[codes].sum())
 
 
 def failed_rows(
@@ -209,20 +224,30 @@ def _note(
     return joined_notes(*notes, judgements.decision_note)
 
 
-def _cost_fields(traces: Sequence[Trace], facts: dict[str, Any]) -> dict[str, Any]:
+def _cost_fields(
+    traces: Sequence[Trace], facts: dict[str, Any], n_workers: int
+) -> dict[str, Any]:
     """Return what the samples cost when their evidence was recorded.
 
     `traces` are those of the test part alone, what n counts, and of each recording
-    once: a sample that shares its evidence with another costs nothing.
+    once: a sample that shares its evidence with another costs nothing. Seconds of
+    `n_workers` side by side are added up, and each was slowed down by the others: so
+    the mode says it, and such times are compared with their like alone.
     """
-    seconds = sum(trace.seconds for trace in traces)
+    seconds = sum(trace_column(traces, "seconds"))
+    forward_passes = sum(trace_column(traces, "forward_passes"))
+    tokens = sum(trace_column(traces, "tokens_in")) + sum(
+        trace_column(traces, "tokens_out")
+    )
     return {
         "seconds": round(seconds, 4),
         # Where other datasets paid for all evidence there is no speed to tell.
         "samples_per_second": round(len(traces) / seconds, 2) if seconds else None,
-        "forward_passes": round(sum(trace.forward_passes for trace in traces), 2),
-        "tokens": sum(trace.tokens_in + trace.tokens_out for trace in traces),
-        "latency_mode": "batched",
+        "forward_passes": round(forward_passes, 2),
+        "tokens": tokens,
+        "latency_mode": "batched"
+        if n_workers == 1
+        else f"batched, {n_workers} workers",
         "device": facts.get("device"),
         "dtype": facts.get("dtype"),
     }

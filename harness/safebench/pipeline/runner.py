@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +26,28 @@ from safebench.results.run_files import (
     replacing_files,
     set_aside_changed,
 )
+from safebench.results.stored_texts import TEXTS_FOLDER, store_texts
 from safebench.specs import MetricSpec
 
 from .calibration import Calibration
 from .evaluation_set import EvaluationSet, label_as_stored, load_evaluation_sets
 from .evidence_set import Evaluation
+from .executor import choose_executor
 from .grid import FailedPart, build_grid, keep_engines
 from .judging import apply_oracle_tuner, apply_strategy
+from .latency import measure_latency
 from .manifest import (
+    EVIDENCE_FOLDER,
     RunManifest,
     check_run_folder,
+    clear_if_other,
     default_folder,
     run_identity,
     stored_identity,
     stored_tasks,
 )
 from .metric_input import build_metric_input, drop_unsupported
-from .predictions import prediction_rows
+from .predictions import prediction_columns
 from .probes import CONTENT_FREE
 from .recording import EvidenceRecorder
 from .recording_code import OTHER_CODE, OTHER_FILES, recording_code
@@ -62,7 +68,6 @@ if TYPE_CHECKING:
     from .grid import ResolvedClassifier
     from .judging import Predictions
 
-EVIDENCE_FOLDER = "evidence"
 MAX_LISTED_FAILURES = 5
 # of one classifier or strategy alone: the other parts of a run go on
 PART_ERRORS = (ComponentError, ModelError, PluginError)
@@ -122,6 +127,7 @@ class Runner:
         self.metrics = plugins.unambiguous(MetricSpec)
         self.calibration = Calibration(config, plugins)
         self.log = log
+        self.executor = choose_executor(config, plugins)
         self.grid = build_grid(config, plugins, go_on=True)
         sets = load_evaluation_sets(config, plugins)
         names = dict.fromkeys(s.folder_label for s in sets)
@@ -149,15 +155,18 @@ class Runner:
         with lock_folder(self.folder, (EVIDENCE_FOLDER, PREDICTIONS_FOLDER)):
             # again: another run may have ended here since
             check_run_folder(self.folder, self.identity, self.sources)
+            clear_if_other(self.folder, self.identity)
             manifest = RunManifest(
                 self.folder, self.identity, self.sources, self.command
             )
+            manifest.content["executor"] = self.executor.describe()
             for used in (u for s in self.evaluation_sets for u in s.packs):
                 manifest.add_pack(used.pack, used.missing)
             try:
                 manifest.save("running")  # checksums of files have their place there
                 self._mend(manifest)
                 self._write_config()
+                self._keep_texts(manifest, summary)
                 for classifier, evaluation_sets in self.assignments:
                     manifest.save("running")
                     self._run_classifier(classifier, evaluation_sets, summary, manifest)
@@ -171,10 +180,30 @@ class Runner:
             except BaseException:  # a status of "running" must mean that it runs
                 manifest.save("failed")
                 raise
+            finally:
+                self.executor.close()
             errors = [error.message for error in summary.errors]
             manifest.content["notes"] = [*summary.notes, *errors]
             manifest.save("done")
         return summary
+
+    def _keep_texts(self, manifest: RunManifest, summary: RunSummary) -> None:
+        """Store the texts of all samples, if that was asked for; say what it means."""
+        if not self.config.keep_text:
+            return
+        licences: dict[str, list[str]] = {}
+        for dataset in (s.dataset for s in self.evaluation_sets):
+            entry = store_texts(self.folder, dataset)
+            manifest.add_texts(dataset.label, entry)
+            licences.setdefault(entry["licence"], []).append(dataset.label)
+        listed = "; ".join(
+            f"{', '.join(labels)}: licence {licence}"
+            for licence, labels in licences.items()
+        )
+        summary.add_note(
+            f"texts are stored in {self.folder / TEXTS_FOLDER} ({listed}): whoever "
+            "gets the folder gets them"
+        )
 
     def _check_file_names(self) -> None:
         """Refuse names that no file can have now, and not after the recording."""
@@ -257,6 +286,7 @@ class Runner:
             retry_failed=self.retry_failed,
             log=self.log,
             show_progress=self.show_progress,
+            executor=self.executor,
         )
         evidence = None
         try:
@@ -268,6 +298,7 @@ class Runner:
             )
             for evaluation_set in evaluation_sets:
                 self._log_dataset(classifier, evaluation_set)
+                self._measure_latency(recorder, evaluation_set, summary)
                 try:
                     evidence = recorder.evidence_for(evaluation_set.dataset)
                     probe = self._probe(recorder, probes, evaluation_set, summary)
@@ -275,8 +306,8 @@ class Runner:
                     part = FailedPart(classifier, classifier.strategies, error)
                     self._fail(part, evaluation_set, summary, recorder.manifest)
                     continue
-                for note in evidence.notes:
-                    summary.add_note(f"{classifier.label}: {_evidence_note(note)}")
+                for note in _evidence_notes(evidence):
+                    summary.add_note(f"{classifier.label}: {note}")
                 self._evaluate_all(classifier, evaluation_set, evidence, summary, probe)
         except PART_ERRORS as error:  # of loading the model: other models go on
             part = FailedPart(classifier, classifier.strategies, error)
@@ -288,11 +319,26 @@ class Runner:
             except PluginError as error:
                 summary.add_error(error)
         if evidence is not None:
-            manifest.content["models"][classifier.label] = {
-                "model": classifier.model,
-                "evidence_key": evidence.key,
-                "facts": evidence.facts,
-            }
+            manifest.add_model(classifier, evidence)
+
+    def _measure_latency(
+        self,
+        recorder: EvidenceRecorder,
+        evaluation_set: EvaluationSet,
+        summary: RunSummary,
+    ) -> None:
+        """Measure single samples if asked to; what is recorded does not depend on it.
+
+        Before the dataset is recorded, since a service may keep what it has answered.
+        """
+        if self.config.latency is None:
+            return
+        try:
+            measure_latency(
+                recorder, evaluation_set, self.config.latency, self.config.seed
+            )
+        except PART_ERRORS as error:
+            summary.add_error(error)
 
     @staticmethod
     def _probe(
@@ -423,7 +469,7 @@ class Runner:
             summary.add_error,
         )
         # after the rows: no predictions without the results that belong to them
-        lines = list(prediction_rows(evaluation, predictions))
+        lines = prediction_columns(evaluation, predictions)
         staged.add(path, lines, self.config.predictions)
         rows += self.calibration.calibrate(
             self.folder,
@@ -446,12 +492,12 @@ class Runner:
         if not n_failed:
             return
         errors = predictions.judgements.errors
-        failures = [
-            f"{sample.id}: {redact_text(error)}"
-            for sample, error in zip(evaluation.dataset.samples, errors, strict=True)
-            if error is not None
+        ids = evaluation.dataset.columns.ids
+        failed = (row for row, error in enumerate(errors) if error is not None)
+        listed = [
+            f"{ids[row]}: {redact_text(errors[row] or '')}"
+            for row in islice(failed, MAX_LISTED_FAILURES)
         ]
-        listed = failures[:MAX_LISTED_FAILURES]
         if n_failed > MAX_LISTED_FAILURES:
             listed.append(f"... and {n_failed - MAX_LISTED_FAILURES} more")
         lines = "\n  ".join(listed)
@@ -512,13 +558,22 @@ def _unfit_reason(classifier: ResolvedClassifier, dataset: Dataset) -> str:
     """Say why a classifier cannot be run on a dataset; "" if it can."""
     if dataset.task not in classifier.tasks:
         return f"it does not answer {dataset.task}"
-    if not classifier.reads_documents and any(s.documents for s in dataset.samples):
+    if not classifier.reads_documents and dataset.columns.documents.any():
         return "its rows have documents, and the classifier reads none"
     return ""
 
 
-def _evidence_note(note: str) -> str:
-    """Return a note of evidence for the end of a run, with what would mend it."""
-    if note.startswith((OTHER_CODE, OTHER_FILES)):
-        return f"evidence {note}; --refresh records again"
-    return note
+def _evidence_notes(evidence: EvidenceSet) -> list[str]:
+    """Return the notes of evidence for the end of a run, with what would mend it."""
+    notes = [
+        f"evidence {note}; --refresh records again"
+        if note.startswith((OTHER_CODE, OTHER_FILES))
+        else note
+        for note in evidence.notes
+    ]
+    if evidence.n_workers > 1:  # no note of rows, whose numbers are the same
+        notes.append(
+            f"recorded by {evidence.n_workers} workers side by side: seconds are all "
+            "of theirs, samples_per_second and peak_memory_mib those of one of them"
+        )
+    return notes

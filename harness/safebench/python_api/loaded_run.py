@@ -238,7 +238,7 @@ class LoadedRun(Generic[FrameT]):
                 of_key = [s for s in samples if (s.dataset, s.split) in datasets]
                 kinds = stored_kinds(self.folder, key, plugins, kind)
                 for stored in kinds:
-                    sample_keys = stored.store.locations
+                    sample_keys = stored.store.keys()
                     matched = samples_by_key(sample_keys, of_key, self.folder, plugins)
                     records = evidence_records(stored, matched, label)
                     if dataset:

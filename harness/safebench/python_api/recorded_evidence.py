@@ -174,7 +174,7 @@ def evidence_records(
     A key that is about no known sample has no id, and a note says why. An array is the
     rows of that sample, or a number where there is one for each sample.
     """
-    keys = list(stored.store.locations)
+    keys = stored.store.keys()
     if not keys:
         return
     recording = stored.store.load(keys, [stored.kind])

@@ -58,6 +58,12 @@ class RunOptions(TypedDict, total=False):
     out: FilePath | None
     predictions: str
     shard_size: int | None
+    keep_text: bool | None
+    executor: str | None
+    workers: int | None
+    address: str | None
+    gpus_per_worker: float | None
+    latency: int | None
     refresh: bool
     retry_failed: bool
     config: FilePath | None

@@ -70,7 +70,7 @@ def leaderboard_blocks(
     )
     scores = replace(
         table,
-        lines=tuple(with_ranks(lines, sort)),
+        lines=tuple(with_ranks(lines, sort, table.metrics)),
         title="",
         cell_notes=True,
         footnotes=(*_fold_notes(lines), *left_out, *notes),
@@ -227,11 +227,12 @@ def _uncertainty_blocks(
     table: Leaderboard, groups: Sequence[CombinationRows]
 ) -> Iterator[Leaderboard]:
     """Yield a block a task: how well each uncertainty finds the errors of its guard."""
-    by_task: dict[str, list[tuple[CombinationRows, LeaderboardLine]]]
+    # numbers of other labels are no part of a mean over sets
+    by_task: dict[tuple[str, bool], list[tuple[CombinationRows, LeaderboardLine]]]
     by_task = defaultdict(list)
     for group, line in zip(groups, table.lines, strict=True):
         if group.cell("error_auroc").value is not None:
-            by_task[line.task].append((group, line))
+            by_task[line.task, line.review is not None].append((group, line))
     for pairs in by_task.values():
         yield _uncertainty_block(table, pairs)
 
@@ -316,7 +317,10 @@ def _of_one_guard(
 ) -> tuple[list[LeaderboardLine], list[str]]:
     """Return the best uncertainties of a guard, and notes on the others."""
     ordered = sorted(fold_equal(lines, ci=ci), key=_error_auroc_order)
-    marked = list(with_ranks(list(highlight_best(ordered, directions)), 0))
+    # sets have the numbers of one metric: all columns are rounded alike
+    metrics = (ERROR_METRICS[0],) * len(directions)
+    highlighted = list(highlight_best(ordered, directions, metrics))
+    marked = list(with_ranks(highlighted, 0, metrics))
     shown = marked if len(marked) <= MAX_UNCERTAINTIES else marked[:-1]
     shown = shown[: MAX_UNCERTAINTIES - 1] if len(marked) > len(shown) else shown
     hidden = marked[len(shown) :]

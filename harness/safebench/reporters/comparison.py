@@ -111,6 +111,12 @@ def _remarks_on_size(comparison: Comparison) -> Iterator[str]:
         f"smallest difference that one test could have shown (80 % power, p < 0.05): "
         f"{sizes}; `safebench power` says what more data would show"
     )
+    reasons: dict[str, list[str]] = {}
+    for line in lines:
+        if line.smallest_difference is None:
+            reasons.setdefault(line.size_note, []).append(line.metric)
+    for reason, metrics in reasons.items():
+        yield f"smallest difference unknown of {', '.join(metrics)}: {reason}"
     # A p-value of so many draws cannot be smaller than theirs allow, and Holm
     # multiplies it by the number of lines.
     if len(lines) * comparison.smallest_p >= ALPHA and any(
@@ -152,7 +158,7 @@ def _reaches_beyond(line: MetricComparison, margin: float) -> bool:
 
 
 def _format_size(size: float | None) -> str:
-    """Return a difference with two digits; `none` where nothing could be shown."""
+    """Return a difference with two digits; ``unknown`` has a reason of its own."""
     return "unknown" if size is None else f"{size:.2g}"
 
 

@@ -9,6 +9,7 @@ from safebench.sanitize import printable
 from safebench.specs import NO_THRESHOLD
 
 from .layout import TIE_MARK
+from .review_notes import review_notes
 from .table import COST_COLUMNS
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ EMBEDDED = "(embedded)"  # end of the name of a model that comes with its plugin
 _NOTE_SEPARATOR = "; "
 _OF_INTERVALS = "the interval "  # start of what metrics note about their intervals
 _MAX_NAMED = 3  # more lines than this are counted, not named
+INTERVALS = "brackets: 95 % intervals"  # how the note on them begins
 
 
 def footnotes(
@@ -39,6 +41,7 @@ def footnotes(
     `heads` holds one result row a line, for what all rows of the line share. Without
     `cell_notes` those of single numbers are left to `notes_on_cells`.
     """
+    yield from review_notes(lines, name_lines)
     yield from _embedded(lines)
     if ci:
         yield from _intervals(lines, columns)
@@ -87,12 +90,12 @@ def _intervals(
         yield "no intervals in these results: run again, the evidence is re-used"
     if any(line.slice is not None for line in lines):
         yield (
-            "brackets: 95 % intervals that hold for all slices of a column at once, "
+            f"{INTERVALS} that hold for all slices of a column at once, "
             "those of a gap for all pairs of its slices"
         )
     elif any(cell.ci_low is not None for cell in cells):
         yield (
-            "brackets: 95 % intervals, resampled by group; lines share their samples, "
+            f"{INTERVALS}, resampled by group; lines share their samples, "
             "so `safebench compare A B` tests a difference"
         )
     if any(_outside_interval(cell) for cell in cells):

@@ -78,14 +78,14 @@ def render_markdown(table: Leaderboard, options: RenderOptions) -> str:
     names = ["dataset", *_NAME_HEADERS]
     numbers = [*table.metrics, "n", "failed"]
     lines = [
-        _markdown_row([_escape_markdown(name) for name in names + numbers]),
+        _markdown_row([escape_markdown(name) for name in names + numbers]),
         _markdown_row([":--"] * len(names) + ["--:"] * len(numbers)),
         *(_markdown_row(_markdown_cells(line, table, options)) for line in table.lines),
     ]
     if table.title:
-        lines = [f"**{_escape_markdown(table.title)}**", "", *lines]
+        lines = [f"**{escape_markdown(table.title)}**", "", *lines]
     if table.footnotes:
-        lines += ["", *(f"- {_escape_markdown(note)}" for note in table.footnotes)]
+        lines += ["", *(f"- {escape_markdown(note)}" for note in table.footnotes)]
     return "\n".join(lines)
 
 
@@ -97,7 +97,7 @@ def _markdown_cells(
         _markdown_number(cell, metric, options, ci=table.ci)
         for cell, metric in zip(line.cells, table.metrics, strict=True)
     ]
-    return [*map(_escape_markdown, names), *numbers, *line.counts]
+    return [*map(escape_markdown, names), *numbers, *line.counts]
 
 
 def _markdown_number(
@@ -111,10 +111,11 @@ def _markdown_number(
         cell.ci_low, cell.ci_high, metric, options.decimals
     )
     tie = TIE_MARK if cell.ties_with_best else ""
-    return " ".join(filter(None, (tie + text, _escape_markdown(interval))))
+    return " ".join(filter(None, (tie + text, escape_markdown(interval))))
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is."""
     return _MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
@@ -134,10 +135,10 @@ def render_latex(table: Leaderboard, options: RenderOptions) -> str:
         *(f"% {printable(note)}" for note in notes),  # a second line would be code
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
-        _latex_row([header.translate(_LATEX_SPECIAL) for header in headers]),
+        _latex_row([escape_latex(header) for header in headers]),
     ]
     for name, section in table.sections:
-        title = rf"\textit{{{name.translate(_LATEX_SPECIAL)}}}"
+        title = rf"\textit{{{escape_latex(name)}}}"
         lines += [
             r"\midrule",
             _latex_row([rf"\multicolumn{{{len(headers)}}}{{l}}{{{title}}}"]),
@@ -154,7 +155,7 @@ def _latex_cells(
         _latex_number(cell, metric, options, ci=table.ci)
         for cell, metric in zip(line.cells, table.metrics, strict=True)
     ]
-    escaped = [name.translate(_LATEX_SPECIAL) for name in names]
+    escaped = [escape_latex(name) for name in names]
     return [*escaped, *numbers, *line.counts]
 
 
@@ -168,6 +169,11 @@ def _latex_number(cell: Cell, metric: str, options: RenderOptions, *, ci: bool) 
         cell.ci_low, cell.ci_high, metric, options.decimals
     )
     return " ".join(filter(None, (tie + text, interval)))
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX sets as it is."""
+    return text.translate(_LATEX_SPECIAL)
 
 
 def _latex_row(cells: list[str]) -> str:
@@ -190,7 +196,8 @@ def render_csv(table: Leaderboard, options: RenderOptions) -> str:  # noqa: ARG0
     fields = list(LINE_FIELDS)
     if any(line.slice is not None for line in table.lines):
         fields.append("slice")
-    writer.writerow([*fields, *table.about, *headers, "n", "n_failed"])
+    review = review_fields(table.lines)
+    writer.writerow([*fields, *review, *table.about, *headers, "n", "n_failed"])
     for line in table.lines:
         names = [_no_formula(getattr(line, name)) for name in fields]
         numbers: list[float | None] = []
@@ -199,8 +206,17 @@ def render_csv(table: Leaderboard, options: RenderOptions) -> str:  # noqa: ARG0
             numbers += [cell.value, *interval]
         # a dash reads as text and would make the column one of strings
         counts = [count.replace("-", "") for count in line.counts]
-        writer.writerow([*names, *table.about.values(), *numbers, *counts])
+        said = [(line.review or {}).get(name) for name in review]
+        if review:  # the first of them says which labels the numbers are about
+            said[0] = "stored" if line.review is None else "reviewed"
+        writer.writerow([*names, *said, *table.about.values(), *numbers, *counts])
     return file.getvalue().rstrip("\n")
+
+
+def review_fields(lines: Sequence[LeaderboardLine]) -> list[str]:
+    """Return the columns that say how labels were reviewed, if any were."""
+    names = dict.fromkeys(name for line in lines for name in line.review or ())
+    return ["labels", *names] if names else []
 
 
 def _no_formula(text: str | None) -> str | None:
@@ -218,6 +234,7 @@ def _json_record(line: LeaderboardLine, metrics: tuple[str, ...]) -> dict[str, A
     return {
         **{name: getattr(line, name) for name in LINE_FIELDS},
         **({} if line.slice is None else {"slice": line.slice}),
+        **({} if line.review is None else {"labels": "reviewed", **line.review}),
         # 0 stands for a published dataset of unknown size
         "n": None if line.source and not line.n else line.n,
         "n_pos": line.n_pos,

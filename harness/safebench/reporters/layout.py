@@ -31,6 +31,11 @@ SHORT_HEADERS = {
     "accuracy": "acc",
     "alerts_per_million": "alerts/M",
     "missed_per_million": "missed/M",
+    "samples_per_second": "prompts/s",
+    "latency_p50": "p50 s",
+    "latency_p95": "p95 s",
+    "forward_passes": "passes",
+    "peak_memory_mib": "MiB",
 }
 BEST_MARK = "*"  # the best number, where there is no bold
 TIE_MARK = "~"  # a number without a significant difference to the best

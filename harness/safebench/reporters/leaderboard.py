@@ -17,6 +17,7 @@ from safebench.sanitize import printable
 
 from .blocks import leaderboard_blocks
 from .footnotes import footnotes
+from .ordering import sort_groups
 from .ranking import highlight_best
 from .table import CombinationRows, Leaderboard, LeaderboardLine, choose_columns
 
@@ -55,14 +56,14 @@ def build_leaderboard(
     if not rows:
         raise RunFolderError("no results on a test part to show")
     columns = choose_columns(rows, specs, metrics, sort)
-    groups = _sorted(_by_combination(rows), columns)
+    groups = sort_groups(_by_combination(rows), columns)
     heads = [group.head for group in groups]
     higher_is_better = tuple(columns.higher_is_better[name] for name in columns.metrics)
     lines = [
         _line(group, suffix, columns)
         for group, suffix in zip(groups, disambiguate(heads), strict=True)
     ]
-    lines = list(highlight_best(lines, higher_is_better))
+    lines = list(highlight_best(lines, higher_is_better, columns.metrics))
     if ties_with_best is not None:
         lines = _mark_ties(groups, lines, columns, ties_with_best)
     table = Leaderboard(
@@ -93,7 +94,7 @@ def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
     """
     groups: dict[tuple[Any, ...], CombinationRows] = {}
     for row in rows:
-        key = (row.run, row.combination, row.slice)
+        key = (row.run, row.combination, row.slice, row.review is not None)
         groups.setdefault(key, CombinationRows({})).rows[row.metric] = row
     distinct: dict[tuple[Any, ...], CombinationRows] = {}
     for group in groups.values():
@@ -104,31 +105,9 @@ def _by_combination(rows: Sequence[Row]) -> list[CombinationRows]:
 def _numbers(group: CombinationRows) -> tuple[Any, ...]:
     # With n: the same value of other samples is another result.
     numbers = {name: (row.value, row.n) for name, row in group.rows.items()}
-    return (group.head.combination, group.head.slice, tuple(sorted(numbers.items())))
-
-
-def _sorted(
-    groups: list[CombinationRows], columns: ColumnSelection
-) -> list[CombinationRows]:
-    """Return groups by section, in order of appearance, best first in each.
-
-    Lines that saw the test labels come after the ranked ones, undefined numbers last.
-    """
-    sections = dict.fromkeys(group.section for group in groups)
-    order = {section: position for position, section in enumerate(sections)}
-    # A metric without a direction is shown largest first.
-    sign = 1 if columns.higher_is_better[columns.sort] is False else -1
-
-    def sort_key(group: CombinationRows) -> tuple[int, bool, bool, float]:
-        value = group.cell(columns.sort).value
-        return (
-            order[group.section],
-            group.head.saw_test_labels,
-            value is None,
-            sign * (value or 0),
-        )
-
-    return sorted(groups, key=sort_key)
+    head = group.head
+    reviewed = head.review is not None
+    return (head.combination, head.slice, reviewed, tuple(sorted(numbers.items())))
 
 
 def _line(
@@ -152,6 +131,7 @@ def _line(
         ranked=not head.saw_test_labels,
         run=printable(head.run),
         slice=head.slice and printable(head.slice),
+        review=head.review,
     )
 
 
@@ -183,6 +163,7 @@ def _displayed_names(row: Row) -> tuple[Any, ...]:
         row.split,
         row.task,
         row.slice,
+        row.review is not None,
     )
 
 

@@ -81,9 +81,15 @@ def _cells(cell: ParetoCell, result: Pareto, options: RenderOptions) -> tuple[st
         printable(f"{cell.classifier}/{cell.method}"),
         format_metric(cell.value, result.metric, decimals),
         format_metric_interval(cell.ci_low, cell.ci_high, result.metric, decimals),
-        f"{cell.cost:.3g}",
+        _cost_text(cell),
         printable(standing(cell)),
     )
+
+
+def _cost_text(cell: ParetoCell) -> str:
+    if cell.cost_low is None or cell.cost_high is None:
+        return f"{cell.cost:.3g}"
+    return f"{cell.cost:.3g} [{cell.cost_low:.2g} {cell.cost_high:.2g}]"
 
 
 def _rich_items(result: Pareto, options: RenderOptions) -> Iterator[RichTable | Text]:

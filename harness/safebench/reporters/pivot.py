@@ -53,8 +53,9 @@ def pivot_datasets(table: Leaderboard) -> Leaderboard:
         ]
         own.sort(key=lambda line: _order(line, higher=direction is not False))
         lines += own
-    marked = list(highlight_best(lines, directions))
-    folded = list(with_ranks(fold_equal(marked, ci=table.ci), 0))
+    metrics = (metric,) * len(directions)
+    marked = list(highlight_best(lines, directions, metrics))
+    folded = list(with_ranks(fold_equal(marked, ci=table.ci), 0, metrics))
     for line in folded:
         if line.equal:
             notes.append(f"{line.classifier} {line.method} = {named(line.equal)}")

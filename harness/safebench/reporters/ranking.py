@@ -7,17 +7,20 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from safebench.console import DECIMALS
+from safebench.number_format import round_as_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .table import Cell, LeaderboardLine
+    from .table import LeaderboardLine
 
 _MIN_TO_COMPARE = 2  # one value is no best
 
 
 def highlight_best(
-    lines: Sequence[LeaderboardLine], higher_is_better: Sequence[bool | None]
+    lines: Sequence[LeaderboardLine],
+    higher_is_better: Sequence[bool | None],
+    metrics: Sequence[str],
 ) -> Iterator[LeaderboardLine]:
     """Yield the lines with the best cells of each column marked, section by section.
 
@@ -27,15 +30,16 @@ def highlight_best(
         section = list(group)
         best_values = [
             _best_value(
-                [_rounded_value(line, line.cells[column]) for line in section], higher
+                [_rounded_value(line, column, metrics[column]) for line in section],
+                higher,
             )
             for column, higher in enumerate(higher_is_better)
         ]
-        yield from (_highlighted(line, best_values) for line in section)
+        yield from (_highlighted(line, best_values, metrics) for line in section)
 
 
 def with_ranks(
-    lines: Sequence[LeaderboardLine], column: int | None
+    lines: Sequence[LeaderboardLine], column: int | None, metrics: Sequence[str]
 ) -> Iterator[LeaderboardLine]:
     """Yield the lines, which are sorted, with their ranks in each section.
 
@@ -46,8 +50,11 @@ def with_ranks(
         rank, last = 0, None
         ranked = 0
         for line in group:
-            cell = None if column is None else line.cells[column]
-            value = cell and _rounded_value(line, cell)
+            value = (
+                None
+                if column is None
+                else _rounded_value(line, column, metrics[column])
+            )
             if value is None or line.source:
                 yield line
                 continue
@@ -58,11 +65,16 @@ def with_ranks(
 
 
 def _highlighted(
-    line: LeaderboardLine, best_values: Sequence[float | None]
+    line: LeaderboardLine,
+    best_values: Sequence[float | None],
+    metrics: Sequence[str],
 ) -> LeaderboardLine:
+    shown = (
+        _rounded_value(line, column, metric) for column, metric in enumerate(metrics)
+    )
     cells = (
-        replace(cell, best=best is not None and _rounded_value(line, cell) == best)
-        for cell, best in zip(line.cells, best_values, strict=True)
+        replace(cell, best=best is not None and value == best)
+        for cell, value, best in zip(line.cells, shown, best_values, strict=True)
     )
     return replace(line, cells=tuple(cells))
 
@@ -76,7 +88,8 @@ def _best_value(values: Sequence[float | None], higher: bool | None) -> float | 
     return max(distinct) if higher else min(distinct)
 
 
-def _rounded_value(line: LeaderboardLine, cell: Cell) -> float | None:
-    if not line.ranked or cell.value is None:
+def _rounded_value(line: LeaderboardLine, column: int, metric: str) -> float | None:
+    value = line.cells[column].value
+    if not line.ranked or value is None:
         return None
-    return round(cell.value, DECIMALS)
+    return round_as_shown(value, metric, DECIMALS)

@@ -7,14 +7,19 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import unknown_name
+from safebench.results.latency import NOT_MEASURED
+from safebench.results.rows import LATENCY_METRICS
 from safebench.results.slices import gap_metric
 from safebench.sanitize import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from safebench.results import Row
     from safebench.specs import MetricSpec
+
+
+REVIEWED = "reviewed labels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,8 @@ class LeaderboardLine:
     judgement. A line that is not `ranked` saw the test labels and is never the best.
     `source` names where a published number comes from: such a line was not measured
     here, is not ranked, and has n 0 where the source does not say. `slice` is the part
-    of the set that it is about, None for all of it. In the blocks of a
+    of the set that it is about, None for all of it, `review` how its labels were
+    reviewed, None for labels as the run had them. In the blocks of a
     terminal a line has its `rank`, and stands for the methods that are `equal` to it
     and for those that are `unscored` but decide alike.
     """
@@ -63,6 +69,7 @@ class LeaderboardLine:
     ranked: bool = True
     run: str = ""
     slice: str | None = None
+    review: Mapping[str, Any] | None = None
     source: str = ""
     rank: int | None = None
     equal: tuple[str, ...] = ()
@@ -87,8 +94,9 @@ class LeaderboardLine:
 
     @property
     def place(self) -> str:
-        """The dataset, with the slice of it."""
-        return ", ".join(filter(None, (self.dataset, self.slice)))
+        """The dataset, with the slice of it, or with its reviewed labels."""
+        labels = "" if self.review is None else REVIEWED
+        return ", ".join(filter(None, (self.dataset, self.slice, labels)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +148,28 @@ DEFAULT_METRICS = (
     "micro_f1",
 )
 # fields that all rows of a line share, with True where higher is better
-COST_COLUMNS: dict[str, bool] = {
+_SHARED_COSTS: dict[str, bool] = {
     "seconds": False,
     "samples_per_second": True,
     "forward_passes": False,
     "tokens": False,
     "peak_memory_mib": False,
 }
+# what a column may be called beside a metric: costs, those of single samples included
+COST_COLUMNS = _SHARED_COSTS | dict.fromkeys(LATENCY_METRICS, False)
+# all costs in the order in which they are shown, under one name
+ALL_COSTS = "costs"
+COSTS_SHOWN = (
+    "samples_per_second",
+    *LATENCY_METRICS,
+    "forward_passes",
+    "tokens",
+    "peak_memory_mib",
+)
+_ALIASES = {"prompts_per_second": "samples_per_second"}
+# columns that are no metric and are always shown, by which lines can be sorted, too
+NAME_COLUMNS = ("classifier", "model", "strategy")
+COUNT_COLUMNS = ("n", "failed")
 ONLY_IF_DEFINED = frozenset({"micro_f1"})  # shown only if some line has a number
 MAX_COLUMNS = 8  # of metrics that nobody asked for
 
@@ -166,18 +189,35 @@ class CombinationRows:
     def section(self) -> tuple[Any, ...]:
         """Within this, numbers can be compared."""
         head = self.head
-        return (head.dataset, head.config, head.split, head.task, head.slice)
+        reviewed = head.review is not None
+        return (head.dataset, head.config, head.split, head.task, head.slice, reviewed)
+
+    @property
+    def n(self) -> int:
+        """Samples with a known label: metrics of some of them have a smaller n."""
+        return max(row.n for row in self.rows.values())
 
     def cell(self, name: str) -> Cell:
         """Return one metric's number, or a cost that the rows share."""
         row = self.rows.get(name)
         if row is not None:
             return _cell(row)
-        if name in COST_COLUMNS:
-            return Cell(value=getattr(self.head, name))
+        if name in _SHARED_COSTS:
+            return Cell(value=getattr(self.head, name), note=self._why_no_cost(name))
+        if name in LATENCY_METRICS:
+            return Cell(value=None, note=NOT_MEASURED)
         # of slices and gaps each line has some columns, by what it is
         sliced = self.head.slice is not None
         return Cell(value=None, note="" if sliced else "not in these results")
+
+    def _why_no_cost(self, name: str) -> str:
+        """Return why a cost is not known, "" if it is or another footnote says so."""
+        if getattr(self.head, name) is not None or self.head.cost_shared_with:
+            return ""
+        if name == "samples_per_second" and self.head.seconds == 0:
+            return "it takes no time that was measured"
+        spoken = (part for part in self.head.note.split("; ") if "cost not" in part)
+        return next(spoken, "not in these results")
 
 
 def _cell(row: Row) -> Cell:
@@ -217,20 +257,31 @@ def choose_columns(
     higher_is_better |= {spec.name: spec.higher_is_better for spec in specs}
     # rows come last: they say what was true of the metric when they were written
     higher_is_better |= {row.metric: row.higher_is_better for row in rows}
-    chosen = [_known_metric(name, higher_is_better) for name in metrics or ()]
+    names = [
+        name
+        for word in metrics or ()
+        for name in (COSTS_SHOWN if word.strip().casefold() == ALL_COSTS else (word,))
+    ]
+    chosen = [_known_metric(name, {*higher_is_better, *_ALIASES}) for name in names]
     chosen = chosen or _default_metrics(rows)
-    sort_by = _known_metric(sort, higher_is_better) if sort else _default_sort(chosen)
-    if not metrics and sort_by not in chosen:
+    sort_by = _sort_column(sort, higher_is_better) if sort else _default_sort(chosen)
+    if not metrics and sort_by in higher_is_better and sort_by not in chosen:
         chosen.append(sort_by)
     return ColumnSelection(tuple(dict.fromkeys(chosen)), sort_by, higher_is_better)
 
 
-def _known_metric(name: str, known: Mapping[str, bool | None]) -> str:
+def _known_metric(name: str, known: Collection[str], what: str = "metric") -> str:
     by_folded_name = {metric.casefold(): metric for metric in known}
     metric = by_folded_name.get(name.strip().casefold())
     if metric is None:
-        raise unknown_name("metric", name.strip(), known)
-    return metric
+        raise unknown_name(what, name.strip(), known)
+    return _ALIASES.get(metric, metric)
+
+
+def _sort_column(name: str, metrics: Collection[str]) -> str:
+    """Return the metric, cost or other column of that name; a metric comes first."""
+    columns = (*_ALIASES, *NAME_COLUMNS, *COUNT_COLUMNS, *metrics)
+    return _known_metric(name, dict.fromkeys(columns), "column")
 
 
 def _default_metrics(rows: Sequence[Row]) -> list[str]:

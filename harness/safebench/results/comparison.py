@@ -60,8 +60,9 @@ class MetricComparison:
     there is no number, `failed` that it is for an error of the metric.
 
     `smallest_difference` is what the test shows with a probability of 80 % at 5 %,
-    before Holm's adjustment. `equivalence_p` is the p-value of a difference of the
-    margin or more, where that was asked for, `equivalence_holm` adjusted for all lines.
+    before Holm's adjustment; `size_note` says why it is not known. `equivalence_p` is
+    the p-value of a difference of the margin or more, where that was asked for,
+    `equivalence_holm` adjusted for all lines.
     """
 
     metric: str
@@ -74,6 +75,7 @@ class MetricComparison:
     better: str | None = None
     practically_equal: bool = False
     smallest_difference: float | None = None
+    size_note: str = ""
     equivalence_p: float | None = None
     equivalence_holm: float | None = None
     note: str = ""
@@ -295,9 +297,10 @@ def _compare_metric(
         return MetricComparison(metric=spec.name, note=error.message, failed=True)
     if pair is None:
         return MetricComparison(metric=spec.name, note=_why_not(spec, a, b))
-    difference, smallest = pair.difference, None
+    difference, smallest, size_note = pair.difference, None, ""
     if pair.spread is not None:
         smallest = pair.spread.smallest_difference(POWER, ALPHA)
+        size_note = "" if smallest is not None else pair.spread.why_no_size()
     return MetricComparison(
         metric=spec.name,
         a=pair.a,
@@ -306,6 +309,7 @@ def _compare_metric(
         p=difference.p,
         test=pair.test,
         smallest_difference=smallest,
+        size_note=size_note,
         equivalence_p=None if margin is None else pair.equivalence_p(margin),
         note="" if difference.p is not None else difference.method,
     )

@@ -13,6 +13,8 @@ from safebench.errors import DataError, OptionError, RunFolderError, SafebenchEr
 from safebench.metrics.intervals import can_compare
 
 from .comparison import ALPHA, compare, files_by_row, names_of_row
+from .latency import NOT_MEASURED
+from .rows import LATENCY_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,8 @@ COSTS = {
     "forward_passes": ("forward passes a sample", True, False),
     "tokens": ("tokens a sample", True, False),
     "prompts_per_second": ("prompts per second", False, True),
+    "latency_p50": ("median latency, s", True, True),
+    "latency_p95": ("p95 latency, s", True, True),
 }
 NOT_TESTED = "not tested: no predictions of both"
 
@@ -42,7 +46,7 @@ class ParetoCell:
     of both strictly; None: it is on the front. `difference` is how much better that
     one is (its interval by groups), `holm` the p-value adjusted for all cells,
     `significant` whether the difference in quality is; None where nothing was tested,
-    and `note` says why.
+    and `note` says why. Only a latency has `cost_low` and `cost_high`.
     """
 
     run: str
@@ -52,6 +56,8 @@ class ParetoCell:
     ci_low: float | None
     ci_high: float | None
     cost: float
+    cost_low: float | None = None
+    cost_high: float | None = None
     dominated_by: str | None = None
     difference: Interval | None = None
     holm: float | None = None
@@ -93,6 +99,7 @@ def pareto(
     """
     if spec.higher_is_better is None:
         raise OptionError(f"{spec.name} has no better or worse: no front")
+    costs = _Costs(rows, cost)
     chosen = [
         row for row in rows if row.metric == spec.name and row.is_of_whole_test_part
     ]
@@ -102,11 +109,11 @@ def pareto(
     left_out: list[tuple[str, str, str]] = []
     seen = set()
     for row in chosen:
-        key = (row.combination, row.value, _cost(row, cost), row.n)
+        key = (row.combination, row.value, costs.of(row), row.n)
         if key in seen:  # a run that was copied says nothing new
             continue
         seen.add(key)
-        if reason := _why_left_out(row, cost):
+        if reason := _why_left_out(row, costs):
             left_out.append((_label(row), dataset_of(row), reason))
         else:
             known.setdefault(_samples(row, cost), []).append(row)
@@ -114,7 +121,7 @@ def pareto(
     fronts: list[ParetoFront] = []
     pairs = []
     for members in known.values():
-        front, dominated = _front(members, spec, cost)
+        front, dominated = _front(members, spec, costs)
         pairs += [
             (len(fronts), place, files.get(_key(a)), files.get(_key(b)))
             for place, a, b in dominated
@@ -131,14 +138,50 @@ def pareto(
     )
 
 
-def _why_left_out(row: Row, cost: str) -> str:
+class _Costs:
+    """The cost of one sample of each cell: in its rows, or a row of its own."""
+
+    def __init__(self, rows: Sequence[Row], name: str) -> None:
+        self.name = name
+        self._latency = {
+            (row.run, row.combination): row
+            for row in rows
+            if row.metric == name and row.is_of_whole_test_part
+        }
+
+    @property
+    def is_latency(self) -> bool:
+        """Tell whether it was measured apart, of single samples."""
+        return self.name in LATENCY_METRICS
+
+    def latency(self, row: Row) -> Row | None:
+        """Return the row of a cell's latency."""
+        return self._latency.get((row.run, row.combination))
+
+    def of(self, row: Row) -> float | None:
+        """Return the cost of one sample; a row has that of all."""
+        if self.is_latency:
+            measured = self.latency(row)
+            return None if measured is None else measured.value
+        if self.name == "prompts_per_second":
+            return row.samples_per_second
+        total = getattr(row, self.name)
+        return None if total is None or not row.n else total / row.n
+
+
+def _why_left_out(row: Row, costs: _Costs) -> str:
     if row.value is None:
         return row.note or "the metric is not known"
     if row.saw_test_labels:
         return "its threshold was chosen on the test labels"
+    if costs.is_latency:
+        measured = costs.latency(row)
+        why = NOT_MEASURED if measured is None else measured.note
+        return "" if costs.of(row) is not None else why
+    cost = costs.name
     if row.cost_shared_with:
         return f"its evidence was recorded, and paid, with {row.cost_shared_with}"
-    if _cost(row, cost) is None:
+    if costs.of(row) is None:
         spoken = next(
             (part for part in row.note.split("; ") if part.startswith("cost not")), ""
         )
@@ -146,14 +189,6 @@ def _why_left_out(row: Row, cost: str) -> str:
             return "it takes no time that was measured"
         return spoken or f"no {cost} in its results"
     return ""
-
-
-def _cost(row: Row, cost: str) -> float | None:
-    """Return the cost of one sample; a row has that of all."""
-    if cost == "prompts_per_second":
-        return row.samples_per_second
-    total = getattr(row, cost)
-    return None if total is None or not row.n else total / row.n
 
 
 def _samples(row: Row, cost: str) -> tuple[Any, ...]:
@@ -185,14 +220,15 @@ def _key(row: Row) -> tuple[str, ...]:
 
 
 def _front(
-    rows: Sequence[Row], spec: MetricSpec, cost: str
+    rows: Sequence[Row], spec: MetricSpec, costs: _Costs
 ) -> tuple[ParetoFront, list[tuple[int, Row, Row]]]:
     """Return the cells of one set of samples, and of the dominated ones by which."""
+    cost = costs.name
     cheap = 1 if COSTS[cost][1] else -1
     good = 1 if spec.higher_is_better else -1
 
     def place(row: Row) -> tuple[float, float]:
-        price = _cost(row, cost)
+        price = costs.of(row)
         assert price is not None
         assert row.value is not None
         return cheap * price, -good * row.value
@@ -212,6 +248,7 @@ def _front(
         best = min(better, key=lambda other: place(other)[::-1], default=None)
         if best is not None:
             dominated.append((position, row, best))
+        measured = costs.latency(row)
         cells.append(
             ParetoCell(
                 run=row.run,
@@ -220,7 +257,9 @@ def _front(
                 value=row.value or 0.0,
                 ci_low=row.ci_low,
                 ci_high=row.ci_high,
-                cost=_cost(row, cost) or 0.0,
+                cost=costs.of(row) or 0.0,
+                cost_low=None if measured is None else measured.ci_low,
+                cost_high=None if measured is None else measured.ci_high,
                 dominated_by=(
                     None if best is None else f"{best.run}/" * several + _label(best)
                 ),
@@ -299,6 +338,8 @@ def _notes(
             "strategies that read one recording cost the same: each would cost no more "
             "alone"
         )
-    if COSTS[cost][2]:
+    if cost in LATENCY_METRICS:
+        notes.append("latency is of samples one at a time, from text to evidence")
+    elif COSTS[cost][2]:
         notes.append("times are of one run each, and have no interval")
     return notes

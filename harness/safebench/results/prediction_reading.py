@@ -33,6 +33,7 @@ FORMS = {"jsonl": ".jsonl", "parquet": ".parquet"}  # how they are stored, and a
 # fields of values by category code, which parquet files have as JSON
 BY_CATEGORY = ("categories", "category_lower", "category_upper", "category_truth")
 COLUMNS = "columns"  # the field of what came along with a sample, as JSON in parquet
+_BATCH = 4096  # lines that are objects at one time
 CALIBRATOR = "calibrator"  # the field that calibrated predictions alone have
 
 
@@ -192,7 +193,13 @@ def read_prediction_file(
 
     Raises DataError for what holds no predictions.
     """
-    lines = read_prediction_lines(path)
+    check_unchanged(path)
+    # one at a time: as objects, the lines of a large file fill the memory
+    lines = (
+        _iter_parquet(path)
+        if path.suffix == ".parquet"
+        else iter_prediction_lines(path)
+    )
     try:
         return to_columns(lines, rows, part)
     except KeyError as error:
@@ -228,15 +235,19 @@ def iter_prediction_lines(
 
 
 def _read_parquet(path: Path, most: int | None, name: str) -> list[PredictionLine]:
+    return list(islice(_iter_parquet(path, name, most), most))
+
+
+def _iter_parquet(
+    path: Path, name: str = "", most: int | None = None
+) -> Iterator[PredictionLine]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            if most is None:
-                return _by_category(file.read().to_pylist())
-            batches = file.iter_batches(batch_size=most)
-            return _by_category(next((batch.to_pylist() for batch in batches), []))
+            for batch in file.iter_batches(batch_size=min(most or _BATCH, _BATCH)):
+                yield from _by_category(batch.to_pylist())
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the surroundings: no file, no permission
@@ -265,75 +276,159 @@ def parse_prediction_line(line: bytes, place: str) -> PredictionLine:
 
 
 def to_columns(
-    lines: Sequence[PredictionLine], rows: Sequence[Row], part: str
+    lines: Iterable[PredictionLine], rows: Sequence[Row], part: str
 ) -> StoredPredictions:
     """Return the lines of a file in columns, those of a part with a known label.
 
     Raises KeyError, TypeError or ValueError for what are no predictions.
     """
-    if not lines:
+    remaining = iter(lines)
+    first = next(remaining, None)
+    if first is None:
         raise ValueError("the file is empty")
-    first = lines[0]
-    kept = [
-        line
-        for line in lines
-        if line["label"] is not None and part in ("all", line["part"])
-    ]
+    columns = _LineColumns()
+    chunk = [first]
+    while chunk:
+        columns.add(
+            [
+                line
+                for line in chunk
+                if line["label"] is not None and part in ("all", line["part"])
+            ]
+        )
+        chunk = list(islice(remaining, _BATCH))
     dataset = _dataset_name(combination_key(first))
+    n = len(columns.lists["ids"])
+    named = columns.lists
     return StoredPredictions(
         classifier=first["classifier"],
         model=first["model"],
         strategy=first["strategy"],
         dataset=dataset,
         task=first["task"],
-        ids=tuple(line["id"] for line in kept),
-        content=tuple(line["content"] for line in kept),
-        group=_groups(kept),
-        columns=tuple(line.get(COLUMNS) for line in kept),
-        sample_datasets=(dataset,) * len(kept),
-        categories=tuple(_codes(line.get("gold_categories")) for line in kept),
-        errors=tuple(line.get("error") for line in kept),
-        y=np.array([line["label"] for line in kept], dtype=bool),
-        decision=_floats([line["decision"] for line in kept]),
-        score=_floats([line["score"] for line in kept]),
-        uncertainty=_floats([line.get("uncertainty") for line in kept]),
-        lower=_floats([line.get("lower") for line in kept]),
-        upper=_floats([line.get("upper") for line in kept]),
-        tokens=np.array([line.get("tokens_in") or 0 for line in kept], dtype=np.int64),
-        severity=_floats([line.get("severity") for line in kept]),
-        pair=tuple(_pair(line) for line in kept),
-        cells=_cells(kept),
+        ids=tuple(named["ids"]),
+        content=tuple(named["content"]),
+        group=tuple(named["group"]) if all(named["group"]) else (),
+        columns=tuple(named["columns"]),
+        sample_datasets=(dataset,) * n,
+        categories=tuple(named["categories"]),
+        errors=tuple(named["errors"]),
+        pair=tuple(named["pair"]),
+        cells=columns.cells(),
         threshold=_threshold(first, rows),
-        probability=_claims_probability(kept, rows),
+        probability=columns.claims_probability(rows),
         calibrator=first.get(CALIBRATOR),
+        **columns.arrays(),
     )
+
+
+class _LineColumns:
+    """The fields of lines that were read, without the lines."""
+
+    def __init__(self) -> None:
+        names = ("ids", "content", "group", "columns", "categories", "errors", "pair")
+        self.lists: dict[str, list[Any]] = {name: [] for name in names}
+        self._arrays: dict[str, list[Array]] = {}
+        # of each line: truth, scores and named categories, where any line has one
+        self._cells: list[list[Any]] = [[], [], []]
+        self._n_without_cells = 0
+        self._claim: bool | None = None
+        self._in_unit = True
+
+    def add(self, lines: list[PredictionLine]) -> None:
+        """Take some lines."""
+        if not lines:
+            return
+        if self._claim is None and "probability" in lines[0] and not self.lists["ids"]:
+            self._claim = bool(lines[0]["probability"])
+        fields = {
+            "ids": (line["id"] for line in lines),
+            "content": (line["content"] for line in lines),
+            "group": (line.get("group") for line in lines),
+            "columns": (line.get(COLUMNS) for line in lines),
+            "categories": (_codes(line.get("gold_categories")) for line in lines),
+            "errors": (line.get("error") for line in lines),
+            "pair": (_pair(line) for line in lines),
+        }
+        for name, values in fields.items():
+            self.lists[name] += values
+        self._in_unit = self._in_unit and all(
+            line["score"] is None or 0 <= line["score"] <= 1 for line in lines
+        )
+        arrays = {
+            "y": np.array([line["label"] for line in lines], dtype=bool),
+            "decision": _floats([line["decision"] for line in lines]),
+            "score": _floats([line["score"] for line in lines]),
+            "tokens": np.array([x.get("tokens_in") or 0 for x in lines], np.int64),
+        }
+        for name in ("uncertainty", "lower", "upper", "severity"):
+            arrays[name] = _floats([line.get(name) for line in lines])
+        for name, array in arrays.items():
+            self._arrays.setdefault(name, []).append(array)
+        self._add_cells(lines)
+
+    def _add_cells(self, lines: list[PredictionLine]) -> None:
+        names = ("category_truth", "categories", "predicted_categories")
+        any_cells = any(line.get(name) for line in lines for name in names)
+        if not self._cells[0] and not any_cells:  # most sets have none
+            self._n_without_cells += len(lines)
+            return
+        for column, name in zip(self._cells, names, strict=True):
+            column.extend([None] * self._n_without_cells)
+            column.extend(line.get(name) for line in lines)
+        self._n_without_cells = 0
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the columns of numbers."""
+        empty = {"y": bool, "tokens": np.int64}
+        names = ("y", "decision", "score", "tokens", "uncertainty", "lower", "upper")
+        return {
+            name: np.concatenate(self._arrays[name])
+            if name in self._arrays
+            else np.empty(0, dtype=empty.get(name, float))
+            for name in (*names, "severity")
+        }
+
+    def cells(self) -> StoredCells | None:
+        """Return the cells of categories; early versions did not store their truth."""
+        truths, scores, named = (
+            [*column, *[None] * self._n_without_cells] for column in self._cells
+        )
+        labels = next((tuple(truth) for truth in truths if truth), ())
+        if not labels:
+            return None
+        return StoredCells(
+            labels=labels,
+            truth=_by_label(truths, labels),
+            score=_by_label(scores, labels),
+            named=_by_label(
+                [
+                    None
+                    if codes is None
+                    else {label: label in codes for label in labels}
+                    for codes in named
+                ],
+                labels,
+            ),
+        )
+
+    def claims_probability(self, rows: Sequence[Row]) -> bool:
+        """Tell whether scores claim to be P(positive).
+
+        Early versions did not store it, but gave a Brier score to probabilities alone;
+        without results any score from 0 to 1 may be one.
+        """
+        if self._claim is not None:
+            return self._claim
+        if rows:
+            return any(row.metric == "brier" and row.value is not None for row in rows)
+        return self._in_unit
 
 
 def _pair(line: PredictionLine) -> tuple[str, str] | None:
     """Return pair and side; names of pairs are those of one dataset."""
     pair, side = line.get("pair"), line.get("pair_side")
     return None if pair is None or side is None else (pair, side)
-
-
-def _cells(lines: Sequence[PredictionLine]) -> StoredCells | None:
-    """Return the cells of categories; early versions did not store their truth."""
-    truths = [line.get("category_truth") for line in lines]
-    labels = next((tuple(truth) for truth in truths if truth), ())
-    if not labels:
-        return None
-    named = [line.get("predicted_categories") for line in lines]
-    return StoredCells(
-        labels=labels,
-        truth=_by_label(truths, labels),
-        score=_by_label([line.get("categories") for line in lines], labels),
-        named=_by_label(
-            [
-                None if codes is None else {label: label in codes for label in labels}
-                for codes in named
-            ],
-            labels,
-        ),
-    )
 
 
 def _by_label(records: Sequence[dict[str, Any] | None], labels: Sequence[str]) -> Array:
@@ -347,25 +442,6 @@ def _threshold(line: PredictionLine, rows: Sequence[Row]) -> float | None:
     if "threshold" in line:
         return None if line["threshold"] is None else float(line["threshold"])
     return next((row.threshold for row in rows), None)
-
-
-def _claims_probability(lines: Sequence[PredictionLine], rows: Sequence[Row]) -> bool:
-    """Tell whether scores claim to be P(positive).
-
-    Early versions did not store it, but gave a Brier score to probabilities alone;
-    without results any score from 0 to 1 may be one.
-    """
-    if lines and "probability" in lines[0]:
-        return bool(lines[0]["probability"])
-    if rows:
-        return any(row.metric == "brier" and row.value is not None for row in rows)
-    return all(line["score"] is None or 0 <= line["score"] <= 1 for line in lines)
-
-
-def _groups(lines: Sequence[PredictionLine]) -> tuple[str, ...]:
-    """Return the stored groups, or none if any line was written without one."""
-    groups = [line.get("group") for line in lines]
-    return tuple(group for group in groups if group) if all(groups) else ()
 
 
 def _floats(values: list[Any]) -> Array:

@@ -9,11 +9,13 @@ import hashlib
 import json
 import re
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from safebench.checksums import file_checksum
 from safebench.errors import DataError
 from safebench.files import (
+    atomic_path,
     errors_naming,
     flush_to_disk,
     make_folder,
@@ -23,6 +25,7 @@ from safebench.files import (
     write_jsonl_to,
 )
 
+from .line_columns import LineColumns
 from .prediction_reading import (
     BY_CATEGORY,
     COLUMNS,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 # what every file system keeps apart from every other such name
 _PLAIN_NAME = re.compile(r"(?=.{1,100}\Z)[a-z0-9_][a-z0-9_.+@=,-]*(?<!\.)")
+ROWS_IN_GROUP = 2**16  # of a parquet file
+_LINES_AT_ONCE = 1024
 _DATA_SUFFIXES = {"jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "gz"}
 _RESERVED_NAMES = {  # on Windows, with any suffix
     *("con", "prn", "aux", "nul"),
@@ -153,7 +158,7 @@ class StagedPredictions:
             return
         file = path.with_suffix(FORMS[form])
         partial = temporary_path(file)
-        write = write_jsonl_to if form == "jsonl" else _write_parquet
+        write = _write_lines if form == "jsonl" else _write_parquet
         try:
             with errors_naming(file, partial):
                 write(partial, lines)
@@ -214,17 +219,60 @@ def write_predictions(path: Path, lines: Iterable[dict[str, Any]], form: str) ->
         pass
 
 
+def write_prediction_file(
+    path: Path, lines: Iterable[dict[str, Any]], form: str
+) -> None:
+    """Write one file in one step, ``jsonl`` or ``parquet``, which no manifest knows."""
+    with atomic_path(path) as partial:
+        (_write_lines if form == "jsonl" else _write_parquet)(partial, lines)
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    if not isinstance(lines, LineColumns):
+        write_jsonl_to(path, lines)
+        return
+    texts = lines.json_lines()
+    with path.open("wb") as file:
+        while block := "".join(islice(texts, _LINES_AT_ONCE)):
+            file.write(block.encode())
+
+
 def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Write row groups of few lines each: a reader need not hold them all, either."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields = (*BY_CATEGORY, COLUMNS)
-    records = [
-        # codes differ between policies, and a struct of all would change the schema
-        {
-            **line,
-            **{name: json.dumps(line[name]) for name in fields if name in line},
-        }
-        for line in lines
-    ]
-    pq.write_table(pa.Table.from_pylist(records), path)
+    lines = lines if isinstance(lines, LineColumns) else list(lines)
+    schema = None
+    for chunk in _chunks(lines):  # a field may be empty in one part alone
+        found = pa.Table.from_pydict(chunk).schema
+        schemas = [found] if schema is None else [schema, found]
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    with pq.ParquetWriter(path, schema or pa.schema([])) as writer:
+        for chunk in _chunks(lines):
+            writer.write_table(pa.Table.from_pydict(chunk, schema=schema))
+
+
+def _chunks(
+    lines: Iterable[dict[str, Any]],
+) -> Iterator[dict[str, list[Any]]]:
+    """Yield the values of some lines by field, codes of policies as JSON.
+
+    They differ between policies, and a struct of all would change the schema.
+    """
+    if isinstance(lines, LineColumns):
+        chunks = lines.chunks(ROWS_IN_GROUP)
+    else:
+        rows = lines if isinstance(lines, list) else list(lines)
+        chunks = (
+            {
+                name: [row.get(name) for row in rows[first : first + ROWS_IN_GROUP]]
+                for name in rows[0]
+            }
+            for first in range(0, len(rows), ROWS_IN_GROUP)
+        )
+    for chunk in chunks:
+        for name in (*BY_CATEGORY, COLUMNS):
+            if name in chunk:
+                chunk[name] = list(map(json.dumps, chunk[name]))
+        yield chunk

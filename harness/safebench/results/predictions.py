@@ -89,7 +89,7 @@ class StoredPredictions:
     cells: StoredCells | None = None
     threshold: float | None = None
     probability: bool = False
-    metadata: tuple[SampleMetadata | None, ...] = ()
+    metadata: Sequence[SampleMetadata | None] = ()
     columns: tuple[dict[str, Any] | None, ...] = ()
     group: tuple[str, ...] = ()
     calibrator: str | None = None
@@ -152,7 +152,11 @@ class StoredPredictions:
         }
         for name in (*_TUPLES, "group", "metadata", "columns"):
             values = getattr(self, name)
-            chosen[name] = tuple(values[row] for row in rows) if values else ()
+            select = getattr(values, "select", None)  # of a large dataset's metadata
+            if select is not None:
+                chosen[name] = select(rows)
+            else:
+                chosen[name] = tuple(values[row] for row in rows) if values else ()
         chosen["cells"] = None if self.cells is None else self.cells.select(rows)
         return replace(self, **chosen)
 

@@ -29,7 +29,9 @@ TEST_LABELS = (
     "test"  # start of `threshold_from` of what saw the labels of the test part
 )
 # fields that joined the format: rows that do not need them stay as they were
-_LEFT_OUT_IF_NONE = ("pack", "pack_missing", "licence", "mix")
+_LEFT_OUT_IF_NONE = ("pack", "pack_missing", "licence", "mix", "review")
+# Percentiles of the seconds that single samples take, and the share below each.
+LATENCY_METRICS = {"latency_p50": 0.5, "latency_p95": 0.95}
 _MAX_SHOWN = 10  # bad lines of a file in one message
 _MAX_BAD = 1000  # then it is no file of rows, and the rest is not read
 
@@ -68,7 +70,9 @@ class Row:
     `slice`, `category` and `prevalence` (None: as in the data) are for rows about a
     part of the samples, which `safebench run` does not write; `safebench analyze --gaps
     --save` writes those of slices. `licence` is that of a
-    public set, `mix` says how many samples each of joined sets has.
+    public set, `mix` says how many samples each of joined sets has. `review` says of a
+    number with reviewed labels how they came about (see `reviewed_rows`); no run
+    writes such rows.
     """
 
     schema: int = SCHEMA
@@ -125,6 +129,7 @@ class Row:
     contaminated: bool | None = None
     licence: str | None = None
     mix: str | None = None
+    review: dict[str, Any] | None = None
     note: str = ""
 
     @property
@@ -231,6 +236,8 @@ def _accepted_types(hint: Any) -> Any:
     """Return what `isinstance` takes for a field: a float may be written as an int."""
     if hint == dict[str, Any]:
         return dict
+    if hint == dict[str, Any] | None:
+        return dict | None
     return hint | int if isinstance(0.0, hint) else hint
 
 
@@ -329,13 +336,15 @@ def _changed_sets(old: Iterable[Row], new: Iterable[Row]) -> set[tuple[Any, ...]
     values: dict[tuple[Any, ...], str] = {}
     origins: dict[tuple[Any, ...], set[str]] = {}
     for row in old:
-        if row.slice is None:
+        # measured apart from what slices are cut from: anew, it says nothing of those
+        if row.slice is None and row.metric not in LATENCY_METRICS:
             values[row.key] = _what_it_says(row)
             origins.setdefault(_set(row), set()).add(_origin(row))
     return {
         _set(row)
         for row in new
         if row.slice is None
+        and row.metric not in LATENCY_METRICS
         and (
             # a metric that joins on the same predictions changes nothing
             values.get(row.key, _what_it_says(row)) != _what_it_says(row)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from safebench.pipeline.grid import ResolvedClassifier
     from safebench.pipeline.judging import Predictions
     from safebench.plugins import Plugins
+    from safebench.typing import Floats
 
     from .result import ScoreResult
 
@@ -105,24 +106,34 @@ class Deployment:
 
     def _calibrated(self, score: float) -> float:
         """Return a score on the scale of the threshold."""
-        if self.point.calibrator is None:
-            return score
+        return float(self.calibrated(np.array([score]))[0])
+
+    def calibrated(self, scores: Floats) -> Floats:
+        """Return scores (n,) on the scale of the threshold; NaN stays NaN."""
+        known = ~np.isnan(scores)
+        if self.point.calibrator is None or not known.any():
+            return scores
         fitted = FittedCalibrator.from_json(self.point.calibrator, self.point.where)
         spec = self.plugins.get(CalibratorSpec, fitted.name)
         calibrator = fitted.calibrator(self.plugins)
-        return float(transform(spec, calibrator, np.array([score]))[0])
+        result = np.full(len(scores), np.nan)
+        result[known] = transform(spec, calibrator, scores[known])
+        return result
 
     def undecided(self, result: ScoreResult) -> ScoreResult:
         """Return a result that names the operating point, without an action."""
+        return replace(result, operating_point=self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Return what answers say of the operating point."""
         point = self.point
-        record = {
+        return {
             "file": point.where,
             "checksum": point.checksum,
             "of": point.label,
             "threshold": point.threshold,
             "review": point.review,
         }
-        return replace(result, operating_point=record)
 
     def _note_on_facts(self, facts: Mapping[str, Any]) -> str:
         there = self.point.recorded

@@ -17,17 +17,16 @@ from safebench.datasets.rows import DOCUMENT_TASK
 from safebench.errors import OptionError, SafebenchError
 from safebench.evidence.base import EvidenceBundle
 from safebench.evidence.scope import sample_to_record
+from safebench.executors.isolated_classifier import load_classifier
+from safebench.executors.worker import ignore_progress, record_kinds
 from safebench.pipeline.config import ComponentRef, RunConfig
 from safebench.pipeline.evaluation_set import EvaluationSet
 from safebench.pipeline.evidence_set import Evaluation, EvidenceSet
 from safebench.pipeline.grid import build_grid
-from safebench.pipeline.isolated_classifier import load_classifier
 from safebench.pipeline.judging import NO_SCORE, apply_strategy
 from safebench.pipeline.recording import (
-    ignore_progress,
     kind_groups,
     meta_notes,
-    record_kinds,
     response_notes,
 )
 from safebench.records import RESPONSE_TASKS, Dataset, GroundTruth, Label
@@ -70,10 +69,11 @@ class RecordedSample:
         strategy whose code fails.
         """
         started = time.perf_counter()
+        dataset = _unlabelled_dataset(self.sample)
         evaluation = Evaluation(
             classifier=self.chosen,
             strategy=strategy,
-            evaluation_set=EvaluationSet(_unlabelled_dataset(self.sample)),
+            evaluation_set=EvaluationSet(dataset),
             evidence=EvidenceSet(
                 "",
                 {},
@@ -81,7 +81,7 @@ class RecordedSample:
                 [self.trace],
                 notes=(
                     *meta_notes(batch for _, batch in self.evidence.items()),
-                    *response_notes([self.sample], self.chosen.evidence_scope),
+                    *response_notes(dataset, self.chosen.evidence_scope),
                     *_sample_notes(self.sample),
                 ),
             ),

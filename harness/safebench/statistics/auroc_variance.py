@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import optimize, special, stats
 
+from .resampling_weights import count_groups
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -86,7 +88,7 @@ def auroc_interval(
     """
     area = compute_auroc(positive, score)
     codes = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
-    rarer = min(len(np.unique(codes[positive])), len(np.unique(codes[~positive])))
+    rarer = min(count_groups(codes[positive]), count_groups(codes[~positive]))
     if rarer < MIN_GROUPS:
         return None
     if area in (0.0, 1.0):
@@ -227,8 +229,8 @@ def auroc_variance(
     size = int(group.max()) + 1
     by_pos = np.bincount(group, np.where(positive, placements, 0.0), size)
     by_neg = np.bincount(group, np.where(positive, 0.0, placements), size)
-    with_pos = np.unique(group[positive]).size
-    with_neg = np.unique(group[~positive]).size
+    with_pos = count_groups(group[positive])
+    with_neg = count_groups(group[~positive])
     if min(with_pos, with_neg) < MIN_GROUPS:
         return None
     return float(

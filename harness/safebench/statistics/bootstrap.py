@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from .interval import Interval, clopper_pearson
-from .resampling_weights import draw_weights
+from .resampling_weights import count_groups, draw_weights
 from .sufficient_statistics import mean_of_first, resampled_values, value_sums
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _mean_bootstrap(
     return bootstrap_interval(
         values,
         weights.n_resamples,
-        len(np.unique(index)),
+        count_groups(index),
         level=level,
         difference=difference,
     )

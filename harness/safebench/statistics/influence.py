@@ -49,9 +49,8 @@ def influence_variance(index: Array, influence: Array) -> Variance:
 
     `index` (n,) says of which group each is; influences sum to 0.
     """
-    groups, group_of = np.unique(index, return_inverse=True)
-    sums = np.bincount(group_of.reshape(-1), influence)
-    return Variance(_scaled(sums), _scaled(influence), len(groups), len(index))
+    sums = np.bincount(index, influence)[np.bincount(index) > 0]
+    return Variance(_scaled(sums), _scaled(influence), len(sums), len(index))
 
 
 def _scaled(sums: Array) -> float:

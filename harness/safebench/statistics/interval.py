@@ -16,6 +16,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv, ndtri, stdtrit
 
+from .resampling_weights import count_groups
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -131,7 +133,7 @@ def effective_size(index: Array, hits: Array, residuals: Array, level: float) ->
     variance = groups / (groups - 1) * float((residuals**2).sum())
     design_effect = max(variance * size / (share * (1 - share)), 1.0)
     # what the variance is an estimate from, as in a t-test: groups of the rarer kind
-    rarer = min(len(np.unique(index[hits > 0])), len(np.unique(index[hits < 1])))
+    rarer = min(count_groups(index[hits > 0]), count_groups(index[hits < 1]))
     freedom = max(rarer - 1, 1)
     known = ndtri((1 + level) / 2) / stdtrit(freedom, (1 + level) / 2)
     return float(max(size / design_effect * known**2, fewest))

@@ -75,6 +75,14 @@ class PairedSpread:
             return None
         return _least(lambda d: self.power(d, self.units, alpha), power, 0.0, most)
 
+    def why_no_size(self) -> str:
+        """Return why there is no `smallest_difference`; only where there is none."""
+        if self.unknown:
+            return self.unknown
+        if not self.is_share and not self._variance_left:
+            return "no swap changes anything, so nothing tells how much others would"
+        return f"none up to 1, with what {self.units:.0f} independent samples tell"
+
     def units_needed(
         self, difference: float, power: float = POWER, alpha: float = ALPHA
     ) -> float | None:

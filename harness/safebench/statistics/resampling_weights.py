@@ -101,9 +101,23 @@ def default_n_resamples(n_groups: int) -> int:
 
 
 def group_codes(groups: Sequence[Any] | Array) -> Array:
-    """Return 0..G-1 for each sample, in order of the groups' names."""
+    """Return 0..G-1 for each sample, in order of the groups' names.
+
+    Groups that have them already as `codes` need not be sorted as texts.
+    """
+    codes: Array | None = getattr(groups, "codes", None)
+    if codes is not None:
+        return codes
     names = groups if isinstance(groups, np.ndarray) else np.array(groups)
     return np.unique(names, return_inverse=True)[1].reshape(-1)
+
+
+def count_groups(codes: Array) -> int:
+    """Return how many different codes there are, numbers from 0 on.
+
+    In linear time and without a hash table, which is slow for many different numbers.
+    """
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _groups_by_stratum(index: Array, strata: Array | None, count: int) -> list[Array]:

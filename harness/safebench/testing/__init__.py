@@ -11,9 +11,11 @@ from .conformance import (
     assert_plugin_is_sound,
     assert_strategy_is_sound,
 )
+from .executor_conformance import assert_executor_is_sound
 
 __all__ = [
     "assert_classifier_is_sound",
+    "assert_executor_is_sound",
     "assert_plugin_is_sound",
     "assert_strategy_is_sound",
 ]

@@ -96,6 +96,10 @@ class TableSession:
         self._tables = [*self._tables, *other._tables]
         self._prefixes += other._prefixes
 
+    def logits_after(self, nodes: Sequence[tuple[int, tuple[int, ...]]]) -> Array:
+        """Return the logits (n, V) after nodes: the row of a prompt, and its tokens."""
+        return self._logits(nodes)
+
     def _logits(self, nodes: Sequence[tuple[int, tuple[int, ...]]]) -> Array:
         width = len(self._model.token_bytes)
         uniform = np.full(width, 1.0 / width)

@@ -13,12 +13,12 @@ from safebench.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .batching import Batcher, pad
+    from .data_parallel import DataParallelTrainer, batch_of_process
     from .device import Placement
     from .hf_trainer import (
         LengthGroupedSampler,
         ProgressBarCallback,
         StepSeedCallback,
-        TrainingOverrides,
         last_checkpoint,
     )
     from .hub import ModelFolder, download_snapshot, suggest_sibling
@@ -28,22 +28,27 @@ if TYPE_CHECKING:
         quiet_transformers,
         tokenization_errors,
     )
+    from .quantization import quantization_options
     from .stored_arrays import load_arrays
+    from .training_arguments import TrainingOverrides
 
 __all__ = [
     "Batcher",
+    "DataParallelTrainer",
     "LengthGroupedSampler",
     "ModelFolder",
     "Placement",
     "ProgressBarCallback",
     "StepSeedCallback",
     "TrainingOverrides",
+    "batch_of_process",
     "download_snapshot",
     "last_checkpoint",
     "load_adapters",
     "load_arrays",
     "model_load_errors",
     "pad",
+    "quantization_options",
     "quiet_transformers",
     "suggest_sibling",
     "tokenization_errors",
@@ -53,11 +58,13 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "Batcher": "batching",
+        "DataParallelTrainer": "data_parallel",
+        "batch_of_process": "data_parallel",
         "pad": "batching",
         "LengthGroupedSampler": "hf_trainer",
         "ProgressBarCallback": "hf_trainer",
         "StepSeedCallback": "hf_trainer",
-        "TrainingOverrides": "hf_trainer",
+        "TrainingOverrides": "training_arguments",
         "last_checkpoint": "hf_trainer",
         "ModelFolder": "hub",
         "Placement": "device",
@@ -68,5 +75,6 @@ __getattr__ = lazy_exports(
         "quiet_transformers": "loading",
         "tokenization_errors": "loading",
         "load_arrays": "stored_arrays",
+        "quantization_options": "quantization",
     },
 )

@@ -86,6 +86,11 @@ def _accelerator() -> str:
     return next((kind for kind in _DEVICE_TYPES[2:] if _device_count(kind)), "")
 
 
+def n_cuda_devices() -> int:
+    """Return how many CUDA devices this process sees."""
+    return torch.cuda.device_count()
+
+
 def _device_count(kind: str) -> int:
     if kind == "cuda":
         return torch.cuda.device_count()

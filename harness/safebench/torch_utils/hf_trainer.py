@@ -1,176 +1,29 @@
 """What plugins share that train with `transformers.Trainer`.
 
-Arguments that users may override, callbacks, an order of rows that a resumed training
-repeats, and the checkpoint to go on from.
+Callbacks, an order of rows that a resumed training repeats, and the checkpoint to go on
+from.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from contextlib import contextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from torch.utils.data import Sampler
-from transformers.integrations import integration_utils
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from safebench.errors import OptionError, SafebenchError, did_you_mean
-from safebench.options import convert
 from safebench.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-
-# Fields that a trainer decides itself, and the flag that a user wants instead.
-_RESERVED_ARGUMENTS = {
-    "output_dir": "--out",
-    "seed": "--seed",
-    "data_seed": "--seed",
-    "resume_from_checkpoint": "--resume",
-}
-# Numbers that the library computes with before it looks at them: their least values.
-_LEAST = {
-    "per_device_train_batch_size": 1,
-    "per_device_eval_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "num_train_epochs": 0,
-    "learning_rate": 0,
-}
-# Trackers whose library has another name.
-_TRACKER_LIBRARIES = {"azure_ml": "azureml", "comet_ml": "comet"}
-
-
-class TrainingOverrides:
-    """What a user sets of `transformers.TrainingArguments` by ``--set``.
-
-    `values` are the fields, text converted to their type. Raises `OptionError` for a
-    field that the trainer decides itself (`reserved` adds to those, with the flag to
-    use), that is unknown (with the nearest name), or that cannot hold its value.
-    """
-
-    def __init__(
-        self, overrides: Mapping[str, Any], reserved: Mapping[str, str] | None = None
-    ) -> None:
-        known = [f.name for f in fields(transformers.TrainingArguments) if f.init]
-        hints = get_type_hints(transformers.TrainingArguments)
-        flags = {**_RESERVED_ARGUMENTS, **(reserved or {})}
-        self.values: dict[str, Any] = {}
-        for name, value in overrides.items():
-            if name in flags:
-                raise OptionError(f"--set {name}: use {flags[name]} instead")
-            if name not in known:
-                raise OptionError(
-                    f"--set {name}: transformers.TrainingArguments has no such field"
-                    f"{did_you_mean(name, known)}"
-                )
-            # Values of a resumed training, or of a file, have their type already.
-            is_text = isinstance(value, str)
-            self.values[name] = (
-                convert(value, hints[name], f"--set {name}") if is_text else value
-            )
-            _check_number(name, self.values[name])
-
-    def build(
-        self,
-        defaults: Mapping[str, Any],
-        fixed: Mapping[str, Any] | None = None,
-        *,
-        one_gpu: bool = False,
-    ) -> transformers.TrainingArguments:
-        """Build the library's arguments; `OptionError` in one line if it refuses them.
-
-        The user's values replace `defaults`, and `fixed` ones replace the user's. With
-        `one_gpu` a process uses one GPU, however many it sees: the library would spread
-        the batches of a network over all of them.
-        """
-        source = "--set" if self.values else "training"
-        values = {**defaults, **self.values, **(fixed or {})}
-        try:
-            arguments = transformers.TrainingArguments(**values)
-        except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
-            raise OptionError(f"{source}: {_one_line(error)}") from error
-        _check_trackers(arguments, source)
-        if arguments.push_to_hub:
-            _check_login(arguments, source)
-        if one_gpu:
-            arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - no option for it
-        return arguments
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn a failure of the library into one line, where there are overrides.
-
-        They can ask for packages that are not installed, and for what does not go
-        together; the library notices while it trains. Without any, an error is a fault
-        of ours that should be seen whole.
-        """
-        try:
-            yield
-        except SafebenchError:
-            raise
-        except (ImportError, ValueError, TypeError, RuntimeError, OSError) as error:
-            if not self.values and not isinstance(error, ImportError):
-                raise
-            arguments = " ".join(f"{name}={x}" for name, x in self.values.items())
-            given = f" with --set {arguments}" if self.values else ""
-            raise OptionError(f"training{given} failed: {_one_line(error)}") from error
-
-
-def _check_number(name: str, value: Any) -> None:
-    """Raise `OptionError` for a number that no training can use."""
-    least = _LEAST.get(name)
-    if least is None or not isinstance(value, (int, float)):
-        return
-    if not least <= value < math.inf:
-        raise OptionError(f"--set {name}: {value:g} is not from {least} up, and finite")
-
-
-def _check_trackers(arguments: transformers.TrainingArguments, source: str) -> None:
-    """Raise `OptionError` for a tracker that is not installed, or that is unknown."""
-    names = arguments.report_to
-    trackers = [names] if isinstance(names, str) else names or []
-    library: Any = integration_utils
-    try:
-        library.get_reporting_integration_callbacks(trackers)
-    except ValueError as error:
-        raise OptionError(f"{source} report_to: {_one_line(error)}") from error
-    for name in trackers:
-        # A tracker itself is not made: some log an error when they cannot be.
-        library_name = _TRACKER_LIBRARIES.get(name, name)
-        available = getattr(library, f"is_{library_name}_available", None)
-        if available and not available():
-            raise OptionError(
-                f"{source} report_to={name}: {name} is not installed; install it, or "
-                "leave report_to out"
-            )
-
-
-def _check_login(arguments: transformers.TrainingArguments, source: str) -> None:
-    """Raise `OptionError` where the hub would not take the model, before it is trained.
-
-    One who asks to upload has to be known to the hub.
-    """
-    import huggingface_hub
-
-    try:
-        huggingface_hub.whoami(token=arguments.hub_token)
-    # Any: the client's HTTP library differs between versions.
-    except Exception as error:
-        raise OptionError(
-            f"{source} push_to_hub=true: the hub cannot be asked who you are "
-            f"({_one_line(error)}); train without, and upload the folder later"
-        ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+# Odd, and far from multiples of 2 to the power of 32: the seeds of the steps of some
+# thousand processes do not meet.
+_PROCESS_SEED_STRIDE = 2_654_435_761
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -200,9 +53,9 @@ def _completed_steps(checkpoint: Path) -> int | None:
 class StepSeedCallback(transformers.TrainerCallback):
     """Seeds torch with `first_seed` + n before step n.
 
-    Dropout then depends on the training's seed and the step alone, so that a resumed
-    training repeats it, whatever else drew random numbers in between. The generator
-    of the CPU reads only the lowest 32 bits of a seed.
+    Dropout then depends on the training's seed, the step and the number of the process
+    alone, so that a resumed training repeats it, whatever else drew random numbers in
+    between. The generator of the CPU reads only the lowest 32 bits of a seed.
     """
 
     def __init__(self, first_seed: int) -> None:
@@ -210,8 +63,10 @@ class StepSeedCallback(transformers.TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seed the step that comes."""
-        del args, control
-        torch.manual_seed(self.first_seed + state.global_step)
+        del control
+        # Processes that share a step would otherwise drop the same units of all rows.
+        process = getattr(args, "process_index", 0) * _PROCESS_SEED_STRIDE
+        torch.manual_seed(self.first_seed + state.global_step + process)
 
 
 class ProgressBarCallback(transformers.TrainerCallback):

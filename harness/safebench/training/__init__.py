@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safebench.console import is_main_process
+from safebench.console import (
+    check_process_group,
+    is_main_process,
+)
 from safebench.lazy import lazy_exports
 from safebench.progress import ProgressBar
 
 if TYPE_CHECKING:
     from .artifact import (
         Artifact,
+        offer_trained,
     )
     from .config import option_flags
     from .report import format_measures
@@ -28,9 +32,11 @@ __all__ = [
     "ProgressBar",
     "Trained",
     "Training",
+    "check_process_group",
     "format_measures",
     "group_hash",
     "is_main_process",
+    "offer_trained",
     "option_flags",
 ]
 
@@ -38,6 +44,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "Artifact": "artifact",
+        "offer_trained": "artifact",
         "option_flags": "config",
         "format_measures": "report",
         "group_hash": "splits",

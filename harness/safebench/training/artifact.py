@@ -7,8 +7,11 @@ git, commands. All others are the trainer's.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".npz", ".npy", ".joblib", ".skops")
 _BLOCK_BYTES = 1 << 20
+_MAX_OFFERED = 5
 # Seconds. The main process reads the same data before it writes the manifest.
 MANIFEST_TIMEOUT = 600.0
 
@@ -72,7 +76,9 @@ class Artifact:
         folder = self.folder
         command = command or " or ".join(f"safebench train {kind}" for kind in kinds)
         if not folder.is_dir():
-            raise ModelError(f"no folder {folder}: train one with {command}")
+            raise ModelError(
+                f"no folder {folder}: train one with {command}{offer_trained(*kinds)}"
+            )
         if not self.path.is_file():
             raise ModelError(
                 f"{folder} holds no {self.MANIFEST}: it is not from {command}"
@@ -133,14 +139,46 @@ def trained_models(roots: Iterable[str] = ("models", "runs")) -> list[tuple[str,
     return models
 
 
+def offer_trained(*kinds: str) -> str:
+    """Return what was trained in ./models and ./runs, for an error about a model.
+
+    As a second line, with the words that name it to every command: what `kinds`
+    (classifiers) load, or else what others do. Empty if there is nothing.
+    """
+    found = trained_models()
+    fitting = [(kind, folder) for kind, folder in found if kind in kinds]
+    if not found:
+        return ""
+    refs = [
+        shlex.join(["-c", _reference(kind, folder)])
+        for kind, folder in (fitting or found)[:_MAX_OFFERED]
+    ]
+    more = len(fitting or found) - len(refs)
+    listed = ", or ".join(refs) + (f" (and {more} more)" if more else "")
+    whose = "" if fitting else f"nothing of {' or '.join(kinds)}, but "
+    return f"\n  trained here: {whose}{listed}"
+
+
+def _reference(kind: str, folder: Path) -> str:
+    """Return a classifier with its model, as `-c` reads it."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="").writerow([kind, f"model={folder}"])
+    return file.getvalue()
+
+
 def check_output_folder(
-    out: Path, *, resume: bool, identity: Mapping[str, Any] | None = None
+    out: Path,
+    *,
+    resume: bool,
+    identity: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise `RunFolderError` unless a training may write to the folder `out`.
 
     It may if the folder is new or empty, or with `resume` if it holds a training whose
     stored identity equals `identity` (None: not checked yet). The error names what
-    differs.
+    differs. An option that is not in the stored identity is younger than the training,
+    which then had its value of `defaults`.
     """
     if not out.exists():
         return
@@ -168,7 +206,11 @@ def check_output_folder(
         return
     # Through JSON, as the stored one: tuples become lists, paths become text.
     requested = json.loads(json.dumps(identity, default=str))
-    differing = list(differences(stored.get("identity"), requested))
+    known = stored.get("identity")
+    if isinstance(known, dict) and isinstance(known.get("options"), dict):
+        younger = json.loads(json.dumps(defaults or {}, default=str))
+        known = known | {"options": younger | known["options"]}
+    differing = list(differences(known, requested))
     if differing:
         lines = "\n  ".join(differing[:8])
         raise RunFolderError(

@@ -20,11 +20,7 @@ from typing import (
 
 import click
 
-from safebench.config_file import (
-    OptionFile,
-    merge_flags,
-    parse_key_values,
-)
+from safebench.config_file import OptionFile, merge_flags
 from safebench.errors import OptionError
 from safebench.options import OptionSchema, convert
 
@@ -109,28 +105,6 @@ def _from_yaml(
         if key in MAPPING_KEYS and not isinstance(value, dict):
             raise OptionError(f"{path}: {key}: expected keys and values")
     return values
-
-
-def parse_training_arguments(texts: tuple[str, ...]) -> dict[str, Any]:
-    """Return the ``key=value`` texts of ``--set``, each value read as YAML."""
-    import yaml
-
-    values = parse_key_values(list(texts), "--set")
-    try:
-        return {k: _parse_number(yaml.safe_load(text)) for k, text in values.items()}
-    except (yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise OptionError(f"--set: {problem}") from None
-
-
-def _parse_number(value: Any) -> Any:
-    # To YAML 1.1, ``1e-5`` is text: it wants a point, as in 1.0e-5.
-    if isinstance(value, str) and any(map(str.isdigit, value)):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 TYPE_METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}

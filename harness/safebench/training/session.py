@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,9 @@ def run_training(
     out = Path(config.out or default_output_folder(spec, options, config)).expanduser()
     if main:  # before the data is read, which may take long
         check_output_folder(out, resume=config.resume)
+    if spec.check:  # what takes seconds to refuse should not take the data first
+        with isolated(spec, pass_os_errors=True):
+            spec.import_object(spec.check)(options, config.set)
     data = load_training_data(spec, config, plugins, say)
     manifest = _initial_manifest(spec, options, config, data)
     training = Training(
@@ -89,7 +92,10 @@ def run_training(
                 say(f"{out} holds nothing to go on with: a new training")
             # Again, under the lock: another training may have begun meanwhile.
             check_output_folder(
-                out, resume=config.resume, identity=manifest["identity"]
+                out,
+                resume=config.resume,
+                identity=manifest["identity"],
+                defaults=_identity_defaults(options),
             )
             manifest["commands"] = [
                 *_earlier_commands(out),
@@ -151,6 +157,15 @@ def _initial_manifest(
         "versions": package_versions(),
         "git": source_commit(),
         "commands": [],
+    }
+
+
+def _identity_defaults(options: Any) -> dict[str, Any]:
+    """Return the defaults of those options that decide about resuming."""
+    return {
+        f.name: f.default
+        for f in (fields(options) if options is not None else ())
+        if f.metadata.get("identity", True) and f.default is not MISSING
     }
 
 

@@ -14,13 +14,16 @@ from safebench.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .bounds import TreeBounds
+    from .canonical_tokenizations import CanonicalTokenizations
     from .explorer import Exploration, ExploreOptions, TreeExplorer
     from .grammar import Grammar
-    from .label_slots import CanonicalTokenizations, LabelSlots
+    from .label_slots import LabelSlots
     from .logits import LogitSummarizer
     from .marginals import MarginalProbabilities
     from .model import NextTokenModel
     from .session import SessionHandles, to_host
+    from .sparse_explorer import SparseExplorer
+    from .sparse_model import ListedTokens, SparseModel
     from .stopping import stopping_rule
     from .unread import greedy_failures
     from .vocabulary import Vocabulary
@@ -34,10 +37,13 @@ __all__ = [
     "ExploreOptions",
     "Grammar",
     "LabelSlots",
+    "ListedTokens",
     "LogitSummarizer",
     "MarginalProbabilities",
     "NextTokenModel",
     "SessionHandles",
+    "SparseExplorer",
+    "SparseModel",
     "TreeBounds",
     "TreeExplorer",
     "Vocabulary",
@@ -55,13 +61,16 @@ __getattr__ = lazy_exports(
         "ExploreOptions": "explorer",
         "TreeExplorer": "explorer",
         "Grammar": "grammar",
-        "CanonicalTokenizations": "label_slots",
+        "CanonicalTokenizations": "canonical_tokenizations",
         "LabelSlots": "label_slots",
         "LogitSummarizer": "logits",
         "MarginalProbabilities": "marginals",
         "NextTokenModel": "model",
         "SessionHandles": "session",
         "to_host": "session",
+        "SparseExplorer": "sparse_explorer",
+        "ListedTokens": "sparse_model",
+        "SparseModel": "sparse_model",
         "stopping_rule": "stopping",
         "greedy_failures": "unread",
         "Vocabulary": "vocabulary",

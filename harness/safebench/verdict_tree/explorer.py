@@ -17,22 +17,32 @@ from .forced_tokens import NO_CONTINUATION, ForcedContinuations
 from .logits import LogitSummarizer
 from .model import DraftModel
 from .monte_carlo import MonteCarloSampler
+from .quick_logits import QuickLogitSummarizer
 from .session import SpeculativeTree, open_session
-from .stopping import BestFirstRule, ExpansionStep, ThresholdRule, TreeLimits
+from .stopping import (
+    BestFirstRule,
+    ExpansionStep,
+    GreedyRule,
+    ThresholdRule,
+    TreeLimits,
+)
 from .tree import NodeExpander, Nodes, TreeBatch, root_nodes
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.evidence import VerdictTree
     from safebench.typing import Array
 
     from .grammar import Grammar
+    from .logits import LogitQuery, LogitSummary
     from .model import NextTokenModel
     from .session import SessionHandles
     from .stopping import ExpansionRule, StoppingRule
     from .vocabulary import Encode
+
+    Summarize = Callable[[Any, LogitQuery, Vocabulary], LogitSummary]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +58,10 @@ class ExploreOptions:
     something open, `mc_samples` verdicts are drawn at random (`mc_seed`).
     `draft_opener` is the opener (often "") after which canonical verdicts are run along
     with the prompt, if the model can: more tokens, but fewer passes one after another.
-    `engine` is the version that trees are marked with.
+    `engine` is the version that trees are marked with. With `greedy_only` nothing is
+    expanded but the greedy path, and nothing is forced. Nothing is forced after the
+    levels of an opener that have less than `forced_floor` together. With `quick`,
+    logits on a processor are summarized by exponentials in float32.
     """
 
     eps: float = 1e-3
@@ -61,6 +74,9 @@ class ExploreOptions:
     mc_seed: int = 0
     draft_opener: str | None = None
     engine: int = ENGINE_VERSION
+    greedy_only: bool = False
+    forced_floor: float = 0.0
+    quick: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,8 @@ class TreeExplorer:
     the left). `summarize` may read logits on the model's device.
     """
 
+    no_numbers = "the model gave NaN logits"  # why a sample fails
+
     def __init__(
         self,
         model: NextTokenModel,
@@ -100,7 +118,7 @@ class TreeExplorer:
         options: ExploreOptions | None = None,
         *,
         encode: Encode | None = None,
-        summarize: LogitSummarizer | None = None,
+        summarize: Summarize | None = None,
     ) -> None:
         self.model = model
         self.options = options or ExploreOptions()
@@ -108,7 +126,8 @@ class TreeExplorer:
         self.automaton = self.vocabulary.automaton
         self.max_tokens = self.options.max_tokens or self.vocabulary.longest_verdict()
         self.top_k = min(self.options.top_k, len(self.vocabulary))
-        self._summarize = summarize or LogitSummarizer()
+        usual = QuickLogitSummarizer if self.options.quick else LogitSummarizer
+        self._summarize = summarize or usual()
         self._sampler = MonteCarloSampler(
             self.vocabulary, self.options.mc_samples, self.options.mc_seed
         )
@@ -118,20 +137,27 @@ class TreeExplorer:
         self._expander = NodeExpander(
             vocabulary=self.vocabulary,
             continuations=ForcedContinuations(
-                self.vocabulary, enabled=self.options.force_canonical
+                self.vocabulary, enabled=self._forces_canonical
             ),
             eps=self.options.eps,
             top_k=self.top_k,
+            forced_floor=self.options.forced_floor,
         )
         self._draft: SpeculativeTree | None = None
         if self.options.draft_opener is not None:
             self.enable_draft(self.options.draft_opener)
 
     @property
+    def _forces_canonical(self) -> bool:
+        return self.options.force_canonical and not self.options.greedy_only
+
+    @property
     def meta(self) -> dict[str, Any]:
         """What all trees share, as JSON values that are stored with the evidence."""
         options = self.options
         rule = options.stopping_rule.meta if options.stopping_rule else {"rule": "eps"}
+        if options.greedy_only:
+            rule = {"rule": "greedy"}
         sampling = {"mc_samples": options.mc_samples, "mc_seed": options.mc_seed}
         spanning = [
             [token.opener, token.level] for token in self.vocabulary.spanning_tokens
@@ -147,8 +173,9 @@ class TreeExplorer:
                 "eps": options.eps,
                 "max_nodes": options.max_nodes,
             },
-            "forced": options.force_canonical,
+            "forced": self._forces_canonical,
             **(sampling if options.mc_samples else {}),
+            **({"forced_floor": floor} if (floor := options.forced_floor) else {}),
             "openers": self.vocabulary.encoded_openers(),
             **({"spanned": spanning} if spanning else {}),
         }
@@ -162,7 +189,10 @@ class TreeExplorer:
         can_draft = continuations.enabled and isinstance(self.model, DraftModel)
         if opener is not None and can_draft:
             self._draft = SpeculativeTree.after_opener(
-                opener, self.vocabulary, continuations
+                opener,
+                self.vocabulary,
+                continuations,
+                at_root=not self.options.forced_floor,
             )
         return len(self._draft) if self._draft else 0
 
@@ -219,6 +249,8 @@ class TreeExplorer:
         )
 
     def _expansion_rule(self) -> ExpansionRule:
+        if self.options.greedy_only:
+            return GreedyRule(self._limits)
         if self.options.stopping_rule is None:
             return ThresholdRule(self._limits)
         return BestFirstRule(self.options.stopping_rule, self._limits)
@@ -236,7 +268,7 @@ class TreeExplorer:
                 forward_passes=share,
                 tokens=max(0, int(count) - 1),
                 raw=texts[row].decode(errors="replace"),
-                error="the model gave NaN logits" if row in search.failed else None,
+                error=self.no_numbers if row in search.failed else None,
             )
             for row, count in enumerate(nodes_run)
         ]
@@ -299,7 +331,7 @@ class ExpansionContext:
 
     model: NextTokenModel
     expander: NodeExpander
-    summarize: LogitSummarizer
+    summarize: Summarize
     draft: SpeculativeTree | None
     root_continuation: int
     root_allows_level: bool

@@ -28,22 +28,34 @@ def _extract(tree: VerdictTree) -> GreedyPath:
     token = np.nonzero(on_path & (tree["parent"] >= 0))[0]
     followed = on_path[slots.bounds.expanded_nodes]  # each was followed by a token
     assert len(token) == followed.sum() == len(tree["top_ids"]), f"{len(token)} tokens"
-    log_norm = tree["log_norm"][followed].astype(np.float64)
+    alternatives = _of_logits(slots, followed) if tree.of_logits else _of_listed(tree)
     return GreedyPath(
         {
             "token": tree["token"][token],
             "logp": tree["logp"][token],
             "top_ids": tree["top_ids"],
-            "top_logp": tree["top_logits"] - log_norm[:, None],
-            "entropy": tree["entropy"][followed],
-            "log_norm": log_norm,
-            "logits": tree["top_logits"],
-            "label_logits": _label_logits(slots),
+            **alternatives,
         },
         offsets={"T": tree.offsets["G"]},
         meta={"labels": list(slots.automaton.grammar.label_codes), "K": tree.meta["K"]},
         size=len(tree),
     )
+
+
+def _of_logits(slots: LabelSlots, followed: Array) -> dict[str, Array]:
+    tree = slots.tree
+    log_norm = tree["log_norm"][followed].astype(np.float64)
+    return {
+        "top_logp": tree["top_logits"] - log_norm[:, None],
+        "entropy": tree["entropy"][followed],
+        "log_norm": log_norm,
+        "logits": tree["top_logits"],
+        "label_logits": _label_logits(slots),
+    }
+
+
+def _of_listed(tree: VerdictTree) -> dict[str, Array]:
+    return {"top_logp": tree["top_logp"]}
 
 
 def _label_logits(slots: LabelSlots) -> Array:

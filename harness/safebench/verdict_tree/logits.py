@@ -69,6 +69,14 @@ class LogitSummary:
     top_ids: Array
     top_logits: Array
 
+    def node_columns(self) -> dict[str, Array]:
+        """Return the columns of the expanded nodes in evidence, (Q,) each."""
+        return {"log_norm": self.log_norm, "entropy": self.entropy}
+
+    def top_columns(self) -> dict[str, Array]:
+        """Return the columns of the greedy nodes in evidence, (G, K) each."""
+        return {"top_ids": self.top_ids, "top_logits": self.top_logits}
+
 
 class LogitSummarizer:
     """Summarizes logits with numpy; a subclass brings the arithmetic of its device.
@@ -93,11 +101,11 @@ class LogitSummarizer:
     ) -> LogitSummary:
         count, width = logits.shape
         log_norm, entropy = np.zeros(count), np.zeros(count)
-        kind_masses, pairs = np.zeros((count, 3)), [_empty_pairs()]
+        kind_masses, pairs = np.zeros((count, 3)), [empty_pairs()]
         max_rows = max(1, self.logits_at_once(logits) // width)
         # One buffer for all groups: fresh memory would cost as much as the arithmetic.
         scratch = self.empty((2, min(max_rows, count), width), logits)
-        for state, rows in _rows_by_state(query.state, max_rows):
+        for state, rows in rows_by_state(query.state, max_rows):
             transitions = vocabulary.transitions(state)
             e, total, log_norm[rows], entropy[rows] = self.normalise(
                 logits, rows, scratch[:, : len(rows)]
@@ -118,7 +126,7 @@ class LogitSummarizer:
         # Of the greedy path alone: a partial sort of every row would cost more than all
         # the sums above.
         argmax[greedy], top_ids, top_logits = self.largest(logits, greedy, query.top_k)
-        node, token = _merge_listed(pairs, argmax, query, invalid, width)
+        node, token = merge_listed(pairs, argmax, query, invalid, width)
         return LogitSummary(
             log_norm=log_norm,
             entropy=entropy,
@@ -214,7 +222,7 @@ class LogitSummarizer:
         return z.argmax(axis=1), ids, np.take_along_axis(z, ids, axis=1)
 
 
-def _rows_by_state(states: Array, max_rows: int) -> Iterator[tuple[int, Array]]:
+def rows_by_state(states: Array, max_rows: int) -> Iterator[tuple[int, Array]]:
     """Yield each state with the indices of its rows, at most `max_rows` at once."""
     order = np.argsort(states, kind="stable")
     cuts = np.nonzero(np.diff(states[order]))[0] + 1
@@ -231,16 +239,22 @@ def _is_listed(
     transitions: TokenTransitions,
     vocabulary: Vocabulary,
 ) -> Array:
-    """Return whether a token (n,) of probability `p` reaches its row's minimum.
-
-    Of the tokens that stop a verdict only EOS is listed: what others write there is off
-    the grammar, and their probability is known as a sum.
-    """
+    """Return whether a token (n,) of probability `p` reaches its row's minimum."""
     listed: Array = (transitions.kind[token] != STOP) | vocabulary.eos[token]
     return listed & (p >= min_probability[node]) & (p > 0.0)
 
 
-def _merge_listed(
+def may_be_listed(transitions: TokenTransitions, vocabulary: Vocabulary) -> Array:
+    """Return which tokens are listed where they are likely enough, (V,).
+
+    Of the tokens that stop a verdict only EOS is: what others write there is off the
+    grammar, and their probability is known as a sum.
+    """
+    listed: Array = (transitions.kind != STOP) | vocabulary.eos
+    return listed
+
+
+def merge_listed(
     likely: Sequence[tuple[Array, Array]],
     argmax: Array,
     query: LogitQuery,
@@ -259,5 +273,6 @@ def _merge_listed(
     return node[~invalid[node]], token[~invalid[node]]
 
 
-def _empty_pairs() -> tuple[Array, Array]:
+def empty_pairs() -> tuple[Array, Array]:
+    """Return no pair (row, token)."""
     return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)

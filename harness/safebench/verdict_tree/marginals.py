@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from .bounds import TreeBounds
 
-    # How open mass counts: not at all, half, like what is known, or as it was sampled.
-    PointEstimator = Literal["lower", "mid", "renorm", "mc"]
+    # How open mass counts: not at all, half, all, like what is known, or as it was
+    # sampled.
+    PointEstimator = Literal["lower", "mid", "upper", "renorm", "mc"]
 
 
 class Marginal(NamedTuple):
@@ -43,9 +44,9 @@ class MarginalProbabilities:
 
     `levels` says of each level of the grammar whether it is one of those that are asked
     for; with `answers`, these labels are asked for instead. `position` (1 the first)
-    asks which label stands there in the verdict; None,
-    which labels are in it anywhere. `point` is the lower bound, the middle, the closed
-    mass renormalised, or the lower bound plus a Monte Carlo estimate of the rest.
+    asks which label stands there in the verdict; None, which labels are in it
+    anywhere. `point` is the lower bound, the middle, the upper bound, the closed mass
+    renormalised, or the lower bound plus a Monte Carlo estimate of the rest.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class MarginalProbabilities:
         value = lower
         if self._point == "mid":
             value = (lower + upper) / 2
+        elif self._point == "upper":
+            value = upper
         elif self._point == "renorm":  # as if the open mass ended like the closed mass
             value = renormalized()
         elif self._point == "mc":  # unbiased; the bounds are not used beyond the lower

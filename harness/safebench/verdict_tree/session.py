@@ -45,9 +45,14 @@ class SpeculativeTree:
 
     @classmethod
     def after_opener(
-        cls, opener: str, vocabulary: Vocabulary, continuations: ForcedContinuations
+        cls,
+        opener: str,
+        vocabulary: Vocabulary,
+        continuations: ForcedContinuations,
+        *,
+        at_root: bool = True,
     ) -> Self | None:
-        """Return the tree of what is forced at the root and after an opener.
+        """Return the tree of what is forced after an opener, and `at_root`, too.
 
         None where the opener cannot be encoded, or is encoded otherwise before a level.
         """
@@ -64,7 +69,7 @@ class SpeculativeTree:
         if any(tokens[: len(opener_tokens)] != opener_tokens for tokens in verdicts):
             return None
         tree = _TreeBuilder()
-        if vocabulary.automaton.allows_level[0]:
+        if at_root and vocabulary.automaton.allows_level[0]:
             tree.graft(-1, *continuations.subtree())
         end = -1
         for token in opener_tokens:

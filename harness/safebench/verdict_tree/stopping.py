@@ -98,6 +98,24 @@ class ThresholdRule:
         return nodes.select(chosen)
 
 
+class GreedyRule:
+    """Expands the greedy path alone, for models that only say what they write.
+
+    Alternatives to its tokens stay in the tree as leaves that are open.
+    """
+
+    def __init__(self, limits: TreeLimits) -> None:
+        self._limits = limits
+
+    def add_roots(self, roots: Nodes) -> None:
+        """Do nothing: there is nothing to count."""
+
+    def select(self, step: ExpansionStep) -> Nodes:
+        """Return the greedy children."""
+        nodes = self._limits.expandable(step.children)
+        return nodes.select(nodes.has_flag(GREEDY))
+
+
 def is_required(nodes: Nodes) -> Array:
     """Return which nodes are expanded whatever their probability."""
     required: Array = nodes.has_flag(GREEDY) | (nodes.continuation != NO_CONTINUATION)

@@ -119,7 +119,7 @@ class TreeBatch:
         self._nodes: list[Nodes] = []
         self._index: list[Array] = []
         self._expanded: list[dict[str, Array]] = []
-        self._greedy: list[tuple[Array, Array, Array]] = []
+        self._greedy: list[tuple[Array, dict[str, Array]]] = []
 
     def add_roots(self, roots: Nodes) -> None:
         """Store the roots of more trees."""
@@ -143,13 +143,12 @@ class TreeBatch:
                 "stop": remainders[valid, 0],
                 "closed": remainders[valid, 1],
                 "rest": remainders[valid, 2],
-                "log_norm": summary.log_norm[valid],
-                "entropy": summary.entropy[valid],
+                **{k: column[valid] for k, column in summary.node_columns().items()},
             }
         )
         greedy = wave.has_flag(GREEDY)
         index, kept = wave.index[greedy], valid[greedy]
-        self._greedy.append((index[kept], summary.top_ids, summary.top_logits))
+        self._greedy.append((index[kept], summary.top_columns()))
 
     def greedy_tokens(self) -> list[list[int]]:
         """Return the tokens of every prompt's greedy path, EOS included."""
@@ -174,7 +173,7 @@ class TreeBatch:
         """
         nodes = Nodes.concat(self._nodes)
         expanded = np.concatenate(self._index)
-        greedy = np.concatenate([index for index, _, _ in self._greedy])
+        greedy = np.concatenate([index for index, _ in self._greedy])
         # A prompt may fail at any depth: what it had grown until then is left out.
         valid, row = ~np.isin(nodes.row, failed), nodes.row
         status = np.where(nodes.ended, ENDED, LIVE)
@@ -189,8 +188,6 @@ class TreeBatch:
         place[order] = np.arange(len(order)) - offsets[kept.row]
         by_expanded = _sorted_by_sample(expanded, valid, row, place)
         by_greedy = _sorted_by_sample(greedy, valid, row, place)
-        top_ids = np.concatenate([ids for _, ids, _ in self._greedy])
-        top_logits = np.concatenate([logits for _, _, logits in self._greedy])
         return VerdictTree(
             {
                 "parent": np.where(kept.parent < 0, -1, place[kept.parent]),
@@ -207,8 +204,7 @@ class TreeBatch:
                 "node": place[expanded[by_expanded]],
                 **{name: self._column(name)[by_expanded] for name in self._expanded[0]},
                 "greedy_node": place[greedy[by_greedy]],
-                "top_ids": top_ids[by_greedy],
-                "top_logits": top_logits[by_greedy],
+                **{k: self._top(k)[by_greedy] for k in self._greedy[0][1]},
             },
             offsets={
                 "N": offsets,
@@ -221,6 +217,9 @@ class TreeBatch:
 
     def _column(self, name: str) -> Array:
         return np.concatenate([wave[name] for wave in self._expanded])
+
+    def _top(self, name: str) -> Array:
+        return np.concatenate([columns[name] for _, columns in self._greedy])
 
 
 def _sorted_by_sample(index: Array, valid: Array, row: Array, place: Array) -> Array:
@@ -252,12 +251,15 @@ class NodeExpander:
     """Gives nodes their children, by the grammar alone: no model, no stopping rule.
 
     Children of probability `eps` or more are kept, besides the greedy and the forced.
+    After an opener whose levels together have less than `forced_floor` the levels are
+    kept, but nothing is forced below them, unless the greedy verdict begins there.
     """
 
     vocabulary: Vocabulary
     continuations: ForcedContinuations
     eps: float
     top_k: int
+    forced_floor: float = 0.0
 
     def query(self, wave: Nodes) -> LogitQuery:
         """Return what is needed of the logits at the nodes of a wave."""
@@ -287,9 +289,7 @@ class NodeExpander:
         transitions = self._transitions(wave, summary)
         node = transitions.node
         path_logp = wave.path_logp[node] + summary.logp
-        forced, continuation = self._continuations_of(
-            wave, transitions, np.exp(path_logp) >= self.eps
-        )
+        forced, continuation = self._continuations_of(wave, transitions, path_logp)
         children = Nodes(
             row=wave.row[node],
             index=first_index + np.arange(len(node)),
@@ -359,9 +359,10 @@ class NodeExpander:
         return kind, next_state, label
 
     def _continuations_of(
-        self, wave: Nodes, transitions: Transitions, likely: Array
+        self, wave: Nodes, transitions: Transitions, path_logp: Array
     ) -> tuple[Array, Array]:
         """Return which children (M,) are forced, and the continuation of each."""
+        likely = np.exp(path_logp) >= self.eps
         width, automaton = len(self.vocabulary), self._automaton
         state, greedy = transitions.state, transitions.greedy
         node, token, next_ = self.continuations.forced_children(wave.continuation)
@@ -373,6 +374,9 @@ class NodeExpander:
         forced = np.isin(keys, forced_keys)
         continuation = np.full(len(keys), NO_CONTINUATION)
         continuation[forced] = next_[np.searchsorted(forced_keys, keys[forced])]
+        if self.forced_floor:
+            unlikely = self._below_unlikely_opener(wave, transitions, forced, path_logp)
+            continuation[unlikely] = NO_CONTINUATION
         # Nothing can be read there any more: to force tokens would add passes alone.
         continuation[~automaton.open[state]] = NO_CONTINUATION
         if self.continuations.enabled:
@@ -383,6 +387,26 @@ class NodeExpander:
             levels = self.continuations.state_continuations[state[at_level]]
             continuation[at_level] = levels
         return forced, continuation
+
+    def _below_unlikely_opener(
+        self, wave: Nodes, transitions: Transitions, forced: Array, path_logp: Array
+    ) -> Array:
+        """Return which children (M,) are the levels after an opener below the floor.
+
+        A level may take several tokens: the first of each bound its probability from
+        above. An opener that the greedy path goes on from with a level is none.
+        """
+        node, opener = transitions.node, wave.has_flag(LEVEL_START)
+        levels = forced & opener[node]
+        mass = np.bincount(
+            node[levels], weights=np.exp(path_logp[levels]), minlength=len(wave)
+        )
+        begins = np.bincount(
+            node[levels], weights=transitions.greedy[levels], minlength=len(wave)
+        )
+        unlikely = opener & (mass < self.forced_floor) & (begins == 0)
+        below: Array = levels & unlikely[node]
+        return below
 
 
 def _remaining_mass(summary: LogitSummary, kind: Array, count: int) -> Array:

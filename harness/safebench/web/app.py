@@ -21,7 +21,7 @@ from safebench.sanitize import has_hidden, text_segments
 from safebench.score.result import format_number, format_score, format_threshold
 
 from . import runs_page, score_page
-from .browsed_runs import without_surrogates
+from .browsed_runs import without_form, without_surrogates
 from .score_page import MAX_FORM_BYTES, to_percent
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def create_app(state: AppState) -> Flask:
     app.jinja_env.filters["format_score"] = format_score
     app.jinja_env.filters["format_threshold"] = format_threshold
     app.jinja_env.filters["to_percent"] = to_percent
+    app.jinja_env.filters["without_form"] = without_form
     app.register_blueprint(score_page.score_blueprint(state))
     app.register_blueprint(runs_page.runs_blueprint(state))
     app.register_error_handler(HTTPException, _http_error)

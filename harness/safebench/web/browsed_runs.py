@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from safebench.errors import DataError, SafebenchError
 from safebench.isolation import describe_error
 from safebench.results import RESULTS_FILE, read_rows
+from safebench.results.prediction_reading import FORMS
+from safebench.results.run_facts import headline
+from safebench.results.run_facts import run_facts as facts_of_folder
 from safebench.results.run_files import (
     MANIFEST_FILE,
     PREDICTIONS_FOLDER,
     check_unchanged,
-    parse_manifest,
 )
 from safebench.results.runs import RUNS_FOLDER, results_files
 from safebench.sanitize import printable
@@ -37,9 +38,6 @@ MAX_RESULTS_BYTES = 64 * 2**20
 MAX_PREDICTIONS_BYTES = 256 * 2**20
 MAX_PROBLEM_CHARACTERS = 2000
 MAX_SUMMARY_NAMES = 5
-HEADLINE_METRICS = ("auroc", "f1")  # the first that the lines of a run have
-
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -91,7 +89,7 @@ class BrowsedRun:
     def predictions(self) -> dict[str, Path]:
         """The prediction files, by their places in the predictions folder."""
         root = self.file.parent / PREDICTIONS_FOLDER
-        paths = sorted(root.glob("*/*/*.jsonl"))
+        paths = sorted(p for p in root.glob("*/*/[!.]*") if p.suffix in FORMS.values())
         places = [without_surrogates(str(path.relative_to(root))) for path in paths]
         return dict(zip(_distinct(places), paths, strict=True))
 
@@ -119,46 +117,19 @@ def _run_name(file: Path, *, is_broken: bool) -> str:
     return without_surrogates(folder.name) or "run"
 
 
+def without_form(place: str) -> str:
+    """Return the place of a prediction file without the suffix of how it is stored."""
+    for suffix in FORMS.values():
+        place = place.removesuffix(suffix)
+    return place
+
+
 def run_facts(run: BrowsedRun) -> dict[str, list[str]]:
-    """Return how a run was made, as its manifest says: lines by what they are about.
-
-    What is missing, or is not as a run writes it, is left out.
-    """
-    try:
-        manifest = parse_manifest(run.file.with_name(MANIFEST_FILE))
-    except (OSError, ValueError):
-        return {}
-    commands, notes = manifest.get("commands"), manifest.get("notes")
-    facts = {
-        "commands": [
-            shlex.join(map(str, words))
-            for words in (commands if isinstance(commands, list) else ())
-            if isinstance(words, list)
-        ],
-        "models": [
-            f"{label}: {model.get('model')}; {_listed(model.get('facts'))}"
-            for label, model in _items(manifest.get("models"))
-            if isinstance(model, dict)
-        ],
-        "data": [
-            f"{label}: {_listed(data)}" for label, data in _items(manifest.get("data"))
-        ],
-        "versions": [_listed(manifest.get("versions"))],
-        "notes": list(map(str, notes)) if isinstance(notes, list) else [],
+    """Return how a run was made, as its manifest says: lines by what they are about."""
+    return {
+        name: [without_surrogates(line) for line in lines]
+        for name, lines in facts_of_folder(run.file.parent).items()
     }
-    shown = {
-        name: [without_surrogates(line) for line in lines if line]
-        for name, lines in facts.items()
-    }
-    return {name: lines for name, lines in shown.items() if lines}
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _listed(value: Any) -> str:
-    return ", ".join(f"{name} {fact}" for name, fact in _items(value))
 
 
 def check_size(path: Path, most: int, instead: str) -> None:
@@ -292,41 +263,7 @@ def _cached_summary(file: Path, state: FileState) -> _RunSummary:
         problem = describe_problem(error)
         named = problem if str(file.parent) in problem else f"{file}: {problem}"
         return _RunSummary("", without_surrogates(named))
-    return _RunSummary(text, "", _headline(rows))
-
-
-def _headline(rows: Iterable[Row]) -> str:
-    """Return the samples of a run's sets, and its best line by the headline metric.
-
-    By the mean over all sets of the run; a line that lacks one of them is left out.
-    """
-    rows = [row for row in rows if row.category is None and row.slice is None]
-    sizes: dict[tuple[Any, ...], int] = {}
-    for row in rows:
-        sizes[_set_of(row)] = max(row.n, sizes.get(_set_of(row), 0))
-    n = f"n = {sum(sizes.values()):,}"
-    for metric in HEADLINE_METRICS:
-        lines: dict[str, dict[tuple[Any, ...], float]] = {}
-        for row in rows:
-            if row.metric == metric and row.value is not None:
-                method = "+".join(filter(None, (row.strategy, row.calibrator)))
-                values = lines.setdefault(f"{row.classifier}/{method}", {})
-                values[_set_of(row)] = row.value
-        means = {
-            name: sum(values.values()) / len(values)
-            for name, values in lines.items()
-            if len(values) == len(sizes)
-        }
-        if means:
-            best = max(means, key=means.__getitem__)
-            over = f", mean of {len(sizes)} sets" if len(sizes) > 1 else ""
-            shown = printable(best)[:100]
-            return f"{n}; best {metric} {means[best]:.3f}{over}: {shown}"
-    return n
-
-
-def _set_of(row: Row) -> tuple[Any, ...]:
-    return (row.dataset, row.config, row.split, row.task)
+    return _RunSummary(text, "", headline(rows))
 
 
 @lru_cache(maxsize=8)  # of large runs: a table is sorted many times in a row

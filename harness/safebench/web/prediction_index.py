@@ -6,6 +6,7 @@ it; after that a page reads its own lines alone, wherever they are.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from safebench.errors import unknown_name
-from safebench.results.prediction_reading import parse_prediction_line
+from safebench.results.parquet_predictions import (
+    iter_parquet_lines,
+    read_parquet_rows,
+)
+from safebench.results.prediction_reading import FORMS, parse_prediction_line
 
 from .browsed_runs import FileState, file_state, without_surrogates
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1  # of decisions and labels, which are 0 or 1 otherwise
 CACHED_FILES = 8
+PARQUET = FORMS["parquet"]
 
 
 class SampleKey(NamedTuple):
@@ -43,9 +49,10 @@ class PredictionIndex:
     """The n predictions of a file, in its order.
 
     `offsets` (n,) int are where their lines begin, in bytes, and `numbers` (n,) int
-    count lines from 1. `decision` and `label` (n,) int are 1, 0, or `UNKNOWN`; `score`,
-    `uncertainty` and `threshold` (n,) float are NaN where there is none. `failed` (n,)
-    bool says which have an error.
+    count lines from 1; of a parquet file both count rows. `decision` and `label` (n,)
+    int are 1, 0, or `UNKNOWN`; `score`, `uncertainty` and `threshold` (n,) float are
+    NaN where there is none. `failed` (n,) bool says which have an error, `held_out`
+    (n,) bool which are of the calibration part.
     """
 
     path: Path
@@ -57,6 +64,7 @@ class PredictionIndex:
     uncertainty: Array
     threshold: Array
     failed: Array
+    held_out: Array
     samples: tuple[SampleKey, ...]
 
     @property
@@ -71,13 +79,24 @@ class PredictionIndex:
         wrong: Array = known & (self.decision != self.label)
         return wrong
 
+    @property
+    def lottery(self) -> Array:
+        """A number for each sample, (n,) float, by its hash: a random order.
+
+        It is the same for every file of a data set.
+        """
+        return np.array([_drawn(sample) for sample in self.samples])
+
     def read(self, rows: Sequence[int]) -> list[PredictionLine]:
         """Return the predictions of some rows, as they are stored."""
+        name = without_surrogates(self.path.name)
+        if self.path.suffix == PARQUET:
+            return read_parquet_rows(self.path, rows, name)
         lines = []
         with self.path.open("rb") as file:
             for row in rows:
                 file.seek(int(self.offsets[row]))
-                place = f"{without_surrogates(self.path.name)}:{self.numbers[row]}"
+                place = f"{name}:{self.numbers[row]}"
                 lines.append(parse_prediction_line(file.readline(), place))
         return lines
 
@@ -129,6 +148,13 @@ FILTERS = {
         "least sure first: by uncertainty, or without one by the distance of the score "
         "from the threshold",
     ),
+    "random": PredictionFilter(
+        "random order",
+        lambda index: np.ones(index.n, dtype=bool),
+        lambda index: index.lottery,
+        "in a random order, the same each time: labels reviewed from its beginning on "
+        "are a fair part of all",
+    ),
 }
 
 
@@ -141,18 +167,24 @@ def matching_rows(
     """
     if show not in FILTERS:
         raise unknown_name("kind of predictions", show, FILTERS)
+    rows = _ordered_rows(index, show)
+    if matches_text is None:
+        return list(rows)
+    return [row for row in rows if matches_text(index.samples[row])]
+
+
+@lru_cache(maxsize=4 * CACHED_FILES)
+def _ordered_rows(index: PredictionIndex, show: str) -> tuple[int, ...]:
     chosen = FILTERS[show]
     rows = np.flatnonzero(chosen.matches(index))
     if chosen.key is not None:
         # stable: equal values stay in the order of the file
         rows = rows[np.argsort(chosen.key(index)[rows], kind="stable")]
-    if matches_text is None:
-        return [int(row) for row in rows]
-    return [int(row) for row in rows if matches_text(index.samples[row])]
+    return tuple(rows.tolist())
 
 
 def read_index(path: Path) -> PredictionIndex:
-    """Return the index of a JSON Lines file, from memory if the file is as it was.
+    """Return the index of a file of predictions, from memory if it is as it was.
 
     Raises `DataError` for a line that is no prediction.
     """
@@ -162,7 +194,10 @@ def read_index(path: Path) -> PredictionIndex:
 @lru_cache(maxsize=CACHED_FILES)
 def _cached_index(path: Path, state: FileState) -> PredictionIndex:  # noqa: ARG001
     offsets, numbers, samples = [], [], []
-    names = ("decision", "label", "score", "uncertainty", "threshold", "failed")
+    names = (
+        *("decision", "label", "score", "uncertainty", "threshold"),
+        *("failed", "held_out"),
+    )
     values: dict[str, list[Any]] = {name: [] for name in names}
     # one object for each text: most fields say the same in all lines
     texts: dict[str, str] = {}
@@ -170,6 +205,7 @@ def _cached_index(path: Path, state: FileState) -> PredictionIndex:  # noqa: ARG
         offsets.append(offset)
         numbers.append(number)
         values["failed"].append(line.get("error") is not None)
+        values["held_out"].append(line.get("part") == "calibration")
         for name in ("decision", "label"):
             value = line.get(name)
             values[name].append(int(value) if isinstance(value, bool) else UNKNOWN)
@@ -178,7 +214,12 @@ def _cached_index(path: Path, state: FileState) -> PredictionIndex:  # noqa: ARG
         key = sample_key(line)
         dataset, split, task = (texts.setdefault(text, text) for text in key[:3])
         samples.append(SampleKey(dataset, split, task, key.id, key.content))
-    types = {"decision": np.int8, "label": np.int8, "failed": np.bool_}
+    types = {
+        "decision": np.int8,
+        "label": np.int8,
+        "failed": np.bool_,
+        "held_out": np.bool_,
+    }
     return PredictionIndex(
         path=path,
         offsets=np.array(offsets, dtype=np.int64),
@@ -191,6 +232,13 @@ def _cached_index(path: Path, state: FileState) -> PredictionIndex:  # noqa: ARG
     )
 
 
+# the fields of predictions that an index needs
+_INDEXED = (
+    *("id", "content", "dataset", "split", "task", "decision", "label", "part"),
+    *("score", "uncertainty", "threshold", "error"),
+)
+
+
 def sample_key(line: PredictionLine) -> SampleKey:
     """Return the sample that a prediction is about, "" for what is not stored."""
     dataset, split, task = (_text(line.get(n)) for n in ("dataset", "split", "task"))
@@ -201,11 +249,23 @@ def _parsed_lines(path: Path) -> Iterator[tuple[int, int, PredictionLine]]:
     """Yield where each line begins, its number, and its prediction."""
     offset = 0
     name = without_surrogates(path.name)
+    if path.suffix == PARQUET:
+        lines = iter_parquet_lines(path, _INDEXED, name)
+        yield from ((row, row + 1, line) for row, line in enumerate(lines))
+        return
     with path.open("rb") as file:  # split at "\n" alone: texts may hold U+2028
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield offset, number, parse_prediction_line(line, f"{name}:{number}")
             offset += len(line)
+
+
+def _drawn(sample: SampleKey) -> float:
+    digest = hashlib.sha256(f"review:{sample.content}:{sample.id}".encode(*_LENIENT))
+    return int.from_bytes(digest.digest()[:6], "big") / 2**48
+
+
+_LENIENT = ("utf-8", "surrogatepass")
 
 
 def _number(value: Any) -> float:

@@ -17,6 +17,7 @@ from safebench.score.service import default_classifier, unavailable_reason
 from safebench.specs import ClassifierSpec, StrategySpec
 from safebench.training.artifact import trained_models
 
+from .run_charts import ChartCache
 from .sample_texts import SampleTextCache
 from .score_queue import ScoreQueue
 
@@ -157,6 +158,7 @@ class AppState:
     deployment: Deployment | None = None
     data_root: str | None = None
     queue: ScoreQueue[Any, Any] = field(default_factory=ScoreQueue)
+    charts: ChartCache = field(default_factory=ChartCache)
     service: ScoringService = field(init=False)
     sample_texts: SampleTextCache = field(init=False)
     _loading: Thread | None = field(default=None, init=False)

@@ -16,12 +16,12 @@ from safebench.evidence import Scores
 from safebench.plugins import Plugins
 from safebench.records import Sample, Turn
 from safebench.results import read_rows
+from safebench.services.requests import run_with_deadline
 
 pytest.importorskip("any_guardrail", reason="any-guardrail, an extra, is not installed")
 
 from safebench_any_guardrail.adapter import AnyGuardrailClassifier
 from safebench_any_guardrail.guard_options import GuardOptions
-from safebench_any_guardrail.service import run_with_deadline
 
 if TYPE_CHECKING:
     from pathlib import Path

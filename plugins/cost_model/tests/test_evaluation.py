@@ -84,6 +84,27 @@ def test_accuracies_by_hand() -> None:
     assert low < np.mean(signs) < high
 
 
+def test_rows_of_a_dataset_are_counted_too() -> None:
+    """Published accuracies count rows: a pair with four of them counts four times."""
+    measures = by_name(cost_measures(pair_labels(PAIRS), COSTS, who="x", split="test"))
+    signs = [1, 1, 1, *[0.75] * 4, 0.5, (0.5 + 1) / 2]
+    orders = [1, 0, 1, *[0.75] * 4, 0.5, 1]
+
+    sign, order = (measures[f"{x}_accuracy (rows)"] for x in ("sign", "ranking"))
+
+    assert np.mean(signs) == pytest.approx(sign.value)
+    assert np.mean(orders) == pytest.approx(order.value)
+    assert 9 == sign.n == order.n
+
+
+def test_rows_are_not_counted_where_each_pair_has_one() -> None:
+    """The same number twice says nothing."""
+    truth = pair_labels([p for p in PAIRS if p.rows == 1])
+    measures = by_name(cost_measures(truth, COSTS[:5], who="x", split="test"))
+
+    assert not [name for name in measures if name.endswith("(rows)")]
+
+
 def test_rank_measures_are_those_of_scipy_and_sklearn() -> None:
     """AUROC over labels as often as given, tau-b with severities."""
     truth = pair_labels(PAIRS)

@@ -32,7 +32,9 @@ def test_without_the_library_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The extra is named, and nothing is loaded."""
-    monkeypatch.setattr(guard_loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "safebench.torch_utils.quantization.find_spec", lambda name: None
+    )
 
     with pytest.raises(ModelError, match=r"safebench-feedback-finetune\[qlora\]"):
         load_quantized_guard(GuardOptions())
@@ -66,8 +68,7 @@ def test_a_guard_in_4_bits_reads_what_its_adapter_brings(
     tmp_path: Path,
 ) -> None:
     """Its template and added tokens count; a tokenizer that does not fit is told."""
-    monkeypatch.setattr(guard_loading, "find_spec", lambda name: True)
-    monkeypatch.setattr(guard_loading, "quantization_config", lambda dtype: None)
+    monkeypatch.setattr(guard_loading, "quantization_options", lambda *_: {})
     adapter = tmp_path / "adapter"
     shutil.copytree(make_adapter(0.5), adapter)
     template = "safe or unsafe? {{ messages[-1]['content'] }}"

@@ -9,7 +9,9 @@ import pytest
 from safetensors.torch import load_file
 from transformers import TrainerState, TrainingArguments
 
+from safebench.errors import OptionError
 from safebench.records import Turn
+from safebench.testing.process_groups import run_in_group
 from safebench_feedback_finetune.collect.prompts import Prompt
 from safebench_feedback_finetune.options import TrainOptions
 from safebench_feedback_finetune.scorer import load_scorer
@@ -17,6 +19,7 @@ from safebench_feedback_finetune.train.batches import EncodedExamples
 from safebench_feedback_finetune.train.examples import TrainingExample
 from safebench_feedback_finetune.train.lora_training import (
     add_lora,
+    check_arguments,
     linear_layer_names,
     train_lora,
 )
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from safebench_feedback_finetune.train.lora_training import LoraTrainingResult
 
 N_EXAMPLES = 12
+# Adam makes a whole step of a gradient that is rounding alone.
+_SGD = ("optim=sgd", "learning_rate=0.1")
 
 
 def _options(**overrides: Any) -> TrainOptions:
@@ -166,3 +171,71 @@ def test_the_output_layer_does_not_learn(scorer: VerdictScorer) -> None:
     scores = linear_layer_names(scorer.network)
     expected = "down_proj gate_proj k_proj o_proj q_proj up_proj v_proj"
     assert " ".join(scores) == expected
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Of 15 prompts in batches of 4, the last is shared 1 to 2."""
+    options = _options(lora_dropout=0.0, epochs=1.0, keep="last", set=_SGD)
+
+    def learn(name: str) -> None:
+        scorer = load_scorer("", device="cpu")
+        drawn = [_example(i) for i in range(15)]
+        prompts = [scorer.encode(example.prompt.turns) for example in drawn]
+        train_lora(
+            scorer,
+            add_lora(scorer, options),
+            EncodedExamples(drawn, prompts),
+            lambda: {"f1": 0.5},
+            options,
+            tmp_path / name / "trained",
+            lambda _: None,
+        )
+
+    learn("one")
+    run_in_group(2, learn, "two")
+
+    one, two = (
+        load_file(tmp_path / name / "trained" / "adapter_model.safetensors")
+        for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for key, weights in one.items():
+        np.testing.assert_allclose(two[key], weights, atol=1e-6, rtol=0)
+    assert max(float(x.abs().max()) for key, x in one.items() if "_B" in key) > 1e-4
+
+
+@pytest.mark.slow
+def test_checkpointed_layers_learn_the_same(tmp_path: Path) -> None:
+    """They are computed again in the backward pass, without a cache of the prefix."""
+    for name, more in (("plain", ()), ("checkpointed", ("gradient_checkpointing=1",))):
+        options = _options(lora_dropout=0.0, epochs=0.3, keep="last", set=_SGD + more)
+        _train(tmp_path / name, options)
+
+    one, two = (
+        load_file(tmp_path / name / "adapter_model.safetensors")
+        for name in ("plain", "checkpointed")
+    )
+    for key, weights in one.items():
+        np.testing.assert_allclose(two[key], weights, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("metric_for_best_model=f1", "the best F1 under the cap; or --keep last"),
+        ("load_best_model_at_end=false", "use --keep instead"),
+        ("label_smoothing_factor=0.1", "labels are soft already"),
+        ("torch_compile=true", "takes the place of the network's forward pass"),
+        ("learning_rat=1", "did you mean 'learning_rate'"),
+        ("max_steps=0", "is not from 1 up"),
+        ("warmup", "expected key=value"),
+    ],
+)
+def test_library_arguments_are_checked_before_data(given: str, message: str) -> None:
+    """One line names what is wrong, and what would work."""
+    with pytest.raises(OptionError) as error:
+        check_arguments(_options(device="cpu", set=(given,)))
+
+    assert message in error.value.message
+    assert "\n" not in error.value.message

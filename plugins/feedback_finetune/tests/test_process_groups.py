@@ -44,17 +44,19 @@ def _run(stage: str, environment: dict[str, str]) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_each_process_of_a_group_says_why(launcher: str) -> None:
-    """Whatever its rank, and whichever launcher numbered it: one line, exit code 2."""
+    """Training is shared under the numbers of torchrun: one line of all others."""
     code, message = _run("train", LAUNCHERS[launcher])
 
     assert code == 2
-    assert "feedback train runs in one process" in message
+    # torchrun and accelerate say as well where the main process is
+    known = launcher in ("torchrun", "accelerate")
+    assert ("MASTER_ADDR" if known else "does not number as torchrun") in message
     assert len(message.splitlines()) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_shares_its_folder(stage: str) -> None:
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "train"])
+def test_no_other_stage_shares_its_folder(stage: str) -> None:
     """All stages write into one folder."""
     code, message = _run(stage, LAUNCHERS["torchrun"])
 
@@ -72,7 +74,7 @@ def test_a_size_that_is_no_number_is_named(
     with pytest.raises(OptionError) as error:
         run_stage(TRAIN, None, FLAGS, Plugins([]))
 
-    assert f"WORLD_SIZE={size!r} in the environment is no number" in str(error.value)
+    assert f"WORLD_SIZE={size!r} in the environment is no " in str(error.value)
 
 
 @pytest.mark.slow

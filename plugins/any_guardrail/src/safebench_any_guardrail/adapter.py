@@ -15,14 +15,14 @@ from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import ModelError, OptionError
 from safebench.evidence import Scores
 from safebench.policies import load_policy
-
-from .guard_options import guard_arguments, guard_reading, library_version
-from .service import (
+from safebench.services import (
     MalformedAnswerError,
     Service,
     UnreadableAnswerError,
     hide_secrets,
 )
+
+from .guard_options import guard_arguments, guard_reading, library_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

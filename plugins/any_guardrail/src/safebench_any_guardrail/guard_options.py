@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from safebench import Capabilities
 from safebench.errors import ModelError, OptionError, did_you_mean, unknown_name
 from safebench.records import TASKS
+from safebench.services import RequestOptions
 
 from .guards import GUARDS, Guard
-from .options import RequestOptions
+from .options import ONE_PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,8 +135,13 @@ def identity(options: BaseGuardOptions) -> dict[str, Any]:
 def capabilities(options: BaseGuardOptions) -> Capabilities:
     """Return the tasks of the guard that the options name, and its taxonomy."""
     guard_arguments(options)
-    tasks = frozenset(guard_reading(options).tasks)
-    return Capabilities(tasks=tasks, policy=options.policy)
+    reading = guard_reading(options)
+    counted = reading.hosted or options.max_requests is not None
+    return Capabilities(
+        tasks=frozenset(reading.tasks),
+        policy=options.policy,
+        one_process=ONE_PROCESS if counted else "",
+    )
 
 
 def guard_arguments(

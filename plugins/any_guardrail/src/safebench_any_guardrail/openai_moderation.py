@@ -16,17 +16,16 @@ from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import ModelError
 from safebench.evidence import Scores
 from safebench.policies import load_policy
-
-from .service import MalformedAnswerError, Service, WrongCountError
+from safebench.services import MalformedAnswerError, Service, WrongCountError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from safebench.evidence import Evidence
     from safebench.records import Sample
+    from safebench.services import Reply
 
     from .options import ModerationOptions
-    from .service import Reply
 
 NAME = "openai_moderation"
 CATEGORIES = load_policy("openai-moderation-13").codes

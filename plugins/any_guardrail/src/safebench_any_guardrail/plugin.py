@@ -36,6 +36,7 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             load=f"{_PACKAGE}.openai_moderation:OpenAIModeration",
             options=f"{_PACKAGE}.options:ModerationOptions",
             identity=f"{_PACKAGE}.options:moderation_identity",
+            capabilities=f"{_PACKAGE}.options:moderation_capabilities",
             doctor=f"{_PACKAGE}.doctor:moderation_doctor",
             profiles=f"{_PACKAGE}.catalog:moderation_profiles",
             provides=_SCORES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from safebench.errors import OptionError, did_you_mean
@@ -11,6 +12,8 @@ from safebench.records import TASKS
 Device = str
 FROZEN_SUFFIX = "-frozen"
 TFIDF = "tfidf"
+BALANCED = "balanced"
+N_CLASSES = 2  # of what is trained here: safe, harmful
 
 
 def _help(text: str) -> dict[str, Any]:
@@ -50,6 +53,12 @@ class TrainOptions:
     )
     weight_decay: float = field(default=0.0, metadata=_help("Weight decay of AdamW."))
     max_length: int = field(default=256, metadata=_help("Tokens a prompt is cut to."))
+    class_weights: tuple[str, ...] = field(
+        default=(),
+        metadata=_help(
+            "Weight of a row in the loss by its class: balanced, or SAFE,HARMFUL."
+        ),
+    )
     patience: int = field(
         default=2,
         metadata=_help("Epochs without a better validation F1 before the end."),
@@ -85,8 +94,9 @@ class TrainOptions:
         self._check_minimum("eval_tokens", 1)
         self._check_minimum("workers", 0)
         for name in ("epochs", "lr"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < inf:
                 raise OptionError(f"{name}: above 0, got {getattr(self, name)}")
+        self._check_class_weights()
         if not 0 <= self.warmup < 1:
             raise OptionError(f"warmup: a share in [0, 1), got {self.warmup}")
         if len(self.bases) > self.members:
@@ -106,9 +116,29 @@ class TrainOptions:
                 "with CUDA_VISIBLE_DEVICES"
             )
 
+    def _check_class_weights(self) -> None:
+        if self.class_weights in ((), (BALANCED,)):
+            return
+        if self.is_baseline:
+            raise OptionError(f"class_weights: {self.base} takes none")
+        try:
+            weights = tuple(map(float, self.class_weights))
+        except ValueError:
+            weights = ()
+        if len(weights) != N_CLASSES or not all(0 < w < inf for w in weights):
+            raise OptionError(
+                f"class_weights: {BALANCED}, or the weights of safe and of harmful "
+                f"rows such as 1,2.5, got {','.join(self.class_weights)!r}"
+            )
+
     def _check_minimum(self, name: str, least: int) -> None:
         if getattr(self, name) < least:
             raise OptionError(f"{name}: at least {least}, got {getattr(self, name)}")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Tell whether the base is one that is not trained in steps."""
+        return self.base == TFIDF or self.base.endswith(FROZEN_SUFFIX)
 
     @property
     def member_bases(self) -> tuple[str, ...]:
@@ -132,6 +162,9 @@ class EnsembleOptions:
     A text longer than `max_length` (0: the model's own) is read in windows that overlap
     by a quarter, at most `max_windows`, or cut at its ``right`` end. `batch_tokens`
     bounds a batch, padding included (0: by device).
+
+    With `mc_dropout` K each member reads a text K times with its dropout on, and the
+    passes are the members.
     """
 
     model: str = ""
@@ -148,9 +181,10 @@ class EnsembleOptions:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Device = "auto"
     batch_tokens: int = 0
+    mc_dropout: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "batch_tokens"):
+        for name in ("max_length", "batch_tokens", "mc_dropout"):
             if getattr(self, name) < 0:
                 raise OptionError(f"bert_ensemble: {name} is a count, 0 or more")
         if self.max_windows < 1:
@@ -200,9 +234,13 @@ class PoolOptions:
     the ``least`` one, or the ``first``, or each member's logits are averaged over
     windows (``mean``). ``auto`` is the worst of a long text, and the least of
     documents, one chunk of which suffices to bear a response out.
+
+    `calibration`: ``auto`` is that of the training, where the model carries one, and
+    ``none`` the probability as the members give it.
     """
 
     windows: Literal["auto", "worst", "least", "mean", "first"] = "auto"
+    calibration: Literal["auto", "none"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ def safebench_trainers() -> list[TrainerSpec]:
             summary="encoders that differ by seed, data or architecture; baselines",
             load=f"{_PACKAGE}.train.trainer:fit",
             options=f"{_PACKAGE}.options:TrainOptions",
+            check=f"{_PACKAGE}.train.trainer:check",
             dataset="wildguardmix",
             sample=10_000,
         )

@@ -62,7 +62,12 @@ class TrainOptions:
     )
     sft_epochs: float = _option(1.0, "passes of the supervised stage")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
-        "auto", "number format; auto: bfloat16 on a GPU that has it"
+        "auto",
+        "number format of the arithmetic, and of a base under adapters; auto: bfloat16 "
+        "on a GPU that has it",
+    )
+    quantize: Literal["none", "4bit"] = _option(
+        "none", "4bit: hold the base under adapters in 4 bits (needs the extra qlora)"
     )
     conflicts: Literal["error", "skip"] = _option(
         "error", "what to do with pairs whose labels contradict their order"
@@ -83,6 +88,10 @@ class TrainOptions:
             raise ValueError("w_rank and w_sign are both 0: nothing to learn")
         if self.base == TFIDF and self.members > 1:
             raise ValueError(f"members={self.members}: the baseline {TFIDF} is one")
+        if self.quantize != "none" and (self.full or self.base == TFIDF):
+            raise ValueError(
+                "quantize=4bit: weights in 4 bits do not learn; a decoder's adapters do"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,7 @@ def safebench_trainers() -> list[TrainerSpec]:
             summary="a score whose sign says safe or unsafe, and whose size how bad",
             load=f"{_PACKAGE}.train.trainer:fit",
             options=f"{_PACKAGE}.options:TrainOptions",
+            check=f"{_PACKAGE}.train.trainer:check",
             dataset="pku_safe_rlhf",
             task="response_harm",
             pairs=True,

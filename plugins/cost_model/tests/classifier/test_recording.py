@@ -46,6 +46,7 @@ def test_small_batches_give_the_same_costs(
     np.testing.assert_allclose(costs(load(folder), samples)["value"], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert", "tfidf"])
 def test_a_prompt_alone_and_broken_text_have_no_cost(
     name: str, artifacts: Artifacts, make_sample: Callable[..., Sample], load: Load

@@ -18,6 +18,7 @@ import click
 
 from safebench import TrainerSpec, echo
 from safebench.errors import OptionError, SafebenchError
+from safebench.training import check_process_group, is_main_process
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -32,6 +33,7 @@ _GROUP_SIZE_VARIABLES = (
     *("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
     "SLURM_STEP_NUM_TASKS",
 )
+SHARED_STAGES = ("train",)  # of which each process does a share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,14 +235,15 @@ def run_stage(
     stage: Stage, config_file: str | None, flags: dict[str, Any], plugins: Plugins
 ) -> int:
     """Run a stage with its flags over those of a file, and return the exit code."""
-    _refuse_process_group(stage)
+    _check_process_group(stage)
     from pathlib import Path
 
     from safebench.options import build_options
 
     from .config_file import read_config_file
 
-    say = partial(echo, err=True)
+    # In a group of processes all run this: one of them speaks.
+    say = partial(echo, err=True) if is_main_process() else _discard
     values: dict[str, Any] = {}
     if config_file:
         from_file = read_config_file(Path(config_file), stage, STAGES)
@@ -253,12 +256,18 @@ def run_stage(
     return int(stage.code()(options, plugins, say))
 
 
-def _refuse_process_group(stage: Stage) -> None:
-    """Raise OptionError in every process of a launched group of several.
+def _discard(_: str) -> None:
+    """Print nothing: the main process of the group prints it."""
 
-    All of them would write to one folder; and the loss runs the guard's own network,
-    so that a group would not average its gradients.
+
+def _check_process_group(stage: Stage) -> None:
+    """Raise OptionError in every process of a launched group that cannot share a stage.
+
+    Training alone is shared, among processes that torchrun or accelerate numbered. In
+    another stage, all of them would write to one folder.
     """
+    if stage.name in SHARED_STAGES:
+        check_process_group()
     for name in _GROUP_SIZE_VARIABLES:
         size = os.environ.get(name, "")
         if not size or size == "1":
@@ -268,10 +277,18 @@ def _refuse_process_group(stage: Stage) -> None:
                 f"feedback {stage.name}: {name}={size!r} in the environment is no "
                 "number of processes, as launchers set it; unset it"
             )
-        if int(size) > 1:
+        if int(size) == 1 or (name == "WORLD_SIZE" and stage.name in SHARED_STAGES):
+            continue
+        if stage.name in SHARED_STAGES:
+            if os.environ.get("WORLD_SIZE") not in (None, "", "1"):
+                continue  # torchrun below srun or mpirun numbers the processes itself
             raise OptionError(
-                f"feedback {stage.name} runs in one process, and a launcher started "
-                f"{size} ({name}): they would write to one folder, each with "
-                "gradients of its own; start it without torchrun, accelerate launch, "
-                "mpirun or srun"
+                f"feedback {stage.name}: a launcher started {size} processes ({name}) "
+                "that it does not number as torchrun and accelerate launch do; start "
+                "it with one of these"
             )
+        raise OptionError(
+            f"feedback {stage.name} runs in one process, and a launcher started "
+            f"{size} ({name}): they would write to one folder; start it without one. "
+            "feedback train alone is shared, by torchrun or accelerate launch"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_origin
@@ -94,9 +95,14 @@ def _as_flag_value(key: str, value: Any, hint: Any) -> Any:
     """
     if get_origin(hint) is not tuple:
         return _as_text(value)
-    if key == "label_map" and isinstance(value, dict):
-        return tuple(f"{word}={meaning}" for word, meaning in value.items())
+    if key in ("label_map", "set") and isinstance(value, dict):
+        return tuple(f"{name}={_as_yaml(x)}" for name, x in value.items())
     return tuple(map(_as_text, value if isinstance(value, list | tuple) else [value]))
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as text that YAML reads back: words of files stay as they are."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _as_text(value: Any) -> Any:

@@ -11,6 +11,7 @@ from .collect import collection_loop
 from .evaluate import evaluation
 from .options import CollectOptions, EvaluateOptions, TrainOptions, stage_options
 from .train import training_run
+from .train.lora_training import check_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ def run(options: Any, plugins: Plugins, say: Callable[[str], None]) -> int:
     collect = stage_options(CollectOptions, options, out=collected)
     train = stage_options(TrainOptions, options, out=improved, collected=collected)
     evaluate = stage_options(EvaluateOptions, options, improved=improved)
+    check_arguments(train)
     say("--- collect")
     collection_loop.run(collect, plugins, say)
     say("--- train")

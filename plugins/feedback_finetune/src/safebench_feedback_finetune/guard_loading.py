@@ -7,13 +7,14 @@ loads the language model that answers while collecting.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import transformers
-
-from safebench.errors import ModelError
-from safebench.torch_utils import ModelFolder, Placement, load_adapters
+from safebench.torch_utils import (
+    ModelFolder,
+    Placement,
+    load_adapters,
+    quantization_options,
+)
 from safebench_llamaguard_marginal import (
     GuardOptions,
     LoadedGuard,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from .options import SharedOptions
 
-QUANTIZATION_LIBRARY = "bitsandbytes"
 QUANTIZATION_EXTRA = "safebench-feedback-finetune[qlora]"
 _IDENTITY_FIELDS = ("model", "revision", "weights", "adapter", "policy")
 
@@ -83,30 +83,11 @@ def load_quantized_guard(options: GuardOptions) -> LoadedGuard:
     The output layer keeps its precision: the verdict's logits come from it. Raises
     ModelError if bitsandbytes is missing or the model cannot be loaded.
     """
-    if find_spec(QUANTIZATION_LIBRARY) is None:
-        raise ModelError(
-            f"4-bit loading needs {QUANTIZATION_LIBRARY}: "
-            f"pip install '{QUANTIZATION_EXTRA}'"
-        )
     placement = Placement.choose(options.device, options.dtype)
     return load_guard(
         options,
         form=" (4 bits)",
-        network_options={
-            "quantization_config": quantization_config(placement.dtype),
-            "device_map": {"": placement.device},
-        },
-    )
-
-
-def quantization_config(dtype: torch.dtype) -> Any:
-    """Return NF4 with quantized constants; products are computed in `dtype`."""
-    config_class: Any = transformers.BitsAndBytesConfig
-    return config_class(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+        network_options=quantization_options(placement, QUANTIZATION_EXTRA),
     )
 
 

@@ -213,7 +213,9 @@ class TrainOptions(SharedOptions):
     lora_alpha: int = option(32, "Size of the LoRA's updates, times its rank")
     lora_dropout: float = option(0.05, "Dropout of the LoRA")
     epochs: float = option(2.0, "Times that each prompt is seen")
-    batch_size: int = option(16, "Prompts in a batch")
+    batch_size: int = option(
+        16, "Prompts in a batch, which the processes of a launcher share"
+    )
     gradient_accumulation: int = option(1, "Batches in a step")
     learning_rate: float = option(1e-4, "Highest learning rate; it falls to 0")
     weight_decay: float = option(0.0, "Weight decay of AdamW")
@@ -247,6 +249,12 @@ class TrainOptions(SharedOptions):
     )
     delta: float = option(
         0.05, "Chance that a guard passes which breaks one of the two promises"
+    )
+    set: tuple[str, ...] = option(
+        (),
+        "Any field of transformers.TrainingArguments, where it is used",
+        repeat=True,
+        metavar="KEY=VALUE",
     )
     strict: bool = option(False, "Exit with 1 if the gate rejects what was learnt")
     seed: int = option(0, "Seed of parts, draws and training")

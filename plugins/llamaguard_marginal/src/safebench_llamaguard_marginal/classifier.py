@@ -15,27 +15,15 @@ from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import OptionError
 from safebench.evidence import EvidenceBundle, SeedTree, VerdictTree
 from safebench.strategies import Context
-from safebench.torch_utils import Batcher
-from safebench.verdict_tree import (
-    ENGINE_VERSION,
-    ExploreOptions,
-    TreeExplorer,
-    stopping_rule,
-)
+from safebench.verdict_tree import ENGINE_VERSION, SparseExplorer, TreeExplorer
 from safebench_llamaguard_marginal.compat.search import (
     OriginalSearch,
     OriginalSearchOptions,
     record_original_search,
 )
-from safebench_llamaguard_marginal.model.architecture import max_prompt_tokens
-from safebench_llamaguard_marginal.model.loading import LoadedGuard, load_guard
-from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer
-from safebench_llamaguard_marginal.model.verdict_grammar import (
-    continuation_encoder,
-    draft_option_value,
-    pick_draft_opener,
-    verdict_grammar,
-)
+from safebench_llamaguard_marginal.engines.served_guard import ServedGuard
+from safebench_llamaguard_marginal.model.loading import LoadedGuard
+from safebench_llamaguard_marginal.model.verdict_grammar import verdict_grammar
 from safebench_llamaguard_marginal.profile.answer import one_sided_answer
 from safebench_llamaguard_marginal.profile.resolve import (
     resolve_profile,
@@ -57,6 +45,7 @@ from safebench_llamaguard_marginal.prompt.prompt_format import (
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
 from .reasoned_prompts import PromptReasoner, SampleReasonings, with_reasonings
+from .runner import open_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,31 +93,19 @@ class LlamaGuard(Classifier):
     def __init__(self, options: GuardOptions) -> None:
         options = with_defaults(options, resolve_profile(options))
         super().__init__(options)
-        self.guard: LoadedGuard = load_guard(options)
-        model = self.guard.model
-        model.on_device = model.device.type != "cpu"  # and summarized there
+        self.runner = open_runner(options)
+        self.guard: LoadedGuard | ServedGuard = self.runner.guard
         self.explorers = self._explorers_by_role()
         self.explorer = next(iter(self.explorers.values()))
-        self.draft_opener = pick_draft_opener(
-            options.draft, self.guard, self.explorer.vocabulary
-        )
-        # In tokens a prompt: the draft is part of the batch that prefills prompts.
-        self.draft_length = max(
-            explorer.enable_draft(self.draft_opener)
-            for explorer in self.explorers.values()
-        )
-        reasons = self.guard.profile.reasoning is not None
-        self.reasoner = PromptReasoner(self.guard, options) if reasons else None
+        self.runner.enable_draft(self.explorers.values())
+        self.reasoner = self._pick_reasoner()
         if self.reasoner:
             # a reasoning takes minutes where a verdict takes a moment, and a shard is
             # what an interruption costs
             self.shard_size = 32
-        limit = max_prompt_tokens(
-            options.max_length,
+        limit = self.runner.prompt_limit(
             max(explorer.max_tokens for explorer in self.explorers.values())
-            + (self.reasoner.budget if self.reasoner else 0),
-            model.network.config,
-            windows=model.tree_layout == "tree",
+            + (self.reasoner.budget if self.reasoner else 0)
         )
         self.prompt_builders = {
             criterion: PromptBuilder(
@@ -150,12 +127,23 @@ class LlamaGuard(Classifier):
             self.reasoner.note if self.reasoner else "",
         )
         self.prompt_notes = [note for note in notes if note]
-        self.batcher = Batcher.for_device(model.device.type, options.batch_tokens)
+        self.batcher = self.runner.batcher
         self.batch_tokens = self.batcher.full_budget
+
+    def _pick_reasoner(self) -> PromptReasoner | None:
+        if self.guard.profile.reasoning is None:
+            return None
+        if isinstance(self.guard, ServedGuard):
+            raise OptionError(
+                f"llamaguard: engine={self.options.runs_on} reads verdicts alone, and "
+                f"{self.guard.profile.name} reasons first; engine=hf would work, or "
+                "reasoning=off where the family has such a form"
+            )
+        return PromptReasoner(self.guard, self.options)
 
     def _explorers_by_role(self) -> dict[str, TreeExplorer]:
         """Return an explorer for each judged role; roles of one answer share theirs."""
-        options, model = self.options, self.guard.model
+        options = self.options
         by_grammar: dict[str, TreeExplorer] = {}
         explorers = {}
         for role in self.guard.profile.answers:
@@ -164,7 +152,7 @@ class LlamaGuard(Classifier):
                 options.grammar,
                 ignore_case=options.ignore_case,
                 role=role,
-                engine=options.engine or ENGINE_VERSION,
+                engine=options.tree_version or ENGINE_VERSION,
             )
             profile = self.guard.profile
             for task in profile.data.tasks[role]:
@@ -172,13 +160,7 @@ class LlamaGuard(Classifier):
                     raise OptionError(f"profile {profile.where}: {task}: {problem}")
             key = repr(grammar)
             if key not in by_grammar:
-                by_grammar[key] = TreeExplorer(
-                    model,
-                    grammar,
-                    explore_options(options),
-                    encode=continuation_encoder(self.guard),
-                    summarize=TorchLogitSummarizer() if model.on_device else None,
-                )
+                by_grammar[key] = self.runner.explorer(grammar)
             explorers[role] = by_grammar[key]
         return explorers
 
@@ -190,14 +172,8 @@ class LlamaGuard(Classifier):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Return what "auto" became, and a hash of the prompt's template."""
-        network = self.guard.model.network
-        opener = self.draft_opener if self.draft_length else None
         return {
-            "device": self.guard.model.device.type,
-            "dtype": str(network.dtype).removeprefix("torch."),
-            "attention": network.config._attn_implementation,  # noqa: SLF001 - no other way
-            "layout": self.guard.model.tree_layout,
-            "draft": draft_option_value(opener),
+            **self.runner.facts,
             "format": self.guard.prompt_format.name,
             "template": self.template_hash,
             "max_length": self.prompt_builder.limit,
@@ -238,11 +214,10 @@ class LlamaGuard(Classifier):
         by_sample, explorer = self._prompts(samples)
         records: list[SampleReasonings] = []
         if self.reasoner and kinds == {VerdictTree}:
-            self.guard.model.tokens_per_pass = self.batcher.budget
+            self.runner.use_budget()
             by_sample, records = self.reasoner.reason(by_sample, self.batcher)
         prompts = [part for parts in by_sample for part in parts]
-        # Passes of one row a node follow the budget, which may have shrunk.
-        self.guard.model.tokens_per_pass = self.batcher.budget
+        self.runner.use_budget()
         if kinds == {SeedTree}:
             if self.guard.profile.data.ask_each or self.reasoner:
                 reason = _NO_REASONING if self.reasoner else _ONE_PROMPT
@@ -298,10 +273,12 @@ class LlamaGuard(Classifier):
         prompts = [
             [builder.build(sample) for builder in builders] for sample in samples
         ]
+        unasked = self.runner.converse(samples, prompts)
         explorers = [self._explorer_of(sample) for sample in samples]
         usual = Counter(explorers).most_common(1)[0][0] if samples else self.explorer
         for i, sample in enumerate(samples):
             errors = [part.error for part in prompts[i] if part.error]
+            errors += filter(None, [unasked[i]])
             if error := self._unanswered(sample):
                 errors.append(error)
             elif explorers[i] is not usual:
@@ -326,6 +303,7 @@ class LlamaGuard(Classifier):
 
     def _original_search(self) -> OriginalSearch:
         options = self.options
+        assert isinstance(self.guard, LoadedGuard), "refused by its capabilities"
         return OriginalSearch(
             self.guard.model,
             self.explorer.vocabulary,
@@ -374,11 +352,11 @@ class LlamaGuard(Classifier):
         With the option `refill` the whole shard is one batch, which admits prompts as
         others finish.
         """
-        lengths = [len(prompt) + self.draft_length for prompt in prompts]
-        options, model = self.options, self.guard.model
+        lengths = [len(prompt) + self.runner.draft_length for prompt in prompts]
+        options = self.options
 
         def explore(batch: list[int], budget: int | None = None) -> Exploration:
-            model.tokens_per_pass = self.batcher.budget
+            self.runner.use_budget()
             return explorer.explore([prompts[i] for i in batch], budget)
 
         if options.refill == "on" and prompts and not options.mc_samples:
@@ -402,7 +380,10 @@ class LlamaGuard(Classifier):
 
     def close(self) -> None:
         """Free the model."""
+        if "runner" in vars(self):
+            self.runner.close()
         for name in (
+            "runner",
             "explorer",
             "explorers",
             "guard",
@@ -467,21 +448,6 @@ def _joined_trace(traces: Sequence[Trace], worst: int) -> Trace:
     )
 
 
-def explore_options(options: GuardOptions) -> ExploreOptions:
-    """Return how far trees are expanded, and what is sampled from the rest."""
-    return ExploreOptions(
-        eps=options.eps,
-        max_nodes=options.max_nodes,
-        stopping_rule=stopping_rule(
-            options.stop, width=options.width, delta=options.delta, tau=options.tau
-        ),
-        max_tokens=options.max_new_tokens or None,
-        engine=options.engine or ENGINE_VERSION,
-        mc_samples=options.mc_samples,
-        mc_seed=options.mc_seed,
-    )
-
-
 def pick_worst_window(tree: VerdictTree, rows: Sequence[int], task: str) -> int:
     """Return which of a sample's rows is the likeliest to be positive.
 
@@ -497,11 +463,13 @@ def pick_worst_window(tree: VerdictTree, rows: Sequence[int], task: str) -> int:
 
 def placeholder_trees(count: int, explorer: TreeExplorer) -> VerdictTree:
     """Return `count` trees of a root alone, which stand for samples that failed."""
-    sampled = explorer.options.mc_samples > 0
+    listed = isinstance(explorer, SparseExplorer)
+    kept = set(VerdictTree.OF_LISTED if listed else VerdictTree.OF_LOGITS)
+    if explorer.options.mc_samples:
+        kept |= {name for name in VerdictTree.OPTIONAL if name.startswith("mc_")}
     arrays, offsets = {}, {"N": np.arange(count + 1)}
     for name, (_, dims) in VerdictTree.SCHEMA.items():
-        drawn = name.startswith("mc_") and sampled
-        if name in VerdictTree.OPTIONAL and not drawn:
+        if name in VerdictTree.OPTIONAL and name not in kept:
             continue
         shape = (0, explorer.top_k) if "," in dims else 0
         arrays[name] = np.zeros(count if dims == "N" else shape)

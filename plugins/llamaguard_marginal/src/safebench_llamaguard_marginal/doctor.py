@@ -87,7 +87,7 @@ def _is_unknown(options: GuardOptions) -> bool:
 
 def _unknown_guard_checks(options: GuardOptions) -> Iterator[Check]:
     """Say how a model is read that no profile knows, and what would make it known."""
-    base = locate_model(options.model, options.revision)
+    base = locate_model(options.model, options.revision, weights=options.has_network)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     facts = read_model_facts(base, adapter)
     profile = resolve_profile(options)
@@ -115,7 +115,7 @@ def _unknown_guard_checks(options: GuardOptions) -> Iterator[Check]:
 
 def _own_answers_check(guard: LlamaGuard) -> Check:
     """Show what a model writes after its own template, without a word of ours."""
-    tokenizer, model = guard.guard.tokenizer, guard.guard.model
+    tokenizer, ends = guard.guard.tokenizer, guard.guard.model.eos
     lines = []
     for text in _UNKNOWN_PROBES:
         try:
@@ -124,17 +124,18 @@ def _own_answers_check(guard: LlamaGuard) -> Check:
             lines.append(f"{text!r}: {error}")
             continue
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        written = _greedy_tokens(model, ids, {*model.eos})
+        written = _greedy_tokens(guard, ids, ends)
         lines.append(f"{text!r}: {tokenizer.decode(written)!r}")
     return "to send: answers", "ok", "\n".join(lines)
 
 
-def _greedy_tokens(model: Any, ids: list[int], ends: set[int]) -> list[int]:
+def _greedy_tokens(
+    guard: LlamaGuard, ids: list[int], ends: frozenset[int]
+) -> list[int]:
     """Return the likeliest tokens after a prompt, up to an end."""
     written: list[int] = []
     for _ in range(_MAX_WRITTEN):
-        raw: Any = model.open([[*ids, *written]]).root_logits()
-        token = int(raw[0].argmax())
+        token = int(guard.runner.first_tokens([[*ids, *written]])[0].argmax())
         if token in ends:
             break
         written.append(token)
@@ -289,12 +290,7 @@ def _first_token_distribution(
     guard: LlamaGuard, prompts: Sequence[Sequence[int]]
 ) -> Floats:
     """Return the distribution of the answer's first token, (B, V), in one batch."""
-    raw: Any = guard.guard.model.open(prompts).root_logits()
-    # on a GPU they stay there, and bfloat16 has no counterpart in NumPy
-    host = raw.double().cpu().numpy() if hasattr(raw, "cpu") else raw
-    logits = np.asarray(host, dtype=np.float64)
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(p / p.sum(axis=1, keepdims=True))
+    return guard.runner.first_tokens(prompts)
 
 
 def _score(guard: LlamaGuard, samples: list[Sample]) -> tuple[Floats, list[Trace]]:
@@ -307,7 +303,7 @@ def _score(guard: LlamaGuard, samples: list[Sample]) -> tuple[Floats, list[Trace
     # of several criteria the largest counts, of several reasonings the mean
     means = bundle.question_rule == "mean"
     joined = by_sample.mean(axis=1) if means else by_sample.max(axis=1)
-    return joined, recording.traces
+    return joined, list(recording.traces)
 
 
 def _turns(guard: LlamaGuard, judged: str = "Hello.") -> list[Turn]:

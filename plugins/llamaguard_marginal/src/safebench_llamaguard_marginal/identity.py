@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safebench import write_json
 from safebench.errors import RunFolderError
 from safebench.verdict_tree import ENGINE_VERSION
+from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF
 from safebench_llamaguard_marginal.model.model_files import (
     NAMED_TEMPLATES,
     locate_model,
@@ -95,22 +96,46 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
     # Before the model is looked for: what is wrong here costs no download.
     profile = resolve_profile(options)
     policy = profile.policy(options.policy)
-    source = locate_model(options.model, options.revision)
+    source = locate_model(options.model, options.revision, weights=options.has_network)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     options = with_defaults(options, profile)
     return {
         "model": source.label + (f" + {adapter.label}" if adapter else ""),
         "revision": source.commit,
-        "weights": fingerprint(source),
+        "weights": fingerprint(source, weights=options.has_network),
         "adapter": fingerprint(adapter, "adapter") if adapter else "",
         "policy": f"{policy.id}@{policy.version}:{policy.hash}",
         **_profile_identity(profile),
-        "engine": options.engine or ENGINE_VERSION,
+        "engine": options.tree_version or ENGINE_VERSION,
+        **_engine_identity(options),
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS}
         | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()}
         | _lenient_record(options)
+        # evidence of before there was a choice is full
+        | ({"record": options.record} if options.record != "full" else {})
         | ({"criteria": list(options.criteria)} if options.criteria else {})
         | _reasoning_record(profile, options),
+    }
+
+
+def _engine_identity(options: GuardOptions) -> dict[str, Any]:
+    """Return the engine and how much it lists; nothing for a network of this process.
+
+    The evidence of such networks was stored before there were engines.
+    """
+    if options.runs_on == HF:
+        return {}
+    served = {}
+    if options.runs_on == ENDPOINT:
+        # not the address: one server may move to another port or machine
+        served = {"served_model": options.served_model, "api": options.api}
+    return {
+        "runs_on": {
+            "engine": options.runs_on,
+            "top_logprobs": options.top_logprobs,
+            "unlisted": options.unlisted,
+            **served,
+        }
     }
 
 
@@ -160,8 +185,14 @@ def _lenient_record(options: GuardOptions) -> dict[str, Any]:
     return {"whole_words": True, "ignore_case": options.ignore_case}
 
 
-def fingerprint(source: ModelFolder, kind: ModelKind = "model") -> str:
-    """Return the hub commit of a model, or the SHA-256 over its files."""
+def fingerprint(
+    source: ModelFolder, kind: ModelKind = "model", *, weights: bool = True
+) -> str:
+    """Return the hub commit of a model, or the SHA-256 over its files.
+
+    Without `weights` over its tokenizer and configuration alone, whatever else is
+    there: the weights that answer are a server's.
+    """
     if source.commit:
         return f"{source.label}@{source.commit}"
     folder = source.folder
@@ -170,10 +201,14 @@ def fingerprint(source: ModelFolder, kind: ModelKind = "model") -> str:
     files += sorted(folder.glob(NAMED_TEMPLATES))
     if not (folder / "tokenizer.json").is_file():  # read in place of others
         files += sorted({p for name in _SLOW_TOKENIZERS for p in folder.glob(name)})
-    weights = weight_files(folder, kind)
+    if not weights:
+        return f"files {_combined_sha256(files)}"
+    weight_paths = weight_files(folder, kind)
     if kind == "model" and (folder / "adapter_config.json").is_file():
-        weights += weight_files(folder, "adapter")  # the library applies it by itself
-    return _combined_sha256([*weights, *files])
+        weight_paths += weight_files(
+            folder, "adapter"
+        )  # the library applies it by itself
+    return _combined_sha256([*weight_paths, *files])
 
 
 def _combined_sha256(files: Iterable[Path]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Literal
 
 from safebench.errors import OptionError, did_you_mean
+from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, ENGINES, HF
+from safebench_llamaguard_marginal.engines.endpoint_options import EndpointOptions
 
 # Versions of the recorded trees that can be recorded still.
-ENGINES = (2, 3)
+TREE_VERSIONS = (2, 3)
+_FEWEST_LISTED = 2  # tokens: of one alone nobody knows how near the next one is
 AttentionKernel = Literal[
     "auto",
     "sdpa",
@@ -39,7 +42,7 @@ def sampled_reasonings(reasoning: str) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuardOptions:
+class GuardOptions(EndpointOptions):
     """What to load and what to record; 0 and "auto" choose by model and device.
 
     `model` is a hub id or a folder ("" is the guard inside this plugin), `adapter` a
@@ -71,8 +74,17 @@ class GuardOptions:
     at least that probability; the others expand the likeliest nodes first, `width` at a
     time, until `max_nodes`, bounds closer than `delta` (``gap``), or decisions at `tau`
     that cannot change (``certify``). `mc_samples` verdicts a tree are sampled from the
-    mass that was left out. `engine` is the version whose trees are recorded (0:
-    today's); 2 reads a level inside of a longer word. `original_*` are the parameters
+    mass that was left out. `record` is ``full``, or ``lean``: without what is forced
+    after openers that a level follows once in a million times, with exponentials in
+    float32 and other batches, on a CPU a quarter quicker (hf alone).
+
+    `engine` says where the guard runs: ``hf`` is a network in this process, ``vllm``
+    an engine that serves it. Engines list the `top_logprobs` likeliest tokens (K);
+    `unlisted` says how the others are bounded: ``rest`` by all probability that is
+    left, ``cap`` by that of the K-th token too, ``ids`` by asking for every token that
+    a verdict could go on with, which is exact (``auto``: that, where it is possible). A
+    number is the version whose trees are recorded (0: today's; hf); 2 reads a level
+    inside of a longer word. `original_*` are the parameters
     of the search behind ``compat=original``; `seed_*`, their names in 0.1, are still
     accepted. `given` are the names of the options that the user set, which a profile's
     `defaults` do not replace.
@@ -105,7 +117,10 @@ class GuardOptions:
     width: int = 16
     mc_samples: int = 0
     mc_seed: int = 0
-    engine: int = 0
+    record: Literal["full", "lean"] = "full"
+    engine: int | str = 0
+    top_logprobs: int = 64
+    unlisted: Literal["auto", "rest", "cap", "ids"] = "auto"
     reasoning: str = "auto"
     reasoning_tokens: int = 0
     reasoning_temperature: float = 1.0
@@ -119,6 +134,7 @@ class GuardOptions:
     given: tuple[str, ...] = field(default=(), metadata={"holds_given": True})
 
     def __post_init__(self) -> None:
+        EndpointOptions.__post_init__(self)
         for name in ("top_p", "eps", "max_new_tokens"):
             value = getattr(self, f"seed_{name}")
             if value is not None:  # moved, so that equal settings are equal options
@@ -134,15 +150,69 @@ class GuardOptions:
         ):
             if getattr(self, name) < 0:
                 raise OptionError(f"llamaguard: {name} is a count, 0 or more")
-        if self.engine not in (0, *ENGINES):
-            known = ", ".join(map(str, ENGINES))
-            raise OptionError(f"llamaguard: engine={self.engine} is none of {known}")
+        self._check_engine()
+        if self.record != "full" and self.runs_on != HF:
+            raise OptionError(
+                f"llamaguard: record={self.record} is for a network of this process, "
+                f"not engine={self.runs_on}; record=full would work"
+            )
         if self.layout == "tree" and self.attention.startswith("flash"):
             raise OptionError(
                 f"llamaguard: attention={self.attention} takes no mask of a tree; "
                 "layout=rows would work"
             )
         self._check_tree()
+
+    @property
+    def runs_on(self) -> str:
+        """The name of the engine: ``hf``, or one of `ENGINES`."""
+        return self.engine if isinstance(self.engine, str) else HF
+
+    @property
+    def has_network(self) -> bool:
+        """Whether this process loads the weights: a server has its own."""
+        return self.runs_on != ENDPOINT
+
+    @property
+    def tree_version(self) -> int:
+        """The version whose trees are recorded, 0 for today's."""
+        return 0 if isinstance(self.engine, str) else self.engine
+
+    def _check_engine(self) -> None:
+        if self.engine == HF:  # as without the option, so that evidence is the same
+            object.__setattr__(self, "engine", 0)
+        known = [HF, *ENGINES, *map(str, TREE_VERSIONS)]
+        if self.engine != 0 and str(self.engine) not in known:
+            raise OptionError(
+                f"llamaguard: engine={self.engine} is none of {', '.join(known)}"
+                f"{did_you_mean(str(self.engine), known)}"
+            )
+        self._check_endpoint_options()
+        if self.runs_on != HF:
+            ENGINES[self.runs_on].check_options(self)
+            if self.top_logprobs < _FEWEST_LISTED:
+                raise OptionError(
+                    f"llamaguard: top_logprobs={self.top_logprobs} lists no "
+                    f"alternative; {_FEWEST_LISTED} or more would work"
+                )
+            return
+        for name, default in (("top_logprobs", 64), ("unlisted", "auto")):
+            if getattr(self, name) != default:
+                served = " or ".join(f"engine={engine}" for engine in ENGINES)
+                raise OptionError(
+                    f"llamaguard: {name} is for engines that list a few tokens; add "
+                    f"{served}"
+                )
+
+    def _check_endpoint_options(self) -> None:
+        """Raise OptionError for options of a server where there is none."""
+        if self.runs_on == ENDPOINT:
+            return
+        for option in fields(EndpointOptions):
+            if getattr(self, option.name) != option.default:
+                raise OptionError(
+                    f"llamaguard: {option.name} is for a server; add engine={ENDPOINT}"
+                )
 
     def _check_reasoning(self) -> None:
         if count := sampled_reasonings(self.reasoning):

@@ -117,6 +117,7 @@ def load_members(
     tokenizer_folder: Path | None = None,
     pad_token: str = "",
     trained_here: bool = True,
+    mc_dropout: int = 0,
 ) -> Ensemble:
     """Return the ensemble of some members.
 
@@ -124,7 +125,8 @@ def load_members(
     several bases have one of their own. `tokenizer_folder` takes the place of all.
     `max_length` 0: as the networks allow; `batch_tokens` 0: what the device holds.
     Those that were not `trained_here` get the inputs that their tokenizer gives, as the
-    library would have it.
+    library would have it. `mc_dropout` is how often each reads a text with dropout; 0:
+    once, without.
     """
     placement = Placement.choose(device, dtype)
     shared_folder = tokenizer_folder or root
@@ -152,7 +154,7 @@ def load_members(
         segments = trained_here or "token_type_ids" in tokenizer.model_input_names
         members.append(Member(folder.name, network, tokenizer, segments))
     batcher = Batcher.for_device(placement.device.type, batch_tokens, MIN_LENGTH_RATIO)
-    return Ensemble(members, classes, max_length, max_windows, batcher)
+    return Ensemble(members, classes, max_length, max_windows, batcher, mc_dropout)
 
 
 def _check_vocabulary(network: Any, tokenizer: Any, label: str) -> None:

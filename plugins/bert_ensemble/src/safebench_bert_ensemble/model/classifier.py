@@ -51,6 +51,7 @@ class BertEnsemble(Classifier):
             tokenizer_folder=tokenizer.folder if tokenizer else None,
             pad_token=self.reading.pad_token,
             trained_here=bool(manifest),
+            mc_dropout=options.mc_dropout,
         )
         self.task = next(iter(self.reading.tasks))
         self.document_encoder = self._document_encoder()

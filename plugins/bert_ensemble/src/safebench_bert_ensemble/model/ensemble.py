@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from safebench.torch_utils import Batcher, tokenization_errors
 
 from .encoding import collate, encode_windows, token_limit, window_rows
+from .mc_dropout import forward_passes, pass_names, turn_on_dropout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,8 +143,14 @@ class Ensemble:
         max_length: int,
         max_windows: int,
         batcher: Batcher,
+        mc_dropout: int = 0,
     ) -> None:
+        self.mc_dropout = mc_dropout
         self.names = [member.name for member in members]
+        if mc_dropout:
+            self.names = pass_names(self.names, mc_dropout)
+            for member in members:
+                turn_on_dropout(member.network, member.name)
         self.classes = list(classes)
         self.max_windows = max_windows
         self.batcher = batcher
@@ -175,8 +183,19 @@ class Ensemble:
         """
         (runner, _), *others = self.runners
         assert not others, "windows are those of one tokenizer"
-        values, failed = runner.run(windows, self.batcher, _forward_logits, on_progress)
+        values, failed = self._run(runner, windows, on_progress)
         return EnsembleOutput(windows, values, failed)
+
+    def _run(
+        self, runner: EncoderRunner, windows: Windows, on_progress: OnProgress
+    ) -> tuple[Array, set[int]]:
+        """Return logits (W, M, C), a pass with dropout being a member of its own."""
+        if not self.mc_dropout:
+            return runner.run(windows, self.batcher, _forward_logits, on_progress)
+        forward = partial(forward_passes, passes=self.mc_dropout)
+        values, failed = runner.run(windows, self.batcher, forward, on_progress)
+        n_classes = len(self.classes)
+        return values.reshape(len(values), -1, n_classes), failed
 
     def predict(self, texts: Texts, on_progress: OnProgress) -> EnsembleOutput:
         """Return logits (W, M, C) of all members on the windows of each text.
@@ -196,14 +215,16 @@ class Ensemble:
                     runner.tokenize(window_texts(texts, windows), 1),
                     offsets=windows.offsets,
                 )
-            values[:, indices], failed = runner.run(
-                retokenized,
-                self.batcher,
-                _forward_logits,
-                on_progress if is_last else _no_progress,
+            values[:, self._columns(indices)], failed = self._run(
+                runner, retokenized, on_progress if is_last else _no_progress
             )
             out_of_memory |= failed
         return EnsembleOutput(windows, values, out_of_memory)
+
+    def _columns(self, indices: list[int]) -> list[int]:
+        """Return where the logits of some members stand, with those of all passes."""
+        k = max(1, self.mc_dropout)
+        return [i * k + n for i in indices for n in range(k)]
 
 
 def window_texts(texts: Texts, windows: Windows) -> list[tuple[str, str]]:

@@ -49,6 +49,8 @@ def ensemble_identity(options: EnsembleOptions) -> dict[str, Any]:
     location = find_location(options)
     record = {name: getattr(options, name) for name in (*_RECORD_OPTIONS, "task")}
     record["harmful"] = list(options.harmful)
+    if options.mc_dropout:
+        record["mc_dropout"] = options.mc_dropout
     # Refused here too, where stored evidence would make loading unnecessary.
     reading = find_reading(options, location)
     record |= reading.record

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
 from safebench.torch_utils import ModelFolder
-from safebench.training import Artifact
+from safebench.training import Artifact, offer_trained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +60,7 @@ def find_ensemble(model: str, revision: str = "") -> ModelLocation:
             "bert_ensemble has no model of its own: train one with "
             f"{_TRAIN_COMMAND.format('minilm')} and name it by --model DIR, or name "
             "any sequence-classification checkpoint by its folder or hub id"
+            + offer_trained(ENSEMBLE_KIND)
         )
     folder = Path(model).expanduser()
     # What lies here is what is meant: only a name that does not is asked of the hub.
@@ -85,7 +86,7 @@ def find_baseline(model: str, kind: str, base: str) -> ModelLocation:
     if not model:
         raise ModelError(
             f"{kind} has no model of its own: train one with {command} and name it by "
-            "--model DIR"
+            f"--model DIR{offer_trained(kind)}"
         )
     folder = Path(model).expanduser()
     manifest = Artifact(folder).finished(kind, command)

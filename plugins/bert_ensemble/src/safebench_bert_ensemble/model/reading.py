@@ -10,6 +10,7 @@ from safebench import Capabilities
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import ModelFolder
 
+from .calibration import META_KEY, stored_calibration
 from .class_meaning import ClassMeaning, read_class_meaning, read_heads
 from .location import find_ensemble
 from .profile import DOCUMENT_TASK, EncoderProfile, load_profile, matching_profiles
@@ -31,7 +32,8 @@ class Reading:
 
     `tasks` has the polarity of the C classes for each task, the usual one first;
     `meaning.polarity` is that one's. `profile` is None where the model's own names
-    tell. `note` is what whoever reads its numbers has to know.
+    tell. `note` is what whoever reads its numbers has to know, `calibration_note` why a
+    model that was trained here carries no calibration.
     """
 
     meaning: ClassMeaning
@@ -40,6 +42,8 @@ class Reading:
     profile_name: str = ""
     note: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    calibration_note: str = ""
 
     @property
     def pairs(self) -> bool:
@@ -76,6 +80,7 @@ class Reading:
             | ({"categories": dict(self.categories)} if self.categories else {})
             # one chunk that bears a response out suffices
             | ({"window_rule": "least"} if self.documents else {})
+            | ({META_KEY: dict(self.calibration)} if self.calibration else {})
         )
 
     @property
@@ -88,7 +93,7 @@ class Reading:
             # The tasks of one turn are readings of the same logits.
             evidence_scope="turn" if len(self.tasks) > 1 else None,
             reads_documents=self.documents,
-            note=self.note,
+            note="; ".join(filter(None, (self.note, self.calibration_note))),
         )
 
 
@@ -129,12 +134,48 @@ def find_reading(options: EnsembleOptions, location: ModelLocation) -> Reading:
         link=options.link,
     )
     task = options.task or location.manifest.get("task", "prompt_harm")
-    given = {"classes": list(options.classes), "link": options.link}
+    calibration = _calibration(options, location)
+    given = {
+        "classes": list(options.classes),
+        "link": options.link,
+        # Not in what it was before there was any: evidence keeps its place.
+        META_KEY: calibration,
+    }
     return Reading(
         meaning=meaning,
         tasks={task: meaning.polarity},
         note=note,
         record=meaning.record | {key: value for key, value in given.items() if value},
+        calibration=calibration,
+        calibration_note=""
+        if calibration or not location.manifest
+        else _not_calibrated(options, location),
+    )
+
+
+def _calibration(options: EnsembleOptions, location: ModelLocation) -> dict[str, Any]:
+    """Return the calibration of what is read, if it was fitted to that.
+
+    Passes with dropout are other outputs than those it was fitted to, and so are
+    classes that the user names anew.
+    """
+    if options.mc_dropout or options.harmful or options.classes or options.link:
+        return {}
+    names = tuple(folder.name for folder in location.members)
+    pools = stored_calibration(location.manifest, names)
+    return {name: content for name, content in pools.items() if "slope" in content}
+
+
+def _not_calibrated(options: EnsembleOptions, location: ModelLocation) -> str:
+    if options.mc_dropout:
+        return "passes with dropout have no calibration: probabilities are theirs"
+    if META_KEY not in location.manifest:
+        return (
+            "trained before calibrations were stored: probabilities are the members' "
+            "own, and training it again calibrates them"
+        )
+    return (
+        "its validation rows allowed no calibration: probabilities are the members' own"
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safebench.errors import IncompatibleError
 from safebench.evidence import MemberLogits
 from safebench.strategies import Judgements, LabelColumns
+from safebench_bert_ensemble.model.calibration import META_KEY, read_calibration
 from safebench_bert_ensemble.options import PoolOptions, VoteOptions
 
 from . import formulas
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 def mean_logits(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score by the probability of harm at the members' mean logits."""
     p = _pooled_probability(evidence[MemberLogits], context)
-    return _score(p, evidence[MemberLogits])
+    return _score(p, evidence[MemberLogits], "mean_logits", context)
 
 
 def mean_probs(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score by the mean of the members' probabilities of harm."""
     p = _member_probabilities(evidence[MemberLogits], context).mean(axis=-1)
-    return _score(p, evidence[MemberLogits])
+    return _score(p, evidence[MemberLogits], "mean_probs", context)
 
 
 def category_probs(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -167,14 +168,35 @@ def _votes(
     return lambda p: formula(p, options.at)
 
 
-def _score(p: Floats, evidence: MemberLogits) -> Judgements:
-    """Return the score; outputs that are no log-odds make no probability."""
-    return Judgements(
+def _score(
+    p: Floats, evidence: MemberLogits, pool: str, context: Context
+) -> Judgements:
+    """Return the score, calibrated where the model carries a calibration of the pool.
+
+    Outputs that are no log-odds make no probability. A calibration says how sure a
+    decision is, and changes none.
+    """
+    judgements = Judgements(
         size=len(p),
         score=p,
         probability=evidence.meta.get("probability", True),
         note=evidence.meta.get("note", ""),
     )
+    stored: dict[str, Any] = evidence.meta.get(META_KEY, {})
+    options: PoolOptions = context.options or PoolOptions()
+    calibration = read_calibration(stored.get(pool))
+    if calibration is None or options.calibration == "none":
+        return judgements
+    judgements.score = calibration.probability(p)
+    judgements.note = calibration.described
+    if calibration.offset:
+        # Its place moved, and the decision that the members were trained to make stays.
+        at = judgements.threshold = calibration.at_one_half
+        judgements.decision = np.where(np.isnan(p), np.nan, p >= formulas.EVEN_ODDS)
+        judgements.decision_note = (
+            f"the members decide at one half, where the probability is {at:.3g}"
+        )
+    return judgements
 
 
 def _uncertainty(value: Floats) -> Judgements:

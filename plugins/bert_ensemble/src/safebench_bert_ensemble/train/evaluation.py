@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +11,20 @@ from safebench.evidence import EvidenceBundle, MemberLogits
 from safebench.metrics import GroupedSamples, metric_value
 from safebench.strategies import Context
 from safebench.training import Measure
+from safebench_bert_ensemble.model.calibration import fit_calibration
+from safebench_bert_ensemble.options import PoolOptions
 from safebench_bert_ensemble.strategies import ensemble
 from safebench_bert_ensemble.strategies.formulas import harm_probability
 
 if TYPE_CHECKING:
     from safebench.records import Dataset
+    from safebench.strategies import Judgements
     from safebench.typing import Array, Floats
 
 _DECISION_METRICS = ("f1", "accuracy", "precision", "recall", "fpr")
 _SCORE_METRICS = ("auroc", "auprc", "brier", "ece")
+_PROBABILITY_METRICS = ("brier", "ece")
+POOLS = (ensemble.mean_logits, ensemble.mean_probs)
 _EVEN_ODDS = 0.5  # a member decides for harm above it
 ENSEMBLE_NAME = "ensemble"
 
@@ -40,28 +45,91 @@ def ensemble_measures(
     p = harm_probability(logits, evidence.meta["link"], polarity)  # (B, M)
     names: list[str] = evidence.meta["members"]
     measures: list[Measure] = []
-    for member, name in enumerate(names):
-        measures += score_measures(name, split, samples, p[:, member])
-    if len(names) == 1:
-        return measures
     bundle, context = (
         EvidenceBundle({MemberLogits: evidence}),
         Context(task=dataset.task),
     )
-    for pool in (ensemble.mean_logits, ensemble.mean_probs):
-        score = pool(bundle, context).score
-        assert score is not None
+    if len(names) == 1:
+        judgements = ensemble.mean_probs(bundle, context)
+        return pool_measures(names[0], split, samples, judgements, p[:, 0])
+    for member, name in enumerate(names):
+        measures += score_measures(name, split, samples, p[:, member])
+    for pool in POOLS:
         who = f"{ENSEMBLE_NAME} ({pool.__name__})"
-        measures += score_measures(who, split, samples, score)
+        raw = pooled_probability(evidence, dataset.task, pool)
+        measures += pool_measures(who, split, samples, pool(bundle, context), raw)
     return measures + diversity_measures(y, p, split)
 
 
-def score_measures(
-    who: str, split: str, samples: GroupedSamples, p: Floats
+def pooled_probability(evidence: MemberLogits, task: str, pool: Any) -> Floats:
+    """Return what a pool makes of members' outputs, (B,), before any calibration."""
+    context = Context(task=task, options=PoolOptions(calibration="none"))
+    score = pool(EvidenceBundle({MemberLogits: evidence}), context).score
+    assert score is not None
+    p: Floats = score
+    return p
+
+
+def fit_calibrations(
+    evidence: MemberLogits, dataset: Dataset, *, weighted: bool
+) -> dict[str, Any]:
+    """Return the calibration of each pool, and of each member, on validation rows.
+
+    Those of members are for members that classify alone. `weighted`: classes had
+    weights in the training.
+    """
+    y = np.array([truth.label.value is True for truth in dataset.ground_truth])
+    pools = {
+        pool.__name__: fit_calibration(
+            pooled_probability(evidence, dataset.task, pool), y, weighted=weighted
+        )
+        for pool in POOLS
+    }
+    polarity = ensemble.task_polarities(evidence, dataset.task)
+    logits = ensemble.reduce_windows(evidence, polarity, "worst")
+    p = harm_probability(logits, evidence.meta["link"], polarity)  # (B, M)
+    names: list[str] = evidence.meta["members"]
+    members = {
+        name: fit_calibration(p[:, i], y, weighted=weighted)
+        for i, name in enumerate(names)
+    }
+    return {"part": "val", "pools": pools, "members": members}
+
+
+def pool_measures(
+    who: str,
+    split: str,
+    samples: GroupedSamples,
+    judgements: Judgements,
+    uncalibrated: Floats,
 ) -> list[Measure]:
-    """Return metrics of probabilities p (n,) and of the decisions p > 0.5."""
+    """Return metrics of a score that may be calibrated, and say so.
+
+    Decisions are those of the members, at an uncalibrated probability of one half.
+    """
+    assert judgements.score is not None
+    note = judgements.note
+    if note and split == "val":
+        note += ", which are these"
+    decision = uncalibrated > _EVEN_ODDS
+    return score_measures(who, split, samples, judgements.score, decision, note)
+
+
+def score_measures(
+    who: str,
+    split: str,
+    samples: GroupedSamples,
+    p: Floats,
+    decision: Array | None = None,
+    calibration: str = "",
+) -> list[Measure]:
+    """Return metrics of probabilities p (n,) and of decisions; default p > 0.5.
+
+    `calibration` in words is a note of the metrics that it changes.
+    """
     names = (*_DECISION_METRICS, *_SCORE_METRICS)
-    intervals = samples.intervals(*names, score=p, decision=p > _EVEN_ODDS)
+    decided = p > _EVEN_ODDS if decision is None else decision
+    intervals = samples.intervals(*names, score=p, decision=decided)
     return [
         Measure(
             who=who,
@@ -72,7 +140,15 @@ def score_measures(
             high=interval.high,
             method=interval.method,
             n=len(p),
-            note=interval.note,
+            note="; ".join(
+                filter(
+                    None,
+                    (
+                        interval.note,
+                        calibration if name in _PROBABILITY_METRICS else "",
+                    ),
+                )
+            ),
         )
         for name, interval in intervals.items()
     ]

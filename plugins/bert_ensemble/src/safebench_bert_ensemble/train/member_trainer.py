@@ -5,16 +5,13 @@ Encoders of this size spend most of their time on padding where rows come in any
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import transformers
-from transformers.trainer_callback import PrinterCallback
 
-from safebench.torch_utils import Batcher
+from safebench.torch_utils import Batcher, DataParallelTrainer
 from safebench_bert_ensemble.model.checkpoints import load_padding_tokenizer
 from safebench_bert_ensemble.model.encoding import (
     encode_windows,
@@ -44,17 +41,25 @@ class LengthBatchSampler(torch.utils.data.Sampler[list[int]]):
     shuffled, sorted by length within windows of 50 batches, and the batches shuffled.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        *,
+        drop_last: bool = False,
+    ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
-        self.drop_last = False  # accelerate reads it
+        self.drop_last = drop_last
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
+        n_full, short = divmod(len(self.lengths), self.batch_size)
+        return n_full + bool(short and not self.drop_last)
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from self.batches()
@@ -70,38 +75,62 @@ class LengthBatchSampler(torch.utils.data.Sampler[list[int]]):
         full = rows[:n_full].reshape(-1, self.batch_size)
         short = rows[n_full:]
         batches: list[list[int]] = full[rng.permutation(len(full))].tolist()
-        return [*batches, short.tolist()] if len(short) else batches
+        has_short = len(short) and not self.drop_last
+        return [*batches, short.tolist()] if has_short else batches
 
     def _sorted(self, rows: Array) -> Array:
         # Longest first, so that the short last batch holds short rows.
         return rows[np.argsort(-self.lengths[rows], kind="stable")]
 
 
-class MemberTrainer(transformers.Trainer):
+class MemberTrainer(DataParallelTrainer):
     """Trains on `LengthBatchSampler`, and evaluates on batches of like length."""
 
-    def __init__(self, *args: Any, eval_tokens: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, *, eval_tokens: int, class_weights: Sequence[float] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
         self.eval_tokens = eval_tokens
-        self.remove_callback(PrinterCallback)
+        self.class_weights = torch.tensor(class_weights) if class_weights else None
+        if class_weights:  # the loss is ours, and a mean over rows
+            self.model_accepts_loss_kwargs = False
 
-    def get_train_dataloader(self) -> Loader:
+    def batch_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the mean over B rows of weight * cross-entropy, and the outputs.
+
+        The weights are not divided by their sum in the batch: a row counts the same in
+        whichever batch it falls.
+        """
+        if self.class_weights is None:
+            return super().batch_loss(model, inputs)
+        labels = inputs["labels"]
+        outputs = model(**{k: x for k, x in inputs.items() if k != "labels"})
+        losses = torch.nn.functional.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            reduction="none",
+            label_smoothing=self.args.label_smoothing_factor,
+        )
+        weights = self.class_weights.to(losses.device)[labels]
+        return (weights * losses).mean(), {"loss": None, "logits": outputs.logits}
+
+    def train_batches(self) -> LengthBatchSampler:
         """Return shuffled batches of like length, the same for the same epoch."""
-        batches = LengthBatchSampler(
+        return LengthBatchSampler(
             row_lengths(self.train_dataset),
             self.args.train_batch_size,
             self.args.data_seed or 0,
+            drop_last=self.args.dataloader_drop_last,
         )
-        return self._loader(self.train_dataset, batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Loader:
         """Return batches under the token budget."""
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self._loader(rows, eval_batches(row_lengths(rows), self.eval_tokens))
-
-    def _loader(self, rows: Any, batches: Any) -> Loader:
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         loader: Loader = torch.utils.data.DataLoader(
-            rows, batch_sampler=batches, collate_fn=self.data_collator
+            rows,
+            batch_sampler=eval_batches(row_lengths(rows), self.eval_tokens),
+            collate_fn=self.data_collator,
+            **self.loader_settings,
         )
         prepared: Loader = self.accelerator.prepare(loader)
         return prepared

@@ -92,7 +92,9 @@ def fit_member(
     with quiet_transformers(), training_overrides(job.arguments).errors():
         trainer = _trainer(job, member, tokens, rows, progress)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.require_finite(trainer.model, "lower --lr, or the learning_rate of --set")
     arguments, base = trainer.args, job.bases[member]
+    epochs = epoch_history(trainer.state.log_history)
     metadata = {
         "base": base.label,
         "revision": base.commit,
@@ -103,8 +105,8 @@ def fit_member(
         "device": arguments.device.type,
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
-        "val_f1": trainer.state.best_metric,
-        "epochs": epoch_history(trainer.state.log_history),
+        "val_f1": _f1_at(trainer.state.best_global_step, trainer.state.log_history),
+        "epochs": epochs,
         "seconds": round(time.monotonic() - started, 1),
     }
     # Members of one base share the tokenizer that stands at the root.
@@ -146,11 +148,28 @@ def _trainer(
         compute_metrics=validation_scores,
         callbacks=[
             StepSeedCallback(order_seed * _STEP_SEED_STRIDE % 2**32),
-            transformers.EarlyStoppingCallback(options.patience),
+            *_early_stopping(options.patience, arguments),
             progress,
         ],
         eval_tokens=options.eval_tokens,
+        class_weights=job.class_weights(),
     )
+
+
+def _early_stopping(
+    patience: int, arguments: transformers.TrainingArguments
+) -> list[transformers.TrainerCallback]:
+    """Return what ends a training; nothing where no best state is looked for."""
+    if not arguments.load_best_model_at_end:
+        return []
+    return [transformers.EarlyStoppingCallback(patience)]
+
+
+def _f1_at(step: int | None, logs: list[dict[str, float]]) -> float | None:
+    """Return the validation F1 of a step; of the last evaluation without one."""
+    values = {entry["step"]: entry["eval_f1"] for entry in logs if "eval_f1" in entry}
+    last = max(values, default=None)
+    return None if last is None else values.get(step or last)
 
 
 def _precision(arguments: transformers.TrainingArguments) -> str:
@@ -227,5 +246,8 @@ def steps_per_member(job: TrainingJob) -> int:
     accumulated: int = overrides.get(
         "gradient_accumulation_steps", options.grad_accumulation
     )
-    batches = len(LengthBatchSampler(job.train.labels, batch_size, 0))
+    drop_last = overrides.get("dataloader_drop_last", False)
+    batches = len(
+        LengthBatchSampler(job.train.labels, batch_size, 0, drop_last=drop_last)
+    )
     return math.ceil(epochs * math.ceil(batches / accumulated))

@@ -73,7 +73,7 @@ def train_members(
         save_tokenizer(job)
     if not unfinished:
         return
-    with _hide_process_group(process):
+    with hide_process_group(process):
         side_by_side = job.options.parallel == "processes" and process.size == 1
         if side_by_side and len(unfinished) > 1:
             train_in_processes(job, unfinished, say)
@@ -98,7 +98,7 @@ def wait_for_members(job: TrainingJob) -> None:
 
 
 @contextmanager
-def _hide_process_group(process: ProcessRank) -> Iterator[None]:
+def hide_process_group(process: ProcessRank) -> Iterator[None]:
     """Hide the group from `transformers.Trainer`, and all GPUs but this process's."""
     hidden = {k: os.environ.pop(k) for k in _GROUP_VARIABLES if k in os.environ}
     try:

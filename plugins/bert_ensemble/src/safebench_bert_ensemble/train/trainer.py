@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.errors import OptionError
+from safebench.torch_utils import Placement
 from safebench.training import ProgressBar, Trained
+from safebench_bert_ensemble.model.calibration import META_KEY, read_calibration
 from safebench_bert_ensemble.model.checkpoints import load_members, read_member_metadata
 from safebench_bert_ensemble.model.encoding import context_and_text
 from safebench_bert_ensemble.model.evidence import (
@@ -13,21 +18,51 @@ from safebench_bert_ensemble.model.evidence import (
     build_evidence,
 )
 from safebench_bert_ensemble.model.location import find_base
-from safebench_bert_ensemble.options import FROZEN_SUFFIX, TFIDF
+from safebench_bert_ensemble.options import TFIDF
 
-from .evaluation import ensemble_measures
-from .process_group import process_rank, train_members, wait_for_members
-from .training_job import LabelledTexts, TrainingJob, training_overrides
+from .evaluation import ensemble_measures, fit_calibrations
+from .hardware import pick_precision
+from .process_group import (
+    hide_process_group,
+    process_rank,
+    train_members,
+    wait_for_members,
+)
+from .training_job import (
+    LabelledTexts,
+    TrainingJob,
+    training_arguments,
+    training_overrides,
+)
 
 if TYPE_CHECKING:
-    from safebench.training import Measure, Training
+    from collections.abc import Mapping
+
+    from safebench.evidence import MemberLogits
+    from safebench.training import Training
     from safebench_bert_ensemble.options import TrainOptions
+
+
+def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for what the library would refuse, before data are read."""
+    if options.is_baseline:
+        if arguments:
+            raise OptionError(
+                f"--set {next(iter(arguments))}: the baseline {options.base} is not "
+                "trained in steps; leave --set out"
+            )
+        return
+    with hide_process_group(process_rank()):
+        device = Placement.choose(options.device, "float32").device
+        precision = pick_precision(options.precision, device)
+        folder = Path("checkpoints")  # which none of this makes
+        training_arguments(options, folder, (0, 0), device, precision, arguments)
 
 
 def fit(training: Training) -> Trained:
     """Train what the options name; finished members are kept, the rest goes on."""
     options: TrainOptions = training.options
-    if options.base != TFIDF and not options.base.endswith(FROZEN_SUFFIX):
+    if not options.is_baseline:
         return fit_ensemble(training)
     if not process_rank().is_main:  # a baseline has no members to share
         return Trained(classifier=training.name, manifest={})
@@ -65,6 +100,13 @@ def fit_ensemble(training: Training) -> Trained:
         read_member_metadata(job.member_folder(i)) for i in range(len(job.bases))
     ]
     bases_used = list(dict.fromkeys(job.bases))
+    evidence = _predict_splits(job, training)
+    weights = job.class_weights()
+    calibration = fit_calibrations(
+        evidence["val"], training.val, weighted=bool(weights)
+    )
+    for split in evidence.values():
+        split.meta[META_KEY] = calibration["pools"]
     return Trained(
         classifier=training.name,
         manifest={
@@ -75,14 +117,22 @@ def fit_ensemble(training: Training) -> Trained:
             "task": training.train.task,
             "pool": "mean_logits",
             "max_length": options.max_length,
+            "calibration": calibration,
+            **({"class_weights": list(weights)} if weights else {}),
         },
-        measures=_measure_ensemble(job, training),
-        notes=_notes(members),
+        measures=[
+            measure
+            for name, split in evidence.items()
+            for measure in ensemble_measures(
+                split, getattr(training, name), name, training.seed
+            )
+        ],
+        notes=[*_notes(members), *_calibration_notes(calibration, weights)],
     )
 
 
-def _measure_ensemble(job: TrainingJob, training: Training) -> list[Measure]:
-    """Return measures of the stored members on the validation and the test rows."""
+def _predict_splits(job: TrainingJob, training: Training) -> dict[str, MemberLogits]:
+    """Return what the stored members say of the validation and the test rows."""
     ensemble = load_members(
         [job.member_folder(i) for i in range(len(job.bases))],
         root=job.out,
@@ -92,12 +142,12 @@ def _measure_ensemble(job: TrainingJob, training: Training) -> list[Measure]:
         device=job.options.device,
         batch_tokens=job.options.eval_tokens,
     )
-    measures: list[Measure] = []
+    evidence: dict[str, MemberLogits] = {}
     for name, dataset in (("val", training.val), ("test", training.test)):
         texts = [context_and_text(sample) for sample in dataset.samples]
         with ProgressBar(f"measuring on {name}", len(texts), "texts") as bar:
             output = ensemble.predict(texts, bar.move)
-        evidence = build_evidence(
+        evidence[name] = build_evidence(
             output.values,
             output.windows.offsets,
             classes=ensemble.classes,
@@ -105,8 +155,28 @@ def _measure_ensemble(job: TrainingJob, training: Training) -> list[Measure]:
             task=dataset.task,
             members=ensemble.names,
         )
-        measures += ensemble_measures(evidence, dataset, name, training.seed)
-    return measures
+    return evidence
+
+
+def _calibration_notes(
+    calibration: dict[str, Any], weights: tuple[float, ...]
+) -> list[str]:
+    """Return lines on what calibration was fitted, and what class weights did."""
+    notes = []
+    for pool, content in calibration["pools"].items():
+        fitted = read_calibration(content)
+        reason = content.get("none", "")
+        notes.append(
+            f"{pool}: {fitted.described if fitted else f'no calibration: {reason}'}"
+        )
+    if weights:
+        shift = math.log(weights[1] / weights[0])
+        notes.append(
+            f"class weights {weights[0]:.3g} (safe), {weights[1]:.3g} (harmful) move "
+            f"the members' log-odds of harm by about {shift:+.2f}, and decisions with "
+            "them; calibrated probabilities take it back, decisions keep it"
+        )
+    return notes
 
 
 def _notes(members: list[dict[str, Any]]) -> list[str]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.errors import DataError
 from safebench.torch_utils import ModelFolder, TrainingOverrides
 from safebench_bert_ensemble.model.encoding import context_and_text
-from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.options import BALANCED, N_CLASSES, TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     from safebench.records import Dataset
 
 CHECKPOINT_FOLDER = "checkpoint-{}"
-_RESERVED = {"use_cpu": "--device", "full_determinism": "--seed"}
+_RESERVED = {
+    "use_cpu": "--device",
+    "full_determinism": "--seed",
+    "bf16": "--precision",
+    "fp16": "--precision",
+    "per_device_eval_batch_size": "--eval-tokens",
+}
+# What an evaluation returns, and the best epoch may be the best in.
+VALIDATION_METRICS = ("f1", "accuracy", "auroc", "loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,8 @@ class TrainingJob:
     def from_json(cls, text: str) -> TrainingJob:
         """Return the job that `to_json` wrote."""
         content = json.loads(text)
-        options = content["options"] | {"bases": tuple(content["options"]["bases"])}
+        lists = ("bases", "class_weights")
+        options = content["options"] | {k: tuple(content["options"][k]) for k in lists}
         bases = (base | {"folder": Path(base["folder"])} for base in content["bases"])
         # JSON has no tuples and no paths: all get their types again.
         splits = {
@@ -84,6 +94,22 @@ class TrainingJob:
                 "out": Path(content["out"]),
             }
         )
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Return the weights of safe and harmful rows; () where none are asked for.
+
+        Balanced are n / (2 n_c), as scikit-learn has them: their mean over rows is 1.
+        Raises `DataError` where a class has no row.
+        """
+        given = self.options.class_weights
+        if given != (BALANCED,):
+            return tuple(map(float, given))
+        counts = [self.train.labels.count(label) for label in range(N_CLASSES)]
+        if not all(counts):
+            raise DataError(
+                "--class-weights balanced: the training rows are all of one class"
+            )
+        return tuple(sum(counts) / (N_CLASSES * count) for count in counts)
 
     def member_name(self, member: int) -> str:
         """Return the name of a member, which is that of its folder."""
@@ -109,7 +135,7 @@ class TrainingJob:
 
 def training_overrides(overrides: Mapping[str, Any]) -> TrainingOverrides:
     """Return the library's fields that a user set, checked and converted."""
-    return TrainingOverrides(overrides, _RESERVED)
+    return TrainingOverrides(overrides, _RESERVED, metrics=VALIDATION_METRICS)
 
 
 def training_arguments(

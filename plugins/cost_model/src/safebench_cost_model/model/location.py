@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import ModelFolder
-from safebench.training import Artifact
+from safebench.training import Artifact, offer_trained
 
 from .artifact import (
     ADAPTER_FOLDER,
@@ -95,6 +95,7 @@ def find_cost_model(options: CostOptions) -> ModelLocation:
         raise OptionError(
             "cost_model: which one? --model DIR, a folder that safebench train "
             "cost_model wrote, or a hub id of a classifier with one output"
+            + offer_trained(KIND)
         )
     folder = Path(options.model).expanduser()
     # A folder without either file is taken for a training's, whose message is better.
@@ -240,6 +241,7 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
     if not options.model:
         raise OptionError(
             f"cost_tfidf: which one? --model DIR, a folder that {_TRAIN_TFIDF} wrote"
+            + offer_trained(KIND_TFIDF)
         )
     folder = Path(options.model).expanduser()
     manifest = Artifact(folder).finished(KIND_TFIDF, _TRAIN_TFIDF)

@@ -62,13 +62,14 @@ def load_cost_network(
     new_head: bool = False,
     layers: int = 0,
     key_mapping: dict[str, str] | None = None,
+    **loading: Any,
 ) -> Any:
     """Return a sequence classifier with one output.
 
     With `new_head` its head may be missing from the files and starts at random;
     otherwise every weight must be there. `layers`, if not 0, is how many are kept.
-    `key_mapping` maps patterns of stored names to this library's. Raises `ModelError`
-    in one line.
+    `key_mapping` maps patterns of stored names to this library's; `loading` goes to the
+    library. Raises `ModelError` in one line.
     """
     changes = {"num_labels": 1} if new_head else {}
     changes |= {"num_hidden_layers": layers} if layers else {}
@@ -79,6 +80,7 @@ def load_cost_network(
         changes=changes,
         key_mapping=key_mapping,
         headless_hint="; it has no head: safebench train cost_model trains one",
+        **loading,
     )
     if network.config.num_labels != 1:
         raise ModelError(
@@ -175,6 +177,14 @@ class MeanPoolingCost(nn.Module):
         means = [masked_mean(states, sides == side) for side in (PROMPT, RESPONSE)]
         logits = self.score(self.dropout(torch.cat(means, dim=1)))
         return SequenceClassifierOutput(logits=logits)
+
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """Let the encoder's layers be computed again in the backward pass."""
+        self.body.gradient_checkpointing_enable(**settings)
+
+    def activation_checkpointing_enable(self, **settings: Any) -> None:
+        """Do the same, by the name that the library has given it since."""
+        self.body.activation_checkpointing_enable(**settings)
 
 
 def masked_mean(states: Tensor, chosen: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ def cost_measures(
     """Return all measures of costs (N, 2) of N distinct pairs, with intervals."""
     rows = [
         *_accuracies(labels, costs),
+        *_accuracies_of_rows(labels, costs),
         *_ranking_by_subset(labels, costs),
         *_response_metrics(labels, costs),
     ]
@@ -129,6 +130,23 @@ def _accuracies(labels: PairLabels, costs: Array) -> Iterator[Row]:
     ranking = mean_interval(ranking_correct(labels, costs), labels.group)
     yield "sign_accuracy", sign, n, "both responses of pairs"
     yield "ranking_accuracy", ranking, n, "distinct pairs"
+
+
+def _accuracies_of_rows(labels: PairLabels, costs: Array) -> Iterator[Row]:
+    """Yield both accuracies again, where a pair counts as often as it was labelled.
+
+    Published accuracies of cost models count rows of the dataset. Nothing is yielded
+    where no pair has more than one row: the numbers would be the same.
+    """
+    if (labels.rows <= 1).all():
+        return
+    groups, n = np.repeat(labels.group, labels.rows), int(labels.rows.sum())
+    for name, correct in (
+        ("sign_accuracy (rows)", sign_correct(labels, costs)),
+        ("ranking_accuracy (rows)", ranking_correct(labels, costs)),
+    ):
+        interval = mean_interval(np.repeat(correct, labels.rows), groups)
+        yield name, interval, n, "every row of the dataset"
 
 
 def _ranking_by_subset(labels: PairLabels, costs: Array) -> Iterator[Row]:

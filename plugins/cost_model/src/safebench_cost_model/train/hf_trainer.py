@@ -8,21 +8,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import (
     EarlyStoppingCallback,
-    PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from safebench.torch_utils import (
+    DataParallelTrainer,
     LengthGroupedSampler,
+    Placement,
     ProgressBarCallback,
     TrainingOverrides,
+    batch_of_process,
     last_checkpoint,
 )
 from safebench_cost_model.model.network import forward_costs
 
 from .loss import PairLoss
+from .precision import half_precision
+
+_RESERVED = {
+    "bf16": "--dtype",
+    "fp16": "--dtype",
+    "metric_for_best_model": "--select",
+    "greater_is_better": "--select",
+    "label_smoothing_factor": "--smoothing",
+}
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,11 +65,12 @@ def training_arguments(
     needs stands over both. Raises `OptionError` for what the library does not take.
     """
     steps = max(1, -(-rows // options.batch) // options.evaluations)
+    batch = batch_of_process(options.batch, "batch")
     select = options.select
     defaults: dict[str, Any] = {
         "output_dir": str(folder),
         "num_train_epochs": options.epochs,
-        "per_device_train_batch_size": options.batch,
+        "per_device_train_batch_size": batch,
         "per_device_eval_batch_size": 2 * options.batch,
         "learning_rate": lr,
         "lr_scheduler_type": "cosine",
@@ -83,16 +94,19 @@ def training_arguments(
         "report_to": "none",
         "seed": seed,
         "data_seed": seed,
-        "bf16": options.dtype == "bfloat16"
-        or (options.dtype == "auto" and _supports_bf16()),
-        "fp16": options.dtype == "float16",
+        "use_cpu": Placement.choose().device.type == "cpu",
+        "bf16": half_precision(options) == torch.bfloat16,
+        "fp16": half_precision(options) == torch.float16,
         "disable_tqdm": True,  # `ProgressCallback` draws a bar
     }
-    return TrainingOverrides(overrides).build(defaults, stage)
+    # A batch of pairs cannot be cut in two by its first dimension, which is that of
+    # texts: several GPUs are for a process each.
+    return training_overrides(overrides).build(defaults, stage, one_gpu=True)
 
 
-def _supports_bf16() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+def training_overrides(overrides: Mapping[str, Any]) -> TrainingOverrides:
+    """Return the library's fields that a user set, checked and converted."""
+    return TrainingOverrides(overrides, _RESERVED)
 
 
 def resume_checkpoint(
@@ -159,22 +173,16 @@ def progress_callback(
         callback.close()
 
 
-class GroupedTrainer(Trainer):
+class GroupedTrainer(DataParallelTrainer):
     """Takes examples of like length together, in an order that a resumed run repeats.
 
     Its data have `lengths` and `groups` (or None): rows of a group stay together, so
     that a response that stands in several pairs of its prompt is read once for all.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        # The loss is a mean, so accumulated steps are averaged and not summed.
-        self.model_accepts_loss_kwargs = False
-        self.remove_callback(PrinterCallback)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        data: Any = self.train_dataset if train_dataset is None else train_dataset
-        batch_size = self.args.train_batch_size * self.args.world_size
+    def row_order(self, batch_size: int) -> LengthGroupedSampler:
+        """Return rows of like length next to each other."""
+        data: Any = self.train_dataset
         return LengthGroupedSampler(
             data.lengths, batch_size, self.args.seed, data.groups
         )
@@ -186,20 +194,17 @@ class CostTrainer(GroupedTrainer):
     def __init__(self, *, loss: PairLoss, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pair_loss = loss
+        # The loss is a mean over pairs, so accumulated steps are averaged, not summed.
+        self.model_accepts_loss_kwargs = False
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002 - the base class passes it
-    ) -> Any:
-        """Return the loss of a batch of B pairs, and their costs (B, 2) if asked."""
+    def batch_loss(
+        self, model: Any, inputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch of B pairs, and their costs (B, 2)."""
         rows = dict(inputs)
         targets, row_index = rows.pop("targets"), rows.pop("row_index")
         costs = forward_costs(model, rows)[row_index]
-        loss = self.pair_loss(costs, targets)
-        return (loss, {"costs": costs}) if return_outputs else loss
+        return self.pair_loss(costs, targets), {"costs": costs}
 
 
 def build_trainer(

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from safebench.torch_utils import quiet_transformers
 from safebench_cost_model.model.artifact import ADAPTER_FOLDER, MODEL_FOLDER
 from safebench_cost_model.model.encoding import ExchangeEncoder
@@ -23,6 +21,8 @@ from safebench_cost_model.model.network import (
     save_mean_pooling,
 )
 from safebench_cost_model.model.template import PAIR, QA
+
+from .precision import base_dtype, quantization
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,11 +61,7 @@ def prepare_model(
 ) -> PreparedModel:
     """Load a base with one new output, and adapters for decoders unless `full`."""
     lora = uses_adapters(family, options)
-    dtype = torch.float32
-    if lora and options.dtype == "bfloat16":
-        # The frozen part alone: what learns stays in float32, where small updates
-        # are not lost.
-        dtype = torch.bfloat16
+    dtype = base_dtype(options, adapters=lora)
     if uses_mean_pooling(family, options):
         network = load_mean_pooling(
             base.folder, base.label, dtype, layers=options.layers, new_head=True
@@ -77,6 +73,7 @@ def prepare_model(
             dtype=dtype,
             new_head=True,
             layers=options.layers,
+            **quantization(options),
         )
     tokenizer = base.tokenizer()
     pad_token_id = choose_padding(network, tokenizer)
@@ -136,6 +133,7 @@ def build_manifest(
         "family": family,
         "files": weights_folder_name(family, options),
         "members": options.members,
+        "quantize": options.quantize,
         "pooling": "mean" if uses_mean_pooling(family, options) else "own",
         "layers": options.layers,
         "template": encoder.template.as_json(),

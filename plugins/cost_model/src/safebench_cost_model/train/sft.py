@@ -15,8 +15,7 @@ import transformers
 from torch.utils.data import Dataset
 from transformers import set_seed
 
-from safebench.errors import OptionError
-from safebench.torch_utils import ModelFolder, TrainingOverrides, quiet_transformers
+from safebench.torch_utils import ModelFolder, quiet_transformers
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
     SFT_CHECKPOINT_FOLDER,
@@ -32,8 +31,10 @@ from .hf_trainer import (
     progress_callback,
     resume_checkpoint,
     training_arguments,
+    training_overrides,
 )
 from .pairs import read_pairs
+from .precision import base_dtype, quantization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from safebench.training import Training
     from safebench_cost_model.model.encoding import EncodedExchange
-    from safebench_cost_model.model.network import Family
     from safebench_cost_model.options import TrainOptions
 
     from .pairs import PreferencePair
@@ -99,12 +99,8 @@ def safer_responses(pairs: Sequence[PreferencePair]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((pair.prompt, pair.responses[1]) for pair in decided))
 
 
-def run_sft(training: Training, base: ModelFolder, family: Family) -> ModelFolder:
+def run_sft(training: Training, base: ModelFolder) -> ModelFolder:
     """Train a decoder on safer responses; return it as the base of what follows."""
-    if family != "decoder":
-        raise OptionError(
-            f"--sft: {base.label} is an encoder and writes nothing; leave --sft out"
-        )
     folder = training.out / SFT_FOLDER
     if not (training.resume and folder.is_dir()):
         _train_sft(training, base)
@@ -115,8 +111,8 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
     options: TrainOptions = training.options
     set_seed(training.seed)
     tokenizer = base.tokenizer()
-    # In half precision small updates would be lost.
-    network = base.network("causal_lm", dtype=torch.float32)
+    dtype = base_dtype(options, adapters=not options.full)
+    network = base.network("causal_lm", dtype=dtype, **quantization(options))
     pad_token_id = choose_padding(network, tokenizer)
     encoder = ExchangeEncoder(tokenizer, QA, options.max_length)
     pairs = read_pairs(training.train, options.conflicts, training.say)
@@ -129,7 +125,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
     with (
         progress_callback("supervised stage", training.say) as progress,
         quiet_transformers(),
-        TrainingOverrides(training.arguments).errors(),
+        training_overrides(training.arguments).errors(),
     ):
         trainer = GroupedTrainer(
             model=network,
@@ -141,10 +137,11 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
             callbacks=[progress],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.require_finite(network, "lower --lr")
     with quiet_transformers():
         if not options.full:
             # What follows takes an ordinary checkpoint, and adds adapters of its own.
-            network = network.merge_and_unload()
+            network = _merged(network, base, options, dtype)
         if is_main_process():
             with atomic_folder(training.out / SFT_FOLDER) as part:
                 network.save_pretrained(part)
@@ -158,15 +155,6 @@ def _sft_arguments(
     training: Training, folder: Path, rows: int
 ) -> transformers.TrainingArguments:
     options: TrainOptions = training.options
-    # The last state is kept: a lower loss on texts makes no better cost model.
-    stage = {
-        "num_train_epochs": options.sft_epochs,
-        "eval_strategy": "no",
-        "load_best_model_at_end": False,
-        "metric_for_best_model": None,
-        "greater_is_better": None,
-        "label_names": ["labels"],
-    }
     return training_arguments(
         options,
         folder,
@@ -174,8 +162,35 @@ def _sft_arguments(
         lr=options.lr or (2e-5 if options.full else 1e-4),
         seed=training.seed,
         overrides=training.arguments,
-        stage=stage,
+        stage=sft_stage(options),
     )
+
+
+def sft_stage(options: TrainOptions) -> dict[str, Any]:
+    """Return the library's arguments that are those of this stage, whatever is set."""
+    # The last state is kept: a lower loss on texts makes no better cost model.
+    return {
+        "num_train_epochs": options.sft_epochs,
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+        "metric_for_best_model": None,
+        "greater_is_better": None,
+        "label_names": ["labels"],
+    }
+
+
+def _merged(
+    network: Any, base: ModelFolder, options: TrainOptions, dtype: torch.dtype
+) -> Any:
+    """Return the base with its adapters added to its weights."""
+    import peft
+
+    if options.quantize != "none":
+        # Into the whole weights: those in 4 bits would round most of it away.
+        learnt = peft.get_peft_model_state_dict(network)
+        network = _with_adapters(base.network("causal_lm", dtype=dtype), options)
+        peft.set_peft_model_state_dict(network, learnt)
+    return network.merge_and_unload()
 
 
 def _with_adapters(network: Any, options: TrainOptions) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers import set_seed
 
+from safebench.errors import OptionError
+from safebench.torch_utils import DataParallelTrainer
 from safebench.training import Trained
 from safebench_cost_model.model.artifact import KIND
 from safebench_cost_model.model.location import find_base
@@ -16,11 +19,14 @@ from safebench_cost_model.options import TFIDF
 
 from .dataset import load_splits
 from .evaluation import accuracy_measures, cost_measures
+from .hf_trainer import training_arguments
+from .precision import quantization
 from .prepared_model import build_manifest, prepare_model, weights_folder_name
+from .sft import run_sft, sft_stage
 from .training_loop import free_memory, list_members, train_member
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from safebench.torch_utils import ModelFolder
     from safebench.training import Measure, Training
@@ -33,6 +39,43 @@ if TYPE_CHECKING:
     from .training_loop import CostMember
 
 
+def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for what the library would refuse, before data are read."""
+    if options.base == TFIDF:
+        if arguments:
+            raise OptionError(
+                f"--set {next(iter(arguments))}: the baseline {TFIDF} is not trained "
+                "in steps; leave --set out"
+            )
+        return
+    quantization(options)
+    base = find_base(options.base, options.revision)
+    family = model_family(base.config(), base.label)
+    check_family(options, base.label, family)
+    values: dict[str, Any] = {"rows": options.batch, "lr": 1e-4, "seed": 0}
+    stages = (None, sft_stage(options)) if options.sft else (None,)
+    for stage in stages:
+        # Of a folder that none of this makes.
+        training_arguments(
+            options, Path("checkpoints"), overrides=arguments, stage=stage, **values
+        )
+
+
+def check_family(options: TrainOptions, label: str, family: Family) -> None:
+    """Raise `OptionError` for what encoders are not asked to do."""
+    if family == "decoder":
+        return
+    if options.sft:
+        raise OptionError(
+            f"--sft: {label} is an encoder and writes nothing; leave --sft out"
+        )
+    if options.quantize != "none":
+        raise OptionError(
+            f"--quantize: {label} is an encoder, which is trained whole; weights in 4 "
+            "bits do not learn"
+        )
+
+
 def fit(training: Training) -> Trained:
     """Train what the options name, and return its measures and manifest."""
     options: TrainOptions = training.options
@@ -41,12 +84,13 @@ def fit(training: Training) -> Trained:
         from .baseline import fit_baseline
 
         return fit_baseline(training)
+    for line in DataParallelTrainer.group_lines(options.batch, "pairs"):
+        training.say(line)
     base = find_base(options.base, options.revision)
     family = model_family(base.config(), base.label)
+    check_family(options, base.label, family)
     if options.sft:
-        from .sft import run_sft
-
-        base = run_sft(training, base, family)
+        base = run_sft(training, base)
     members = list_members(training, weights_folder_name(family, options))
     splits = train_members(members, base, family, training)
     costs = {member.name: member.read_costs() for member in members}
@@ -60,8 +104,18 @@ def fit(training: Training) -> Trained:
         classifier=KIND,
         manifest=build_manifest(base, family, splits.encoder, training, platt),
         measures=_measures(splits, mean_costs, costs, platt),
-        notes=[] if platt else ["costs on val allow no calibration: no cost_platt"],
+        notes=_notes(options, platt),
     )
+
+
+def _notes(options: TrainOptions, platt: PlattScaling | None) -> list[str]:
+    notes = [] if platt else ["costs on val allow no calibration: no cost_platt"]
+    if options.quantize != "none":
+        notes.append(
+            "learnt and measured on a base in 4 bits; it classifies on the whole base, "
+            "whose costs differ a little"
+        )
+    return notes
 
 
 def train_members(

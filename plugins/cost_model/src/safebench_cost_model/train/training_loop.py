@@ -20,7 +20,7 @@ import torch
 
 from safebench.errors import ModelError
 from safebench.metrics import mean_interval
-from safebench.torch_utils import TrainingOverrides, quiet_transformers
+from safebench.torch_utils import quiet_transformers
 from safebench.training import is_main_process
 from safebench_cost_model.model.artifact import (
     CHECKPOINT_FOLDER,
@@ -36,6 +36,7 @@ from .hf_trainer import (
     progress_callback,
     resume_checkpoint,
     training_arguments,
+    training_overrides,
 )
 from .prepared_model import save_network
 
@@ -180,7 +181,7 @@ def train_member(
     with (
         progress_callback(member.title, say) as progress,
         quiet_transformers(),
-        TrainingOverrides(training.arguments).errors(),
+        training_overrides(training.arguments).errors(),
     ):
         trainer = build_trainer(
             model,
@@ -191,6 +192,7 @@ def train_member(
             progress=progress,
         )
         trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.require_finite(model.network, "lower --lr")
     member.save(
         partial(save_network, model.network, model.tokenizer),
         costs={

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from safebench import write_json
 from safebench.errors import ModelError
+from safebench.torch_utils import DataParallelTrainer
 from safebench_feedback_finetune.certify.candidates import validation_metrics
 from safebench_feedback_finetune.certify.certification import certification_terms
-from safebench_feedback_finetune.guard_loading import load_adapter
+from safebench_feedback_finetune.guard_loading import (
+    load_adapter,
+    load_verdict_scorer,
+)
 from safebench_feedback_finetune.stored_files import (
     changed_file,
     checked,
@@ -25,6 +29,7 @@ from .batches import EncodedExamples
 from .examples import ExampleSelection, select_examples
 from .lora_training import add_lora, train_lora
 from .policy_augmentation import augmented_copies
+from .process_sharing import share
 from .score_cache import ScoreCache
 from .training_folder import FACTS_FILE, WEIGHTS_FILE
 
@@ -63,6 +68,7 @@ def fine_tune(
     """
     scorer, facts_file = base.scorer, folder / FACTS_FILE
     if facts_file.is_file():
+        share(None)  # nothing to take part in
         facts = read_facts(facts_file)
         load_adapter(scorer.network, folder, scorer.label)
         return facts
@@ -72,7 +78,9 @@ def fine_tune(
     )
     kinds = Counter(example.kind for example in selected)
     say("examples: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
-    examples = _encode_examples(selected, scorer, options)
+    for line in DataParallelTrainer.group_lines(options.batch_size, "prompts"):
+        say(line)
+    examples = share(_encode_examples(selected, scorer, options))
     terms, _ = terms_from_options(options, val, base, threshold)
     base_metrics = validation_metrics(val, base.scores(0.0, val.prompts), terms.cap)
     say("base guard: " + ", ".join(f"{k} {v:.3f}" for k, v in base_metrics.items()))
@@ -81,7 +89,8 @@ def fine_tune(
     trained = ScoreCache(scorer)
 
     def validate() -> Mapping[str, float]:
-        return validation_metrics(val, trained.compute(1.0, val.prompts), terms.cap)
+        scores = trained.compute(1.0, val.prompts)
+        return dict(share(validation_metrics(val, scores, terms.cap)))
 
     result = train_lora(scorer, peft_model, examples, validate, options, folder, say)
     facts = asdict(result) | {
@@ -93,6 +102,20 @@ def fine_tune(
     files = file_checksums(folder, (WEIGHTS_FILE, CONFIG_FILE))
     write_json(facts_file, sealed(facts | {"files": files}))
     return facts
+
+
+def take_part(options: TrainOptions, folder: Path, say: Callable[[str], None]) -> None:
+    """Train beside the main process of a group, on the examples that it sends."""
+    examples = share(None)
+    if examples is None:
+        return
+    scorer = load_verdict_scorer(options)
+    peft_model = add_lora(scorer, options)
+
+    def receive() -> Mapping[str, float]:
+        return dict(share(None))
+
+    train_lora(scorer, peft_model, examples, receive, options, folder, say)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

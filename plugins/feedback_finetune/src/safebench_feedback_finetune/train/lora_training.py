@@ -11,6 +11,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,11 +20,14 @@ import transformers
 from safebench import write_json
 from safebench.errors import ModelError, SafebenchError
 from safebench.torch_utils import (
+    Placement,
     StepSeedCallback,
     TrainingOverrides,
+    batch_of_process,
     last_checkpoint,
     quiet_transformers,
 )
+from safebench.training import is_main_process
 
 from .adapters import CONFIG_FILE, copy_permissions, scale_adapter
 from .training_folder import WEIGHTS_FILE
@@ -35,7 +39,6 @@ from .verdict_trainer import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from safebench_feedback_finetune.options import TrainOptions
     from safebench_feedback_finetune.scorer import VerdictScorer
@@ -44,6 +47,26 @@ if TYPE_CHECKING:
 
 CHECKPOINTS_FOLDER = "checkpoints"
 PROGRESS_KEYS = ("step", "epoch")
+_DAY_SECONDS = 24 * 60 * 60
+_BEST = "the best state is that of the best F1 under the cap; or --keep last"
+_BATCHED = "prompts are scored in batches of tokens"
+_OWN_FORWARD = "the verdict's loss takes the place of the network's forward pass"
+_RESERVED = {
+    **dict.fromkeys(("metric_for_best_model", "greater_is_better"), _BEST),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "eval_accumulation_steps"), _BATCHED
+    ),
+    **dict.fromkeys(
+        (
+            *("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+            *("use_liger_kernel", "liger_kernel_config"),
+        ),
+        _OWN_FORWARD,
+    ),
+    "use_cpu": "--device",
+    "load_best_model_at_end": "--keep",
+    "label_smoothing_factor": "labels are soft already: see --soft",
+}
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -116,36 +139,45 @@ def train_lora(
         MovedFolderCallback(),
         progress,
     ]
-    keep_best = options.keep == "best"
-    if keep_best and options.patience:
-        callbacks.append(transformers.EarlyStoppingCallback(options.patience))
     checkpoints = out.parent / CHECKPOINTS_FOLDER
-    trainer = VerdictTrainer(
-        scorer,
-        examples,
-        validate,
-        _kl_factor(options),
-        model=peft_model,
-        args=_training_arguments(
-            options, checkpoints, scorer.network.device.type, len(examples)
-        ),
-        eval_dataset=examples,
-        callbacks=callbacks,
+    arguments = training_arguments(
+        options, checkpoints, scorer.network.device.type, len(examples)
     )
+    if arguments.load_best_model_at_end and options.patience:
+        callbacks.append(transformers.EarlyStoppingCallback(options.patience))
+    keep_best = arguments.load_best_model_at_end
+    overrides = training_overrides(options)
+    with quiet_transformers(), overrides.errors():
+        trainer = VerdictTrainer(
+            scorer,
+            examples,
+            validate,
+            _kl_factor(options),
+            model=peft_model,
+            args=arguments,
+            eval_dataset=examples,
+            callbacks=callbacks,
+        )
     checkpoint = last_checkpoint(checkpoints)
     if checkpoint:
         say("goes on from its last checkpoint")
     scale_adapter(scorer.network, 1.0)
     try:
-        with quiet_transformers(), _one_line_failures(checkpoint):
+        with quiet_transformers(), _one_line_failures(checkpoint), overrides.errors():
             output = trainer.train(
                 resume_from_checkpoint=str(checkpoint) if checkpoint else None
             )
     finally:
         progress.close()
     scorer.network.eval()
-    _write_adapter(peft_model, out, scorer.label)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.require_finite(
+        scorer.network, f"lower --learning-rate, and delete {checkpoints}"
+    )
+    # All processes read the best checkpoint before it is removed.
+    trainer.accelerator.wait_for_everyone()
+    if is_main_process():
+        _write_adapter(peft_model, out, scorer.label)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     state = trainer.state
     return LoraTrainingResult(
         steps=state.global_step,
@@ -208,7 +240,19 @@ def _write_adapter(peft_model: Any, out: Path, label: str) -> None:
     shutil.rmtree(partial)
 
 
-def _training_arguments(
+def check_arguments(options: TrainOptions) -> None:
+    """Raise OptionError for what the library would refuse, before data are read."""
+    device = Placement.choose(options.device).device.type
+    # Of a folder that none of this makes.
+    training_arguments(options, Path(CHECKPOINTS_FOLDER), device, options.batch_size)
+
+
+def training_overrides(options: TrainOptions) -> TrainingOverrides:
+    """Return the library's fields that a user set, checked and converted."""
+    return TrainingOverrides(options.set, _RESERVED)
+
+
+def training_arguments(
     options: TrainOptions, folder: Path, device: str, n_examples: int
 ) -> transformers.TrainingArguments:
     """Return the library's arguments; raises OptionError for values it refuses."""
@@ -219,7 +263,9 @@ def _training_arguments(
     values = {
         "output_dir": str(folder),
         "num_train_epochs": options.epochs,
-        "per_device_train_batch_size": options.batch_size,
+        "per_device_train_batch_size": batch_of_process(
+            options.batch_size, "batch_size"
+        ),
         "gradient_accumulation_steps": options.gradient_accumulation,
         "learning_rate": options.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -244,7 +290,11 @@ def _training_arguments(
         "seed": options.seed,
         "data_seed": options.seed,
         "use_cpu": device == "cpu",
+        # Others wait while the main process scores prompts, which may take hours.
+        "ddp_timeout": _DAY_SECONDS,
+        # Each adapter takes part in each step; looking for others costs time.
+        "ddp_find_unused_parameters": False,
     }
     # On several GPUs the library would replicate the model, while the scorer goes on
     # calling its own network.
-    return TrainingOverrides({}).build(values, one_gpu=True)
+    return training_overrides(options).build(values, one_gpu=True)

@@ -21,7 +21,7 @@ from safebench import (
     write_json,
 )
 from safebench.errors import DataError, RunFolderError
-from safebench.training import Artifact
+from safebench.training import Artifact, is_main_process
 from safebench_feedback_finetune.certify.certification import (
     certify_candidate,
     min_harmful_prompts,
@@ -51,7 +51,9 @@ from safebench_feedback_finetune.guard_loading import (
 from safebench_feedback_finetune.stored_files import sealed
 
 from .adapters import write_scaled_adapter
-from .fine_tune import fine_tune, terms_from_options
+from .fine_tune import fine_tune, take_part, terms_from_options
+from .lora_training import check_arguments
+from .process_sharing import share
 from .score_cache import ScoreCache
 from .training_folder import (
     PRE_REGISTRATION_FILE,
@@ -92,13 +94,23 @@ _NOT_IDENTITY = frozenset(
 
 
 def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
-    """Train into a folder, certify the result, print it, and return the exit code."""
+    """Train into a folder, certify the result, print it, and return the exit code.
+
+    In a launched group the main process does everything but the steps of the training,
+    which all share.
+    """
+    check_arguments(options)
+    if not is_main_process():
+        take_part(options, Path(options.out).expanduser() / TRAINED_FOLDER, say)
+        return 0
     training = TrainingRun(options, plugins, say)
     manifest = training.finished_manifest()
     if not manifest:
         with lock_folder(training.out):
             # Another process may have finished between the first look and the lock.
             manifest = training.finished_manifest() or training.execute()
+    else:
+        share(None)  # nothing to take part in
     echo(certificate_text(manifest, run_command(options, manifest)))
     echo(f"trained: {training.out}")
     rejected = manifest["gate"]["status"] != "passed"
@@ -135,6 +147,9 @@ class TrainingRun:
             for option in fields(self.options)
             if option.name not in _NOT_IDENTITY
         }
+        # Trainings from before there was --set have none in their identity.
+        if not options["set"]:
+            del options["set"]
         scored = (f"{p.id} {p.p_in} {p.p_out}" for p in self.prompts)
         benign_ids = (p.id for benign in self.benign_sets for p in benign.prompts)
         identity = {

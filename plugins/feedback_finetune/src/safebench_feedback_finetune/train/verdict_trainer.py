@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import transformers
-from transformers.trainer_callback import PrinterCallback
 
-from safebench.torch_utils import LengthGroupedSampler, ProgressBarCallback
+from safebench.torch_utils import (
+    DataParallelTrainer,
+    LengthGroupedSampler,
+    ProgressBarCallback,
+)
 from safebench_feedback_finetune.scorer import verdict_logits
 
 from .batches import collate
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 SORT_WINDOW = 32  # batches whose rows are sorted by length together
 
 
-class VerdictTrainer(transformers.Trainer):
+class VerdictTrainer(DataParallelTrainer):
     """Trains with `verdict_loss`; an evaluation is a call of `validate`.
 
     The scorer builds prompts and reads verdicts, so that the guard is trained on
@@ -46,22 +50,26 @@ class VerdictTrainer(transformers.Trainer):
         # The loss is a mean over prompts. The library would otherwise divide it by a
         # count of label tokens over all accumulated batches.
         self.model_accepts_loss_kwargs = False
-        self.remove_callback(PrinterCallback)
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002 - the base class passes it
-    ) -> Any:
-        """Return the loss of a batch of rows."""
-        del model  # PEFT's wrapper of the scorer's own network
+    def batch_loss(
+        self, model: Any, inputs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the loss of a batch of rows, and its logits (B, 2)."""
         rows = inputs["rows"]
         prompts = [self.examples.prompts[row] for row in rows.tolist()]
-        logits = verdict_logits(self.scorer, prompts)
+        # A prefix that is computed once is kept in a cache, which a checkpointed
+        # forward pass cannot fill.
+        read = (
+            self.scorer.differentiable_logits
+            if self.args.gradient_checkpointing
+            else partial(verdict_logits, self.scorer)
+        )
+        # The scorer calls its own network, which `self.model` wraps for PEFT and
+        # `model` for a group of processes.
+        with self.accelerator.autocast():
+            logits = self.forward_through(model, self.model, partial(read, prompts))
         loss = verdict_loss(logits, self.examples.targets(rows), self.kl_factor)
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return loss, {"logits": logits}
 
     def evaluate(
         self,
@@ -81,14 +89,12 @@ class VerdictTrainer(transformers.Trainer):
         """Return 0: the base class would look for token ids in the batch."""
         return 0
 
-    def _get_train_sampler(
-        self,
-        train_dataset: Any = None,  # noqa: ARG002 - the base class passes it
-    ) -> Any:
+    def row_order(self, batch_size: int) -> LengthGroupedSampler:
+        """Return prompts of like length next to each other."""
         lengths = [len(prompt) for prompt in self.examples.prompts]
         return LengthGroupedSampler(
             lengths,
-            self.args.train_batch_size,
+            batch_size,
             self.args.seed,
             window_batches=SORT_WINDOW,
             longest_first=False,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import ModelError
+from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import (
     ModelFolder,
     Placement,
     model_load_errors,
     quiet_transformers,
 )
+from safebench_llamaguard_marginal.engines.catalog import HF
 from safebench_llamaguard_marginal.profile.resolve import (
     GENERAL_PROFILES,
     resolve_profile,
@@ -49,8 +50,8 @@ _END_TOKENS = ("<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<end_of_turn>", "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedGuard:
-    """A guard that is ready to run."""
+class GuardParts:
+    """What is known of a guard wherever its network runs."""
 
     label: str
     tokenizer: Any
@@ -58,8 +59,14 @@ class LoadedGuard:
     prompt_format: PromptFormat
     policy: Policy
     profile: Profile
-    model: HfModel
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedGuard(GuardParts):
+    """A guard whose network is ready to run."""
+
+    model: HfModel
 
 
 def load_guard(
@@ -73,6 +80,11 @@ def load_guard(
     `network_options` go to the library that loads the network (a quantization, for
     one), and `form` names them behind the model's name.
     """
+    if options.runs_on != HF:
+        raise OptionError(
+            f"engine={options.runs_on}: the network itself is needed here; engine={HF} "
+            "loads it"
+        )
     options = with_defaults(options, resolve_profile(options))
     source = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None

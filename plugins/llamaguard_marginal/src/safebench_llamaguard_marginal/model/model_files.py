@@ -26,20 +26,27 @@ ModelKind = Literal["model", "adapter"]
 
 
 def locate_model(
-    name: str, revision: str = "", kind: ModelKind = "model"
+    name: str, revision: str = "", kind: ModelKind = "model", *, weights: bool = True
 ) -> ModelFolder:
-    """Return where `name` (folder, hub id or "") is; raises ModelError if nowhere."""
+    """Return where `name` (folder, hub id or "") is; raises ModelError if nowhere.
+
+    Without `weights` its tokenizer and configuration are enough, and of the hub's
+    models nothing else is fetched.
+    """
     if not name:
         folder = Path(__file__).parents[1] / "tiny_guard"
         return ModelFolder(
-            _checked_folder(folder, EMBEDDED_LABEL, kind), EMBEDDED_LABEL
+            _checked_folder(folder, EMBEDDED_LABEL, kind, weights=weights),
+            EMBEDDED_LABEL,
         )
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return ModelFolder(_checked_folder(folder, name, kind), folder.resolve().name)
+        checked = _checked_folder(folder, name, kind, weights=weights)
+        return ModelFolder(checked, folder.resolve().name)
     if not _HUB_ID.fullmatch(name):
         raise ModelError(f"{kind} {name!r}: no such folder{_nearest_name_hint(folder)}")
-    return _from_hub_cache(name, revision, kind) or _from_hub(name, revision, kind)
+    cached = _from_hub_cache(name, revision, kind, weights=weights)
+    return cached or _from_hub(name, revision, kind, weights=weights)
 
 
 def weight_files(folder: Path, kind: ModelKind = "model") -> list[Path]:
@@ -70,14 +77,14 @@ def _shard_files(index: Path) -> list[Path]:
     return [index.parent / name for name in sorted(names)]
 
 
-def _checked_folder(folder: Path, name: str, kind: ModelKind) -> Path:
+def _checked_folder(folder: Path, name: str, kind: ModelKind, *, weights: bool) -> Path:
     """Return `folder` if it holds a whole model; ModelError says what it lacks."""
     if not (folder / _CONFIG[kind]).is_file():
         hint = ""
         if kind == "model" and (folder / _CONFIG["adapter"]).is_file():
             hint = "; it holds an adapter: name its base model and add adapter=FOLDER"
         raise ModelError(f"{kind} {name!r}: no {_CONFIG[kind]} in {folder}{hint}")
-    if not weight_files(folder, kind):
+    if weights and not weight_files(folder, kind):
         stems = " or ".join(_WEIGHT_STEMS[kind])
         raise ModelError(
             f"{kind} {name!r}: no weights in {folder}; "
@@ -109,7 +116,9 @@ def stored_models() -> list[str]:
     return sorted("/".join(f.name.split("--", 2)[1:]) for f in folders)
 
 
-def _from_hub_cache(name: str, revision: str, kind: ModelKind) -> ModelFolder | None:
+def _from_hub_cache(
+    name: str, revision: str, kind: ModelKind, *, weights: bool
+) -> ModelFolder | None:
     root = hub_cache() / f"models--{name.replace('/', '--')}"
     reference = root / "refs" / (revision or "main")
     commit = revision  # a commit has no reference file: it is the snapshot's name
@@ -119,7 +128,8 @@ def _from_hub_cache(name: str, revision: str, kind: ModelKind) -> ModelFolder | 
     if not commit or not (folder / _CONFIG[kind]).is_file():
         return None
     try:
-        return ModelFolder(_checked_folder(folder, name, kind), name, commit)
+        checked = _checked_folder(folder, name, kind, weights=weights)
+        return ModelFolder(checked, name, commit)
     except ModelError:  # an interrupted download: the hub has the rest
         return None
 
@@ -130,7 +140,9 @@ def offline() -> bool:
     return any(value in {"1", "ON", "YES", "TRUE"} for value in values)
 
 
-def _from_hub(name: str, revision: str, kind: ModelKind) -> ModelFolder:
+def _from_hub(
+    name: str, revision: str, kind: ModelKind, *, weights: bool
+) -> ModelFolder:
     where = f"no folder of that name, nor in {hub_cache()}"
     hint = _nearest_name_hint(Path(name))
     if offline():
@@ -139,10 +151,11 @@ def _from_hub(name: str, revision: str, kind: ModelKind) -> ModelFolder:
             f"({' or '.join(filter(os.environ.get, _OFFLINE_VARIABLES))} is set){hint}"
         )
     try:
-        folder = download_snapshot(name, revision, pickled="*.bin")
+        folder = download_snapshot(name, revision, pickled="*.bin", weights=weights)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"{kind} {name!r}: {where}, and the hub did not give it: {reason}{hint}"
         ) from error
-    return ModelFolder(_checked_folder(folder, name, kind), name, folder.name)
+    checked = _checked_folder(folder, name, kind, weights=weights)
+    return ModelFolder(checked, name, folder.name)

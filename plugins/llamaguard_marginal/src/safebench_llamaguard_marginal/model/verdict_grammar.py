@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from safebench.verdict_tree import Grammar, Vocabulary
+    from safebench_llamaguard_marginal.engines.served_guard import ServedGuard
 
     from .loading import LoadedGuard
 
 
 def verdict_grammar(
-    guard: LoadedGuard,
+    guard: LoadedGuard | ServedGuard,
     mode: Literal["strict", "lenient"],
     *,
     ignore_case: bool = False,
@@ -52,7 +53,9 @@ def verdict_grammar(
     return grammar
 
 
-def continuation_encoder(guard: LoadedGuard) -> Callable[[str], list[int]]:
+def continuation_encoder(
+    guard: LoadedGuard | ServedGuard,
+) -> Callable[[str], list[int]]:
     """Return what encodes a text that continues an answer."""
     token_bytes, encode = guard.model.token_bytes, guard.encoder.encode_text
     if _encodes_exactly(guard):
@@ -76,18 +79,19 @@ def encode_after_newline(
     return tokens[start:] if suffix == expected else []
 
 
-def _encodes_exactly(guard: LoadedGuard) -> bool:
+def _encodes_exactly(guard: LoadedGuard | ServedGuard) -> bool:
     """Tell whether the tokenizer adds no space of its own."""
     tokens = guard.encoder.encode_text("unsafe")
     return b"".join(guard.model.token_bytes[token] for token in tokens) == b"unsafe"
 
 
 def pick_draft_opener(
-    requested: str, guard: LoadedGuard, vocabulary: Vocabulary
+    requested: str, guard: LoadedGuard, vocabulary: Vocabulary, *, lean: bool = False
 ) -> str | None:
     r"""Return the opener that the option `draft` selects, None for no draft.
 
-    "auto" is the likeliest opener where passes cost more than tokens: not on a CPU.
+    "auto" is the likeliest opener where passes cost more than tokens: not on a CPU, but
+    for `lean` trees, which need all of such a draft.
     With one row a node there is no mask to keep a draft's branches apart: None.
     Otherwise `requested` is an opener itself, with ``\n`` for a line feed; raises
     OptionError for one that the grammar does not have.
@@ -95,9 +99,11 @@ def pick_draft_opener(
     if requested == "off" or guard.model.tree_layout == "rows":
         return None
     if requested == "auto":
-        # Measured with the embedded guard: on a CPU a draft saves no time.
-        on_cpu = guard.model.device.type == "cpu"
-        return None if on_cpu else likeliest_opener(guard, vocabulary)
+        # Measured with the embedded guard: on a CPU a draft saves no time, since half
+        # of it follows an opener that hardly any verdict has. Lean trees have no such
+        # half.
+        saves = lean or guard.model.device.type != "cpu"
+        return likeliest_opener(guard, vocabulary) if saves else None
     openers = vocabulary.automaton.grammar.openers
     opener = requested.replace("\\n", "\n")
     if opener not in openers:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safebench import Capabilities, GuardProfile
 from safebench.errors import SafebenchError
 from safebench.profiles import profile_names
 from safebench.records import TASKS
+from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF, LACKS
 
 from .model_facts import read_model_facts
 from .resolve import FOLDER, resolve_profile, shipped_profile
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .schema import PromptSection
 
 
+_ONE_PROCESS = "its requests have a concurrency and a count of their own"
+
+
 def capabilities(options: GuardOptions) -> Capabilities:
     """Return what the guard that the options name answers; nothing is loaded."""
     profile = resolve_profile(options)
@@ -33,7 +37,17 @@ def capabilities(options: GuardOptions) -> Capabilities:
         threshold=profile.data.threshold,
         evidence_scope=_evidence_scope(profile, options),
         families=_families(profile, options),
+        one_process=_ONE_PROCESS if options.runs_on == ENDPOINT else "",
+        **_lacks(options),
     )
+
+
+def _lacks(options: GuardOptions) -> dict[str, Any]:
+    """Return what evidence does not have where an engine runs the guard."""
+    if options.runs_on == HF:
+        return {}
+    because = f"engine={options.runs_on} lists {options.top_logprobs} tokens, no logits"
+    return {"lacks": LACKS, "lacks_because": because}
 
 
 def _families(profile: Profile, options: GuardOptions) -> tuple[str, ...]:
@@ -47,7 +61,9 @@ def _families(profile: Profile, options: GuardOptions) -> tuple[str, ...]:
     names = [profile.name.removesuffix(".yaml")]
     # a model that is not there is refused with a better message where it is loaded
     with suppress(SafebenchError, OSError):
-        base = locate_model(options.model, options.revision)
+        base = locate_model(
+            options.model, options.revision, weights=options.has_network
+        )
         adapter = None
         if options.adapter:
             adapter = locate_model(options.adapter, kind="adapter")

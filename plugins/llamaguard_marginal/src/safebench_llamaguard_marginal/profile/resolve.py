@@ -286,7 +286,7 @@ def resolve_profile(options: GuardOptions) -> Profile:
         return load_profile(options.profile, options.reasoning, options.criteria)
     if options.format in _FORMATS:
         return load_profile(_FORMATS[options.format], options.reasoning)
-    base = locate_model(options.model, options.revision)
+    base = locate_model(options.model, options.revision, weights=options.has_network)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     facts = read_model_facts(base, adapter)
     return match_profile(facts, options.reasoning, options.criteria)

@@ -47,7 +47,7 @@ class PromptBuilder:
     def build(self, sample: Sample) -> SamplePrompts:
         """Return the prompts of the judged turn, turns before it and documents."""
         try:
-            return SamplePrompts(self._prompts(_turns_up_to_judged(sample)))
+            return SamplePrompts(self._prompts(turns_up_to_judged(sample)))
         except PromptError as error:
             return SamplePrompts([], str(error))
 
@@ -96,7 +96,8 @@ class PromptBuilder:
         )
 
 
-def _turns_up_to_judged(sample: Sample) -> tuple[Turn, ...]:
+def turns_up_to_judged(sample: Sample) -> tuple[Turn, ...]:
+    """Return the documents of a sample and its turns up to the judged one."""
     count = len(sample.turns)
     if not -count <= sample.target < count:
         raise PromptError(f"there is no turn {sample.target} among {count}")

@@ -15,15 +15,19 @@ import numpy as np
 
 from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, LabelColumns, first_reason
-from safebench.verdict_tree import CanonicalTokenizations, LabelSlots
+from safebench.verdict_tree import LabelSlots
 
 from .common import (
     NO_OPENER,
+    SETTLED,
     PositiveOptions,
     append_none,
     canonical_unavailable,
     divide_or_nan,
     entropy,
+    joined_notes,
+    nan_where,
+    unlisted_labels_note,
     unread_labels_note,
 )
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
     from safebench.strategies import Context
     from safebench.typing import Array, Floats
+    from safebench.verdict_tree import CanonicalTokenizations
 
 NO_LEVEL = "n/a: no level can follow a likely opener"
 
@@ -44,7 +49,8 @@ def first_token(evidence: EvidenceBundle, context: Context) -> Judgements:
     else the guard might write does not count. Uncertainty is the entropy over levels,
     in nats.
     """
-    tokenizations = evidence[VerdictTree].cached(CanonicalTokenizations)
+    slots = evidence[VerdictTree].cached(LabelSlots)
+    tokenizations = slots.tokenizations
     if unavailable := canonical_unavailable(tokenizations, context.task):
         return unavailable
     options = context.options or PositiveOptions()
@@ -53,13 +59,23 @@ def first_token(evidence: EvidenceBundle, context: Context) -> Judgements:
     )
     # Renormalised over levels: mass of other texts would make every score small.
     shares = level_shares(tokenizations)
-    score = positive_share(shares, positive)
+    unsettled = unsettled_shares(slots)
+    score = nan_where(positive_share(shares, positive), unsettled)
     return Judgements(
         size=len(shares),
         score=score,
-        uncertainty=entropy(shares),
-        errors=first_reason((np.isnan(score), NO_LEVEL)),
+        uncertainty=nan_where(entropy(shares), unsettled),
+        errors=first_reason(
+            (unsettled, slots.unlisted.reason()), (np.isnan(score), NO_LEVEL)
+        ),
     )
+
+
+def unsettled_shares(slots: LabelSlots) -> Array:
+    """Tell where the shares of levels hang on tokens that were not listed, (B,)."""
+    total = slots.tokenizations.level_probability.sum(axis=1)
+    unsettled: Array = slots.unlisted.levels > SETTLED * total
+    return unsettled
 
 
 def level_shares(tokenizations: CanonicalTokenizations) -> Floats:
@@ -109,13 +125,20 @@ def token_probability(evidence: EvidenceBundle, context: Context) -> Judgements:
     scored = slots.scored_slots(slots.first_slot(positive))
     scored = scored[slots.labels_before[scored] < options.max_k]
     labels = largest_per_sample(slots, scored, slots.label_given_slot[scored])
+    unsettled = slots.unlisted.levels_given_opener > SETTLED
+    open_labels = slots.unlisted.at_slots(scored) > SETTLED
+    score = level_given_opener @ np.array(positive, dtype=np.float64)
     return Judgements(
         size=len(level_given_opener),
-        score=level_given_opener @ np.array(positive, dtype=np.float64),
+        score=nan_where(score, unsettled),
         labels=columns.names,
-        categories=columns.arrange(labels),
+        categories=columns.arrange(nan_where(labels, unsettled | open_labels)),
         uncertainty=1.0 - np.exp(tokenizations.greedy_level_logp),
-        errors=first_reason((tokenizations.greedy_opener_node < 0, NO_OPENER)),
+        category_note=unlisted_labels_note(open_labels),
+        errors=first_reason(
+            (tokenizations.greedy_opener_node < 0, NO_OPENER),
+            (unsettled, slots.unlisted.reason()),
+        ),
     )
 
 
@@ -145,15 +168,22 @@ def joint(evidence: EvidenceBundle, context: Context) -> Judgements:
     positive = grammar.positive_mask(context.task, options.positive)
     scored = slots.scored_slots(slots.first_slot(positive))
     values = slots.mass[scored, None] * slots.label_given_slot[scored]
-    score = _joint_score(tokenizations, positive)
+    categories = largest_per_sample(slots, scored, values)
+    unsettled = slots.unlisted.levels_given_opener > SETTLED
+    open_labels = slots.unlisted.at_slots(scored) > SETTLED
+    score = nan_where(_joint_score(tokenizations, positive), unsettled)
     return Judgements(
         size=len(slots.tree),
         score=score,
         labels=columns.names,
-        categories=columns.arrange(largest_per_sample(slots, scored, values)),
+        categories=columns.arrange(nan_where(categories, unsettled | open_labels)),
         uncertainty=-slots.bounds.path_logp[slots.bounds.greedy_end] + 0.0,
-        category_note=unread_labels_note(slots.bounds),
-        errors=first_reason((np.isnan(score), NO_OPENER)),
+        category_note=joined_notes(
+            unread_labels_note(slots.bounds), unlisted_labels_note(open_labels)
+        ),
+        errors=first_reason(
+            (unsettled, slots.unlisted.reason()), (np.isnan(score), NO_OPENER)
+        ),
     )
 
 
@@ -190,9 +220,11 @@ def marginal_slot1(evidence: EvidenceBundle, context: Context) -> Judgements:
         return unavailable
     options = context.options or PositiveOptions()
     positive = grammar.positive_mask(context.task, options.positive)
-    score = positive_share(level_shares(tokenizations), positive)
+    unsettled = unsettled_shares(slots)
+    open_labels = slots.unlisted.first_labels > SETTLED
+    score = nan_where(positive_share(level_shares(tokenizations), positive), unsettled)
     # A lower bound alone: other spellings of the same label only add to it.
-    first = _first_label_probability(slots)
+    first = nan_where(_first_label_probability(slots), unsettled | open_labels)
     categories = columns.arrange(first)
     return Judgements(
         size=len(score),
@@ -201,8 +233,12 @@ def marginal_slot1(evidence: EvidenceBundle, context: Context) -> Judgements:
         categories=categories,
         category_lower=categories,
         uncertainty=entropy(append_none(first)),
-        category_note=unread_labels_note(slots.bounds),
-        errors=first_reason((np.isnan(score), NO_LEVEL)),
+        category_note=joined_notes(
+            unread_labels_note(slots.bounds), unlisted_labels_note(open_labels)
+        ),
+        errors=first_reason(
+            (unsettled, slots.unlisted.reason()), (np.isnan(score), NO_LEVEL)
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from safebench.evidence import VerdictTree
 from safebench.strategies import Judgements, first_reason
 from safebench.verdict_tree import LabelSlots, greedy_failures
 
-from .common import NO_OPENER, canonical_unavailable
+from .common import NO_OPENER, SETTLED, canonical_unavailable
 
 if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
@@ -40,12 +40,28 @@ def ccp(evidence: EvidenceBundle, context: Context) -> Judgements:
         return unavailable
     labels, starts_inside = _label_terms(slots)
     no_opener = tokenizations.greedy_opener_node < 0
-    causes = first_reason((no_opener, NO_OPENER), (starts_inside, STARTS_INSIDE))
+    causes = first_reason(
+        (no_opener, NO_OPENER),
+        (starts_inside, STARTS_INSIDE),
+        (_unsettled(slots), slots.unlisted.reason()),
+    )
     failures = greedy_failures(slots.bounds, context.written)
     errors = [a or b for a, b in zip(failures, causes, strict=True)]
     value = _level_terms(tokenizations) + labels
     value[[error is not None for error in errors]] = np.nan
     return Judgements(size=len(value), uncertainty=value, errors=errors)
+
+
+def _unsettled(slots: LabelSlots) -> Array:
+    """Tell where the value hangs on tokens that were not listed, (B,)."""
+    unlisted = slots.unlisted
+    greedy = np.nonzero(slots.on_greedy_path)[0]
+    unsettled: Array = (
+        (unlisted.levels_given_opener > SETTLED)
+        | (unlisted.at_slots(greedy) > SETTLED)
+        | (unlisted.closing_greedy_labels > SETTLED)
+    )
+    return unsettled
 
 
 def _level_terms(tokenizations: CanonicalTokenizations) -> Floats:

@@ -22,6 +22,8 @@ LENIENT_GRAMMAR = "n/a: a lenient grammar has no canonical spellings"
 NOT_RECORDED = "n/a: canonical spellings were not recorded"
 MOSTLY = 0.5  # the share of unread labels above which a sample is counted
 NEGLIGIBLE = 0.01  # of probability: trees leave out as much
+# An error of a probability that nobody would notice: as between two engines.
+SETTLED = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,21 @@ def canonical_unavailable(
         uncertainty=np.full(size, np.nan),
         errors=[reason] * size,
     )
+
+
+def unlisted_labels_note(unsettled: Array) -> str:
+    """Count samples (B,) whose categories hang on tokens that were not listed."""
+    if not unsettled.any():
+        return ""
+    return (
+        f"categories of {int(unsettled.sum())} of {len(unsettled)} samples hang on "
+        "tokens that were not listed; unlisted=ids or a larger top_logprobs would tell"
+    )
+
+
+def joined_notes(*notes: str) -> str:
+    """Join those notes that are not empty."""
+    return "; ".join(note for note in notes if note)
 
 
 def entropy(p: Floats) -> Floats:

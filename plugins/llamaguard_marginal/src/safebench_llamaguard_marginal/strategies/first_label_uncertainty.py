@@ -17,12 +17,14 @@ from safebench.verdict_tree import LabelSlots
 from .common import (
     INVALID,
     NO_OPENER,
+    SETTLED,
     PositiveOptions,
     canonical_unavailable,
     divide_or_nan,
     entropy,
     mostly_invalid,
     nan_where,
+    unlisted_labels_note,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from safebench.evidence import EvidenceBundle
     from safebench.strategies import Context
-    from safebench.typing import Floats
+    from safebench.typing import Array, Floats
 
 
 def probability_uncertainty(evidence: EvidenceBundle, context: Context) -> Judgements:
@@ -65,7 +67,8 @@ def _judge(
     failed = invalid | no_opener
     # The lower bound: pi comes from forced nodes and has no bounds to go with others.
     score = nan_where(bounds.level_bounds(positive).lower, failed)
-    pi = first_label_shares(slots, positive)
+    open_labels = _unsettled_shares(slots, positive)
+    pi = nan_where(first_label_shares(slots, positive), open_labels)
     return Judgements(
         size=len(score),
         score=score,
@@ -73,7 +76,18 @@ def _judge(
         categories=columns.arrange(score[:, None] * pi),
         uncertainty=nan_where(uncertainty_of(pi), failed),
         errors=first_reason((invalid, INVALID), (no_opener, NO_OPENER)),
+        category_note=unlisted_labels_note(open_labels),
     )
+
+
+def _unsettled_shares(slots: LabelSlots, positive: Sequence[bool]) -> Array:
+    """Tell where pi hangs on tokens that were not listed, (B,)."""
+    first = slots.first_slot(positive)
+    exists = np.nonzero(first >= 0)[0]
+    total = np.ones(len(first))
+    total[exists] = slots.label_given_slot[first[exists]].sum(axis=1)
+    unsettled: Array = slots.unlisted.at_slots(first[exists]) > SETTLED * total
+    return unsettled
 
 
 def first_label_shares(slots: LabelSlots, positive: Sequence[bool]) -> Floats:

@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from safebench.strategies import Context
     from safebench.typing import Array, Floats
 
-PointEstimator = Literal["lower", "mid", "renorm", "mc"]
+PointEstimator = Literal["lower", "mid", "upper", "renorm", "mc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarginalAnyOptions(PositiveOptions):
     """Which estimate between the bounds is taken, and what counts as positive.
 
-    `point`: the lower bound, the middle, the resolved mass renormalised, or the lower
-    bound plus a Monte Carlo estimate of the rest (trees recorded with ``mc_samples``).
+    `point`: the lower bound, the middle, the upper bound (nearest where an endpoint
+    gives the greedy path alone), the resolved mass renormalised, or the lower bound
+    plus a Monte Carlo estimate of the rest (trees recorded with ``mc_samples``).
     `positive` names the positive levels (default: the grammar's).
     """
 
@@ -63,6 +64,9 @@ class MarginalFixedOptions(PositiveOptions):
         PositiveOptions.__post_init__(self)
         if self.k < 1:
             raise ValueError(f"k is {self.k}, not 1 or more")
+
+
+EVEN = 0.5  # the threshold of a probability, where the user names no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,21 @@ class MarginalScores:
             uncertainty_lower=uncertainty_lower,
             uncertainty_upper=uncertainty_upper,
             category_note=unread_labels_note(self.bounds),
+            note=self._unsettled_note(),
+        )
+
+    def _unsettled_note(self) -> str:
+        """Count the samples whose verdict hangs on tokens that were not listed."""
+        tree, level = self.bounds.tree, self.marginals.level
+        if tree.of_logits:
+            return ""
+        unsettled = ~self.failed & (level.lower < EVEN) & (level.upper >= EVEN)
+        if not unsettled.any():
+            return ""
+        k = tree.meta.get("listed", {}).get("top_logprobs")
+        return (
+            f"{int(unsettled.sum())} of {len(unsettled)} verdicts are not settled by "
+            f"the {k} tokens listed: their bounds lie on both sides of {EVEN}"
         )
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from safebench.errors import ModelError
@@ -111,10 +112,9 @@ class Service:
         start = time.perf_counter()
         attempts = 0
         while True:
-            self._count()
             attempts += 1
             try:
-                value = self._attempt(request)
+                value = self.attempt(request)
             except ModelError:
                 raise
             except Exception as error:  # noqa: BLE001 - client libraries raise anything
@@ -168,7 +168,9 @@ class Service:
         pool.shutdown()
         return [replies[position] for position in range(len(requests))]
 
-    def _attempt(self, request: Callable[[], T]) -> T:
+    def attempt(self, request: Callable[[], T]) -> T:
+        """Make a request once, and count it; raises what the client library raises."""
+        self._count()
         if not self.deadline:
             return request()
         return run_with_deadline(request, self.options.timeout)
@@ -249,16 +251,25 @@ def status_code(error: Exception) -> int | None:
 
 
 def _requested_wait(error: Exception) -> float | None:
-    """Return the seconds of a Retry-After header; a date is not understood."""
+    """Return the seconds that a Retry-After header asks for, as a number or a date."""
     headers = getattr(getattr(error, "response", None), "headers", None)
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            wait = float(headers.get(name)) / unit  # type: ignore[union-attr]
+            value = str(headers.get(name))  # type: ignore[union-attr]
+            wait = _seconds(value) / unit
         except (AttributeError, TypeError, ValueError):
             continue
         if 0 <= wait < float("inf"):
             return wait
     return None
+
+
+def _seconds(value: str) -> float:
+    """Return a number of seconds, or those until a date (RFC 9110, 10.2.3)."""
+    try:
+        return float(value)
+    except ValueError:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
 
 
 def _reason(error: Exception, status: int | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from safebench.records import Sample
     from safebench.specs import ClassifierSpec
 
-    from .grid import ResolvedClassifier
+
+class Loadable(Protocol):
+    """A classifier with its options, such as a `ClassifierJob`."""
+
+    @property
+    def spec(self) -> ClassifierSpec:
+        """What the plugin declared."""
+
+    @property
+    def options(self) -> Any:
+        """The instance of its options dataclass; None without one."""
 
 
 # fields of a trace
@@ -33,7 +43,7 @@ _COUNTS = ("tokens_in", "tokens_out", "tokens_dropped", "windows")
 _AMOUNTS = ("forward_passes", "seconds")
 
 
-def load_classifier(classifier: ResolvedClassifier) -> Classifier:
+def load_classifier(classifier: Loadable) -> Classifier:
     """Load a model; every later call of it is isolated, too.
 
     Raises `PluginError` for whatever the plugin's code raises but a `SafebenchError`.

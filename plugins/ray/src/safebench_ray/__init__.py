@@ -1,0 +1,1 @@
+"""Evidence recorded by the actors of a Ray cluster, a model each."""
