@@ -17,7 +17,12 @@ from safebench.decision.drift import (
     find_alarms,
     population_stability,
 )
-from safebench.decision.score_stream import ScoreStream
+from safebench.decision.score_stream import (
+    ScoreLine,
+    ScoreSource,
+    ScoreStream,
+    to_stream,
+)
 from safebench.score.result import SIGNIFICANT_DIGITS
 from safebench.statistics.exchangeability import (
     conformal_p_values,
@@ -315,3 +320,20 @@ def test_evidence_after_a_line_is_of_the_lines_up_to_it() -> None:
     failures = np.exp(log_capital_of_rate(np.isnan(old), np.isnan(new), 10))
     expected = np.log10((np.array(of_scores) + failures) / 2)
     assert np.allclose(expected, alarm.log10_evidence)
+
+
+def test_lines_are_not_compared_with_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A million lines would take a million times a million comparisons."""
+    ours, other = (ScoreSource("guard", method) for method in ("a", "b"))
+    lines = [ScoreLine(i, i / 9, (ours, other)[i % 2], None, None) for i in range(9)]
+
+    def compared(*_: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(ScoreLine, "__eq__", compared)
+    stream = to_stream(lines, "log", ours)
+
+    assert [0 / 9, 2 / 9, 4 / 9, 6 / 9, 8 / 9] == stream.score.tolist()
+    assert ("4 lines of guard/b passed over",) == stream.notes

@@ -174,7 +174,7 @@ def test_a_run_that_measured_nothing_is_in_nobodys_way(
     manifest.write_text(json.dumps(content))
 
     for row in rows[1:]:
-        row["value"] = None
+        row |= {"value": None, "model": "another"}
     results.write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused = invoke(command)
     results.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))

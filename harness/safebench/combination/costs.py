@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from safebench.evidence.store import read_header
+from safebench.results.run_files import EVIDENCE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from safebench.results.prediction_reading import PredictionFile, PredictionLine
     from safebench.typing import Array, Floats
 
-EVIDENCE_FOLDER = "evidence"
 NAMES = ("seconds", "forward_passes", "tokens")
 
 

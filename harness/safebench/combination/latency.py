@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.results.latency import LatencyLog, MeasuredSample, latency_key
-
-from .costs import EVIDENCE_FOLDER
+from safebench.results.run_files import EVIDENCE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,6 +25,7 @@ from safebench.redaction import redact_secrets
 from safebench.results import RESULTS_FILE
 from safebench.results.rows import SCHEMA, read_rows
 from safebench.results.run_files import (
+    EVIDENCE_FOLDER,
     FILES,
     MANIFEST_FILE,
     PREDICTIONS_FOLDER,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from .evidence_set import EvidenceSet
     from .grid import ResolvedClassifier
 
-EVIDENCE_FOLDER = "evidence"
 MAX_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
 DataChange = Literal["same", "extended", "other"]
 

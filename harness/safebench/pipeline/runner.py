@@ -22,6 +22,7 @@ from safebench.results.prediction_writing import (
 from safebench.results.rows import RESULTS_FILE, set_aside_damaged_rows
 from safebench.results.run_files import (
     CONFIG_FILE,
+    EVIDENCE_FOLDER,
     PREDICTIONS_FOLDER,
     replacing_files,
     set_aside_changed,
@@ -37,7 +38,6 @@ from .grid import FailedPart, build_grid, keep_engines
 from .judging import apply_oracle_tuner, apply_strategy
 from .latency import measure_latency
 from .manifest import (
-    EVIDENCE_FOLDER,
     RunManifest,
     check_run_folder,
     clear_if_other,

@@ -24,6 +24,7 @@ from safebench.evidence.store import (
     EvidenceStore,
     check_shard,
 )
+from safebench.results.run_files import EVIDENCE_FOLDER
 from safebench.specs import ClassifierSpec
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from .frames import Kind
 
-EVIDENCE_FOLDER = "evidence"
 MAIN_STORE = "main"  # others hold probes, which are about no sample of a dataset
 _KEY = re.compile(r"[0-9a-f]{16}\Z")
 _NO_DATASET = (

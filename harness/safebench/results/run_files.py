@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.yaml"
+EVIDENCE_FOLDER = "evidence"
 PREDICTIONS_FOLDER = "predictions"
 FILES = "files"
 _MAX_MANIFEST_BYTES = 64 * 2**20

@@ -14,7 +14,12 @@ from safebench.evidence.store import EvidenceStore
 from safebench.isolation import describe_error
 from safebench.pipeline.config import load_run_config
 from safebench.pipeline.probes import MAIN
-from safebench.results.run_files import CONFIG_FILE, MANIFEST_FILE, parse_manifest
+from safebench.results.run_files import (
+    CONFIG_FILE,
+    EVIDENCE_FOLDER,
+    MANIFEST_FILE,
+    parse_manifest,
+)
 from safebench.score.tree_view import build_tree_views
 
 from .browsed_runs import FileState, check_size, file_state, without_surrogates
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     from safebench.score.tree_view import TreeView
 
 MAX_EVIDENCE_BYTES = 2 * 2**30
-EVIDENCE_FOLDER = "evidence"
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 
