@@ -21,6 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench.testing.process_groups import renew_threads
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -158,6 +160,7 @@ def _measure(name: str, setup: Setup, path: str, log: str) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     try:
+        renew_threads()  # of a dry run's fork
         measure = import_module(f".{name}", __package__).measure
         found = {"numbers": _rounded(measure(setup))}
     except Exception as error:  # noqa: BLE001 - any failure is a result here

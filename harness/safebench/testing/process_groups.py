@@ -70,6 +70,7 @@ def _run(
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     code = 1
     try:
+        renew_threads()
         _forget_group()
         function(*arguments)
         code = 0
@@ -78,6 +79,17 @@ def _run(
     finally:
         # Without the clean-up of the test run that this process is a copy of.
         os._exit(code)
+
+
+def renew_threads() -> None:
+    """Let torch replace its pool of threads, none of which a fork has copied.
+
+    The first operation after a fork replaces it, but not under a lock: where several
+    threads come first, as when transformers reads weights, some of them find no pool
+    ("Invalid thread pool!").
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _forget_group() -> None:
