@@ -49,6 +49,7 @@ from safebench_feedback_finetune.guard_loading import (
     load_verdict_scorer,
 )
 from safebench_feedback_finetune.stored_files import sealed
+from safebench_llamaguard_marginal import locate_model
 
 from .adapters import write_scaled_adapter
 from .fine_tune import fine_tune, take_part, terms_from_options
@@ -214,6 +215,7 @@ class TrainingRun:
             parts_hash=splits.digest(),
             benign=[benign.to_manifest() for benign in self.benign_sets],
             base_guard=scorer.label,
+            base=locate_model(options.guard).base_record(),
             learned=learned,
             promise=registered.to_json(),
             gate=certificate.to_json(),
