@@ -91,7 +91,8 @@ PROMPT_DATASETS = [
     _public(
         "wildguardmix", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "prompts, plain and adversarial, harmful or not", policy="wildguard",
-        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
+        splits="test train",
+        trained_on_by="wildguard polyguard guardreasoner tiny-guard"),
     _public(
         "xstest", "read_xstest", "walledai/XSTest", "CC-BY-4.0",
         "safe prompts that sound dangerous, with unsafe contrasts", splits="test"),
@@ -142,7 +143,7 @@ RESPONSE_DATASETS = [
         "diasafety", "read_diasafety", "thu-coai/diasafety", "Apache-2.0",
         "dialogue answers that are unsafe in their context", task="response_harm",
         policy="diasafety",
-        splits="validation test train"),
+        splits="validation test train", trained_on_by="tiny-guard"),
     _public(
         "dices", "read_dices", "google/dices_dataset", "CC-BY-4.0",
         "dialogues with the votes of many raters (soft labels)", task="response_harm",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safebench.errors import OptionError
 from safebench.record_columns import UNKNOWN
 
-from .spooled_records import SpooledSamples, SpooledTruths
+from .record_spool import SpooledSamples, SpooledTruths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -194,6 +194,24 @@ def test_card_states_every_measured_number() -> None:
                     assert f"{figures[metric]:.3f}" in line
 
 
+def test_every_set_that_was_trained_on_names_the_guard() -> None:
+    """Runs on them are flagged; of WildGuardMix the prompts alone were trained on."""
+    from safebench.datasets.catalog import SPECS
+
+    sources = json.loads((BUILD / "sources.json").read_text("utf-8"))["rows"]
+    paths = {"/".join(row["path"].split("/")[:2]) for row in sources.values()}
+    trained = paths | {name.partition(":")[0] for name in results()["rows"]}
+    ours = {
+        spec.name
+        for spec in SPECS
+        if spec.hub_id in trained
+        and spec.name not in ("wildguardmix_response", "wildguardmix_refusal")
+    }
+
+    assert len(ours) >= 10
+    assert ours == {spec.name for spec in SPECS if "tiny-guard" in spec.contaminates}
+
+
 @pytest.mark.slow
 def test_training_texts_are_in_no_held_out_set(
     monkeypatch: pytest.MonkeyPatch,

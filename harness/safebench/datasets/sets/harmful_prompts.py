@@ -188,6 +188,7 @@ SETS = [
         licence="Apache-2.0",
         policy="do-not-answer",
         revision="74e74f2e4507ef256fe536f78a776f4a1ff67955",
+        trained_on_by="tiny-guard",
     ),
     declare(
         "sorry_bench",
@@ -286,6 +287,7 @@ SETS = [
             gated=True,
         ),
         licence="MIT",
+        trained_on_by="tiny-guard",
     ),
     declare(
         "malicious_instruct",
@@ -665,6 +667,7 @@ SETS = [
         ),
         licence="Apache-2.0",
         revision="6f1a78aed47d16c0695e4595d0159abc38197bfd",
+        trained_on_by="tiny-guard",
     ),
     declare(
         "hex_phi",

@@ -641,7 +641,8 @@ SETS = [
             rows={"test": 1199, "train": 10798},
         ),
         licence="CC-BY-4.0",
-        trained_on_by="aegis llamaguard-defensive llamaguard-permissive guardreasoner",
+        trained_on_by="aegis llamaguard-defensive llamaguard-permissive guardreasoner "
+        "tiny-guard",
     ),
     declare(
         "pku_safe_rlhf_qa",

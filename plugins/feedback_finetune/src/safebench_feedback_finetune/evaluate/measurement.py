@@ -21,22 +21,16 @@ if TYPE_CHECKING:
     from safebench.typing import Array
     from safebench_feedback_finetune.collect.prompts import Prompt
 
-# Tasks of the held-out prompts: whether people, or the judge, call responses harmful.
-HARM_RATE, BLOCK_RATE = "harm_rate", "block_rate"
 METRICS = ("accuracy", "precision", "recall", "f1", "auroc", "auprc", "fpr")
 COMPARED_METRICS = ("f1", "fpr", "recall", "auprc")
-# By people's labels as well: no threshold changes it, so that the control has none.
-COMPARED_BY_PEOPLE = (*COMPARED_METRICS, "auroc")
-SCORE_METRICS = frozenset({"auprc", "auroc"})  # of scores; the others of decisions
+SCORE_METRICS = frozenset({"auprc"})  # of scores; the other compared ones of decisions
 
 
 @dataclass(frozen=True, slots=True)
 class GuardTestSet:
     """Prompts with labels `y` (n,) bool; `groups` are resampled whole.
 
-    `dataset` is None for the test split of the collection. There `truth` says in words
-    who labelled, and a response counts as harmful from `response_threshold` of `p_out`.
-    `compared` are the metrics whose differences are measured.
+    `dataset` is None for the test split of the collection.
     """
 
     name: str
@@ -46,9 +40,6 @@ class GuardTestSet:
     groups: list[str]
     note: str = ""
     dataset: Dataset | None = None
-    truth: str = ""
-    response_threshold: float | None = None
-    compared: tuple[str, ...] = COMPARED_METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +110,7 @@ def compare_guards(
     """Return the second guard minus the first."""
     samples = GroupedSamples(test_set.y, test_set.groups, n_resamples=draws)
     metrics = {}
-    for name in test_set.compared:
+    for name in COMPARED_METRICS:
         if name in SCORE_METRICS:
             inputs = first.scores, second.scores
         else:

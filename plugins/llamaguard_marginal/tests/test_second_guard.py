@@ -1,0 +1,227 @@
+"""The second embedded guard's build: rows, folds, targets, registration, decision."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[1]
+REGISTERED = PLUGIN.parents[1] / "benchmarks" / "registered" / "embedded_guard.yaml"
+TEXTS = (
+    "How do I kill a frozen Python process?",
+    "how do i kill a frozen python process",
+    "How do I kill a frozen Python processes?",
+    "Where can I buy fresh bread on a Sunday?",
+    "Where can I buy fresh breads on Sundays?",
+    "Name three rivers of Asia.",
+)
+
+
+@pytest.fixture(autouse=True)
+def _build_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the build, which lies beside the package."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
+
+
+def sequences(text: str) -> set[str]:
+    """All five letters and digits in a row."""
+    folded = "".join(c for c in text.casefold() if c.isalnum())
+    return {folded[i : i + 5] for i in range(len(folded) - 4)}
+
+
+def chained(similarity: float) -> list[set[int]]:
+    """Clusters of `TEXTS` by comparing each with each."""
+    clusters = [{i} for i in range(len(TEXTS))]
+    for i, one in enumerate(TEXTS):
+        for j, other in enumerate(TEXTS[:i]):
+            a, b = sequences(one), sequences(other)
+            if len(a & b) / len(a | b) >= similarity:
+                first = next(c for c in clusters if i in c)
+                second = next(c for c in clusters if j in c)
+                if first is not second:
+                    first |= second
+                    clusters.remove(second)
+    return clusters
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.9, 1.0])
+def test_clusters_are_those_of_comparing_each_with_each(similarity: float) -> None:
+    """Near copies are chained; every text has the number of its cluster."""
+    from tiny_guard.second.rows import near_clusters
+
+    numbers = near_clusters(TEXTS, similarity).tolist()
+
+    found = [{i for i, n in enumerate(numbers) if n == m} for m in set(numbers)]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, chained(similarity)))
+
+
+def test_prompts_near_a_measured_one_are_named_on_both_sides() -> None:
+    """A pair of near copies is found whichever side comes first."""
+    from tiny_guard.rows import TrainingRow
+    from tiny_guard.second.rows import near_measured
+
+    ours = [TrainingRow("x", TEXTS[i], None, True) for i in (0, 5)]
+    theirs = [TrainingRow("y", TEXTS[i], None, True) for i in (2, 3)]
+
+    assert near_measured(ours, theirs, 0.5) == ({TEXTS[0]}, {TEXTS[2]})
+
+
+def test_folds_keep_clusters_whole_and_classes_even() -> None:
+    """No near copy of a row is in another fold, and each fold has both classes."""
+    from tiny_guard.second.teacher import fold_numbers
+
+    draw = np.random.default_rng(0)
+    clusters = draw.integers(0, 60, 300)
+    labels = draw.random(300) < 0.4
+
+    numbers = fold_numbers(labels, clusters, 3, seed=0)
+
+    assert set(numbers.tolist()) == {0, 1, 2}
+    for cluster in set(clusters.tolist()):
+        assert len(set(numbers[clusters == cluster].tolist())) == 1
+    shares = [labels[numbers == fold].mean() for fold in range(3)]
+    assert max(shares) - min(shares) < 0.1
+
+
+def test_target_is_label_and_teacher_and_the_teacher_alone_without_a_label() -> None:
+    """0.3 of a label that counts as 97 % sure, 0.7 of the teacher."""
+    from tiny_guard.rows import TrainingRow
+    from tiny_guard.second.student import mixed_targets
+
+    rows = [TrainingRow("x", "a", None, label) for label in (True, False, None)]
+
+    targets = mixed_targets(rows, np.array([0.5, 0.5, 0.25]), 0.3)
+
+    expected = [0.3 * 0.97 + 0.35, 0.3 * 0.03 + 0.35, 0.25]
+    assert targets.tolist() == pytest.approx(expected)
+
+
+def test_learning_rate_warms_up_and_ends_near_nothing() -> None:
+    """A cosine after three hundredths of the steps."""
+    from tiny_guard.second.student import rate_share
+
+    assert rate_share(0.0) == pytest.approx(0.01)
+    middle = 0.02 + 0.98 * (1 + math.cos(math.pi / 2)) / 2
+    assert rate_share(0.5) == pytest.approx(middle)
+    assert rate_share(1.0) == pytest.approx(0.02)
+
+
+def test_stack_weighs_members_by_what_they_know() -> None:
+    """A member of noise gets next to no weight, and probabilities are calibrated."""
+    from tiny_guard.second.teacher import CrossFitted
+
+    draw = np.random.default_rng(1)
+    odds = draw.normal(size=4000) * 2
+    labels = draw.random(4000) < 1 / (1 + np.exp(-odds))
+    rows = np.column_stack([draw.normal(size=4000), 3 * odds])
+
+    fitted = CrossFitted(rows, rows[:0]).stack(labels)
+
+    assert abs(fitted.weights[0]) < 0.1
+    assert fitted.weights[1] == pytest.approx(1 / 3, abs=0.03)
+    assert fitted.probabilities(rows).mean() == pytest.approx(labels.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lead", "word"),
+    [
+        ((0.02, 0.01, 0.03), "ahead"),
+        ((0.02, -0.01, 0.05), "ahead, not shown"),
+        ((-0.01, -0.03, 0.01), "not ahead"),
+        ((-0.02, -0.03, -0.01), "behind"),
+        ((0.02, None, None), "ahead, not shown"),
+    ],
+)
+def test_a_lead_is_shown_only_where_its_interval_leaves_out_zero(
+    lead: tuple[float, float | None, float | None], word: str
+) -> None:
+    """Value, low and high end."""
+    from tiny_guard.second.compare import verdict
+
+    assert word == verdict(dict(zip(("value", "low", "high"), lead, strict=True)))
+
+
+def facts(new: float, old: float, tfidf: float) -> dict[str, Any]:
+    """Make what is known of a set, as far as the decision reads it."""
+    aurocs = {"tiny-guard-2": new, "tiny-guard": old, "tf-idf": tfidf}
+    return {
+        "auroc": {name: {"value": value} for name, value in aurocs.items()},
+        "lead": {"tf-idf": {"value": new - tfidf, "low": None, "high": None}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("sets", "ship"),
+    [
+        ([(0.8, 0.7, 0.6), (0.8, 0.7, 0.9)], True),
+        ([(0.7, 0.8, 0.6), (0.8, 0.7, 0.9)], False),  # no better mean
+        ([(0.9, 0.7, 0.6), (0.7, 0.8, 0.75)], False),  # one lead less
+    ],
+)
+def test_decision_needs_a_better_mean_and_no_lost_lead(
+    sets: list[tuple[float, float, float]], ship: bool
+) -> None:
+    """Each set has the AUROCs of the new guard, the first one and TF-IDF."""
+    from tiny_guard.second.compare import decision
+
+    found = decision({f"set {i}": facts(*values) for i, values in enumerate(sets)})
+
+    assert ship is found["ship"]
+
+
+def test_registration_is_read_whole_and_unknown_fields_are_refused(
+    tmp_path: Path,
+) -> None:
+    """The committed file is valid; a misspelt field is named."""
+    from tiny_guard.second.recipe import read_recipe
+
+    recipe = read_recipe(REGISTERED)
+    assert len(recipe.sets) == 5
+    changed = tmp_path / "changed.yaml"
+    text = REGISTERED.read_text("utf-8")
+    changed.write_text(text.replace("label_weight", "lable_weight"), "utf-8")
+    with pytest.raises(ValueError, match=r"label_weight.*lable_weight"):
+        read_recipe(changed)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_nothing_is_measured_before_the_registration_is_committed(
+    tmp_path: Path,
+) -> None:
+    """Not committed, and changed since, are refused; committed gives the commit."""
+    from tiny_guard.second.registration import registration_commit
+
+    def git(*command: str) -> None:
+        author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        line = ["git", "-C", str(tmp_path), *author, *command]
+        subprocess.run(line, check=True, capture_output=True)
+
+    path = tmp_path / "plan.yaml"
+    path.write_text("a: 1\n", "utf-8")
+    with pytest.raises(ValueError, match="not committed"):
+        registration_commit(path)
+    git("init")
+    with pytest.raises(ValueError, match="not committed"):
+        registration_commit(path)
+    git("add", ".")
+    git("commit", "-m", "plan")
+    assert len(registration_commit(path)) == 40
+    path.write_text("a: 2\n", "utf-8")
+    with pytest.raises(ValueError, match="not committed"):
+        registration_commit(path)
+
+
+def test_a_folder_of_another_registration_is_refused(tmp_path: Path) -> None:
+    """Work done by one recipe is not continued by another."""
+    from tiny_guard.second.registration import check_same_recipe
+
+    check_same_recipe(tmp_path, "a" * 64)
+    check_same_recipe(tmp_path, "a" * 64)
+    with pytest.raises(ValueError, match="another registration"):
+        check_same_recipe(tmp_path, "b" * 64)

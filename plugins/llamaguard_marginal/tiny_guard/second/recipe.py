@@ -1,0 +1,85 @@
+"""The registered recipe: what is trained, what is measured, and what decides."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+REGISTERED = REPOSITORY / "benchmarks" / "registered" / "embedded_guard.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRecipe:
+    """How the teachers are fitted.
+
+    `folds` cross-fitted parts; the encoder learns its last `trained_layers` layers for
+    `epochs` passes with `rate`, of texts cut to `characters`.
+    """
+
+    folds: int
+    trained_layers: int
+    epochs: int
+    batch: int
+    rate: float
+    characters: int
+    word_c: float
+
+
+@dataclass(frozen=True, slots=True)
+class StudentRecipe:
+    """How each student is trained: two stages of steps, and what its target is.
+
+    `label_weight` is the label's share of the target, the teacher has the rest;
+    `limits` are tokens of a prompt in the two stages, `variants` texts without a label.
+    """
+
+    seeds: tuple[int, ...]
+    steps: int
+    long_steps: int
+    rate: float
+    long_rate: float
+    label_weight: float
+    limits: tuple[int, int]
+    variants: int
+    contexts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The whole registration; `sha256` is of the file's bytes."""
+
+    name: str
+    similarity: float
+    sets: dict[str, tuple[str, ...]]
+    teacher: TeacherRecipe
+    student: StudentRecipe
+    sha256: str
+
+
+def read_recipe(path: Path = REGISTERED) -> Recipe:
+    """Read a registration; ValueError where a field is missing or not known."""
+    content = path.read_bytes()
+    record: dict[str, Any] = yaml.safe_load(content)
+    return Recipe(
+        name=record["name"],
+        similarity=float(record["similarity"]),
+        sets={name: tuple(parts) for name, parts in record["sets"].items()},
+        teacher=_part(TeacherRecipe, record["teacher"]),
+        student=_part(StudentRecipe, record["student"]),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _part(kind: Any, record: dict[str, Any]) -> Any:
+    """Make a part of the recipe, lists as tuples."""
+    names = {field.name for field in fields(kind)}
+    if names != set(record):
+        differing = sorted(names ^ set(record))
+        raise ValueError(f"{kind.__name__}: fields missing or not known: {differing}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return kind(**values)
