@@ -14,6 +14,9 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 
+# Tests start hundreds of processes: compiled modules are kept between them.
+unexport PYTHONDONTWRITEBYTECODE
+
 # vLLM needs other versions of torch and transformers than constraints.txt has, so that
 # its tests have an environment of their own; SAFEBENCH_VLLM names the Python of another,
 # in which this checkout and pytest are installed, too.

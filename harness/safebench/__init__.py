@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from .python_api.judging import judge
     from .python_api.loaded_run import LoadedRun, load_run
     from .python_api.running import run
+    from .score.batch_judge import BatchJudge
 
 __all__ = [
+    "BatchJudge",
     "CalibratorSpec",
     "Capabilities",
     "ClassifierSpec",
@@ -79,5 +81,6 @@ __getattr__ = lazy_exports(
         "LoadedRun": "python_api.loaded_run",
         "load_run": "python_api.loaded_run",
         "run": "python_api.running",
+        "BatchJudge": "score.batch_judge",
     },
 )

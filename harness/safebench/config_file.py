@@ -6,7 +6,9 @@ name a key, one message for a key that nobody knows, one rule for which value wi
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from .errors import OptionError, did_you_mean
@@ -78,8 +80,7 @@ def parse_yaml_mapping(text: str, where: Path | str) -> dict[str, Any]:
     import yaml
 
     try:
-        _refuse_repeated_keys(where, yaml.compose(text, Loader=yaml.SafeLoader))
-        content = yaml.safe_load(text)
+        content = deepcopy(_parse_yaml(text, str(where)))
     except (yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise OptionError(f"{where} is no YAML: {problem}") from None
@@ -89,7 +90,22 @@ def parse_yaml_mapping(text: str, where: Path | str) -> dict[str, Any]:
     return {str(key): value for key, value in (content or {}).items()}
 
 
-def _refuse_repeated_keys(path: Path | str, root: Any) -> None:
+# One run reads the same map of categories for every strategy, and parsing YAML is slow.
+@lru_cache(maxsize=64)
+def _parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text holds; callers copy it before they change it."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        _refuse_repeated_keys(where, root)
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _refuse_repeated_keys(path: str, root: Any) -> None:
     """Raise `OptionError` for a mapping with two keys of one name; `root` is a node."""
     import yaml
 

@@ -188,7 +188,7 @@ class Plugins:
             for component in plugin.components
             if isinstance(component, type_)
             and short_name.casefold() in _folded_names(component)
-            and distribution.casefold() in ("", plugin.distribution.casefold())
+            and (not distribution or _is_called(plugin, distribution))
         ]
         if len(matches) > 1:
             names = [f"{p.distribution}:{c.name}" for p, c in matches]
@@ -393,6 +393,10 @@ FIELD_TYPES: dict[type, Any] = {
     tuple: tuple,
     frozenset: AbstractSet,
 }
+
+
+def _is_called(plugin: Plugin, distribution: str) -> bool:
+    return plugin.distribution.casefold() == distribution.casefold()
 
 
 def _folded_names(component: Component) -> set[str]:

@@ -27,7 +27,12 @@ REPORTED_PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Return the versions that results depend on, of what is installed."""
-    versions = {"python": platform.python_version()}
+    return {"python": platform.python_version(), **_installed_versions()}
+
+
+@cache  # each version is looked up in a package's metadata, for every strategy of a run
+def _installed_versions() -> dict[str, str]:
+    versions = {}
     for package in REPORTED_PACKAGES:
         try:
             versions[package] = version(package)

@@ -24,11 +24,11 @@ UNKNOWN = -1  # the class of a sample whose label nobody knows
 
 
 class PackedTexts(Sequence[str]):
-    """n texts in one run of bytes: `ends` (n + 1,) int64 says where each ends."""
+    """n texts as UTF-8, one after another, which end at `ends` (n + 1,) int64."""
 
     def __init__(self, content: bytes, ends: Array) -> None:
-        self._content = content
-        self._ends = ends
+        self.content = content
+        self.ends = ends
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> PackedTexts:
@@ -39,7 +39,7 @@ class PackedTexts(Sequence[str]):
         return packer.packed()
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self.ends) - 1
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -52,15 +52,15 @@ class PackedTexts(Sequence[str]):
                 return self._texts(places.start, places.stop)
             return [self[place] for place in places]
         row = range(len(self))[index]
-        start, end = self._ends[row : row + 2].tolist()
-        return self._content[start:end].decode("utf-8", "surrogatepass")
+        start, end = self.ends[row : row + 2].tolist()
+        return self.content[start:end].decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _AT_ONCE):
             yield from self._texts(first, min(first + _AT_ONCE, len(self)))
 
     def _texts(self, first: int, stop: int) -> list[str]:
-        content, ends = self._content, self._ends[first : stop + 1].tolist()
+        content, ends = self.content, self.ends[first : stop + 1].tolist()
         return [
             content[start:end].decode("utf-8", "surrogatepass")
             for start, end in pairwise(ends)
@@ -78,13 +78,13 @@ class PackedTexts(Sequence[str]):
         """
         import numpy as np
 
-        lengths = np.diff(self._ends)
+        lengths = np.diff(self.ends)
         width = int(lengths.max(initial=1))
-        if width > longest or b"\0" in self._content:
+        if width > longest or b"\0" in self.content:
             return None
         cells = np.zeros((len(self), max(width, 1)), dtype=np.uint8)
         filled = np.arange(width) < lengths[:, None]
-        cells[:, :width][filled] = np.frombuffer(self._content, np.uint8)
+        cells[:, :width][filled] = np.frombuffer(self.content, np.uint8)
         return cells.view(f"S{max(width, 1)}").reshape(-1)
 
 

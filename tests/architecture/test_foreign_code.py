@@ -14,6 +14,8 @@ LOADERS = {
     CORE / "torch_utils" / "stored_arrays.py",
     # reads the shards that it wrote, by its own keys
     CORE / "evidence" / "store.py",
+    # reads the columns that it wrote, never pickles
+    CORE / "datasets" / "column_file.py",
     # between a run and the worker processes that it started itself
     CORE / "executors" / "frames.py",
 }

@@ -11,6 +11,7 @@ from safebench.config_file import (
     OptionFile,
     merge_flags,
     parse_key_values,
+    parse_yaml_mapping,
 )
 from safebench.errors import OptionError
 
@@ -123,3 +124,12 @@ def test_a_file_that_is_nested_too_deeply_is_one_line(
     with pytest.raises(OptionError, match="is no YAML") as error:
         OptionFile.read(path)
     assert "\n" not in error.value.message
+
+
+def test_what_a_caller_changes_is_not_read_by_the_next() -> None:
+    """A text that was parsed before is not parsed again."""
+    text = "a:\n  b: [1]\n"
+    first = parse_yaml_mapping(text, "here")
+    first["a"]["b"].append(2)
+
+    assert {"a": {"b": [1]}} == parse_yaml_mapping(text, "here")

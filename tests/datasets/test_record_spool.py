@@ -13,6 +13,7 @@ from safebench.datasets.loader import load_dataset
 from safebench.datasets.resolve import resolve_dataset
 from safebench.datasets.row_bytes import ROWS_DIGEST
 from safebench.datasets.splits import calibration_ids, subsample
+from safebench.datasets.spooled_records import SpooledSamples
 from safebench.errors import DataError
 from safebench.pipeline.manifest import DataFingerprint
 
@@ -67,7 +68,7 @@ def test_records_are_those_that_a_list_would_hold(
     """By index, slice and iteration."""
     dataset, _ = read(tmp_path / "rows.jsonl", plugins)
 
-    assert isinstance(dataset.samples, record_spool.SpooledSamples)
+    assert isinstance(dataset.samples, SpooledSamples)
     assert whole.samples == list(dataset.samples)
     assert whole.ground_truth == list(dataset.ground_truth)
     assert whole.samples[3] == dataset.samples[3]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jinja2.bccache import Bucket, BytecodeCache
 
 from safebench.plugins import ENTRY_POINT_GROUP, Plugins
-from safebench.web.app import create_app
+from safebench.web.app import SafebenchApp, create_app
 from safebench.web.state import AppState
 
 if TYPE_CHECKING:
@@ -90,6 +91,31 @@ class Page(HTMLParser):
     def text_areas(self) -> list[str]:
         """The contents of text areas, without the line end after their tags."""
         return [text.removeprefix("\n") for text in self.texts.get("textarea", [])]
+
+
+class CompiledTemplates(BytecodeCache):
+    """Templates as they were compiled for another application of this process."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill in the code of a template, if its source is what it was."""
+        if bucket.key in self.by_key:
+            bucket.bytecode_from_string(self.by_key[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self.by_key[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = CompiledTemplates()
+
+
+@pytest.fixture(autouse=True)
+def compiled_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share compiled templates: each application compiles its own otherwise."""
+    monkeypatch.setitem(SafebenchApp.jinja_options, "bytecode_cache", COMPILED)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.datasets.public import RATINGS
-from safebench.datasets.record_spool import SpooledSamples
 from safebench.datasets.sample_columns import sample_columns
+from safebench.datasets.spooled_records import SpooledSamples
 from safebench.errors import SafebenchError
 from safebench.results.predictions import SampleMetadata
 from safebench.results.run_files import CONFIG_FILE, check_unchanged

@@ -141,6 +141,13 @@ def card_names(path: Path, column: str) -> tuple[str, ...]:
     return ()
 
 
+def describing_files(path: Path) -> list[Path]:
+    """Return the files that `card_names` reads for a file, the nearest first."""
+    folders = list(path.absolute().parents)[: _LEVELS + 1]
+    files = (folder / name for folder in folders for name in (CARD, *INFOS))
+    return [file for file in files if file.is_file()]
+
+
 def described_features(features: Features, file: Path) -> Features:
     """Return the features of a file with the classes that a description names.
 

@@ -47,11 +47,12 @@ def _stored(row: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in row.items()
-        if name not in left_out and _is_short(value)
+        if name not in left_out and is_short(value)
     }
 
 
-def _is_short(value: object) -> bool:
+def is_short(value: object) -> bool:
+    """Tell whether a value may be stored beside predictions."""
     if isinstance(value, str):
         return len(value) <= MAX_STORED_CHARACTERS
     if isinstance(value, float):

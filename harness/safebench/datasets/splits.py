@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safebench.errors import OptionError
 from safebench.record_columns import UNKNOWN
 
-from .record_spool import SpooledSamples, SpooledTruths
+from .spooled_records import SpooledSamples, SpooledTruths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -71,10 +71,9 @@ def sampling_intervals(
         return _weights_of(tuple(outcome.groups), packed, outcome.n)
 
     # metrics of one plugin share sums; those of another fail by themselves
-    by_origin: dict[str, list[MetricSpec]] = {}
+    by_origin: dict[int, list[MetricSpec]] = {}
     for spec in specs:
-        origin = spec.origin.described if spec.origin else ""
-        by_origin.setdefault(origin, []).append(spec)
+        by_origin.setdefault(id(spec.origin), []).append(spec)
     intervals: dict[str, Interval] = {}
     for together in by_origin.values():
         try:

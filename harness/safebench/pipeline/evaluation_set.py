@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.datasets.loader import load_dataset
 from safebench.datasets.pack import expand_packs
 from safebench.datasets.request import WHOLE
 from safebench.datasets.resolve import resolve_dataset
@@ -19,9 +18,11 @@ from safebench.record_columns import UNKNOWN
 from safebench.records import RESPONSE_TASKS
 
 from .config import DEFAULT_DATASET
+from .kept_columns import ColumnsToKeep, load_with_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from safebench.datasets import DatasetRequest
     from safebench.datasets.pack import Pack
@@ -56,7 +57,7 @@ class EvaluationSet:
     `calibration_ids` are the samples that are held out from metrics, to fit thresholds
     and calibration on. `unlimited` is the dataset before a limit, None if there is
     none. `notes` are for the user: what was decided about the data, or left out.
-    `packs` are those that it was named by.
+    `packs` are those that it was named by, `to_keep` columns that are not stored yet.
     """
 
     dataset: Dataset
@@ -65,6 +66,7 @@ class EvaluationSet:
     unlimited: Dataset | None = None
     notes: tuple[str, ...] = ()
     packs: tuple[UsedPack, ...] = ()
+    to_keep: ColumnsToKeep | None = None
     _held_out: list[Array] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -83,9 +85,14 @@ class EvaluationSet:
 
     def with_config(self, config: str | None) -> EvaluationSet:
         """Return the set under a label with another config."""
-        whole = self.unlimited and replace(self.unlimited, config=config)
-        dataset = replace(self.dataset, config=config)
-        return replace(self, dataset=dataset, unlimited=whole, _held_out=[])
+        if config == self.dataset.config:
+            return self
+        dataset = _with_config(self.dataset, config)
+        whole = self.unlimited
+        if whole is not None:
+            is_all = whole is self.dataset
+            whole = dataset if is_all else _with_config(whole, config)
+        return replace(self, dataset=dataset, unlimited=whole)
 
     @property
     def short_label(self) -> str:
@@ -104,19 +111,35 @@ class EvaluationSet:
         return int(self.held_out.sum())
 
 
-def load_evaluation_sets(config: RunConfig, plugins: Plugins) -> list[EvaluationSet]:
+def _with_config(dataset: Dataset, config: str | None) -> Dataset:
+    """Return a dataset with another config, and with the hashes that it knows."""
+    renamed = replace(dataset, config=config)
+    for name, value in vars(dataset).items():
+        vars(renamed).setdefault(name, value)
+    return renamed
+
+
+def load_evaluation_sets(
+    config: RunConfig,
+    plugins: Plugins,
+    folder_for: Callable[[Sequence[str]], Path] | None = None,
+) -> list[EvaluationSet]:
     """Read every dataset of a run; raises before any model is loaded.
+
+    `folder_for` gives the run folder for the labels of the datasets; there are columns
+    of files that were read before.
 
     Sets of packs that cannot be read are named all at once; with
     ``config.skip_missing`` they are left out, and the other sets of the pack say so.
     """
     named = name_datasets(config.datasets or (DEFAULT_DATASET,), config, plugins)
     _check_revisions(config.revisions, [dataset.request for dataset in named])
+    folder = folder_for and folder_for([*dict.fromkeys(map(_folder_label, named))])
     loaded: list[tuple[NamedDataset, EvaluationSet]] = []
     missing: list[tuple[NamedDataset, str]] = []
     for dataset in named:
         try:
-            loaded.append((dataset, _load_evaluation_set(dataset, config)))
+            loaded.append((dataset, _load_evaluation_set(dataset, config, folder)))
         except DataError as error:
             if not dataset.packs:
                 raise
@@ -290,10 +313,25 @@ def _known_labels(dataset: Dataset) -> dict[tuple[str, int], set[bool]]:
     return labels
 
 
-def _load_evaluation_set(named: NamedDataset, config: RunConfig) -> EvaluationSet:
+def _folder_label(named: NamedDataset) -> str:
+    """Return `EvaluationSet.folder_label` of a set that is not read yet.
+
+    Sets of one label are told apart once they are read: their columns are not found.
+    """
+    if named.packs:
+        return f"pack-{named.packs[0].id}"
     request = named.request
-    notes: list[str] = []
-    whole = load_dataset(request, say=notes.append)
+    if request.split != next(iter(request.spec.splits), request.split):
+        return request.label
+    return request.label.rpartition(":")[0]
+
+
+def _load_evaluation_set(
+    named: NamedDataset, config: RunConfig, folder: Path | None
+) -> EvaluationSet:
+    request = named.request
+    loaded = load_with_columns(request, folder)
+    whole, notes = loaded.dataset, [*loaded.messages]
     if n_unknown := whole.counts.get("unknown_labels"):
         notes.append(
             f"{whole.label}: {n_unknown} of {len(whole)} rows have no known label: "
@@ -328,7 +366,12 @@ def _load_evaluation_set(named: NamedDataset, config: RunConfig) -> EvaluationSe
         notes.append(f"{dataset.label}: {lost}")
     default_split = next(iter(request.spec.splits), request.split)
     return EvaluationSet(
-        dataset, held_out, request.split == default_split, whole, tuple(notes)
+        dataset,
+        held_out,
+        request.split == default_split,
+        whole,
+        tuple(notes),
+        to_keep=loaded.to_keep,
     )
 
 

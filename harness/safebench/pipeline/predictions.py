@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from safebench.datasets.sample_columns import stored_columns
+from safebench.datasets.spooled_records import without_texts
 from safebench.evidence.trace_columns import trace_column
 from safebench.record_columns import UNKNOWN
 from safebench.redaction import redact_text
@@ -176,7 +177,7 @@ def _sample_columns(dataset: Dataset) -> Varying | None:
         return None
 
     def rows() -> Iterator[dict[str, Any]]:
-        pairs = zip(dataset.samples, dataset.ground_truth, strict=True)
+        pairs = zip(without_texts(dataset), dataset.ground_truth, strict=True)
         return stored_columns(pairs, without_turns=same_turns)
 
     return Varying(rows) if any(rows()) else None

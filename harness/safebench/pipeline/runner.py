@@ -38,6 +38,7 @@ from .grid import FailedPart, build_grid, keep_engines
 from .judging import apply_oracle_tuner, apply_strategy
 from .latency import measure_latency
 from .manifest import (
+    DataFingerprint,
     RunManifest,
     check_run_folder,
     clear_if_other,
@@ -129,10 +130,8 @@ class Runner:
         self.log = log
         self.executor = choose_executor(config, plugins)
         self.grid = build_grid(config, plugins, go_on=True)
-        sets = load_evaluation_sets(config, plugins)
-        names = dict.fromkeys(s.folder_label for s in sets)
-        folder = config.out or default_folder(self.grid.classifiers, [*names])
-        self.folder = Path(folder).expanduser()
+        sets = load_evaluation_sets(config, plugins, self._folder_for)
+        self.folder = self._folder_for([*dict.fromkeys(s.folder_label for s in sets)])
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
         self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))
         self.assignments = self._assign()
@@ -166,6 +165,7 @@ class Runner:
                 manifest.save("running")  # checksums of files have their place there
                 self._mend(manifest)
                 self._write_config()
+                self._keep_columns()
                 self._keep_texts(manifest, summary)
                 for classifier, evaluation_sets in self.assignments:
                     manifest.save("running")
@@ -186,6 +186,19 @@ class Runner:
             manifest.content["notes"] = [*summary.notes, *errors]
             manifest.save("done")
         return summary
+
+    def _folder_for(self, datasets: Sequence[str]) -> Path:
+        """Return the run folder, for the labels of the datasets."""
+        folder = self.config.out or default_folder(self.grid.classifiers, datasets)
+        return Path(folder).expanduser()
+
+    def _keep_columns(self) -> None:
+        """Store what was read of large files, for a repeat."""
+        for evaluation_set in self.evaluation_sets:
+            if evaluation_set.to_keep is not None:
+                source = evaluation_set.source
+                digest = DataFingerprint.of(source).sha256
+                evaluation_set.to_keep.write(self.folder, source, digest)
 
     def _keep_texts(self, manifest: RunManifest, summary: RunSummary) -> None:
         """Store the texts of all samples, if that was asked for; say what it means."""

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 from safebench.errors import ModelError, did_you_mean
 
 from . import minilm
+from .base_model import base_record, check_base, file_sha256
 from .folder_checks import read_model_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from .loading import Task
@@ -75,6 +78,26 @@ class ModelFolder:
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the JSON object of one of the files."""
         return read_model_json(self.folder / name, self.label)
+
+    def base_record(self) -> dict[str, Any]:
+        """Return what the manifest of something that is learnt on it says of it.
+
+        Its name and commit, and the hashes of weights, configuration and tokenizer.
+        """
+        return base_record(self.folder, self.label, self.commit)
+
+    def check_base(self, stored: Mapping[str, Any], learnt: str) -> str:
+        """Return a note where it is unknown whether this is the base `stored`, or "".
+
+        `stored` is a `base_record`, with or without hashes, and `learnt` names what was
+        learnt on it. Raises `ModelError` if this is another base.
+        """
+        return check_base(self.folder, self.label, stored, learnt)
+
+    @staticmethod
+    def file_sha256(path: Path) -> str:
+        """Return the SHA-256 (hex) of a file, which large files are read for once."""
+        return file_sha256(path)
 
     # The others import torch, which finding a model and naming it should not cost.
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     )
     from .config import option_flags
     from .report import format_measures
-    from .splits import group_hash
     from .trainer import Measure, Trained, Training
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "Training",
     "check_process_group",
     "format_measures",
-    "group_hash",
     "is_main_process",
     "offer_trained",
     "option_flags",
@@ -47,7 +45,6 @@ __getattr__ = lazy_exports(
         "offer_trained": "artifact",
         "option_flags": "config",
         "format_measures": "report",
-        "group_hash": "splits",
         "Measure": "trainer",
         "Trained": "trainer",
         "Training": "trainer",

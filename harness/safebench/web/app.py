@@ -68,6 +68,7 @@ class SafebenchApp(Flask):
     """The application, with responses that can always be written."""
 
     response_class = PageResponse
+    jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
 
 
 def create_app(state: AppState) -> Flask:
@@ -75,7 +76,6 @@ def create_app(state: AppState) -> Flask:
     app = SafebenchApp(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_FORM_BYTES
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals |= {
         "text_segments": text_segments,
         "has_hidden": has_hidden,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,10 +62,18 @@ def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return build
 
 
+@cache
+def plain(folder: Path) -> tuple[Any, Any]:
+    """Return a model and its tokenizer, loaded by plain transformers."""
+    return (
+        transformers.AutoModelForSequenceClassification.from_pretrained(folder),
+        transformers.AutoTokenizer.from_pretrained(folder),
+    )
+
+
 def logits(folder: Path, text: str, second: str | None = None) -> Any:
     """Return a model's logits by plain transformers, (classes,)."""
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = plain(folder)
     with torch.no_grad():
         batch = tokenizer(text, second, return_tensors="pt", truncation=True)
         return model(**batch).logits[0]

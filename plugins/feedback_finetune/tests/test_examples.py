@@ -160,3 +160,24 @@ def test_without_a_missed_prompt_there_is_nothing_to_learn() -> None:
     """Without a positive there is nothing to learn, and it is said."""
     with pytest.raises(DataError, match="nothing to learn"):
         select_examples(HARMLESS, ExampleSelection())
+
+
+def test_blocked_prompts_may_have_the_label_of_a_judge() -> None:
+    """Where their responses were judged; the others are replayed, as all are else."""
+    judged = [_prompt("j0", 0.8, 0.1), _prompt("j1", 0.9, 0.7, 0.9)]
+    judged.append(_prompt("j2", 0.6, 0.9, label=False))  # people contradict the judge
+    prompts = [*ALL, *judged]
+    replayed = select_examples(prompts, ExampleSelection())
+    examples = select_examples(prompts, ExampleSelection(blocked="judged"))
+
+    assert [] == _of_kind(replayed, "judged")
+    by_judge = {e.prompt.id: e for e in _of_kind(examples, "judged")}
+    assert {"j0": 0.1, "j1": 0.8} == pytest.approx(
+        {name: example.target for name, example in by_judge.items()}
+    )
+    assert {(1.0, 0.0)} == {(e.ce_weight, e.kl_weight) for e in by_judge.values()}
+    left = {example.prompt.id for example in _of_kind(examples, "replay")}
+    assert left.isdisjoint(by_judge)
+    assert {p.id for p in BLOCKED} <= left
+    with pytest.raises(DataError, match="feedback collect --output-guard judges them"):
+        select_examples(ALL, ExampleSelection(blocked="judged"))

@@ -23,6 +23,7 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             load=f"{_PACKAGE}.model.classifier:CostModel",
             options=f"{_PACKAGE}.options:CostOptions",
             identity=f"{_PACKAGE}.model.location:cost_model_identity",
+            capabilities=f"{_PACKAGE}.model.location:cost_model_capabilities",
             provides=_COST,
             tasks=frozenset({"response_harm"}),
             default_strategy="cost",

@@ -11,6 +11,10 @@ import pytest
 from safebench.errors import ModelError, OptionError
 from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
+from safebench_cost_model.model.location import (
+    cost_model_capabilities,
+    find_cost_model,
+)
 from safebench_cost_model.options import CostOptions
 from safebench_cost_model.train.trainer import fit
 
@@ -78,13 +82,24 @@ def test_adapters_without_their_base_say_so(
     finish: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    """A base that was moved is named, and so is where it was."""
+    """Moved, it is named; another in its place is refused; of old ones it is said."""
     base = shutil.copytree(tiny_llama, tmp_path / "base")
     folder = finish(tmp_path / "out", fit(make_training(tmp_path / "out", base)))
     base.rename(tmp_path / "moved")
 
     with pytest.raises(ModelError, match=r"holds adapters for base, .*no such folder"):
         CostModel(CostOptions(model=str(folder)))
+
+    shutil.copytree(tmp_path / "moved", base)
+    (base / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(ModelError, match=r"trained on base \(tok.* is another base"):
+        find_cost_model(CostOptions(model=str(folder)))
+
+    manifest = Artifact(folder).manifest()
+    del manifest["base"]["hashes"]
+    Artifact(folder).write(manifest)
+    note = cost_model_capabilities(CostOptions(model=str(folder))).note
+    assert "whether base is the same is unknown" in note
 
 
 def test_a_manifest_that_lacks_a_key_is_damaged(tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ class SharedOptions:
     )
 
 
+# Options of training that came later, with what is as it was before them: a training
+# that does not use one is the same as an earlier version's.
+LATER_OPTIONS: dict[str, Any] = {"set": (), "blocked": "replay"}
+_OF_JUDGE = (
+    *("judge_strategy", "judge_calibrator", "judge_calibrate", "judge_trained_on"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectOptions(SharedOptions):
     """Options of `feedback collect`: prompts, who answers them, and the folder."""
@@ -104,6 +112,36 @@ class CollectOptions(SharedOptions):
         "Who answers: replay takes the responses that the dataset has, else a causal "
         "language model does",
         metavar="replay|ID|DIR",
+    )
+    output_guard: str = option(
+        "",
+        "Who judges responses, if not the guard: any classifier that answers "
+        "response_harm; its probability is the soft label",
+        metavar="CLASSIFIER[,KEY=VALUE...]",
+    )
+    judge_strategy: str = option(
+        "",
+        "Strategy by which --output-guard is read (default: its own)",
+        metavar="STRATEGY[,KEY=VALUE...]",
+    )
+    judge_calibrator: str = option(
+        "",
+        "What safebench calibrate stored for this classifier and strategy",
+        metavar="FILE",
+    )
+    judge_calibrate: tuple[str, ...] = option(
+        (),
+        "Responses that people labelled, to make probabilities of the judge's scores "
+        "by Platt scaling",
+        repeat=True,
+        metavar=DATASET_METAVAR,
+    )
+    judge_trained_on: tuple[str, ...] = option(
+        (),
+        "What the judge learnt from, where its own folder does not tell: prompts like "
+        "these are not evaluated",
+        repeat=True,
+        metavar=DATASET_METAVAR,
     )
     limit: int | None = option(
         None,
@@ -139,6 +177,16 @@ class CollectOptions(SharedOptions):
             raise OptionError(f"top_p: above 0, at most 1, got {self.top_p:g}")
         if self.answers > 1 and not self.temperature:
             raise OptionError("at temperature 0 all answers are the same: --answers 1")
+        if not self.output_guard and any(getattr(self, name) for name in _OF_JUDGE):
+            raise OptionError(
+                "--judge-... options are of another judge than the guard: name it "
+                "with --output-guard CLASSIFIER"
+            )
+        if self.judge_calibrator and self.judge_calibrate:
+            raise OptionError(
+                "--judge-calibrator has a map to probabilities, and --judge-calibrate "
+                "fits one: leave one out"
+            )
 
 
 _SHARES = (
@@ -203,6 +251,11 @@ class TrainOptions(SharedOptions):
     replay: float = option(
         1.0, "Blocked prompts that are replayed, for each prompt with a label"
     )
+    blocked: Literal["replay", "judged"] = option(
+        "replay",
+        "Prompts that the guard blocked: replayed without a label, or labelled by an "
+        "output guard that judged the responses to them",
+    )
     kl: float = option(1.0, "Weight of staying near the base guard")
     augment: float = option(
         0.0,
@@ -256,6 +309,12 @@ class TrainOptions(SharedOptions):
         repeat=True,
         metavar="KEY=VALUE",
     )
+    registration: str = option(
+        "",
+        "A committed file that says what will be measured: what is trained is held to "
+        "it, and evaluate refuses to read the test part without it",
+        metavar="FILE",
+    )
     strict: bool = option(False, "Exit with 1 if the gate rejects what was learnt")
     seed: int = option(0, "Seed of parts, draws and training")
 
@@ -307,6 +366,12 @@ class EvaluateOptions(SharedOptions):
         False,
         "Measure as well what the gate is there to stop: the LoRA at full scale and at "
         "the base guard's threshold",
+    )
+    registration: str = option(
+        "",
+        "The committed file by which the training is registered; its hash stands "
+        "beside the results",
+        metavar="FILE",
     )
     strict: bool = option(False, "Exit with 1 if the gate rejected what was learnt")
 

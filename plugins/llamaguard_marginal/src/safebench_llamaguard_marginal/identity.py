@@ -1,20 +1,14 @@
 """Identity of a guard: hashes and options that its evidence depends on.
 
-Found without loading the model. Weights are hashed once; the hash is cached by path,
-size and modification time.
+Found without loading the model. Weights are hashed once, whatever asks for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench import write_json
-from safebench.errors import RunFolderError
+from safebench.torch_utils import ModelFolder
 from safebench.verdict_tree import ENGINE_VERSION
 from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF
 from safebench_llamaguard_marginal.model.model_files import (
@@ -32,8 +26,8 @@ from .options import sampled_reasonings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from safebench.torch_utils import ModelFolder
     from safebench_llamaguard_marginal.model.model_files import ModelKind
     from safebench_llamaguard_marginal.profile.resolve import Profile
 
@@ -84,7 +78,6 @@ _RENAMED_OPTIONS = {
     "seed_eps": "original_eps",
     "seed_max_new_tokens": "original_max_new_tokens",
 }
-_CACHE_FROM_BYTES = 1 << 23  # smaller files are hashed faster than looked up
 
 
 def model_identity(options: GuardOptions) -> dict[str, Any]:
@@ -214,48 +207,5 @@ def fingerprint(
 def _combined_sha256(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.name}\x1f{file_sha256(path)}\n".encode())
+        digest.update(f"{path.name}\x1f{ModelFolder.file_sha256(path)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, from the cache if it has not changed."""
-    stat = path.stat()
-    if stat.st_size < _CACHE_FROM_BYTES:
-        return _sha256(path)
-    location = str(path.resolve())
-    key = [location, stat.st_size, stat.st_mtime_ns]
-    name = hashlib.sha256(location.encode()).hexdigest()
-    cache_file = _cache_folder() / "sha256" / f"{name}.json"
-    entry = _read_cache_entry(cache_file)
-    if entry and entry[:-1] == key:
-        return str(entry[-1])
-    digest = _sha256(path)
-    _write_cache_entry(cache_file, [*key, digest])
-    return digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read_cache_entry(cache_file: Path) -> list[Any] | None:
-    try:
-        entry = json.loads(cache_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return entry if isinstance(entry, list) else None
-
-
-def _write_cache_entry(cache_file: Path, entry: list[Any]) -> None:
-    """Store an entry; a cache that cannot be written is no error."""
-    with suppress(OSError, RunFolderError):
-        write_json(cache_file, entry)
-
-
-def _cache_folder() -> Path:
-    if named := os.environ.get("SAFEBENCH_CACHE"):
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(base).expanduser() / "safebench"

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from safebench.errors import ModelError
 from safebench.records import Turn
 from safebench.torch_utils import ModelFolder
+from safebench.training import Artifact
 from safebench_llamaguard_marginal.identity import fingerprint
 from safebench_llamaguard_marginal.model.loading import load_guard
 from safebench_llamaguard_marginal.options import GuardOptions
@@ -208,6 +209,27 @@ def test_another_base_than_the_adapters_own_is_noted(
 
     assert [noted] * len(notes) == [noted for note in notes if str(noted) in note]
     assert bool(noted) == bool(notes)
+
+
+@pytest.mark.slow
+def test_an_adapter_that_knows_its_base_refuses_another(
+    guard_folder: Path, tmp_path: Path
+) -> None:
+    """By hashes; one of before there were any is put on any base, with a note."""
+    base, folder = ModelFolder(guard_folder, "guard"), tmp_path / "lora"
+    wrapped(guard_folder).save_pretrained(folder)
+    manifest = {"kind": "llamaguard", "base": base.base_record()}
+    Artifact(folder).write(manifest)
+    assert not load(guard_folder, adapter=str(folder)).notes
+
+    manifest["base"]["hashes"]["weights"] = "0" * 64
+    Artifact(folder).write(manifest)
+    with pytest.raises(ModelError, match=r"on guard \(weights 0{12}\), and .* another"):
+        load(guard_folder, adapter=str(folder))
+
+    Artifact(folder).write({"kind": "llamaguard", "base_guard": "guard"})
+    (note,) = load(guard_folder, adapter=str(folder)).notes
+    assert "was trained on guard and does not say by hashes" in note
 
 
 @pytest.mark.slow

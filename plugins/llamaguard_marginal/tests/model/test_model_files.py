@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import ModelError, OptionError, UnknownNameError
-from safebench_llamaguard_marginal import identity as hashing
-from safebench_llamaguard_marginal.identity import file_sha256, model_identity
+from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
 from safebench_llamaguard_marginal.options import GuardOptions
 
@@ -210,35 +208,6 @@ def test_unknown_policy_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UnknownNameError, match="did you mean 'llama-guard-3'"):
         model_identity(GuardOptions(model=model, policy="llamaguard3"))
-
-
-def test_large_files_are_hashed_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A digest is remembered until size or time change, and read again then."""
-    monkeypatch.setattr(hashing, "_CACHE_FROM_BYTES", 4)
-    path = tmp_path / "weights"
-    path.write_bytes(b"12345")
-    os.utime(path, ns=(1, 1))
-    first = file_sha256(path)
-    path.write_bytes(b"54321")
-
-    os.utime(path, ns=(1, 1))
-    assert first == file_sha256(path)
-    os.utime(path, ns=(2, 2))
-    assert first != file_sha256(path)
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Hashing works without a place to remember in."""
-    monkeypatch.setattr(hashing, "_CACHE_FROM_BYTES", 0)
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "file"))
-
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert empty == file_sha256(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

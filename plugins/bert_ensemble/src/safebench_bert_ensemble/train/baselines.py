@@ -95,6 +95,7 @@ def fit_frozen(training: Training) -> Trained:
         manifest={
             "base": base.label,
             "revision": base.commit,
+            "bases": [base.base_record()],
             "label_map": {name: i for i, name in enumerate(CLASSES)},
             "task": training.train.task,
             "max_length": options.max_length,

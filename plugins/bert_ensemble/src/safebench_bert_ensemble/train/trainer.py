@@ -112,6 +112,7 @@ def fit_ensemble(training: Training) -> Trained:
         manifest={
             "base": [base.label for base in bases_used],
             "revision": [base.commit for base in bases_used],
+            "bases": [base.base_record() for base in bases_used],
             "members": members,
             "label_map": {name: i for i, name in enumerate(CLASSES)},
             "task": training.train.task,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safebench import Capabilities
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import ModelFolder
 from safebench.training import Artifact, offer_trained
@@ -50,7 +51,7 @@ class ModelLocation:
 
     With `adapters`, each folder holds adapters for the base in `folder`, which is the
     folder of the first network otherwise. `weights` identifies them.
-    `max_length` 0: the model does not say.
+    `max_length` 0: the model does not say. `note` says what is not known of the base.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class ModelLocation:
     pooling: str = "own"
     layers: int = 0
     calibration: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +113,11 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
         template = template_from_json(manifest["template"])
         networks = _network_folders(folder, manifest)
         adapters = manifest["files"] == ADAPTER_FOLDER
+        base, note = networks[0], ""
+        if adapters:
+            base, note = _find_base_of(folder, manifest["base"])
         location = ModelLocation(
-            folder=_base_folder(folder, manifest["base"]) if adapters else networks[0],
+            folder=base,
             networks=networks,
             label=folder.resolve().name,
             commit="",
@@ -123,6 +128,7 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
             pooling=manifest["pooling"],
             layers=manifest["layers"],
             calibration=manifest["calibration"] or {},
+            note=note,
         )
     except (KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
@@ -175,19 +181,25 @@ def _network_folders(folder: Path, manifest: dict[str, Any]) -> tuple[Path, ...]
     return folders
 
 
-def _base_folder(folder: Path, base: dict[str, str]) -> Path:
-    """Return the folder of the base under an artifact's adapters."""
+def _find_base_of(folder: Path, base: dict[str, Any]) -> tuple[Path, str]:
+    """Return the folder of the base under an artifact's adapters, and a note or "".
+
+    Raises `ModelError` if it is gone, or is another one than they were trained on.
+    """
     if not base["folder"] and not base["revision"]:  # the supervised stage left it
-        _check_folder(folder, folder / base["name"], NETWORK_FILES)
-        return folder / base["name"]
-    name = base["folder"] or base["name"]
-    try:
-        return find_base(name, "" if base["folder"] else base["revision"]).folder
-    except ModelError as error:
-        raise ModelError(
-            f"{folder} holds adapters for {base['name']}, which is not there any more: "
-            f"{error.message}"
-        ) from error
+        inside = folder / base["name"]
+        _check_folder(folder, inside, NETWORK_FILES)
+        model = ModelFolder(inside, f"{folder.resolve().name}/{inside.name}")
+    else:
+        name = base["folder"] or base["name"]
+        try:
+            model = find_base(name, "" if base["folder"] else base["revision"])
+        except ModelError as error:
+            raise ModelError(
+                f"{folder} holds adapters for {base['name']}, which is not there any "
+                f"more: {error.message}"
+            ) from error
+    return model.folder, model.check_base(base, f"cost model {folder}")
 
 
 def _check_folder(artifact: Path, folder: Path, required: tuple[str, ...]) -> None:
@@ -220,6 +232,12 @@ def cost_model_identity(options: CostOptions) -> dict[str, Any]:
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS},
         "noted_files": {} if location.commit else _file_hashes(location),
     }
+
+
+def cost_model_capabilities(options: CostOptions) -> Capabilities:
+    """Return what a cost model answers, with a note where its base is not known."""
+    note = find_cost_model(options).note
+    return Capabilities(tasks=frozenset({"response_harm"}), note=note)
 
 
 def _file_hashes(location: ModelLocation) -> dict[str, str]:

@@ -129,7 +129,7 @@ def build_manifest(
     name = base.folder.name if is_inside else base.label
     folder = "" if is_inside or base.commit else str(base.folder.resolve())
     return {
-        "base": {"name": name, "folder": folder, "revision": base.commit},
+        "base": {**base.base_record(), "name": name, "folder": folder},
         "family": family,
         "files": weights_folder_name(family, options),
         "members": options.members,

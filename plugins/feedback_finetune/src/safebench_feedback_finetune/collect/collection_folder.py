@@ -55,7 +55,8 @@ class CollectionRecord:
     `response_label` that of the response (True: harmful, None: no label).
     `response_id` distinguishes the responses to one prompt: the hash of a response
     from a dataset, the number of one from a language model. `guard` and `generator`
-    name models with their revisions.
+    name models with their revisions, and so does `judge` where another classifier than
+    the guard judged the response; it judges responses to blocked prompts as well.
     """
 
     prompt_id: str
@@ -74,6 +75,7 @@ class CollectionRecord:
     revision: str
     guard: str
     generator: str
+    judge: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -86,8 +88,11 @@ class CollectionRecord:
         return self.passed and bool(self.blocked)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return asdict(self) | {"categories": list(self.categories)}
+        """Return the record as JSON values; without a judge as before there was one."""
+        row = asdict(self) | {"categories": list(self.categories)}
+        if self.judge is None:
+            del row["judge"]
+        return row
 
 
 def prompt_id(prompt: str) -> str:
@@ -123,13 +128,15 @@ def read_collection(path: Path) -> list[CollectionRecord]:
 def _parse_record(line: bytes) -> CollectionRecord:
     """Return the record in a line; raises what `damage_named` knows."""
     row = parse_sealed(line)
+    row.setdefault("judge", None)
     values = {field.name: row[field.name] for field in fields(CollectionRecord)}
     for name in _TEXTS:
         checked(values[name], str)
     for name in ("label", "response_label", "blocked"):
         checked(values[name], bool, type(None))
     checked(values["passed"], bool)
-    checked(values["response"], str, type(None))
+    for name in ("response", "judge"):
+        checked(values[name], str, type(None))
     checked_probability(values["p_in"])
     if values["p_out"] is not None:
         checked_probability(values["p_out"])

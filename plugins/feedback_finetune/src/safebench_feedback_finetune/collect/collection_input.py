@@ -132,10 +132,7 @@ def _add_row(
     if not prompt.strip() or (replay and not response.strip()):
         return False
     key = prompt_id(prompt)
-    # The core's own group is a hash of the prompt, the same in all datasets. A group
-    # named by a dataset is qualified: another dataset may use the same name.
-    named_group = sample.group != key[:GROUP_ID_LENGTH]
-    group = f"{dataset.name}:{sample.group}" if named_group else sample.group
+    group = qualified_group(dataset, sample, key)
     item = items.setdefault(
         key, CollectionItem(key, prompt, group, dataset.label, dataset.revision)
     )
@@ -149,6 +146,16 @@ def _add_row(
         if dataset.task == "response_harm" and harmful is not None:
             replayed.votes.append(harmful)
     return True
+
+
+def qualified_group(dataset: Dataset, sample: Sample, key: str) -> str:
+    """Return the group of a sample with the prompt id `key`, unique over datasets.
+
+    The core's own group is a hash of the prompt, the same in all datasets. A group
+    named by a dataset is qualified: another dataset may use the same name.
+    """
+    named_group = sample.group != key[:GROUP_ID_LENGTH]
+    return f"{dataset.name}:{sample.group}" if named_group else sample.group
 
 
 def _no_prompts_message(dataset: Dataset, *, replay: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from safebench import echo, lock_folder
 from safebench.errors import DataError
@@ -31,6 +31,9 @@ from .collection_folder import (
     stored_manifest,
 )
 from .collection_input import majority_vote, read_collection_input
+from .judge_quality import judge_quality, quality_text
+from .judge_rows import JudgeRows, read_judge_rows, seen_note, trained_on_facts
+from .output_guard import OutputGuard
 from .predicted_categories import predict_categories
 from .summary import collection_counts, summary_text
 
@@ -56,29 +59,41 @@ def run(options: CollectOptions, plugins: Plugins, say: Say) -> int:
     used, or if another process is writing to the folder.
     """
     collection_input = read_collection_input(options, plugins, say)
+    judge = None
+    if options.output_guard:
+        judge = CollectionJudge.resolve(options, plugins, say)
     identity = {
         "guard": guard_identity(options, options.adapter),
         "threshold": options.threshold,
         "generator": _generator_identity(options),
     }
+    if judge:
+        identity["judge"] = judge.guard.identity()
     path = Path(options.out).expanduser()
     # Checked before the lock as well: taking it would create the folder.
     stored_manifest(path, identity)
     with lock_folder(path):
         folder = CollectionFolder(path, identity)
-        return _collect(options, collection_input, folder, say)
+        return _collect(options, collection_input, folder, judge, say)
 
 
 def _collect(
     options: CollectOptions,
     collection_input: CollectionInput,
     folder: CollectionFolder,
+    judge: CollectionJudge | None,
     say: Say,
 ) -> int:
+    facts: dict[str, Any] = {}
+    if judge:
+        others = "the guard" if options.generator == REPLAY else "generator and guard"
+        say(f"loading the judge, then {others}; each stays in memory until the end")
+        facts["judge"] = judge.load(folder.manifest.get("judge"))
     generator = _load_generator(options)
     scorer = load_verdict_scorer(options, options.adapter)
     folder.write_manifest(
         "collecting",
+        **facts,
         sources=_merge_sources(
             folder.manifest.get("sources", []), collection_input.sources
         ),
@@ -86,7 +101,8 @@ def _collect(
         opener=list(scorer.verdict_prefix),
         verdict_ids=list(scorer.verdict_ids),
     )
-    loop = CollectionLoop(options, scorer, generator, folder)
+    guard = judge.guard if judge else None
+    loop = CollectionLoop(options, scorer, generator, folder, guard)
     try:
         loop.run(collection_input.items)
     # What was collected so far is whole, and of use by itself.
@@ -94,12 +110,48 @@ def _collect(
         folder.write_manifest("interrupted", counts=collection_counts(folder.records))
         raise
     counts = collection_counts(folder.records)
-    folder.write_manifest("done", counts=counts, left_out=len(folder.left_out))
+    seen: list[str] = []
+    if judge:
+        facts["judge"] |= judge.independence(folder.records)
+        seen = facts["judge"]["seen"]
+    quality = judge_quality(folder.records, seen)
+    if judge:
+        facts["judge"]["quality"] = quality
+    folder.write_manifest("done", counts=counts, left_out=len(folder.left_out), **facts)
     echo(summary_text(counts))
+    for line in quality_text(judge.guard.label if judge else scorer.label, quality):
+        say(line)
     if folder.left_out:
         say(f"{len(folder.left_out)} could not be asked: see left_out.jsonl")
     echo(f"collected: {folder.path}")
     return 0
+
+
+@dataclass(slots=True)
+class CollectionJudge:
+    """The output guard of a collection, and what is known of what it learnt from."""
+
+    guard: OutputGuard
+    rows: JudgeRows
+    say: Say
+
+    @classmethod
+    def resolve(cls, options: CollectOptions, plugins: Plugins, say: Say) -> Self:
+        """Look the judge up and read what it learnt from, before a model is loaded."""
+        guard = OutputGuard(options, plugins, say)
+        return cls(guard, read_judge_rows(guard, options, plugins, say), say)
+
+    def load(self, stored: dict[str, Any] | None) -> dict[str, Any]:
+        """Load it; return what the manifest keeps beside its identity."""
+        return self.guard.load(stored)
+
+    def independence(self, records: Sequence[CollectionRecord]) -> dict[str, Any]:
+        """Return what it learnt from, and the collected prompts that are like that."""
+        prompts = {r.prompt_id: (r.prompt_id, r.prompt, r.group) for r in records}
+        seen = self.rows.seen(prompts.values())
+        if note := seen_note(len(seen), self.rows):
+            self.say(note)
+        return trained_on_facts(self.rows, seen)
 
 
 def _merge_sources(
@@ -158,11 +210,14 @@ class CollectionLoop:
         scorer: VerdictScorer,
         generator: ResponseGenerator | None,
         folder: CollectionFolder,
+        judge: OutputGuard | None = None,
     ) -> None:
         self.options = options
         self.scorer = scorer
         self.generator = generator
         self.folder = folder
+        self.judge = judge
+        self.judge_label = judge.record_label if judge else None
         guard = folder.identity["guard"]
         self.guard_label = label_with_revision(
             scorer.label, guard["weights"], guard["adapter"]
@@ -175,15 +230,15 @@ class CollectionLoop:
         self._check_stored_records()
 
     def _check_stored_records(self) -> None:
-        """Raise DataError for records of another guard, threshold or language model.
+        """Raise DataError for records of another guard, judge or language model.
 
         Lines that were lost are collected again, and those that were changed do not
         have their checksum; but a whole file may be that of another collection.
         """
         for record in self.folder.records:
-            made_by = (record.guard, record.generator)
+            made_by = (record.guard, record.generator, record.judge)
             if (
-                made_by != (self.guard_label, self.generator_label)
+                made_by != (self.guard_label, self.generator_label, self.judge_label)
                 or record.passed != (record.p_in < self.options.threshold)
                 or record.blocked != self._blocks(record.p_out)
             ):
@@ -227,7 +282,10 @@ class CollectionLoop:
         """Score and answer some prompts; append those records that are not `done`."""
         self._left_out = []
         exchanges = self._add_responses(self._score_prompts(items))
-        self._score_responses(exchanges)
+        if self.judge:
+            exchanges = self._judge_responses(exchanges, self.judge)
+        else:
+            self._score_responses(exchanges)
         self._add_categories(exchanges)
         records = [self._to_record(exchange) for exchange in exchanges]
         self.folder.append(
@@ -261,6 +319,8 @@ class CollectionLoop:
             answers = self.generator.answer(prompts)
             for exchange, answer in zip(passed, answers, strict=True):
                 exchange.response = answer
+        if self.judge:  # the guard reads no response
+            return exchanges
         unreadable: set[int] = set()
         for exchange in passed:
             # An empty answer has nothing to be harmful: it is kept, and not judged.
@@ -290,6 +350,32 @@ class CollectionLoop:
         logits = self.scorer.logits_of_encoded([ids for _, ids in judged])
         for (exchange, _), p in zip(judged, p_unsafe(logits).tolist(), strict=True):
             exchange.p_out = p
+
+    def _judge_responses(
+        self, exchanges: Sequence[Exchange], judge: OutputGuard
+    ) -> list[Exchange]:
+        """Set the judge's p(unsafe) of each response; drop what it cannot judge.
+
+        Responses to blocked prompts are judged as well: they are the truth of prompts
+        that are held out, and the judge is not there any more when that is needed.
+        """
+        judged = [e for e in exchanges if e.response and e.response.strip()]
+        pairs = [(e.item.prompt, e.response or "") for e in judged]
+        scores, errors = judge.scores(pairs)
+        failed: set[int] = set()
+        for exchange, p, error in zip(judged, scores.tolist(), errors, strict=True):
+            if error is None and p == p:  # noqa: PLR0124 - NaN has no score
+                exchange.p_out = p
+                continue
+            failed.add(id(exchange))
+            self._left_out.append(
+                {
+                    "prompt_id": exchange.item.id,
+                    "response_id": exchange.response_id,
+                    "reason": f"judge: {error or 'no score'}",
+                }
+            )
+        return [exchange for exchange in exchanges if id(exchange) not in failed]
 
     def _add_categories(self, exchanges: Iterable[Exchange]) -> None:
         """Set the categories that the guard names for what it blocked."""
@@ -356,6 +442,7 @@ class CollectionLoop:
             revision=item.revision,
             guard=self.guard_label,
             generator=self.generator_label,
+            judge=self.judge_label,
         )
 
 

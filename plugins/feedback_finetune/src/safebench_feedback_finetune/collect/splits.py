@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import OptionError
-from safebench.training import ProgressBar, group_hash
+from safebench.training import ProgressBar
 
 from .near_duplicates import near_duplicate_clusters
 from .prompts import score_responses
@@ -182,13 +182,19 @@ def _assign_clusters(
     split_of: dict[str, str] = {}
     for sizes in strata.values():
         total, position = sum(sizes.values()), 0
-        for cluster in sorted(sizes, key=lambda name: group_hash(name, seed)):
+        for cluster in sorted(sizes, key=lambda name: _cluster_hash(name, seed)):
             if cluster in split_of:  # a benign cluster may span two datasets
                 continue
             middle = (position + sizes[cluster] / 2) / total
             split_of[cluster] = _split_at(middle, shares)
             position += sizes[cluster]
     return split_of
+
+
+def _cluster_hash(cluster: str, seed: int) -> str:
+    """Return the hash by which clusters are ordered; it depends on the seed."""
+    # As trainers order groups, for splits of earlier versions to stay what they were.
+    return hashlib.sha256(f"split\x1f{seed}\x1f{cluster}".encode()).hexdigest()
 
 
 def _split_at(middle: float, shares: Mapping[str, float]) -> str:

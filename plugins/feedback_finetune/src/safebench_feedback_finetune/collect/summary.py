@@ -17,10 +17,12 @@ def collection_counts(records: Iterable[CollectionRecord]) -> dict[str, Any]:
 
     A prompt counts once, whatever the number of its responses. Labels are those of
     annotators: of the prompt in the rows of prompts, of the response in the others.
+    Responses are those to prompts that passed.
     """
     records = list(records)
     prompts = list({record.prompt_id: record for record in records}.values())
-    answered = [record for record in records if record.p_out is not None]
+    # A judge of its own reads responses to blocked prompts as well.
+    answered = [r for r in records if r.passed and r.p_out is not None]
     return {
         "prompts": _label_counts(record.label for record in prompts),
         "blocked_at_input": _label_counts(r.label for r in prompts if not r.passed),

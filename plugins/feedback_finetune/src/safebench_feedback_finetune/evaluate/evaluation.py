@@ -1,8 +1,9 @@
 """`feedback evaluate`: the base guard, its re-tuned threshold, and the trained guard.
 
-Two tasks are kept apart. `block_rate` asks of held-out prompts of the collection
-whether they draw responses that are blocked; `prompt_harm` asks of other datasets
-whether annotators call the prompts harmful.
+Three tasks are kept apart. Held-out prompts of the collection have two truths:
+`harm_rate`, the first, asks whether they draw responses that people call harmful;
+`block_rate` whether they draw responses that the judge blocks. `prompt_harm` asks of
+other datasets whether annotators call the prompts harmful.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from safebench import echo, lock_folder, write_json
 from safebench.results import RESULTS_FILE, merge_rows
 from safebench.training import format_measures
 from safebench_feedback_finetune.certify.collapse_checks import collapse_warnings
-from safebench_feedback_finetune.certify.holdout_sets import response_labels
 from safebench_feedback_finetune.collect.labelled_prompts import read_labelled_sets
 from safebench_feedback_finetune.guard_loading import (
     guard_identity,
     load_adapter,
     load_verdict_scorer,
 )
+from safebench_feedback_finetune.registration import registration_for
 from safebench_feedback_finetune.train.score_cache import ScoreCache
 from safebench_feedback_finetune.train.training_folder import (
     TRAINED_FOLDER,
     finished_manifest,
     read_seen_hashes,
-    read_test_split,
     require_same_guard,
     text_hash,
 )
 
+from .held_out import check_independent, held_out_sets, truths_text
 from .measurement import (
     EvaluatedGuard,
     GuardDecisions,
@@ -59,11 +60,11 @@ if TYPE_CHECKING:
     from safebench.results import Row
     from safebench.training import Measure
     from safebench_feedback_finetune.options import EvaluateOptions
+    from safebench_feedback_finetune.registration import Registration
 
     Say = Callable[[str], None]
 
 EVALUATION_FILE = "evaluation.json"
-BLOCK_RATE = "block_rate"
 FROM_VALIDATION = "validation"
 BASE, CONTROL, IMPROVED, UNGATED = (
     "base",
@@ -78,8 +79,10 @@ def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
     out = Path(options.improved).expanduser()
     manifest = finished_manifest(out)
     require_same_guard(manifest["identity"]["guard"], guard_identity(options))
+    # Before the test part is read, which is what registering is about.
+    registration = registration_for(options.registration, manifest)
     with lock_folder(out):
-        _evaluate(out, manifest, options, plugins, say)
+        _evaluate(out, manifest, options, plugins, say, registration)
     return int(options.strict and manifest["gate"]["status"] != "passed")
 
 
@@ -89,12 +92,13 @@ def _evaluate(
     options: EvaluateOptions,
     plugins: Plugins,
     say: Say,
+    registration: Registration | None,
 ) -> None:
     # Data before models: a dataset that cannot be read fails at once.
-    test_sets = [
-        _held_out_set(out, manifest, options),
-        *_ood_sets(out, options, plugins, say),
-    ]
+    held_out = held_out_sets(out, manifest, options.eval_limit)
+    if registration is not None:
+        check_independent(registration, manifest, held_out)
+    test_sets = [*held_out.sets, *_ood_sets(out, options, plugins, say)]
     scorer = load_verdict_scorer(options)
     load_adapter(scorer.network, out / TRAINED_FOLDER, scorer.label)
     # Base and control are one network at scale 0: their scores are computed once.
@@ -109,18 +113,23 @@ def _evaluate(
         for guard, guard_metrics in zip(guards, metrics, strict=True):
             rows += result_rows(out.name, manifest, guard, test_set, guard_metrics)
             measures += metric_records(guard, test_set, guard_metrics)
-        set_records.append(
-            _set_record(test_set, decided, metrics, manifest, options.draws)
-        )
+        set_records.append(_set_record(test_set, decided, metrics, options.draws))
     merge_rows(out / RESULTS_FILE, rows)
-    content = {
+    content: dict[str, Any] = {
         "contenders": [asdict(guard) for guard in guards],
         "sets": set_records,
+        "notes": held_out.notes,
     }
+    if registration is not None:
+        content["registration"] = registration.to_json()
     write_json(out / EVALUATION_FILE, content)
+    echo(f"{truths_text(held_out)}\n")
     echo(format_measures(measures))
     echo(f"\n{differences_text(set_records)}\n")
-    echo(f"{prevention_text(set_records[0])}\n")
+    for set_record in set_records[: len(held_out.sets)]:
+        echo(f"{prevention_text(set_record)}\n")
+    if registration is not None:
+        echo(f"registered by {registration.file}, commit {registration.commit[:12]}")
     if IMPROVED not in [guard.name for guard in guards]:
         echo(f"no improved guard: {why_no_candidate(manifest)}")
     echo(f"results: {out / RESULTS_FILE}")
@@ -159,25 +168,6 @@ def evaluated_guards(
     if ungated:
         guards.append(EvaluatedGuard(UNGATED, 1.0, base_threshold))
     return guards
-
-
-def _held_out_set(
-    out: Path, manifest: Mapping[str, Any], options: EvaluateOptions
-) -> GuardTestSet:
-    """Return the test split of the collection, labelled by its responses."""
-    prompts, cluster_of = read_test_split(out)
-    with_responses = [p for p in prompts[: options.eval_limit] if p.p_out]
-    labels = response_labels(
-        with_responses,
-        cluster_of,
-        threshold=manifest["threshold"],
-        agreement=manifest["identity"]["options"]["agreement"],
-    )
-    sources = manifest["collected"]["sources"] or [{"name": "collected"}]
-    names = dict.fromkeys(source["name"].partition(":")[0] for source in sources)
-    return GuardTestSet(
-        "+".join(names), BLOCK_RATE, labels.prompts, labels.harmful, labels.groups
-    )
 
 
 def _ood_sets(
@@ -228,7 +218,6 @@ def _set_record(
     test_set: GuardTestSet,
     decided: Sequence[GuardDecisions],
     metrics: Sequence[Mapping[str, Interval]],
-    manifest: Mapping[str, Any],
     draws: int,
 ) -> dict[str, Any]:
     """Return all numbers of one set as JSON values; `decided` begins with the base."""
@@ -242,6 +231,8 @@ def _set_record(
         "note": test_set.note,
         "contenders": {},
     }
+    if test_set.truth:
+        record["truth"] = test_set.truth
     for guard_decisions, guard_metrics in zip(decided, metrics, strict=True):
         facts: dict[str, Any] = {
             name: interval_to_json(interval) for name, interval in guard_metrics.items()
@@ -255,17 +246,17 @@ def _set_record(
         )
         if guard_decisions is not base:
             facts["minus"] = _differences(test_set, guard_decisions, decided, draws)
-        if test_set.task == BLOCK_RATE:
+        if test_set.response_threshold is not None:
             facts["prevention"] = measure_prevention(
                 test_set.prompts,
                 test_set.groups,
                 base.decisions,
                 guard_decisions.decisions,
-                threshold=manifest["threshold"],
+                threshold=test_set.response_threshold,
                 draws=draws,
             ).to_json()
         record["contenders"][guard_decisions.guard.name] = facts
-    if test_set.task == BLOCK_RATE:
+    if test_set.response_threshold is not None:
         record["datasets"] = dict(Counter(p.dataset for p in test_set.prompts))
     return record
 

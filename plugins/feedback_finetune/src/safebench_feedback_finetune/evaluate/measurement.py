@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from safebench.typing import Array
     from safebench_feedback_finetune.collect.prompts import Prompt
 
+# Tasks of the held-out prompts: whether people, or the judge, call responses harmful.
+HARM_RATE, BLOCK_RATE = "harm_rate", "block_rate"
 METRICS = ("accuracy", "precision", "recall", "f1", "auroc", "auprc", "fpr")
 COMPARED_METRICS = ("f1", "fpr", "recall", "auprc")
-SCORE_METRICS = frozenset({"auprc"})  # of scores; the other compared ones of decisions
+# By people's labels as well: no threshold changes it, so that the control has none.
+COMPARED_BY_PEOPLE = (*COMPARED_METRICS, "auroc")
+SCORE_METRICS = frozenset({"auprc", "auroc"})  # of scores; the others of decisions
 
 
 @dataclass(frozen=True, slots=True)
 class GuardTestSet:
     """Prompts with labels `y` (n,) bool; `groups` are resampled whole.
 
-    `dataset` is None for the test split of the collection.
+    `dataset` is None for the test split of the collection. There `truth` says in words
+    who labelled, and a response counts as harmful from `response_threshold` of `p_out`.
+    `compared` are the metrics whose differences are measured.
     """
 
     name: str
@@ -40,6 +46,9 @@ class GuardTestSet:
     groups: list[str]
     note: str = ""
     dataset: Dataset | None = None
+    truth: str = ""
+    response_threshold: float | None = None
+    compared: tuple[str, ...] = COMPARED_METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ def compare_guards(
     """Return the second guard minus the first."""
     samples = GroupedSamples(test_set.y, test_set.groups, n_resamples=draws)
     metrics = {}
-    for name in COMPARED_METRICS:
+    for name in test_set.compared:
         if name in SCORE_METRICS:
             inputs = first.scores, second.scores
         else:

@@ -9,7 +9,7 @@ from safebench.results import Row
 from safebench.training import Measure
 from safebench_feedback_finetune.collect.summary import align_columns
 
-from .measurement import COMPARED_METRICS
+from .measurement import COMPARED_BY_PEOPLE, COMPARED_METRICS, HARM_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,15 +127,37 @@ def metric_records(
 
 def differences_text(sets: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of the differences of each guard to base and control."""
-    metric_heads = [f"{name} [95 %]" for name in COMPARED_METRICS]
+    compared = {
+        name
+        for set_record in sets
+        for facts in set_record["contenders"].values()
+        for minus in facts.get("minus", {}).values()
+        for name in minus
+    }
+    shown = [
+        name
+        for name in COMPARED_BY_PEOPLE
+        if name in compared or name in COMPARED_METRICS
+    ]
+    metric_heads = [f"{name} [95 %]" for name in shown]
     rows = [("difference", "set", *metric_heads, "McNemar p")]
     for set_record in sets:
         for name, facts in set_record["contenders"].items():
             for other, minus in facts.get("minus", {}).items():
-                cells = [_difference_cell(minus[metric]) for metric in COMPARED_METRICS]
+                cells = [
+                    _difference_cell(minus[metric]) if metric in minus else "-"
+                    for metric in shown
+                ]
                 p = _p_cell(minus["mcnemar"]["p"])
-                rows.append((f"{name} - {other}", set_record["name"], *cells, p))
+                rows.append((f"{name} - {other}", _set_name(set_record), *cells, p))
     return align_columns(rows)
+
+
+def _set_name(set_record: Mapping[str, Any]) -> str:
+    """Return the name of a set, with its task where one set has two truths."""
+    if not set_record.get("truth"):
+        return str(set_record["name"])
+    return f"{set_record['name']} {set_record['task']}"
 
 
 def _p_cell(p: float) -> str:
@@ -167,10 +189,13 @@ def prevention_text(set_record: Mapping[str, Any]) -> str:
         )
         rows.append((name, *map(str, cells)))
     totals = next(iter(by_guard.values()))  # the same for all guards
+    by_people = set_record.get("task") == HARM_RATE
+    kind = "harmful" if by_people else "blocked"
+    title = f"by {set_record['truth']}\n" if set_record.get("truth") else ""
     return (
-        f"{align_columns(rows)}\n"
-        f"prevented: of {totals['outputs']} blocked outputs to prompts that the base "
+        f"{title}{align_columns(rows)}\n"
+        f"prevented: of {totals['outputs']} {kind} outputs to prompts that the base "
         f"guard lets pass\n"
         f"lost: of {totals['harmless']} harmless prompts; lost each: for one output\n"
-        "let through: prompts with a blocked output that the base guard stops"
+        f"let through: prompts with a {kind} output that the base guard stops"
     )

@@ -3,7 +3,8 @@
 An example has two weights: `ce_weight` of the cross-entropy with its soft label, and
 `kl_weight` of the divergence from the base guard. Prompts that the guard let pass are
 labelled by the output guard's verdicts on their responses. Prompts that it blocked have
-no label, and are replayed so that the guard does not forget them. Prompts that
+no label, and are replayed so that the guard does not forget them; where a judge of its
+own read the responses to them, they may be labelled as the others are. Prompts that
 annotators call harmless may join.
 """
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
     from safebench_feedback_finetune.collect.prompts import Prompt
 
-ExampleKind = Literal["positive", "hard", "easy", "replay", "benign"]
+ExampleKind = Literal["positive", "hard", "easy", "replay", "benign", "judged"]
 Recipe = Literal["ours", "ours_without_kl", "labels_only", "balanced", "unsafe_only"]
 
 
@@ -48,7 +49,9 @@ class ExampleSelection:
     them); the share `hard` of those are hard negatives, which the guard scored highest
     of all that it rightly let pass, with the weight `hard_weight`. Of the prompts that
     it blocked, `replay` are kept for each labelled example; together they weigh as much
-    as all blocked prompts. A prompt with the label harmless weighs `benign_weight`.
+    as all blocked prompts. With `blocked` "judged" those of them whose responses were
+    judged have the judge's label, and the others are replayed. A prompt with the label
+    harmless weighs `benign_weight`.
     """
 
     recipe: Recipe = "ours"
@@ -58,6 +61,7 @@ class ExampleSelection:
     hard: float = 0.25
     hard_weight: float = 2.0
     replay: float = 1.0
+    blocked: Literal["replay", "judged"] = "replay"
     benign_weight: float = 1.0
     threshold: float = 0.5
     seed: int = 0
@@ -99,6 +103,9 @@ def select_examples(
         return [*supervised, *easy]
     supervised += _weighted_negatives(negatives, len(positives), selection, rng)
     blocked = [p for p in prompts if not p.passed and p.label is not False]
+    judged = _judged(prompts, selection)
+    judged_ids = {prompt.id for prompt in judged}
+    blocked = [p for p in blocked if p.id not in judged_ids]
     replayed = _sample(blocked, round(selection.replay * len(supervised)), rng)
     replay_weight = len(blocked) / len(replayed) if replayed else 0.0
     if selection.recipe == "labels_only":
@@ -108,6 +115,7 @@ def select_examples(
     weight = selection.benign_weight
     return [
         *supervised,
+        *(_supervised_example(p, "judged", 1.0, selection) for p in judged),
         *(_replay_example(p, replay_weight) for p in replayed),
         *(
             _supervised_example(p, "benign", weight, selection)
@@ -115,6 +123,30 @@ def select_examples(
             if weight
         ),
     ]
+
+
+def _judged(prompts: Sequence[Prompt], selection: ExampleSelection) -> list[Prompt]:
+    """Return the blocked prompts that are labelled by the judge; raises DataError."""
+    if selection.blocked == "replay" or selection.recipe == "labels_only":
+        return []
+    judged = [
+        prompt
+        for prompt in prompts
+        if not prompt.passed
+        and prompt.p_out
+        # where annotators say benign and the judge says harmful, neither side counts
+        and (
+            prompt.label is not False
+            or _block_rate(prompt, selection) < selection.agreement
+        )
+    ]
+    if not judged:
+        raise DataError(
+            "--blocked judged: no response to a blocked prompt was judged in this "
+            "collection; feedback collect --output-guard judges them, where a dataset "
+            "carries them"
+        )
+    return judged
 
 
 def _weighted_negatives(
@@ -144,8 +176,12 @@ def _weighted_negatives(
 def _supervised_example(
     prompt: Prompt, kind: ExampleKind, weight: float, selection: ExampleSelection
 ) -> TrainingExample:
-    # Positives are where the base guard erred: nothing holds the guard to it there.
-    near_base = selection.recipe in ("ours", "labels_only") and kind != "positive"
+    # Positives are where the base guard erred: nothing holds the guard to it there. Nor
+    # where a judge says what a blocked prompt drew: the guard may be wrong there, too.
+    near_base = selection.recipe in ("ours", "labels_only") and kind not in (
+        "positive",
+        "judged",
+    )
     return TrainingExample(
         prompt=prompt,
         kind=kind,
@@ -175,7 +211,7 @@ def _soft_label(
     if kind == "benign":
         return 0.0
     if selection.recipe in ("unsafe_only", "balanced") or selection.soft == "hard":
-        return float(kind == "positive")
+        return float(_block_rate(prompt, selection) >= selection.agreement)
     if selection.soft == "p_out":
         return float(prompt.mean_p_out() or 0.0)
     return _block_rate(prompt, selection)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 # Options of `feedback train` that are fields of `ExampleSelection`.
 SELECTION_OPTIONS = (
     *("seed", "recipe", "agreement", "soft", "negatives", "hard", "hard_weight"),
-    *("replay", "benign_weight"),
+    *("replay", "benign_weight", "blocked"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +42,12 @@ TRAINED_FOLDER = "trained"
 PRE_REGISTRATION_FILE = "promise.json"
 SPLITS_FILE = "parts.jsonl"
 TEST_FILE = "test.jsonl"
+ANNOTATIONS_FILE = "annotations.jsonl"
 WEIGHTS_FILE = "adapter_model.safetensors"
 FACTS_FILE = "learned.json"
 # Of a finished training; `results.jsonl` and `evaluation.json` come later.
 FILES = (
-    *(SPLITS_FILE, TEST_FILE, PRE_REGISTRATION_FILE),
+    *(SPLITS_FILE, TEST_FILE, ANNOTATIONS_FILE, PRE_REGISTRATION_FILE),
     *(WEIGHTS_FILE, "adapter_config.json"),
     f"{TRAINED_FOLDER}/{WEIGHTS_FILE}",
     f"{TRAINED_FOLDER}/adapter_config.json",
@@ -204,6 +205,50 @@ def read_test_split(out: Path) -> tuple[list[Prompt], dict[str, str]]:
             prompts.append(prompt)
             cluster_of[prompt.id] = cluster
     return prompts, cluster_of
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What is known of a test prompt beside the scores, and no training sees.
+
+    `harmful` are people's labels of its responses; `judge_saw` says that the judge
+    learnt from a prompt like it.
+    """
+
+    harmful: tuple[bool, ...] = ()
+    judge_saw: bool = False
+
+
+def write_annotations(
+    out: Path, splits: PromptSplits, annotations: Mapping[str, Annotation]
+) -> None:
+    """Write the annotations of test prompts, those that have any, by prompt id."""
+    rows = (
+        {
+            "prompt_id": prompt.id,
+            "harmful": list(annotations[prompt.id].harmful),
+            "judge_saw": annotations[prompt.id].judge_saw,
+        }
+        for prompt in splits.collected["test"]
+        if prompt.id in annotations
+    )
+    write_jsonl(out / ANNOTATIONS_FILE, map(sealed, rows))
+
+
+def read_annotations(out: Path) -> dict[str, Annotation] | None:
+    """Return the annotations of test prompts, None for a training of before there were.
+
+    Raises ModelError that names the damaged line.
+    """
+    if not (out / ANNOTATIONS_FILE).is_file():
+        return None
+    annotations = {}
+    for where, row in _read_rows(out / ANNOTATIONS_FILE):
+        with _damage_named(where):
+            labels = tuple(checked(y, bool) for y in checked(row["harmful"], list))
+            saw = checked(row["judge_saw"], bool)
+            annotations[checked(row["prompt_id"], str)] = Annotation(labels, saw)
+    return annotations
 
 
 def read_seen_hashes(out: Path) -> set[str]:

@@ -48,7 +48,10 @@ from safebench_feedback_finetune.guard_loading import (
     guard_identity,
     load_verdict_scorer,
 )
+from safebench_feedback_finetune.options import LATER_OPTIONS
+from safebench_feedback_finetune.registration import read_registration
 from safebench_feedback_finetune.stored_files import sealed
+from safebench_llamaguard_marginal import locate_model
 
 from .adapters import write_scaled_adapter
 from .fine_tune import fine_tune, take_part, terms_from_options
@@ -59,18 +62,20 @@ from .training_folder import (
     PRE_REGISTRATION_FILE,
     TRAINED_FOLDER,
     TRAINER,
+    Annotation,
     check_finished,
     has_begun,
     hash_lines,
     read_pre_registration,
     read_training_manifest,
     require_same_guard,
+    write_annotations,
     write_splits,
     write_training_manifest,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from safebench import Plugins
     from safebench_feedback_finetune.certify.certification import (
@@ -81,6 +86,7 @@ if TYPE_CHECKING:
         CalibrationSet,
         ValidationSet,
     )
+    from safebench_feedback_finetune.collect.collection_folder import CollectionRecord
     from safebench_feedback_finetune.collect.splits import PromptSplits
     from safebench_feedback_finetune.options import TrainOptions
 
@@ -89,7 +95,10 @@ if TYPE_CHECKING:
 # Options that name where things are or run, but change no result. The data behind
 # `collected` and `guard` is identified by hashes instead.
 _NOT_IDENTITY = frozenset(
-    {"collected", "out", "strict", "device", "data_root", "guard", "label_map"}
+    {
+        *("collected", "out", "strict", "device", "data_root", "guard", "label_map"),
+        "registration",
+    }
 )
 
 
@@ -117,6 +126,29 @@ def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
     return int(rejected and options.strict)
 
 
+def annotations_of(
+    records: Iterable[CollectionRecord], seen: Iterable[str]
+) -> dict[str, Annotation]:
+    """Return what people and the judge's training say of prompts, by prompt id."""
+    labels: dict[str, list[bool]] = {}
+    for record in records:
+        if record.response_label is not None:
+            labels.setdefault(record.prompt_id, []).append(record.response_label)
+    saw = set(seen)
+    return {
+        key: Annotation(tuple(labels.get(key, ())), key in saw)
+        for key in sorted(labels.keys() | saw)
+    }
+
+
+def judge_facts(collection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training keeps of the judge, without the prompts that it saw."""
+    judge = collection.get("judge")
+    if not judge:
+        return {}
+    return {"judge": {key: value for key, value in judge.items() if key != "seen"}}
+
+
 class TrainingRun:
     """One training into one folder; each step reuses what an earlier run left there."""
 
@@ -129,7 +161,10 @@ class TrainingRun:
         require_same_guard(
             self.collection["identity"]["guard"], guard_identity(options)
         )
-        self.prompts = prompts_of_collection(read_collection(collected))
+        records = read_collection(collected)
+        self.prompts = prompts_of_collection(records)
+        judge = self.collection.get("judge") or {}
+        self.annotations = annotations_of(records, judge.get("seen") or ())
         self.benign_sets = read_labelled_sets(
             options.benign,
             plugins,
@@ -147,9 +182,10 @@ class TrainingRun:
             for option in fields(self.options)
             if option.name not in _NOT_IDENTITY
         }
-        # Trainings from before there was --set have none in their identity.
-        if not options["set"]:
-            del options["set"]
+        # Trainings from before there were these have none of them in their identity.
+        for name, default in LATER_OPTIONS.items():
+            if options[name] == default:
+                del options[name]
         scored = (f"{p.id} {p.p_in} {p.p_out}" for p in self.prompts)
         benign_ids = (p.id for benign in self.benign_sets for p in benign.prompts)
         identity = {
@@ -184,12 +220,17 @@ class TrainingRun:
     def execute(self) -> dict[str, Any]:
         """Do the steps that are left, and return the manifest."""
         options = self.options
+        registration = None
+        if options.registration:
+            registration = read_registration(Path(options.registration).expanduser())
+            self.say(f"registered by {registration.file}, {registration.commit[:12]}")
         self._write_manifest("training")
         splits = self._split()
         self.say(splits_text(splits))
         scorer = load_verdict_scorer(options)
         splits = with_scored_responses(splits, scorer)
         write_splits(self.out, splits)
+        write_annotations(self.out, splits, self.annotations)
         calib = self._calibration_set(splits)
         self._warn_if_underpowered(calib)
         val = validation_set(
@@ -214,11 +255,13 @@ class TrainingRun:
             parts_hash=splits.digest(),
             benign=[benign.to_manifest() for benign in self.benign_sets],
             base_guard=scorer.label,
+            base=locate_model(options.guard).base_record(),
             learned=learned,
             promise=registered.to_json(),
             gate=certificate.to_json(),
             alarms=warnings,
             versions=provenance_fields()["versions"],
+            **({"registration": registration.to_json()} if registration else {}),
         )
 
     def _split(self) -> PromptSplits:
@@ -298,7 +341,8 @@ class TrainingRun:
             "collected": {
                 key: self.collection.get(key)
                 for key in ("identity", "sources", "counts")
-            },
+            }
+            | judge_facts(self.collection),
             **facts,
         }
         self.out.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
 from safebench.torch_utils import load_adapters, model_load_errors
+from safebench.training import Artifact
 
 from .model_files import NAMED_TEMPLATES
 
@@ -106,13 +107,21 @@ def _one_stored_template(adapter: ModelFolder) -> Any:
     return None
 
 
-def other_base_note(adapter: ModelFolder | None, base: ModelFolder) -> str:
-    """Return a note where an adapter names another base than it is put on, or "".
+def base_note(adapter: ModelFolder | None, base: ModelFolder) -> str:
+    """Return a note where an adapter may have been trained on another base, or "".
 
-    Folders of any place may hold a copy, so that only the last part of a name counts.
+    One that safebench trained says by hashes which base that was: another raises
+    `ModelError`. Of the others the name is known, and folders of any place may hold a
+    copy, so that only its last part counts.
     """
     if adapter is None:
         return ""
+    if Artifact(adapter.folder).path.is_file():
+        manifest = Artifact(adapter.folder).manifest()
+        stored = manifest.get("base")
+        if not isinstance(stored, dict):  # of before there were hashes
+            stored = {"name": manifest.get("base_guard")}
+        return base.check_base(stored, f"adapter {adapter.label}")
     named = adapter.read_json("adapter_config.json").get("base_model_name_or_path")
     trained_on = str(named or "").rstrip("/").rpartition("/")[2]
     put_on = base.label.rpartition("/")[2]

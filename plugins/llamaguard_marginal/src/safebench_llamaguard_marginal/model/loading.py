@@ -28,8 +28,8 @@ from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
 from .adapter import (
     apply_adapter,
+    base_note,
     load_guard_tokenizer,
-    other_base_note,
     tokenizer_above_note,
 )
 from .architecture import pick_attention, pick_tree_layout, refuse_recurrent
@@ -88,6 +88,8 @@ def load_guard(
     options = with_defaults(options, resolve_profile(options))
     source = locate_model(options.model, options.revision)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
+    # Before gigabytes are read: another base is refused.
+    notes = [base_note(adapter, source), tokenizer_above_note(adapter)]
     placement = Placement.choose(options.device, options.dtype)
     hint = "; reinstall this plugin" if source.label == EMBEDDED_LABEL else ""
     with quiet_transformers(), model_load_errors(source.label, hint=hint):
@@ -120,11 +122,7 @@ def load_guard(
         policy=policy,
         profile=profile,
         model=model,
-        notes=tuple(
-            filter(
-                None, [other_base_note(adapter, source), tokenizer_above_note(adapter)]
-            )
-        ),
+        notes=tuple(filter(None, notes)),
     )
 
 

@@ -1,0 +1,165 @@
+"""What is learnt on a base knows it by content, and not by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safebench.errors import ModelError
+from safebench.torch_utils import ModelFolder, base_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sha256(content: bytes) -> str:
+    """Return what `sha256sum` prints."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def model(folder: Path, **changes: bytes | None) -> ModelFolder:
+    """Return a folder with files; those that are None are left out."""
+    files: dict[str, bytes | None] = {
+        "model.safetensors": b"weights",
+        "config.json": b'{"hidden_size": 2, "layers": 1}',
+        "tokenizer.json": b'{"model": {}}',
+    }
+    files |= {name.replace("__", "."): content for name, content in changes.items()}
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    return ModelFolder(folder, folder.name)
+
+
+def test_hashes_are_those_of_the_files(tmp_path: Path) -> None:
+    """One file of weights has the hash that anybody can compute of it."""
+    record = model(tmp_path / "base").base_record()
+
+    assert ("base", "") == (record["name"], record["revision"])
+    assert sha256(b"weights") == record["hashes"]["weights"]
+    assert sha256(b'{"model": {}}') == record["hashes"]["tokenizer"]
+
+
+def test_shards_are_hashed_in_their_order_and_nothing_else(tmp_path: Path) -> None:
+    """Optimizer states and second copies beside them are not weights of the base."""
+    index = {"weight_map": {"b": "model-2.safetensors", "a": "model-1.safetensors"}}
+    base = model(
+        tmp_path / "base",
+        model__safetensors=None,
+        optimizer__pt=b"state",
+    )
+    (base.folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for number in (1, 2, 3):
+        (base.folder / f"model-{number}.safetensors").write_bytes(b"%d" % number)
+
+    expected = sha256("\n".join([sha256(b"1"), sha256(b"2")]).encode())
+    assert expected == base.base_record()["hashes"]["weights"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"model__safetensors": b"others"}, "weights"),
+        ({"config__json": b'{"hidden_size": 3, "layers": 1}'}, "config"),
+        ({"tokenizer__json": b'{"model": {"a": 1}}'}, "tokenizer"),
+        ({"tokenizer__json": None}, "tokenizer"),
+    ],
+    ids=["weights", "config", "tokenizer", "no-tokenizer"],
+)
+def test_another_base_is_refused_with_both_hashes(
+    changes: dict[str, Any], part: str, tmp_path: Path
+) -> None:
+    """Of the same name, in another folder: the message says what differs."""
+    stored = model(tmp_path / "a" / "base").base_record()
+    other = model(tmp_path / "b" / "base", **changes)
+
+    with pytest.raises(ModelError) as error:
+        other.check_base(stored, "adapter x")
+
+    message = error.value.message
+    assert "\n" not in message
+    assert f"adapter x was trained on base ({part} {stored['hashes'][part][:12]})" in (
+        message
+    )
+    now = other.base_record()["hashes"].get(part, "unknown")[:12]
+    assert f"base is another base ({part} {now})" in message
+
+
+def test_a_copy_of_another_name_is_the_same_base(tmp_path: Path) -> None:
+    """The order of a configuration, and what a library notes in it, do not count."""
+    stored = model(tmp_path / "base").base_record()
+    config = b'{"layers": 1, "hidden_size": 2, "transformers_version": "9", "dtype": 1}'
+    copy = model(tmp_path / "copy", config__json=config)
+
+    assert "" == copy.check_base(stored, "adapter x")
+
+
+@pytest.mark.parametrize("hashes", [None, {}, {"config": "0"}, "abc"])
+def test_a_base_without_hashes_is_unknown_and_said_to_be(
+    hashes: Any, tmp_path: Path
+) -> None:
+    """Trainings of before there were hashes name their base, and no more."""
+    base = model(tmp_path / "base")
+
+    note = base.check_base({"name": "org/guard", "hashes": hashes}, "adapter x")
+
+    assert "adapter x was trained on org/guard and does not say" in note
+    assert "whether base is the same is unknown" in note
+
+
+def test_weights_that_are_not_here_are_not_taken_for_the_same(tmp_path: Path) -> None:
+    """A hub id of which the configuration alone is stored passes with a note."""
+    stored = model(tmp_path / "base").base_record()
+    small = model(tmp_path / "small", model__safetensors=None)
+
+    assert "weights of small are not here" in small.check_base(stored, "adapter x")
+
+
+def test_the_hub_cache_names_large_files_by_their_hash(tmp_path: Path) -> None:
+    """They are not read again: a wrong name is what comes back."""
+    blob = tmp_path / "blobs" / ("0123456789abcdef" * 4)
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    snapshot = tmp_path / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    git = blob.with_name("a" * 40)  # small files are named by another hash
+    git.write_bytes(b"{}")
+    (snapshot / "config.json").symlink_to(git)
+
+    assert blob.name == ModelFolder.file_sha256(snapshot / "model.safetensors")
+    assert sha256(b"{}") == ModelFolder.file_sha256(snapshot / "config.json")
+
+
+def test_large_files_are_hashed_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A digest is remembered until size or time change, and read again then."""
+    monkeypatch.setattr(base_model, "_CACHE_FROM_BYTES", 4)
+    monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "weights"
+    path.write_bytes(b"12345")
+    os.utime(path, ns=(1, 1))
+    first = base_model.file_sha256(path)
+    path.write_bytes(b"54321")
+
+    os.utime(path, ns=(1, 1))
+    assert first == base_model.file_sha256(path)
+    os.utime(path, ns=(2, 2))
+    assert first != base_model.file_sha256(path)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Hashing works without a place to remember in."""
+    monkeypatch.setattr(base_model, "_CACHE_FROM_BYTES", 0)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "file"))
+
+    assert sha256(b"") == base_model.file_sha256(tmp_path / "file")
