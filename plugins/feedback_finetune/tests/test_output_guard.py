@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from safebench import BatchJudge
 from safebench.errors import OptionError
 from safebench_feedback_finetune.collect.collection_folder import read_collection
 from safebench_feedback_finetune.options import CollectOptions
@@ -15,6 +18,8 @@ from safebench_feedback_finetune.options import CollectOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from safebench.score.batch_judge import BatchScores
 
 GUARD_ITSELF = ("--output-guard", "llamaguard", "--judge-strategy", "first_token")
 
@@ -122,6 +127,70 @@ def test_a_folder_keeps_its_judge(
     assert "judge.strategy" in capsys.readouterr().err
     assert 0 == run_collect(rows_file, out, *GUARD_ITSELF)
     assert before == (out / "collected.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_goes_down_costs_nothing(
+    rows_file: Path,
+    tmp_path: Path,
+    run_collect: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    """A chunk without a judgement is not kept; repeated, the file is the same."""
+    judge = ("--output-guard", "cases=llamaguard", "--save-every", "2")
+    assert 0 == run_collect(rows_file, tmp_path / "whole", *judge)
+    original, calls = BatchJudge.judge, []
+
+    def down_after_two(self: BatchJudge, samples: Any) -> BatchScores:
+        calls.append(len(samples))
+        scores = original(self, samples)
+        if len(calls) > 2:  # the first call is the check of the judge
+            n = len(samples)
+            lost = np.full(n, np.nan)
+            return replace(scores, scores=lost, errors=["no connection"] * n)
+        return scores
+
+    monkeypatch.setattr(BatchJudge, "judge", down_after_two)
+    out = tmp_path / "cut"
+    assert 2 == run_collect(rows_file, out, *judge)
+    assert "no connection" in capsys.readouterr().err
+    assert 1 <= len(read_collection(out)) < 7
+    monkeypatch.setattr(BatchJudge, "judge", original)
+    assert 0 == run_collect(rows_file, out, *judge)
+    for name in ("collected.jsonl", "left_out.jsonl", "blocked_inputs.jsonl"):
+        assert read(out / name) == read(tmp_path / "whole" / name)
+
+
+def read(path: Path) -> bytes:
+    """Return a file's bytes, none for no file."""
+    return path.read_bytes() if path.is_file() else b""
+
+
+@pytest.mark.slow
+def test_a_response_that_the_judge_cannot_judge_is_left_out(
+    rows_file: Path,
+    tmp_path: Path,
+    run_collect: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the reason; the others are kept."""
+    original = BatchJudge.judge
+
+    def one_fails(self: BatchJudge, samples: Any) -> BatchScores:
+        found = original(self, samples)
+        for row, sample in enumerate(samples):
+            if sample.turns[-1].text == "Paris.":
+                found.scores[row] = np.nan
+                found.errors[row] = "too long"
+        return found
+
+    monkeypatch.setattr(BatchJudge, "judge", one_fails)
+    out = tmp_path / "out"
+    assert 0 == run_collect(rows_file, out, "--output-guard", "llamaguard")
+    assert "Paris." not in {record.response for record in read_collection(out)}
+    (row,) = map(json.loads, (out / "left_out.jsonl").read_text("utf-8").splitlines())
+    assert "judge: too long" == row["reason"]
 
 
 @pytest.mark.slow

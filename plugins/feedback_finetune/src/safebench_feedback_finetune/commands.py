@@ -60,6 +60,7 @@ STAGES = (
             "-d beavertails --limit 300 --out collected",
             "-d beavertails -d diasafety:validation --out collected",
             "-d toxic_chat --generator org/model --answers 4 --out answered",
+            "-d beavertails --output-guard cost_model,model=my-costs --out judged",
             "--config research_config.json --out collected",
         ),
     ),

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-LEARNT_PARTS = ("train", "val")  # of a training: val chose its state and calibration
+# Of the parts of a training: val chose its state and its calibration.
+NOT_LEARNT = "test"
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ def artifact_sources(folder: Path | None) -> list[dict[str, Any]]:
         sources = list(dataset.get("sources") or [])
     except (SafebenchError, AttributeError, TypeError):
         return []
-    return [s for s in sources if isinstance(s, dict) and s.get("part") in LEARNT_PARTS]
+    return [s for s in sources if isinstance(s, dict) and s.get("part") != NOT_LEARNT]
 
 
 def _add_source(

@@ -225,7 +225,7 @@ class TrainingRun:
             registration = read_registration(Path(options.registration).expanduser())
             self.say(f"registered by {registration.file}, {registration.commit[:12]}")
         self._write_manifest("training")
-        splits = self._split()
+        splits = self.split()
         self.say(splits_text(splits))
         scorer = load_verdict_scorer(options)
         splits = with_scored_responses(splits, scorer)
@@ -264,7 +264,7 @@ class TrainingRun:
             **({"registration": registration.to_json()} if registration else {}),
         )
 
-    def _split(self) -> PromptSplits:
+    def split(self) -> PromptSplits:
         """Return the splits; raises DataError if nothing is left to certify with."""
         options = self.options
         benign = [
