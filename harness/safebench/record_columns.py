@@ -115,7 +115,8 @@ class RecordColumns:
 
     `content` (n, 32) uint8 are content hashes; `value` (n,) int8 is 1 or 0, and
     `UNKNOWN` where no label is known; `target` (n,) int32 indexes the judged turn, from
-    0, of `n_turns` (n,) int32; `several` (n,) bool says whether a user speaks more than
+    0, of `n_turns` (n,) int32; `length` (n,) int64 counts the characters of all turns;
+    `several` (n,) bool says whether a user speaks more than
     once up to it, `documents` (n,) bool whether documents come along. `task` is that of
     all samples, None if they have several. `annotated`, `paired`, `rated` and
     `described` tell whether any sample has categories, a pair, a severity, or columns
@@ -128,6 +129,7 @@ class RecordColumns:
     value: Array
     target: Array
     n_turns: Array
+    length: Array
     several: Array
     documents: Array
     task: str | None
@@ -197,7 +199,7 @@ class RecordColumns:
         return replace(self, **chosen)
 
 
-_ARRAYS = ("content", "value", "target", "n_turns", "several", "documents")
+_ARRAYS = ("content", "value", "target", "n_turns", "length", "several", "documents")
 
 
 class ColumnsBuilder:
@@ -208,6 +210,7 @@ class ColumnsBuilder:
         self._content = bytearray()
         self._value, self._flags = array("b"), array("b")
         self._target, self._n_turns = array("i"), array("i")
+        self._length = array("q")
         self._tasks: set[str | None] = set()
         self.any_of = dict.fromkeys(
             ("annotated", "paired", "rated", "described"), False
@@ -225,10 +228,14 @@ class ColumnsBuilder:
         *,
         roles: Sequence[str],
         target: int,
+        length: int,
         documents: bool,
         task: str | None = None,
     ) -> None:
-        """Append a sample: `digest` is its content hash, `roles` those of its turns."""
+        """Append a sample: `digest` is its content hash, `roles` those of its turns.
+
+        `length` counts the characters of all turns.
+        """
         self._ids.add(sample_id)
         self._groups.add(group)
         self._content += digest
@@ -239,6 +246,7 @@ class ColumnsBuilder:
         self._flags.append(several + 2 * documents)
         self._target.append(judged)
         self._n_turns.append(n_turns)
+        self._length.append(length)
         self._tasks.add(task)
 
     def columns(self, ids: PackedTexts | None = None) -> RecordColumns:
@@ -255,6 +263,7 @@ class ColumnsBuilder:
             value=np.array(self._value, dtype=np.int8),
             target=np.array(self._target, dtype=np.int32),
             n_turns=np.array(self._n_turns, dtype=np.int32),
+            length=np.array(self._length, dtype=np.int64),
             several=(flags & 1) > 0,
             documents=(flags & 2) > 0,
             task=next(iter(self._tasks)) if len(self._tasks) == 1 else None,

@@ -209,6 +209,7 @@ def _columns_of(
             truth.label.value,
             roles=[turn.role for turn in sample.turns],
             target=sample.target,
+            length=sum(len(turn.text) for turn in sample.turns),
             documents=bool(sample.documents),
             task=sample.task,
         )

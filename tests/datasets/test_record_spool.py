@@ -93,7 +93,15 @@ def test_what_is_computed_of_them_is_the_same(
     part, other = subsample(whole, 4, seed=1), subsample(dataset, 4, seed=1)
     assert part.samples == list(other.samples)
     assert part.data_hash == other.data_hash
-    for name in ("value", "target", "n_turns", "several", "documents", "content"):
+    for name in (
+        "value",
+        "target",
+        "n_turns",
+        "length",
+        "several",
+        "documents",
+        "content",
+    ):
         ours, theirs = getattr(whole.columns, name), getattr(dataset.columns, name)
         assert np.array_equal(ours, theirs), name
     assert list(whole.columns.groups) == list(dataset.columns.groups)
@@ -166,7 +174,7 @@ def test_a_group_is_whole_in_either_part() -> None:
     for name in names:
         builder.add(
             name, name, hashlib.sha256(name.encode()).digest(), True,
-            roles=["user"], target=-1, documents=False,
+            roles=["user"], target=-1, length=1, documents=False,
         )  # fmt: skip
     columns = builder.columns()
 

@@ -178,6 +178,32 @@ def test_damaged_columns_are_written_again(plugins: Plugins, reads: list[str]) -
     assert [] == reads
 
 
+@pytest.mark.parametrize("described", [True, False])
+def test_an_analysis_is_the_same(
+    described: bool, plugins: Plugins, reads: list[str]
+) -> None:
+    """Where only labels are beside the texts it reads none of them."""
+    if not described:
+        lines = Path("rows.jsonl").read_text().splitlines()[:-1]
+        rows = [{k: json.loads(line)[k] for k in ("prompt", "label")} for line in lines]
+        Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run(plugins)
+    reads.clear()
+
+    def analyze(*words: str) -> str:
+        result = CliRunner().invoke(cli, ["analyze", "out", *words], obj=plugins)
+        assert 0 == result.exit_code, result.output
+        return result.stdout
+
+    first = analyze()
+    assert described == bool(reads)
+    with_texts = analyze("--text")
+    shutil.rmtree("out/columns")
+    assert first == analyze()
+    assert with_texts == analyze("--text")
+    assert "By length" in first
+
+
 def test_few_rows_are_not_kept(plugins: Plugins) -> None:
     """They are read as fast as their columns would be."""
     write(10)

@@ -307,14 +307,15 @@ def _first_of(mask: Array, keys: tuple[Array, ...], n: int) -> Array:
 def _member_votes(
     predictions: StoredPredictions, row: int, p: Array, *, text: bool
 ) -> MemberVotes:
-    metadata = predictions.metadata[row] if predictions.metadata else None
+    # looked at for its text alone: of a large set it is read from the source
+    metadata = predictions.metadata[row] if text and predictions.metadata else None
     return MemberVotes(
         id=predictions.ids[row],
         label=bool(predictions.y[row]),
         positive_members=tuple(np.flatnonzero(p > MEMBER_THRESHOLD).tolist()),
         mean_probability=float(p.mean()),
         std=float(p.std()),
-        text=metadata.text if text and metadata else None,
+        text=metadata.text if metadata else None,
     )
 
 

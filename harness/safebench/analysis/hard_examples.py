@@ -69,12 +69,13 @@ def _example(
 ) -> HardExample:
     row = int(uncertainty.rows[position])
     score = float(predictions.score[row])
-    metadata = predictions.metadata[row] if predictions.metadata else None
+    # looked at for its text alone: of a large set it is read from the source
+    metadata = predictions.metadata[row] if text and predictions.metadata else None
     return HardExample(
         id=predictions.ids[row],
         label=bool(predictions.y[row]),
         decision=bool(predictions.decision[row]),
         score=None if np.isnan(score) else score,
         uncertainty=float(uncertainty.values[position]),
-        text=metadata.text if text and metadata else None,
+        text=metadata.text if metadata else None,
     )

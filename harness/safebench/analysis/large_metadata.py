@@ -5,16 +5,15 @@ Its texts stay in the file that its records are kept in; a few of them are shown
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from safebench.datasets.sample_columns import sample_columns
-from safebench.results.predictions import SampleMetadata
+from safebench.results.predictions import MetadataColumns, SampleMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from safebench.records import Dataset, GroundTruth, Sample
     from safebench.results.predictions import StoredPredictions
@@ -25,16 +24,35 @@ if TYPE_CHECKING:
 _AT_ONCE = 1024
 
 
-class LargeMetadata(Sequence[SampleMetadata]):
+class LargeMetadata(MetadataColumns):
     """The metadata of the samples in `rows` of a dataset, made by `make`."""
 
     def __init__(self, dataset: Dataset, rows: Array, make: Make) -> None:
         self._dataset, self._rows, self._make = dataset, rows, make
+        self._known: list[dict[str, Any]] | None = None
         # without columns all that differs is the number of turns: few different ones
         self._shared: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def columns(self) -> Sequence[dict[str, Any]]:
+        """What came along with each sample; read once, since slices ask often."""
+        if self._known is None:
+            of_dataset = self._dataset.columns
+            if of_dataset.described:
+                self._known = [sample.meta for sample in self]
+            else:
+                n_turns = of_dataset.n_turns[self._rows].tolist()
+                self._known = [self._of_turns(n) for n in n_turns]
+        return self._known
+
+    @property
+    def lengths(self) -> Array:
+        """The characters of each sample's turns."""
+        length: Array = self._dataset.columns.length[self._rows]
+        return length
 
     @overload
     def __getitem__(self, index: int) -> SampleMetadata: ...
@@ -67,11 +85,11 @@ class LargeMetadata(Sequence[SampleMetadata]):
     def _metadata(self, sample: Sample, truth: GroundTruth) -> SampleMetadata:
         if self._dataset.columns.described:
             return self._make(sample, sample_columns(sample, truth))
-        n_turns = len(sample.turns)
-        columns = self._shared.get(n_turns)
-        if columns is None:
-            columns = self._shared[n_turns] = sample_columns(sample, truth)
-        return self._make(sample, columns)
+        return self._make(sample, self._of_turns(len(sample.turns)))
+
+    def _of_turns(self, n: int) -> dict[str, Any]:
+        """Return the columns of a sample with which nothing came along."""
+        return self._shared.setdefault(n, {"turns": n})
 
 
 def match_in_order(

@@ -97,6 +97,7 @@ def read_run_datasets(
                 # what the run could not read is no news
                 replace(config, datasets=(name,), skip_missing=True),
                 plugins,
+                lambda _: folder,
             )
         except SafebenchError as error:
             reason = error.message.partition("\n")[0]

@@ -14,6 +14,7 @@ from safebench.metrics.compute import compute
 from safebench.metrics.decision import ACCURACY
 from safebench.metrics.definition import truth_and
 from safebench.metrics.outcome import apply_threshold
+from safebench.results.predictions import MetadataColumns
 from safebench.statistics.resampling_weights import group_codes
 
 if TYPE_CHECKING:
@@ -172,9 +173,11 @@ def _by_value(column: str, values: Sequence[str | None], note: str = "") -> Slic
 
 def _by_length(predictions: StoredPredictions) -> SliceMasks:
     samples = predictions.metadata
-    if samples and all(samples):
+    if isinstance(samples, MetadataColumns):
+        length = samples.lengths
+        note = "quarters by the characters of all turns"
+    elif samples and all(samples):
         length = np.array([sample.length for sample in samples if sample])
-
         note = "quarters by the characters of all turns"
     else:
         length = predictions.tokens

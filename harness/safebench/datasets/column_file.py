@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _READERS = ("read_jsonl", "read_csv", "read_parquet")
 _HEAD = "head"
-_ARRAYS = ("content", "value", "target", "n_turns", "several", "documents")
+_ARRAYS = ("content", "value", "target", "n_turns", "length", "several", "documents")
 _TEXTS = ("ids", "groups")
 _FLAGS = ("annotated", "paired", "rated", "described")
 _FIELDS = (

@@ -106,6 +106,7 @@ class RecordSpool:
             example.label.value,
             roles=roles,
             target=example.target,
+            length=sum([len(turn.text) for turn in example.turns]),
             documents=bool(example.documents),
         )
         self._count(example)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from safebench.typing import Array
 
 
@@ -25,6 +24,20 @@ class SampleMetadata:
     meta: dict[str, Any]
     text: str
     length: int
+
+
+class MetadataColumns(Sequence[SampleMetadata]):
+    """Metadata of many samples, of which some is known of all without their texts."""
+
+    @property
+    def columns(self) -> Sequence[dict[str, Any]]:
+        """The columns of each sample, as in `SampleMetadata.meta`."""
+        raise NotImplementedError
+
+    @property
+    def lengths(self) -> Array:
+        """The characters of each sample's turns, (n,) int."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +141,8 @@ class StoredPredictions:
 
         As read again with the dataset, which has all; else as it was stored.
         """
+        if isinstance(self.metadata, MetadataColumns):
+            return [*self.metadata.columns]
         metadata = self.metadata or (None,) * self.n
         columns = self.columns or (None,) * self.n
         pairs = zip(metadata, columns, strict=True)
