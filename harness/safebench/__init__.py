@@ -14,6 +14,7 @@ from . import forwarding
 from .hookspecs import hookimpl
 from .lazy import lazy_exports
 from .specs import (
+    ArtifactSpec,
     CalibratorSpec,
     Capabilities,
     ClassifierSpec,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .score.batch_judge import BatchJudge
 
 __all__ = [
+    "ArtifactSpec",
     "BatchJudge",
     "CalibratorSpec",
     "Capabilities",

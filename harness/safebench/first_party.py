@@ -54,6 +54,7 @@ PACKAGES = (
                 *("predictive_entropy", "variation_ratio", "vote_entropy"),
             ),
             "trainer": ("bert_ensemble",),
+            "artifact": ("bert_ensemble",),
         },
     ),
     Package(
@@ -65,12 +66,13 @@ PACKAGES = (
                 *("cost", "cost_platt", "cost_sigmoid", "cost_sign", "cost_spread"),
             ),
             "trainer": ("cost_model",),
+            "artifact": ("cost_model",),
         },
     ),
     Package(
         "safebench-feedback-finetune",
         "feedback-finetune",
-        {"command": ("feedback",)},
+        {"command": ("feedback",), "artifact": ("feedback_finetune",)},
     ),
     Package(
         "safebench-llamaguard-marginal",

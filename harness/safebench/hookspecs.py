@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from .specs import (
+        ArtifactSpec,
         CalibratorSpec,
         ClassifierSpec,
         DatasetSpec,
@@ -59,6 +60,11 @@ def safebench_reporters() -> Iterable[ReporterSpec]:  # type: ignore[empty-body]
 @hookspec
 def safebench_trainers() -> Iterable[TrainerSpec]:  # type: ignore[empty-body]
     """Return what this plugin can train."""
+
+
+@hookspec
+def safebench_artifacts() -> Iterable[ArtifactSpec]:  # type: ignore[empty-body]
+    """Return the kinds of artifacts that trainings of this plugin leave."""
 
 
 @hookspec

@@ -29,6 +29,7 @@ from .specs import (
     EMITS,
     FITTED_ON,
     NEEDS,
+    ArtifactSpec,
     CalibratorSpec,
     ClassifierSpec,
     Component,
@@ -55,6 +56,7 @@ SPEC_BY_HOOK: dict[str, type[Component]] = {
     "safebench_calibrators": CalibratorSpec,
     "safebench_reporters": ReporterSpec,
     "safebench_trainers": TrainerSpec,
+    "safebench_artifacts": ArtifactSpec,
     "safebench_executors": ExecutorSpec,
 }
 ALLOWED_VALUES: dict[type[Component], dict[str, tuple[str, ...]]] = {

@@ -331,6 +331,18 @@ class TrainerSpec(Component):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSpec(Component):
+    """What a training leaves, for its model card and for ``safebench push``.
+
+    `name` is what its manifest calls the `trainer`. `load` is ``describe(folder,
+    manifest) -> safebench.training.ArtifactDescription``; it reads files and must
+    import nothing heavy.
+    """
+
+    kind: ClassVar[str] = "artifact"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorSpec(Component):
     """Where evidence is recorded. `load` is a `safebench.executors.Executor` subclass.
 

@@ -25,6 +25,7 @@ from safebench.plugins import SLOW_SECONDS, Plugin, Plugins
 
 from .analyze import command as analyze
 from .calibrate import command as calibrate
+from .card import command as card
 from .combine import command as combine
 from .compare import command as compare
 from .data import command as data
@@ -43,6 +44,7 @@ from .matrix import command as matrix
 from .overlap import command as overlap
 from .pareto import command as pareto
 from .power import command as power
+from .push import command as push
 from .report import command as report
 from .run import command as run
 from .score import command as score
@@ -54,7 +56,7 @@ HELP_SECTIONS = {
     "Run and compare": ("run", "leaderboard", "compare", "power", "analyze", "report"),
     "Decide": ("calibrate", "threshold", "combine", "pareto", "gate", "drift"),
     "Ask": ("score", "serve"),
-    "Train": ("train",),
+    "Train": ("train", "card", "push"),
     "What there is": ("list", "list-plugins", "matrix", "data", "overlap", "doctor"),
 }
 PLUGIN_SECTION = "Of plugins"
@@ -135,6 +137,8 @@ def cli() -> None:
 for _command in (
     run,
     train,
+    card,
+    push,
     leaderboard,
     compare,
     power,

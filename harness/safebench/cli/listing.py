@@ -20,6 +20,7 @@ from safebench.first_party import missing_packages
 from safebench.forwarding import former_field_name
 from safebench.sanitize import printable
 from safebench.specs import (
+    ArtifactSpec,
     CalibratorSpec,
     ClassifierSpec,
     Component,
@@ -49,6 +50,7 @@ KINDS: dict[str, type[Component]] = {
     "calibrators": CalibratorSpec,
     "reporters": ReporterSpec,
     "trainers": TrainerSpec,
+    "artifacts": ArtifactSpec,
     "executors": ExecutorSpec,
 }
 

@@ -33,7 +33,7 @@ def recording_code(spec: ClassifierSpec, plugin: Plugin) -> dict[str, Any] | Non
 
     `plugin` is the distribution's name, `files` has the SHA-256 (16 hex digits) of
     each file of the package, by its path there: modules, word lists, templates. What
-    only strategies, metrics or trainers import is left out, since it records nothing.
+    only strategies, metrics, trainers or cards import is left out: it records nothing.
     None if there is no such package on disk.
     """
     module = spec.load.partition(":")[0]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StepSeedCallback,
         last_checkpoint,
     )
-    from .hub import ModelFolder, download_snapshot, suggest_sibling
+    from .hub import ModelFolder
     from .loading import (
         load_adapters,
         model_load_errors,
@@ -42,7 +42,6 @@ __all__ = [
     "StepSeedCallback",
     "TrainingOverrides",
     "batch_of_process",
-    "download_snapshot",
     "last_checkpoint",
     "load_adapters",
     "load_arrays",
@@ -50,7 +49,6 @@ __all__ = [
     "pad",
     "quantization_options",
     "quiet_transformers",
-    "suggest_sibling",
     "tokenization_errors",
 ]
 
@@ -68,8 +66,6 @@ __getattr__ = lazy_exports(
         "last_checkpoint": "hf_trainer",
         "ModelFolder": "hub",
         "Placement": "device",
-        "download_snapshot": "hub",
-        "suggest_sibling": "hub",
         "load_adapters": "loading",
         "model_load_errors": "loading",
         "quiet_transformers": "loading",

@@ -95,6 +95,16 @@ class ModelFolder:
         return check_base(self.folder, self.label, stored, learnt)
 
     @staticmethod
+    def suggest_sibling(folder: Path) -> str:
+        """Return "; did you mean ..." for the most similar folder beside it, or ""."""
+        return suggest_sibling(folder)
+
+    @staticmethod
+    def download(name: str, revision: str = "", **patterns: Any) -> Path:
+        """Return the folder of a hub model's snapshot; see `download_snapshot`."""
+        return download_snapshot(name, revision, **patterns)
+
+    @staticmethod
     def file_sha256(path: Path) -> str:
         """Return the SHA-256 (hex) of a file, which large files are read for once."""
         return file_sha256(path)
@@ -155,8 +165,9 @@ def download_snapshot(
 ) -> Path:
     """Return the folder of a hub model's snapshot, whose name is the commit.
 
-    Safetensors are preferred; files that match `pickled` are fetched only where the
-    model has none. Without `weights` only small files are: a tokenizer's, for example.
+    Safetensors (and arrays of NumPy, which baselines have) are preferred; files that
+    match `pickled` are fetched only where the model has none. Without `weights` only
+    small files are: a tokenizer's, for example.
     Raises OSError or ValueError, as `hub_failure` explains.
     """
     # Here, because the client takes longer to import than a cached model to find.
@@ -179,10 +190,10 @@ def download_snapshot(
     try:
         if not weights:
             return fetch()
-        folder = fetch("*.safetensors")
+        folder = fetch("*.npz", "*.safetensors")
         # Safetensors and pickles of a model are the same weights: fetching both would
         # double the download, and pickles alone can run code.
-        if not any(folder.glob("*.safetensors")):
+        if not any(map(any, (folder.rglob(p) for p in ("*.safetensors", "*.npz")))):
             folder = fetch(pickled)
     except errors.HTTPError as error:
         if isinstance(error, (OSError, ValueError)):

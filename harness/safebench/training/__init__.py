@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         offer_trained,
     )
     from .config import option_flags
+    from .description import ArtifactDescription
     from .report import format_measures
     from .trainer import Measure, Trained, Training
 
 __all__ = [
     "Artifact",
+    "ArtifactDescription",
     "Measure",
     "ProgressBar",
     "Trained",
@@ -44,6 +46,7 @@ __getattr__ = lazy_exports(
         "Artifact": "artifact",
         "offer_trained": "artifact",
         "option_flags": "config",
+        "ArtifactDescription": "description",
         "format_measures": "report",
         "Measure": "trainer",
         "Trained": "trainer",

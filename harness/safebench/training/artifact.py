@@ -25,6 +25,10 @@ from safebench.provenance import differences
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from safebench.plugins import Plugins
+
+    from .description import DescribedArtifact
+
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".npz", ".npy", ".joblib", ".skops")
 _BLOCK_BYTES = 1 << 20
 _MAX_OFFERED = 5
@@ -103,6 +107,44 @@ class Artifact:
                 f"--resume --out {folder}"
             )
         return content
+
+    def describe(self, plugins: Plugins) -> DescribedArtifact:
+        """Return the artifact with what the plugin that trained it says of it.
+
+        Raises `ModelError` for a folder without a finished training.
+        """
+        from .description import describe_artifact
+
+        folder = self.folder
+        if not folder.is_dir():
+            raise ModelError(
+                f"no folder {folder}: name one that safebench train wrote"
+                + offer_trained()
+            )
+        if not self.path.is_file():
+            raise ModelError(
+                f"{folder} holds no {self.MANIFEST}: it is not from safebench train or "
+                "safebench feedback train"
+            )
+        manifest = self.manifest()
+        if manifest.get("status") != "done":
+            raise ModelError(f"{folder} is unfinished: go on with its training first")
+        return describe_artifact(folder, manifest, plugins)
+
+    def write_card(self, plugins: Plugins) -> list[str]:
+        """Write the model card of a finished training; return lines for its user.
+
+        One that cannot be written, or that its user has edited, is no reason to lose a
+        training: a line says so.
+        """
+        from .card import write_card
+
+        name = self.folder.resolve().name
+        try:
+            write_card(self.describe(plugins), plugins, name, overwrite=False)
+        except SafebenchError as error:
+            return [f"no model card: {error.message}"]
+        return []
 
     def weights_hash(self, suffixes: tuple[str, ...] = WEIGHT_SUFFIXES) -> str:
         """Return the SHA-256 (hex) of all weight files below the folder, with names.

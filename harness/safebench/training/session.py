@@ -111,6 +111,8 @@ def run_training(
                 raise TypeError(f"returned a {type(trained).__name__}, not a Trained")
         if main:
             Artifact(out).write(_final_manifest(manifest, trained))
+            for line in Artifact(out).write_card(plugins):
+                say(line)
     return TrainingResult(out, trained, next_command(data, trained, out))
 
 

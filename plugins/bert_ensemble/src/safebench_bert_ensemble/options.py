@@ -205,19 +205,25 @@ class EnsembleOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TfidfOptions:
-    """`model`: the folder that ``safebench train bert_ensemble --base tfidf`` left."""
+    """`model`: what ``safebench train bert_ensemble --base tfidf`` left.
+
+    A folder, or a hub id, of which `revision` names a commit.
+    """
 
     model: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenOptions:
-    """Which frozen encoder classifies (a training's folder), and how it runs.
+    """Which frozen encoder classifies, and how it runs.
 
+    `model` is a training's folder or a hub id, of which `revision` names a commit;
     `max_length`, `truncation`, `max_windows` and `batch_tokens` as for an ensemble.
     """
 
     model: str = ""
+    revision: str = ""
     max_length: int = 0
     truncation: Literal["windows", "right"] = "windows"
     max_windows: int = 32

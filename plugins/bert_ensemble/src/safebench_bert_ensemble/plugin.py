@@ -6,7 +6,7 @@ torch nor NumPy.
 
 from __future__ import annotations
 
-from safebench import ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
+from safebench import ArtifactSpec, ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
 from safebench.evidence import MemberLogits
 from safebench.records import TASKS
 
@@ -29,6 +29,18 @@ _UNCERTAINTIES = {
     "member_std": ("standard deviation of the members' probability", "mean_probs"),
 }
 _VOTES = ("vote_entropy", "variation_ratio")
+
+
+@hookimpl
+def safebench_artifacts() -> list[ArtifactSpec]:
+    """Say what a training leaves, for its card and for sharing it."""
+    return [
+        ArtifactSpec(
+            name="bert_ensemble",
+            summary="encoders that vote, or a baseline on the same rows",
+            load=f"{_PACKAGE}.artifact:describe",
+        )
+    ]
 
 
 @hookimpl

@@ -120,6 +120,10 @@ class CostOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineOptions:
-    """Which baseline scores: a folder that ``--base tfidf`` wrote."""
+    """Which baseline scores: a folder that ``--base tfidf`` wrote, or a hub id.
+
+    Of the latter `revision` names a commit.
+    """
 
     model: str = ""
+    revision: str = ""

@@ -6,7 +6,7 @@ torch nor NumPy.
 
 from __future__ import annotations
 
-from safebench import ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
+from safebench import ArtifactSpec, ClassifierSpec, StrategySpec, TrainerSpec, hookimpl
 from safebench.evidence import Cost
 
 _PACKAGE = "safebench_cost_model"
@@ -80,6 +80,18 @@ def safebench_strategies() -> list[StrategySpec]:
             emits=frozenset({"uncertainty"}),
             decision_fallback="cost",
         ),
+    ]
+
+
+@hookimpl
+def safebench_artifacts() -> list[ArtifactSpec]:
+    """Say what a training leaves, for its card and for sharing it."""
+    return [
+        ArtifactSpec(
+            name="cost_model",
+            summary="a cost of responses, or its baseline",
+            load=f"{_PACKAGE}.artifact:describe",
+        )
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safebench.errors import ModelError, OptionError, UnknownNameError
+from safebench.torch_utils import ModelFolder
 from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
 from safebench_llamaguard_marginal.options import GuardOptions
@@ -102,13 +103,12 @@ def test_hub_that_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A failed download is one line with the client's reason."""
-    from safebench_llamaguard_marginal.model import model_files
 
     def unreachable(name: str, revision: str, **_: str) -> Path:
         raise OSError("Got: ConnectError: no route\nmore about it")
 
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(model_files, "download_snapshot", unreachable)
+    monkeypatch.setattr(ModelFolder, "download", unreachable)
 
     with pytest.raises(ModelError) as error:
         locate_model("acme/guard-7b")

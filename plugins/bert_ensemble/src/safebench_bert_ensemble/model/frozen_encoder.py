@@ -112,7 +112,9 @@ class FrozenEncoder(Classifier):
 
     def __init__(self, options: FrozenOptions) -> None:
         super().__init__(options)
-        self.location = find_baseline(options.model, FROZEN_KIND, "minilm-frozen")
+        self.location = find_baseline(
+            options.model, FROZEN_KIND, "minilm-frozen", options.revision
+        )
         self.linear_model = load_linear_model(self.location.root)
         trained_length = self.location.manifest.get("max_length", 0)
         self.embedder = Embedder(

@@ -92,12 +92,15 @@ def _has_tokenizer(folder: Path) -> bool:
 
 def tfidf_identity(options: TfidfOptions) -> dict[str, Any]:
     """Return the hashes of a TF-IDF model."""
-    return _identity(find_baseline(options.model, TFIDF_KIND, "tfidf"), {})
+    location = find_baseline(options.model, TFIDF_KIND, "tfidf", options.revision)
+    return _identity(location, {})
 
 
 def frozen_identity(options: FrozenOptions) -> dict[str, Any]:
     """Return the hashes of a frozen encoder and the options that shape its evidence."""
-    location = find_baseline(options.model, FROZEN_KIND, "minilm-frozen")
+    location = find_baseline(
+        options.model, FROZEN_KIND, "minilm-frozen", options.revision
+    )
     record = {name: getattr(options, name) for name in _RECORD_OPTIONS}
     return _identity(location, record)
 

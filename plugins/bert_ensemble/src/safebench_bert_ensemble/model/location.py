@@ -65,11 +65,7 @@ def find_ensemble(model: str, revision: str = "") -> ModelLocation:
     folder = Path(model).expanduser()
     # What lies here is what is meant: only a name that does not is asked of the hub.
     if not folder.is_dir():
-        snapshot = ModelFolder.find(model, revision, packaged=False)
-        check_complete(snapshot.folder)
-        return ModelLocation(
-            snapshot.folder, (snapshot.folder,), snapshot.label, snapshot.commit
-        )
+        return _ensemble_of_hub(ModelFolder.find(model, revision, packaged=False))
     # A folder without either file is taken for a training's, whose message is better.
     if Artifact(folder).path.is_file() or not (folder / "config.json").is_file():
         manifest = Artifact(folder).finished(ENSEMBLE_KIND)
@@ -80,7 +76,20 @@ def find_ensemble(model: str, revision: str = "") -> ModelLocation:
     return ModelLocation(check_complete(folder), (folder,), folder.resolve().name)
 
 
-def find_baseline(model: str, kind: str, base: str) -> ModelLocation:
+def _ensemble_of_hub(snapshot: ModelFolder) -> ModelLocation:
+    """Return an ensemble that was pushed to the hub, or a plain checkpoint there."""
+    root = snapshot.folder
+    if not Artifact(root).path.is_file():
+        check_complete(root)
+        return ModelLocation(root, (root,), snapshot.label, snapshot.commit)
+    manifest = Artifact(root).finished(ENSEMBLE_KIND)
+    members = _member_folders(root, manifest)
+    return ModelLocation(root, members, snapshot.label, snapshot.commit, manifest)
+
+
+def find_baseline(
+    model: str, kind: str, base: str, revision: str = ""
+) -> ModelLocation:
     """Return a trained baseline; `base` is what trains one, for the message."""
     command = _TRAIN_COMMAND.format(base)
     if not model:
@@ -88,9 +97,10 @@ def find_baseline(model: str, kind: str, base: str) -> ModelLocation:
             f"{kind} has no model of its own: train one with {command} and name it by "
             f"--model DIR{offer_trained(kind)}"
         )
-    folder = Path(model).expanduser()
-    manifest = Artifact(folder).finished(kind, command)
-    return ModelLocation(folder, (), folder.resolve().name, "", manifest)
+    advice = f"; train one with {command}{offer_trained(kind)}"
+    found = ModelFolder.find(model, revision, packaged=False, advice=advice)
+    manifest = Artifact(found.folder).finished(kind, command)
+    return ModelLocation(found.folder, (), found.label, found.commit, manifest)
 
 
 def check_complete(folder: Path) -> Path:

@@ -103,7 +103,9 @@ class Tfidf(Classifier):
 
     def __init__(self, options: TfidfOptions) -> None:
         super().__init__(options)
-        self.location = find_baseline(options.model, TFIDF_KIND, TFIDF_KIND)
+        self.location = find_baseline(
+            options.model, TFIDF_KIND, TFIDF_KIND, options.revision
+        )
         self.model = TfidfModel.load(self.location.root)
 
     @property

@@ -103,11 +103,17 @@ def find_cost_model(options: CostOptions) -> ModelLocation:
     # A folder without either file is taken for a training's, whose message is better.
     is_bare = folder.is_dir() and not (folder / "config.json").is_file()
     if is_bare or Artifact(folder).path.is_file():
-        return _from_artifact(folder, options)
+        return _from_artifact(ModelFolder(folder, folder.resolve().name), options)
+    advice = "; a folder, a hub id ORG/NAME or minilm would work"
+    model = ModelFolder.find(options.model, options.revision, advice=advice)
+    if Artifact(model.folder).path.is_file():
+        return _from_artifact(model, options)
     return _from_checkpoint(options)
 
 
-def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
+def _from_artifact(model: ModelFolder, options: CostOptions) -> ModelLocation:
+    """Return where an artifact is, which was trained here or pushed to the hub."""
+    folder = model.folder
     manifest = Artifact(folder).finished(KIND)
     try:
         template = template_from_json(manifest["template"])
@@ -119,8 +125,8 @@ def _from_artifact(folder: Path, options: CostOptions) -> ModelLocation:
         location = ModelLocation(
             folder=base,
             networks=networks,
-            label=folder.resolve().name,
-            commit="",
+            label=model.label,
+            commit=model.commit,
             weights=f"sha256:{_combined_hash(networks)}",
             template=template,
             adapters=adapters,
@@ -186,8 +192,10 @@ def _find_base_of(folder: Path, base: dict[str, Any]) -> tuple[Path, str]:
 
     Raises `ModelError` if it is gone, or is another one than they were trained on.
     """
-    if not base["folder"] and not base["revision"]:  # the supervised stage left it
-        inside = folder / base["name"]
+    # The supervised stage left it; or a hub id, of what was pushed.
+    inside = folder / base["name"]
+    is_own = not base["folder"] and not base["revision"]
+    if is_own and (inside.is_dir() or "/" not in base["name"]):
         _check_folder(folder, inside, NETWORK_FILES)
         model = ModelFolder(inside, f"{folder.resolve().name}/{inside.name}")
     else:
@@ -261,9 +269,12 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
             f"cost_tfidf: which one? --model DIR, a folder that {_TRAIN_TFIDF} wrote"
             + offer_trained(KIND_TFIDF)
         )
-    folder = Path(options.model).expanduser()
+    advice = f"; train one with {_TRAIN_TFIDF}{offer_trained(KIND_TFIDF)}"
+    found = ModelFolder.find(
+        options.model, options.revision, packaged=False, advice=advice
+    )
+    folder, label = found.folder, found.label
     manifest = Artifact(folder).finished(KIND_TFIDF, _TRAIN_TFIDF)
-    label = folder.resolve().name
     calibration = manifest["calibration"] or {}
     return BaselineLocation(
         folder=folder / BASELINE_FOLDER,

@@ -89,6 +89,7 @@ def fit(training: Training) -> Trained:
     base = find_base(options.base, options.revision)
     family = model_family(base.config(), base.label)
     check_family(options, base.label, family)
+    learnt_from = base
     if options.sft:
         base = run_sft(training, base)
     members = list_members(training, weights_folder_name(family, options))
@@ -102,7 +103,8 @@ def fit(training: Training) -> Trained:
     platt = fit_platt(mean_costs["val"].reshape(-1), unsafe.reshape(-1))
     return Trained(
         classifier=KIND,
-        manifest=build_manifest(base, family, splits.encoder, training, platt),
+        manifest=build_manifest(base, family, splits.encoder, training, platt)
+        | ({"sft_base": learnt_from.base_record()} if options.sft else {}),
         measures=_measures(splits, mean_costs, costs, platt),
         notes=_notes(options, platt),
     )

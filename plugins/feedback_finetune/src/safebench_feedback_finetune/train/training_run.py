@@ -118,6 +118,8 @@ def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
         with lock_folder(training.out):
             # Another process may have finished between the first look and the lock.
             manifest = training.finished_manifest() or training.execute()
+            for line in Artifact(training.out).write_card(plugins):
+                say(line)
     else:
         share(None)  # nothing to take part in
     echo(certificate_text(manifest, run_command(options, manifest)))

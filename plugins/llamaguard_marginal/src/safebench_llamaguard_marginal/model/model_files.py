@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from safebench.errors import ModelError, did_you_mean
-from safebench.torch_utils import ModelFolder, download_snapshot, suggest_sibling
+from safebench.torch_utils import ModelFolder
 
 EMBEDDED_LABEL = "tiny-guard (embedded)"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -95,7 +95,9 @@ def _checked_folder(folder: Path, name: str, kind: ModelKind, *, weights: bool) 
 
 def _nearest_name_hint(folder: Path) -> str:
     """Suggest the sibling folder or the stored hub model with the nearest name."""
-    hint = suggest_sibling(folder) or did_you_mean(str(folder), stored_models())
+    hint = ModelFolder.suggest_sibling(folder) or did_you_mean(
+        str(folder), stored_models()
+    )
     return hint or "; a folder with its files or a hub id ORG/NAME would work"
 
 
@@ -151,7 +153,7 @@ def _from_hub(
             f"({' or '.join(filter(os.environ.get, _OFFLINE_VARIABLES))} is set){hint}"
         )
     try:
-        folder = download_snapshot(name, revision, pickled="*.bin", weights=weights)
+        folder = ModelFolder.download(name, revision, pickled="*.bin", weights=weights)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
