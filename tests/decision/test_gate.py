@@ -20,7 +20,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from safebench.cli import cli
-from safebench.decision.gate import Bound, parse_bound, samples_needed
+from safebench.decision.gate_rules import Bound, parse_bound
+from safebench.decision.samples_needed import samples_needed
 from safebench.plugins import Plugins
 from safebench.results.rows import RESULTS_FILE, merge_rows, read_rows
 from safebench.statistics.interval import mid_p_interval

@@ -10,7 +10,7 @@ import click
 from . import flags
 
 if TYPE_CHECKING:
-    from safebench.decision.gate import GateRequest
+    from safebench.decision.gate_rules import GateRequest
     from safebench.plugins import Plugins
 
 EPILOG = """\b
@@ -135,7 +135,7 @@ def read_request(given: dict[str, Any]) -> GateRequest:
     from pathlib import Path
 
     from safebench.config_file import OptionFile
-    from safebench.decision.gate import GateRequest, parse_bound
+    from safebench.decision.gate_rules import GateRequest, parse_bound
     from safebench.errors import OptionError
 
     stored: dict[str, Any] = {}

@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from safebench.decision.gate import NO_WORSE
+from safebench.decision.gate_rules import NO_WORSE
 from safebench.sanitize import json_text, printable
 
 if TYPE_CHECKING:
     from safebench.console import RenderOptions
-    from safebench.decision.gate import GateReport, RuleResult
+    from safebench.decision.gate_rules import GateReport, RuleResult
 
 FORMATS = ("text", "md", "json")
 _DIGITS = 3  # significant ones, more where an end would read as the bound
