@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from safebench.calibration.calibrated import (
-    CalibrationRequest,
-    FitSource,
-    calibrate_lines,
-)
+from safebench.calibration.calibrated import FitSource, calibrate_lines
+from safebench.calibration.calibration_request import CalibrationRequest
 from safebench.calibration.fit import fit, fit_samples, held_out_ids
 from safebench.core_plugin import safebench_calibrators
 from safebench.errors import DataError

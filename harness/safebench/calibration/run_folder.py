@@ -29,14 +29,8 @@ from safebench.results.prediction_writing import StagedPredictions, path_of
 from safebench.results.rows import RESULTS_FILE, merge_rows, read_rows
 from safebench.results.run_files import PREDICTIONS_FOLDER, replacing_files
 
-from .calibrated import (
-    Calibrated,
-    CalibrationRequest,
-    FitSource,
-    calibrate_lines,
-    calibrated_rows,
-    dataset_name,
-)
+from .calibrated import Calibrated, FitSource, calibrate_lines, dataset_name
+from .calibrated_rows import calibrated_rows
 from .fitted import CALIBRATORS_FOLDER, FittedCalibrator, calibrator_path
 
 if TYPE_CHECKING:
@@ -48,7 +42,8 @@ if TYPE_CHECKING:
     from safebench.results.prediction_reading import PredictionLine
     from safebench.specs import MetricSpec
 
-    from .calibrated import LossChange
+    from .calibration_request import CalibrationRequest
+    from .loss_change import LossChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

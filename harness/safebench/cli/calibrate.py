@@ -12,7 +12,7 @@ from . import flags
 from .execution import print_errors
 
 if TYPE_CHECKING:
-    from safebench.calibration.calibrated import CalibrationRequest
+    from safebench.calibration.calibration_request import CalibrationRequest
     from safebench.errors import SafebenchError
     from safebench.plugins import Plugins
 
@@ -108,7 +108,10 @@ def _requests(
     texts: tuple[str, ...], plugins: Plugins, *, per_category: bool
 ) -> list[CalibrationRequest]:
     """Return the calibrators that were asked for, checked."""
-    from safebench.calibration.calibrated import PER_CATEGORY, request_calibrators
+    from safebench.calibration.calibration_request import (
+        PER_CATEGORY,
+        request_calibrators,
+    )
     from safebench.pipeline.config import parse_component_ref
 
     refs = [parse_component_ref(text) for text in texts]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.calibration.calibrated import CATEGORY_NEEDS, shared_notes
+from safebench.calibration.calibrated_rows import CATEGORY_NEEDS, shared_notes
 from safebench.errors import DataError, IncompatibleError, OptionError
 from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from safebench.calibration.calibrated import (
     FitSource,
     calibrate_lines,
-    calibrated_rows,
     dataset_name,
     lines_checksum,
-    request_calibrators,
 )
+from safebench.calibration.calibrated_rows import calibrated_rows
+from safebench.calibration.calibration_request import request_calibrators
 from safebench.calibration.fitted import CALIBRATORS_FOLDER
 from safebench.calibration.run_folder import set_aside_stale, stage
 from safebench.errors import ComponentError, DataError, OptionError, PluginError

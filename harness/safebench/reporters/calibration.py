@@ -6,7 +6,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from safebench.calibration.calibrated import RAW_CATEGORIES, fit_note
+from safebench.calibration.calibrated import RAW_CATEGORIES
+from safebench.calibration.calibrated_rows import fit_note
 from safebench.console import render_rich
 from safebench.number_format import format_metric
 from safebench.sanitize import json_text, printable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from safebench.calibration.calibrated import LossChange
+    from safebench.calibration.loss_change import LossChange
     from safebench.calibration.run_folder import CalibrationResult
     from safebench.console import RenderOptions
 
