@@ -86,12 +86,9 @@ def command(
 
     Every command reads the folder as it reads other runs.
     """
+    from safebench.combination.parts import split_arguments
     from safebench.combination.rules import parse_rule
-    from safebench.combination.run_folder import (
-        CombinationRequest,
-        combine_runs,
-        split_arguments,
-    )
+    from safebench.combination.run_folder import CombinationRequest, combine_runs
     from safebench.console import echo
     from safebench.errors import OptionError
     from safebench.sanitize import json_text, printable

@@ -1,0 +1,180 @@
+"""The parts of a combination: files of predictions by name, aligned by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safebench.errors import DataError, RunFolderError, UnknownNameError, did_you_mean
+from safebench.results import RESULTS_FILE, Row, read_rows
+from safebench.results.prediction_reading import combination_key
+from safebench.results.run_files import PREDICTIONS_FOLDER
+from safebench.results.runs import RUNS_FOLDER
+from safebench.results.selection import label_list, named_files
+
+from .rules import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from safebench.results.prediction_reading import PredictionFile, PredictionLine
+    from safebench.typing import Floats
+
+    from .run_folder import CombinationRequest
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return those that are run folders by themselves, and the names of parts."""
+    runs = [
+        argument
+        for argument in arguments
+        if any(
+            (folder / PREDICTIONS_FOLDER).is_dir()
+            for folder in (Path(argument), RUNS_FOLDER / argument)
+        )
+    ]
+    return runs, [argument for argument in arguments if argument not in runs]
+
+
+def files_of_part(name: str, runs: Sequence[str]) -> dict[str, PredictionFile]:
+    """Return the files that a name stands for by dataset: of one combination."""
+    files = named_files(name, runs)
+    raw = [file for file in files if file.calibrator is None]
+    if len({file.label for file in files}) > 1 and name.casefold() in {
+        file.classifier.casefold() for file in files
+    }:
+        files = raw  # calibrated scores have a name of their own
+    if len({file.label for file in files}) > 1:
+        raise UnknownNameError(
+            f"{name!r} is more than one: name CLASSIFIER/STRATEGY\n  there is: "
+            + label_list(files)
+        )
+    return {file.dataset: file for file in files}
+
+
+def first_file(files: Mapping[str, PredictionFile]) -> PredictionFile:
+    """Return the file of the first dataset: the names in it are those of all."""
+    return next(iter(files.values()))
+
+
+def files_by_dataset(
+    parts: Sequence[Mapping[str, PredictionFile]], request: CombinationRequest
+) -> list[list[PredictionFile]]:
+    """Return the files of all parts, dataset by dataset; raises for names of others."""
+    shared = [name for name in parts[0] if all(name in files for files in parts)]
+    if not shared:
+        listed = "; ".join(
+            f"{name}: {', '.join(files)}"
+            for name, files in zip(request.parts, parts, strict=True)
+        )
+        raise RunFolderError(f"no dataset that all parts ran on: {listed}")
+    wanted = [name.casefold().replace(":", ".") for name in request.datasets]
+    for name in wanted:
+        if not any(_is_named(dataset, name) for dataset in shared):
+            raise UnknownNameError(
+                f"no dataset {name!r} that all parts ran on{did_you_mean(name, shared)}"
+                f"\n  there is: {', '.join(shared)}"
+            )
+    return [
+        [files[dataset] for files in parts]
+        for dataset in shared
+        if not wanted or any(_is_named(dataset, name) for name in wanted)
+    ]
+
+
+def _is_named(dataset: str, name: str) -> bool:
+    folded = dataset.casefold()
+    return folded == name or folded.startswith(f"{name}.")
+
+
+def align_lines(
+    files: Sequence[PredictionFile], read: Sequence[Sequence[PredictionLine]]
+) -> tuple[list[list[PredictionLine]], int]:
+    """Return the lines of samples that all files have, and how many others there are.
+
+    In the order of the first file. Raises DataError where files disagree on the text,
+    label, task or part of a sample.
+    """
+    by_id = [{line["id"]: line for line in lines} for lines in read]
+    ids = [line["id"] for line in read[0] if all(line["id"] in of for of in by_id)]
+    if not ids:
+        names = " and ".join(str(file.path) for file in files)
+        raise DataError(f"{names} share no sample")
+    everything = set().union(*by_id)
+    first = by_id[0]
+    for file, other in zip(files[1:], by_id[1:], strict=True):
+        for name, what in (
+            ("content", "the text"),
+            ("label", "the label"),
+            ("task", "the task"),
+            ("part", "the part"),
+        ):
+            differing = [i for i in ids if first[i].get(name) != other[i].get(name)]
+            if differing:
+                shown = (
+                    ""
+                    if name == "content"
+                    else (
+                        f" ({first[differing[0]].get(name)} and "
+                        f"{other[differing[0]].get(name)})"
+                    )
+                )
+                hint = (
+                    ": run both with the same --seed, --limit and "
+                    "--calibration-fraction"
+                    if name == "part"
+                    else ""
+                )
+                raise DataError(
+                    f"{files[0].path} and {file.path} disagree on {what} of "
+                    f"{len(differing)} of {len(ids)} samples, such as {differing[0]}"
+                    f"{shown}{hint}"
+                )
+    return [[of[id_] for id_ in ids] for of in by_id], len(everything) - len(ids)
+
+
+def part_of(file: PredictionFile, lines: Sequence[PredictionLine]) -> Part:
+    """Return what a file says of samples; a sample failed with neither answer."""
+    columns = {
+        name: to_floats([line.get(name) for line in lines])
+        for name in ("score", "decision", "lower", "upper")
+    }
+    failed = np.array([line.get("error") is not None for line in lines])
+    failed |= np.isnan(columns["score"]) & np.isnan(columns["decision"])
+    for name in ("score", "decision"):  # whatever a failed sample still holds
+        columns[name][failed] = np.nan
+    threshold = lines[0].get("threshold")
+    return Part(
+        label=file.label,
+        failed=failed,
+        threshold=None if threshold is None else float(threshold),
+        probability=bool(lines[0].get("probability")),
+        scale=f"{lines[0]['model']}\n{file.label}",
+        **columns,
+    )
+
+
+def to_floats(values: Iterable[Any]) -> Floats:
+    """Return numbers, NaN in the place of None."""
+    return np.array(list(values), dtype=object).astype(float)
+
+
+def rows_about(file: PredictionFile, lines: Sequence[PredictionLine]) -> list[Row]:
+    """Return the rows of a file's run that are about its whole test part."""
+    path = file.run / RESULTS_FILE
+    if not path.is_file():
+        return []
+    key = combination_key(lines[0])
+    return [
+        row
+        for row in read_rows(path)
+        if row.part == "test"
+        and row.slice is None
+        and row.category is None
+        and row.prevalence is None
+        and (row.classifier, row.strategy, row.dataset, row.config, row.split)
+        == key[:5]
+        and row.calibrator == key.calibrator
+    ]
