@@ -57,14 +57,14 @@ def test_rows_of_strategies_before_a_failure_are_kept(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third of four strategies fails: the rows of two are in the table."""
-    evaluate = runner._evaluate
+    evaluate = runner.evaluator._evaluate
 
     def failing(evaluation: Evaluation, *rest: Any) -> list[Row]:
         if evaluation.strategy.label == "score2":
             raise SafebenchError("no judgements")
         return evaluate(evaluation, *rest)
 
-    monkeypatch.setattr(runner, "_evaluate", failing)
+    monkeypatch.setattr(runner.evaluator, "_evaluate", failing)
     with pytest.raises(SafebenchError, match="no judgements"):
         runner.run()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.pipeline.config import RunConfig
-    from safebench.pipeline.runner import RunSummary
+    from safebench.pipeline.run_summary import RunSummary
     from safebench.plugins import Plugins
 
 EPILOG = """\b

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from safebench.results.prediction_reading import PredictionFile, PredictionLine
     from safebench.typing import Floats
 
-    from .run_folder import CombinationRequest
-
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return those that are run folders by themselves, and the names of parts."""
@@ -60,17 +58,19 @@ def first_file(files: Mapping[str, PredictionFile]) -> PredictionFile:
 
 
 def files_by_dataset(
-    parts: Sequence[Mapping[str, PredictionFile]], request: CombinationRequest
+    parts: Sequence[Mapping[str, PredictionFile]],
+    part_names: Sequence[str],
+    wanted_datasets: Sequence[str],
 ) -> list[list[PredictionFile]]:
     """Return the files of all parts, dataset by dataset; raises for names of others."""
     shared = [name for name in parts[0] if all(name in files for files in parts)]
     if not shared:
         listed = "; ".join(
             f"{name}: {', '.join(files)}"
-            for name, files in zip(request.parts, parts, strict=True)
+            for name, files in zip(part_names, parts, strict=True)
         )
         raise RunFolderError(f"no dataset that all parts ran on: {listed}")
-    wanted = [name.casefold().replace(":", ".") for name in request.datasets]
+    wanted = [name.casefold().replace(":", ".") for name in wanted_datasets]
     for name in wanted:
         if not any(_is_named(dataset, name) for dataset in shared):
             raise UnknownNameError(

@@ -93,7 +93,7 @@ def combine_runs(
     stored = _stored_combinations(folder)
     combined = [
         combine_files(request.rule, files, (classifier, strategy))
-        for files in files_by_dataset(parts, request)
+        for files in files_by_dataset(parts, request.parts, request.datasets)
     ]
     for result in combined:
         _check_same_parts(folder, stored, result)

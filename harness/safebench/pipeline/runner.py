@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.checksums import bytes_checksum
 from safebench.compatibility import format_skipped
 from safebench.datasets.loader import IRREGULARITIES
-from safebench.errors import ComponentError, IncompatibleError, ModelError, PluginError
+from safebench.errors import PluginError
 from safebench.files import check_file_name, lock_folder, write_lines
-from safebench.redaction import redact_secrets, redact_text
-from safebench.results.prediction_writing import (
-    StagedPredictions,
-    move_misplaced,
-    prediction_path,
-    write_predictions,
-)
+from safebench.redaction import redact_secrets
+from safebench.results.prediction_writing import move_misplaced, prediction_path
 from safebench.results.rows import RESULTS_FILE, set_aside_damaged_rows
 from safebench.results.run_files import (
     CONFIG_FILE,
@@ -30,12 +23,12 @@ from safebench.results.run_files import (
 from safebench.results.stored_texts import TEXTS_FOLDER, store_texts
 from safebench.specs import MetricSpec
 
+from .assignment import assign, sets_of, unfit_reason
 from .calibration import Calibration
 from .evaluation_set import EvaluationSet, label_as_stored, load_evaluation_sets
-from .evidence_set import Evaluation
+from .evaluator import Evaluator
 from .executor import choose_executor
 from .grid import FailedPart, build_grid, keep_engines
-from .judging import apply_oracle_tuner, apply_strategy
 from .latency import measure_latency
 from .manifest import (
     DataFingerprint,
@@ -47,56 +40,20 @@ from .manifest import (
     stored_identity,
     stored_tasks,
 )
-from .metric_input import build_metric_input, drop_unsupported
-from .predictions import prediction_columns
 from .probes import CONTENT_FREE
 from .recording import EvidenceRecorder
 from .recording_code import OTHER_CODE, OTHER_FILES, recording_code
-from .rows import failed_rows, result_rows
+from .run_summary import PART_ERRORS, RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from safebench.errors import SafebenchError
-    from safebench.evidence.store import EvidenceManifest
     from safebench.plugins import Plugins
     from safebench.records import Dataset
-    from safebench.results import Row
-    from safebench.typing import Floats
 
     from .config import RunConfig
     from .evidence_set import EvidenceSet
     from .grid import ResolvedClassifier
-    from .judging import Predictions
-
-MAX_LISTED_FAILURES = 5
-# of one classifier or strategy alone: the other parts of a run go on
-PART_ERRORS = (ComponentError, ModelError, PluginError)
-
-
-@dataclass(slots=True)
-class RunSummary:
-    """What a run did: its folder, rows, failed samples, and notes for the user.
-
-    `errors` are those of parts that failed while the rest went on.
-    """
-
-    folder: Path
-    rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    errors: list[SafebenchError] = field(default_factory=list)
-    failure_limit_exceeded: bool = False
-
-    def add_note(self, note: str) -> None:
-        """Add a note, unless the same one is there from another dataset."""
-        if note not in self.notes:
-            self.notes.append(note)
-
-    def add_error(self, error: SafebenchError) -> None:
-        """Add the error of a part, unless another part failed in the same way."""
-        if error.message not in [known.message for known in self.errors]:
-            self.errors.append(error)
 
 
 class Runner:
@@ -134,7 +91,7 @@ class Runner:
         self.folder = self._folder_for([*dict.fromkeys(s.folder_label for s in sets)])
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
         self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))
-        self.assignments = self._assign()
+        self.assignments = assign(self.grid.classifiers, self.evaluation_sets)
         self.calibration.check_labels(self.grid.classifiers)
         labels = [s.dataset.label for s in self.evaluation_sets]
         self._check_file_names()
@@ -143,6 +100,7 @@ class Runner:
         self.sources = [s.source for s in self.evaluation_sets]
         # here and not in run(): before a model is loaded for a folder it cannot use
         check_run_folder(self.folder, self.identity, self.sources)
+        self.evaluator = Evaluator(self.folder, config, self.metrics, self.calibration)
 
     def run(self) -> RunSummary:
         """Run every cell of the grid; raises KeyboardInterrupt if interrupted."""
@@ -171,8 +129,10 @@ class Runner:
                     manifest.save("running")
                     self._run_classifier(classifier, evaluation_sets, summary, manifest)
                 for part in self.grid.failed:
-                    for evaluation_set in self._sets_of(part.classifier):
-                        self._fail(part, evaluation_set, summary)
+                    for evaluation_set in sets_of(
+                        part.classifier, self.evaluation_sets
+                    ):
+                        self.evaluator.fail(part, evaluation_set, summary)
                 self._refuse_if_nothing_ran(summary)
             except KeyboardInterrupt:
                 manifest.save("interrupted")
@@ -243,33 +203,6 @@ class Runner:
             self.log(notice)
         move_misplaced(self.folder)
 
-    def _assign(self) -> list[tuple[ResolvedClassifier, list[EvaluationSet]]]:
-        """Give each classifier the datasets whose task it answers."""
-        assignments = [(c, self._sets_of(c)) for c in self.grid.classifiers]
-        if not any(evaluation_sets for _, evaluation_sets in assignments):
-            tasks = sorted({s.dataset.task for s in self.evaluation_sets})
-            answers = "\n  ".join(
-                _describe_answers(c, tasks) for c in self.grid.classifiers
-            )
-            unread = [
-                f"{c.label} x {s.dataset.label}: {_unfit_reason(c, s.dataset)}"
-                for c in self.grid.classifiers
-                for s in self.evaluation_sets
-                if s.dataset.task in c.tasks
-            ]
-            if unread:  # the task is answered, the data cannot be shown
-                raise IncompatibleError("\n  ".join(unread))
-            raise IncompatibleError(
-                f"no classifier answers the task {', '.join(tasks)}\n  {answers}"
-            )
-        return [(c, sets) for c, sets in assignments if sets]
-
-    def _sets_of(self, classifier: ResolvedClassifier) -> list[EvaluationSet]:
-        """Return the datasets whose task a classifier answers."""
-        return [
-            s for s in self.evaluation_sets if not _unfit_reason(classifier, s.dataset)
-        ]
-
     def _recording_code(self, classifier: ResolvedClassifier) -> dict[str, Any] | None:
         """Return the code that records today, with the files of its model."""
         owner = self.plugins.owner(classifier.spec)
@@ -286,7 +219,7 @@ class Runner:
         manifest: RunManifest,
     ) -> None:
         for dataset in (s.dataset for s in self.evaluation_sets):
-            if reason := _unfit_reason(classifier, dataset):
+            if reason := unfit_reason(classifier, dataset):
                 summary.notes.append(
                     f"skipped {classifier.label} x {dataset.label}: {reason}"
                 )
@@ -317,15 +250,19 @@ class Runner:
                     probe = self._probe(recorder, probes, evaluation_set, summary)
                 except PART_ERRORS as error:  # what is recorded so far is kept
                     part = FailedPart(classifier, classifier.strategies, error)
-                    self._fail(part, evaluation_set, summary, recorder.manifest)
+                    self.evaluator.fail(
+                        part, evaluation_set, summary, recorder.manifest
+                    )
                     continue
                 for note in _evidence_notes(evidence):
                     summary.add_note(f"{classifier.label}: {note}")
-                self._evaluate_all(classifier, evaluation_set, evidence, summary, probe)
+                self.evaluator.evaluate_all(
+                    classifier, evaluation_set, evidence, summary, probe
+                )
         except PART_ERRORS as error:  # of loading the model: other models go on
             part = FailedPart(classifier, classifier.strategies, error)
             for evaluation_set in evaluation_sets:
-                self._fail(part, evaluation_set, summary, recorder.manifest)
+                self.evaluator.fail(part, evaluation_set, summary, recorder.manifest)
         finally:
             try:
                 recorder.close()
@@ -370,45 +307,6 @@ class Runner:
             summary.add_error(error)
             return None
 
-    def _fail(
-        self,
-        part: FailedPart,
-        evaluation_set: EvaluationSet,
-        summary: RunSummary,
-        evidence: EvidenceManifest | EvidenceSet | None = None,
-    ) -> None:
-        """Write rows without a value for a part that failed, with the reason.
-
-        Its predictions of an earlier run are removed: they would contradict the rows.
-        """
-        from safebench.results import merge_rows
-
-        summary.add_error(part.error)
-        rows: list[Row] = []
-        for strategy in part.strategies:
-            rows += failed_rows(
-                self.folder.name,
-                part.classifier,
-                strategy,
-                evaluation_set,
-                self.metrics,
-                reason=part.error.message,
-                evidence_key=evidence.key if evidence else None,
-            )
-            path = prediction_path(
-                self.folder,
-                part.classifier.label,
-                evaluation_set.dataset,
-                strategy.label,
-            )
-            write_predictions(path, (), "none")
-            self.calibration.forget(
-                part.classifier.label, strategy.label, evaluation_set.dataset
-            )
-        drop = self.calibration.set_aside_stale(self.folder, summary.add_note)
-        merge_rows(self.folder / RESULTS_FILE, rows, drop)
-        summary.rows += rows
-
     def _refuse_if_nothing_ran(self, summary: RunSummary) -> None:
         """Raise the first error where no part of the run has come to an end."""
         if summary.errors and not any(row.n_scored for row in summary.rows):
@@ -416,109 +314,6 @@ class Runner:
             for error in others:
                 self.log(f"error: {error.message}")
             raise first
-
-    def _evaluate_all(
-        self,
-        classifier: ResolvedClassifier,
-        evaluation_set: EvaluationSet,
-        evidence: EvidenceSet,
-        summary: RunSummary,
-        probe: tuple[EvaluationSet, EvidenceSet] | None,
-    ) -> None:
-        """Read a dataset's evidence by each strategy; write all rows at the end."""
-        from safebench.results import merge_rows
-
-        rows: list[Row] = []
-        staged = StagedPredictions()
-        try:
-            for strategy in classifier.strategies:
-                evaluation = Evaluation(
-                    classifier=classifier,
-                    strategy=strategy,
-                    evaluation_set=evaluation_set,
-                    evidence=evidence.for_strategy(classifier.spec, strategy),
-                )
-                try:
-                    rows += self._evaluate(
-                        apply_oracle_tuner(evaluation), summary, staged, probe
-                    )
-                except IncompatibleError as error:  # others may read this model
-                    if len(classifier.strategies) == 1:
-                        raise
-                    summary.add_note(
-                        f"skipped {classifier.label} x {strategy.label}: {error}"
-                    )
-                except PART_ERRORS as error:  # the other strategies go on
-                    part = FailedPart(classifier, (strategy,), error)
-                    self._fail(part, evaluation_set, summary, evidence)
-        finally:  # what is known is kept, also if the next strategy fails
-            drop = self.calibration.set_aside_stale(self.folder, summary.add_note)
-            with staged.replacing():
-                merge_rows(self.folder / RESULTS_FILE, rows, drop)
-            summary.rows += rows
-
-    def _evaluate(
-        self,
-        evaluation: Evaluation,
-        summary: RunSummary,
-        staged: StagedPredictions,
-        probe: tuple[EvaluationSet, EvidenceSet] | None,
-    ) -> list[Row]:
-        """Judge by one strategy, stage the predictions and return the rows."""
-        predictions = apply_strategy(evaluation)
-        metric_input = build_metric_input(evaluation, predictions)
-        path = prediction_path(
-            self.folder,
-            evaluation.classifier.label,
-            evaluation.dataset,
-            evaluation.strategy.label,
-        )
-        rows = result_rows(
-            self.folder.name,
-            evaluation,
-            predictions,
-            metric_input,
-            self.metrics,
-            summary.add_error,
-        )
-        # after the rows: no predictions without the results that belong to them
-        lines = prediction_columns(evaluation, predictions)
-        staged.add(path, lines, self.config.predictions)
-        rows += self.calibration.calibrate(
-            self.folder,
-            lines,
-            rows,
-            self.metrics,
-            staged,
-            summary,
-            None if probe is None else _probe_scores(evaluation, *probe, summary),
-        )
-        for note in evaluation.strategy.notes:
-            summary.add_note(note)
-        self._report_failures(evaluation, predictions, summary)
-        return rows
-
-    def _report_failures(
-        self, evaluation: Evaluation, predictions: Predictions, summary: RunSummary
-    ) -> None:
-        n_failed, n_samples = int(predictions.failed.sum()), len(evaluation.dataset)
-        if not n_failed:
-            return
-        errors = predictions.judgements.errors
-        ids = evaluation.dataset.columns.ids
-        failed = (row for row, error in enumerate(errors) if error is not None)
-        listed = [
-            f"{ids[row]}: {redact_text(errors[row] or '')}"
-            for row in islice(failed, MAX_LISTED_FAILURES)
-        ]
-        if n_failed > MAX_LISTED_FAILURES:
-            listed.append(f"... and {n_failed - MAX_LISTED_FAILURES} more")
-        lines = "\n  ".join(listed)
-        summary.failures.append(
-            f"{evaluation.label}: {n_failed} of {n_samples} samples failed\n  {lines}"
-        )
-        if n_failed > self.config.allowed_failures(n_samples):
-            summary.failure_limit_exceeded = True
 
     def _log_dataset(
         self, classifier: ResolvedClassifier, evaluation_set: EvaluationSet
@@ -542,38 +337,6 @@ class Runner:
         path = self.folder / CONFIG_FILE
         with replacing_files({path: bytes_checksum(text.encode("utf-8"))}):
             write_lines(path, text.splitlines())
-
-
-def _probe_scores(
-    evaluation: Evaluation,
-    probe: EvaluationSet,
-    evidence: EvidenceSet,
-    summary: RunSummary,
-) -> Floats | None:
-    """Return what the strategy says of prompts without content, (n,), NaN: nothing."""
-    read = evidence.for_strategy(evaluation.classifier.spec, evaluation.strategy)
-    asked = replace(evaluation, evaluation_set=probe, evidence=read)
-    try:
-        return drop_unsupported(apply_strategy(asked)).judgements.score
-    except PART_ERRORS as error:
-        summary.add_error(error)
-        return None
-
-
-def _describe_answers(classifier: ResolvedClassifier, wanted: Sequence[str]) -> str:
-    """Say what a classifier answers, and what of `wanted` other options would give."""
-    answers = f"{classifier.label} answers {', '.join(sorted(classifier.tasks))}"
-    others = [task for task in wanted if task in classifier.spec.tasks]
-    return answers + (f" (with other options {', '.join(others)})" if others else "")
-
-
-def _unfit_reason(classifier: ResolvedClassifier, dataset: Dataset) -> str:
-    """Say why a classifier cannot be run on a dataset; "" if it can."""
-    if dataset.task not in classifier.tasks:
-        return f"it does not answer {dataset.task}"
-    if not classifier.reads_documents and dataset.columns.documents.any():
-        return "its rows have documents, and the classifier reads none"
-    return ""
 
 
 def _evidence_notes(evidence: EvidenceSet) -> list[str]:

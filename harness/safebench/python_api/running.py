@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from safebench.pipeline.config import RunConfig
-    from safebench.pipeline.runner import RunSummary
+    from safebench.pipeline.run_summary import RunSummary
 
     from .frames import Frames
     from .run_options import Components, FilePath, RunOptions
