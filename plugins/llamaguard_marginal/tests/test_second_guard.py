@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -225,3 +226,96 @@ def test_a_folder_of_another_registration_is_refused(tmp_path: Path) -> None:
     check_same_recipe(tmp_path, "a" * 64)
     with pytest.raises(ValueError, match="another registration"):
         check_same_recipe(tmp_path, "b" * 64)
+
+
+def result_of(ship: bool) -> dict[str, Any]:
+    """Make the result of a measurement, as far as the card reads it."""
+    from tiny_guard.second.recipe import read_recipe
+
+    interval = {"value": 0.8124, "low": 0.7016, "high": 0.9038, "by": "bootstrap"}
+    names = ("tiny-guard-2", "tiny-guard", "tf-idf")
+    both = {name: {"n": 7, "micro_f1": 0.3331} for name in names[:2]}
+    return {
+        "registration": {
+            "sha256": read_recipe(REGISTERED).sha256,
+            "commit": "0123456789abcdef",
+        },
+        "parameters": 2200896,
+        "sets": {
+            "xstest": {
+                "n": 447,
+                "unsafe": 199,
+                "auroc": dict.fromkeys(names, interval),
+                "lead": dict.fromkeys(names[1:], interval),
+            }
+        },
+        "decision": {"against_tfidf": {"xstest": "ahead"}, "ship": ship},
+        "categories": {"starter": both},
+        "rows": {
+            "labelled": 18000,
+            "unlabelled": 25000,
+            "by_source": {
+                "catqa": {"source": "catqa", "licence": "", "unsafe": 494},
+                "LibrAI/do-not-answer": {"source": "mix", "licence": "Apache-2.0"},
+            },
+        },
+        "teachers": {"out of fold": {"words": 0.9, "encoder": 0.91, "stack": 0.92}},
+        "cpu_seconds": {"rows": 30.2, "student, seed 0": 400.1},
+    }
+
+
+def test_card_has_the_measured_numbers_the_sources_and_the_verdict() -> None:
+    """Nothing of the template is left open."""
+    from tiny_guard.second.card import card
+    from tiny_guard.second.recipe import read_recipe
+
+    text = card(result_of(ship=True), read_recipe(REGISTERED))
+
+    assert "0.812 [0.702, 0.904]" in text
+    assert "| xstest | 447 | 199 |" in text
+    assert "xstest: ahead." in text
+    assert "| declare-lab/CategoricalHarmfulQA | Apache-2.0 | 0 | 494 |" in text
+    assert "| LibrAI/do-not-answer | Apache-2.0 |" in text
+    assert "430 CPU-seconds" in text
+    assert "Not for production" in text
+    assert "$" not in text
+
+
+def test_only_a_better_guard_is_put_into_the_package(tmp_path: Path) -> None:
+    """It takes the place of what was there, with its card."""
+    from tiny_guard.second.card import install
+    from tiny_guard.second.recipe import read_recipe
+
+    recipe = read_recipe(REGISTERED)
+    guard, where, result = (tmp_path / name for name in ("new", "tiny_guard_2", "r"))
+    for folder, text in ((guard, "new"), (where, "old")):
+        folder.mkdir()
+        (folder / "config.json").write_text(text, "utf-8")
+
+    result.write_text(json.dumps(result_of(ship=False)), "utf-8")
+    with pytest.raises(ValueError, match="not better"):
+        install(guard, result, recipe, where)
+    assert (where / "config.json").read_text("utf-8") == "old"
+    other = result_of(ship=True) | {"registration": {"sha256": "0" * 64}}
+    result.write_text(json.dumps(other), "utf-8")
+    with pytest.raises(ValueError, match="another registration"):
+        install(guard, result, recipe, where)
+    result.write_text(json.dumps(result_of(ship=True)), "utf-8")
+    assert where == install(guard, result, recipe, where)
+    assert (where / "config.json").read_text("utf-8") == "new"
+    assert (where / "README.md").read_text("utf-8").startswith("---\nlicense")
+
+
+INSTALLED = PLUGIN / "src" / "safebench_llamaguard_marginal" / "tiny_guard_2"
+
+
+@pytest.mark.skipif(not INSTALLED.is_dir(), reason="the second guard is not shipped")
+def test_installed_guard_is_like_the_first_but_for_its_weights() -> None:
+    """Same tokenizer, template and configuration; no more bytes of weights."""
+    first = INSTALLED.with_name("tiny_guard")
+
+    for name in ("tokenizer.json", "chat_template.jinja", "config.json"):
+        assert (first / name).read_bytes() == (INSTALLED / name).read_bytes()
+    weights = [folder / "model.safetensors" for folder in (first, INSTALLED)]
+    assert weights[1].stat().st_size <= weights[0].stat().st_size
+    assert weights[0].read_bytes() != weights[1].read_bytes()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tiny_guard.rows import TrainingRow
+    from tiny_guard.second.rows import SecondCorpus
 
 Log = Callable[[str], None]
 # Weight of the label against the teacher in the verdict's target.
@@ -179,7 +180,7 @@ def store(model: Any, tokenizer: Any, out: Path) -> None:
     fresh.rename(out)
 
 
-def row_counts(corpus: Corpus) -> dict[str, dict[str, Any]]:
+def row_counts(corpus: Corpus | SecondCorpus) -> dict[str, dict[str, Any]]:
     """Rows trained on per source: safe, unsafe, with categories, without a label."""
     counts: dict[str, dict[str, Any]] = {}
     for row in corpus.train + corpus.unlabelled:

@@ -46,6 +46,11 @@ def arguments() -> argparse.ArgumentParser:
         default="comparison",
         help="stop after this step",
     )
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help="put the guard into the package, where the registration says to ship it",
+    )
     return parser
 
 

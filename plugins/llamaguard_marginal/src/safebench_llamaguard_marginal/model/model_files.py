@@ -15,7 +15,10 @@ from typing import Literal
 from safebench.errors import ModelError, did_you_mean
 from safebench.torch_utils import ModelFolder
 
-EMBEDDED_LABEL = "tiny-guard (embedded)"
+# Ends the label of a guard that lies in this package; the first is the default.
+EMBEDDED = "(embedded)"
+DEFAULT_GUARD = "tiny-guard"
+_PACKAGE = Path(__file__).parents[1]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -30,16 +33,21 @@ def locate_model(
 ) -> ModelFolder:
     """Return where `name` (folder, hub id or "") is; raises ModelError if nowhere.
 
-    Without `weights` its tokenizer and configuration are enough, and of the hub's
-    models nothing else is fetched.
+    The guards of this package go by their names, too. Without `weights` a model's
+    tokenizer and configuration are enough, and of the hub's models nothing else is
+    fetched.
     """
-    if not name:
-        folder = Path(__file__).parents[1] / "tiny_guard"
-        return ModelFolder(
-            _checked_folder(folder, EMBEDDED_LABEL, kind, weights=weights),
-            EMBEDDED_LABEL,
-        )
+    embedded = embedded_guards()
     folder = Path(name).expanduser()
+    if not name or (kind == "model" and name in embedded):
+        label = f"{name or DEFAULT_GUARD} {EMBEDDED}"
+        if name and folder.is_dir():
+            raise ModelError(
+                f"model {name!r}: a guard of this plugin, and a folder here: ./{name} "
+                "is the folder; where there is none, the name is the guard"
+            )
+        folder = embedded[name or DEFAULT_GUARD]
+        return ModelFolder(_checked_folder(folder, label, kind, weights=weights), label)
     if folder.is_dir():
         checked = _checked_folder(folder, name, kind, weights=weights)
         return ModelFolder(checked, folder.resolve().name)
@@ -47,6 +55,19 @@ def locate_model(
         raise ModelError(f"{kind} {name!r}: no such folder{_nearest_name_hint(folder)}")
     cached = _from_hub_cache(name, revision, kind, weights=weights)
     return cached or _from_hub(name, revision, kind, weights=weights)
+
+
+def embedded_guards() -> dict[str, Path]:
+    """Return the folders of the guards in this package by their names."""
+    folders = sorted(_PACKAGE.glob(f"{DEFAULT_GUARD.replace('-', '_')}*/config.json"))
+    found = {path.parent.name.replace("_", "-"): path.parent for path in folders}
+    # named even where it is missing, so that the error says of what files
+    return {DEFAULT_GUARD: _PACKAGE / DEFAULT_GUARD.replace("-", "_")} | found
+
+
+def is_embedded(source: ModelFolder) -> bool:
+    """Tell whether a model is one of this package."""
+    return source.folder in embedded_guards().values()
 
 
 def weight_files(folder: Path, kind: ModelKind = "model") -> list[Path]:
@@ -96,7 +117,7 @@ def _checked_folder(folder: Path, name: str, kind: ModelKind, *, weights: bool) 
 def _nearest_name_hint(folder: Path) -> str:
     """Suggest the sibling folder or the stored hub model with the nearest name."""
     hint = ModelFolder.suggest_sibling(folder) or did_you_mean(
-        str(folder), stored_models()
+        str(folder), [*embedded_guards(), *stored_models()]
     )
     return hint or "; a folder with its files or a hub id ORG/NAME would work"
 
