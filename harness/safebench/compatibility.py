@@ -13,7 +13,7 @@ from .errors import IncompatibleError
 from .specs import ClassifierSpec, StrategySpec, fields_by_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from .evidence import Evidence
     from .plugins import Plugins
@@ -52,9 +52,15 @@ def format_skipped(skipped: Sequence[IncompatiblePair]) -> list[str]:
     ]
 
 
-def recordable_kinds(classifier: ClassifierSpec) -> FieldsByKind:
-    """Return what a classifier records or can record, with optional fields."""
-    return fields_by_kind(classifier.on_request) | fields_by_kind(classifier.provides)
+def recordable_kinds(
+    classifier: ClassifierSpec, unrecorded: Collection[type[Evidence]] = ()
+) -> FieldsByKind:
+    """Return what a classifier records or can record, with optional fields.
+
+    `unrecorded` are the kinds that its options leave out.
+    """
+    kinds = fields_by_kind(classifier.on_request) | fields_by_kind(classifier.provides)
+    return {kind: own for kind, own in kinds.items() if kind not in unrecorded}
 
 
 def missing_requirements(
@@ -73,34 +79,48 @@ def missing_requirements(
 
 
 def lacking_fields(
-    classifier: ClassifierSpec, strategy: StrategySpec, lacks: Kinds
+    classifier: ClassifierSpec,
+    strategy: StrategySpec,
+    lacks: Kinds,
+    turned_off: Collection[type[Evidence]] = (),
 ) -> list[str]:
     """Return what the strategy needs and evidence does not have, by name.
 
-    `lacks` is that of the classifier's `Capabilities`: it depends on its options.
+    `lacks` and `turned_off` are those of the classifier's `Capabilities`: they depend
+    on its options.
     """
-    recordable, lacking = recordable_kinds(classifier), fields_by_kind(lacks)
+    lacking = fields_by_kind(lacks)
+    whole = {kind for kind, fields in lacking.items() if not fields}
+    recordable = recordable_kinds(classifier, whole.union(turned_off))
     missing = []
     for kind, optional in fields_by_kind(strategy.needs).items():
-        source = _source_kind(kind, recordable)
-        if source not in lacking:
-            continue
-        if not lacking[source]:
+        if not _is_derivable(kind, recordable):
             missing.append(kind.__name__)
+            continue
+        source = _source_kind(kind, recordable)
         missing += [
             f"{kind.__name__}.{name}"
             for name in sorted(optional)
-            if _source_field(kind, source, name) in lacking[source]
+            if _source_field(kind, source, name) in lacking.get(source, ())
         ]
     return missing
 
 
 def source_kinds(
-    classifier: ClassifierSpec, strategy: StrategySpec
+    classifier: ClassifierSpec,
+    strategy: StrategySpec,
+    unrecorded: Collection[type[Evidence]] = (),
 ) -> set[type[Evidence]]:
-    """Return the recorded kinds that the strategy will be read from."""
-    recordable = recordable_kinds(classifier)
-    return {_source_kind(kind, recordable) for kind in fields_by_kind(strategy.needs)}
+    """Return the recorded kinds that the strategy will be read from.
+
+    `unrecorded` are the kinds that the classifier's options leave out.
+    """
+    recordable = recordable_kinds(classifier, unrecorded)
+    return {
+        _source_kind(kind, recordable)
+        for kind in fields_by_kind(strategy.needs)
+        if _is_derivable(kind, recordable)
+    }
 
 
 def check_pairs(

@@ -98,7 +98,10 @@ class Capabilities:
     several processes record ("" if they may): a service with its own concurrency and
     its own count of requests. `lacks` are the fields that evidence does not have with
     these options, by kind; a kind without fields is not recorded at all.
-    `lacks_because` says why, behind "since".
+    `lacks_because` says why, behind "since". `turned_off` are kinds that other options
+    would record in their place, each with the option that does ("logprobs=no"); ``all``
+    leaves out what needs them without a word. `default_strategy` is that of the spec
+    where these options record what it cannot read ("": as the spec says).
     """
 
     tasks: frozenset[str]
@@ -111,6 +114,14 @@ class Capabilities:
     one_process: str = ""
     lacks: Mapping[type[Evidence], frozenset[str]] = field(default_factory=dict)
     lacks_because: str = ""
+    turned_off: Mapping[type[Evidence], str] = field(default_factory=dict)
+    default_strategy: str = ""
+
+    @property
+    def unrecorded(self) -> frozenset[type[Evidence]]:
+        """The kinds of the spec of which nothing is recorded with these options."""
+        whole = {kind for kind, fields in self.lacks.items() if not fields}
+        return frozenset(whole | self.turned_off.keys())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

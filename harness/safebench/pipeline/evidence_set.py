@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from safebench.classifiers import Trace
-from safebench.compatibility import source_kinds
+from safebench.compatibility import recordable_kinds, source_kinds
 from safebench.evidence.base import EvidenceBundle
 from safebench.evidence.trace_columns import TraceColumns
 from safebench.policies import load_policy
@@ -129,12 +129,15 @@ class EvidenceSet:
 
         Evidence on request is recorded by itself: it costs the others nothing.
         """
+        recorded = {kind for cost in self.costs for kind in cost.kinds}
+        # what the classifier's options leave out
+        unrecorded = recordable_kinds(classifier).keys() - recorded
         readers = (strategy, strategy.decision_fallback)
         kinds = {
             kind
             for reader in readers
             if reader is not None
-            for kind in source_kinds(classifier, reader.spec)
+            for kind in source_kinds(classifier, reader.spec, unrecorded)
         }
         read = [cost for cost in self.costs if cost.kinds & kinds]
         if not read:

@@ -28,7 +28,12 @@ from safebench.isolation import isolated
 from safebench.options import convert
 from safebench.policies import load_policy
 from safebench.redaction import redact_secrets
-from safebench.specs import Capabilities, ClassifierSpec, StrategySpec
+from safebench.specs import (
+    Capabilities,
+    ClassifierSpec,
+    StrategySpec,
+    fields_by_kind,
+)
 
 from .config import ComponentRef
 from .selection import (
@@ -180,9 +185,13 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
                 readers = [_for_model(reader, for_model) for reader in readers]
             whole, failing = _resolve_classifier(classifier, readers, plugins)
             without = _without_categories(whole) + _without_fields(whole)
-            skipped += without
             dropped = {pair.strategy for pair in without}
             kept = [s for s in whole.strategies if s.label not in dropped]
+            if not config.strategies and not kept:
+                kept = _other_default(whole, plugins)
+                without = [] if kept else without
+            unasked = _unasked(whole, config)
+            skipped += [pair for pair in without if pair.strategy not in unasked]
             whole = replace(whole, strategies=tuple(kept))
         except (PluginError, ComponentError) as error:
             failed.append(_failed_classifier(selected, readers, error))
@@ -225,14 +234,62 @@ def _without_categories(classifier: ResolvedClassifier) -> list[IncompatiblePair
 def _without_fields(classifier: ResolvedClassifier) -> list[IncompatiblePair]:
     """Return the strategies that need what evidence lacks with these options."""
     capabilities, pairs = classifier.capabilities, []
-    because = capabilities.lacks_because
+    because, turned_off = capabilities.lacks_because, _turned_off(classifier)
     for strategy in classifier.strategies:
-        missing = lacking_fields(classifier.spec, strategy.spec, capabilities.lacks)
+        if strategy.label in turned_off:
+            missing, option = turned_off[strategy.label]
+            reason = f", which {option} records"
+        else:
+            missing = lacking_fields(
+                classifier.spec,
+                strategy.spec,
+                capabilities.lacks,
+                capabilities.turned_off,
+            )
+            reason = f", which is not recorded, since {because}" if because else ""
         if missing:
-            reason = f"{strategy.label} needs {', '.join(missing)}"
-            reason += f", which is not recorded, since {because}" if because else ""
-            pairs.append(IncompatiblePair(classifier.label, strategy.label, reason))
+            needs = f"{strategy.label} needs {', '.join(missing)}{reason}"
+            pairs.append(IncompatiblePair(classifier.label, strategy.label, needs))
     return pairs
+
+
+def _turned_off(classifier: ResolvedClassifier) -> dict[str, tuple[list[str], str]]:
+    """Return the strategies that could read what other options record.
+
+    By label: what they need, and those options.
+    """
+    capabilities, found = classifier.capabilities, {}
+    for strategy in classifier.strategies:
+        needed = [
+            kind
+            for kind in fields_by_kind(strategy.spec.needs)
+            if kind in capabilities.turned_off
+        ]
+        if needed:
+            options = dict.fromkeys(capabilities.turned_off[kind] for kind in needed)
+            names = [kind.__name__ for kind in needed]
+            found[strategy.label] = names, " ".join(options)
+    return found
+
+
+def _unasked(classifier: ResolvedClassifier, config: RunConfig) -> set[str]:
+    """Return the strategies that only ``all`` stands for, and other options record."""
+    named = {ref.label for ref in config.strategies}
+    return _turned_off(classifier).keys() - named
+
+
+def _other_default(
+    classifier: ResolvedClassifier, plugins: Plugins
+) -> list[ResolvedStrategy]:
+    """Return the default strategy with options that record what the usual cannot read.
+
+    Empty where there is no such strategy.
+    """
+    name = classifier.capabilities.default_strategy
+    if not name:
+        return []
+    chosen = select(ComponentRef(name, name), StrategySpec, plugins)
+    return [_resolve_strategy(chosen, classifier, plugins)]
 
 
 def _refuse_one_id_of_two_policies(classifiers: Sequence[ResolvedClassifier]) -> None:
@@ -500,9 +557,9 @@ def _resolve_decision_fallback(
     if not name:
         return None
     fallback = select(ComponentRef(name, name), StrategySpec, plugins)
-    lacks = classifier.capabilities.lacks
+    can = classifier.capabilities
     if missing_requirements(classifier.spec, fallback.spec) or lacking_fields(
-        classifier.spec, fallback.spec, lacks
+        classifier.spec, fallback.spec, can.lacks, can.turned_off
     ):
         return None
     return _resolve_strategy(fallback, classifier, plugins)

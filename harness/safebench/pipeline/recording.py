@@ -492,12 +492,12 @@ def kind_groups(classifier: ResolvedClassifier, probe: str = MAIN) -> dict[str, 
 
     The names are those of the stores below the evidence key.
     """
-    spec = classifier.spec
-    default = frozenset(fields_by_kind(spec.provides))
+    spec, unrecorded = classifier.spec, classifier.capabilities.unrecorded
+    default = frozenset(fields_by_kind(spec.provides)) - unrecorded
     read = {
         kind
         for strategy in classifier.strategies
-        for kind in source_kinds(spec, strategy.spec)
+        for kind in source_kinds(spec, strategy.spec, unrecorded)
     }
     on_request = sorted(read - default, key=lambda kind: kind.__name__)
     groups = {probe: default} if default else {}

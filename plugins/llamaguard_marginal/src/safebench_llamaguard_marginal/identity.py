@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from safebench.policies import Policy
     from safebench_llamaguard_marginal.model.model_files import ModelKind
     from safebench_llamaguard_marginal.profile.resolve import Profile
 
@@ -89,6 +90,8 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
     # Before the model is looked for: what is wrong here costs no download.
     profile = resolve_profile(options)
     policy = profile.policy(options.policy)
+    if not options.logprobs:
+        return _texts_identity(with_defaults(options, profile), profile, policy)
     source = locate_model(options.model, options.revision, weights=options.has_network)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
     options = with_defaults(options, profile)
@@ -107,6 +110,55 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
         # evidence of before there was a choice is full
         | ({"record": options.record} if options.record != "full" else {})
         | ({"criteria": list(options.criteria)} if options.criteria else {})
+        | _reasoning_record(profile, options),
+    }
+
+
+def _texts_identity(
+    options: GuardOptions, profile: Profile, policy: Policy
+) -> dict[str, Any]:
+    """Return what identifies texts: options of trees change none of them."""
+    model = {
+        "model": options.served_model or profile.name,
+        "revision": None,
+        "weights": "",
+    }
+    if options.has_files:
+        source = locate_model(options.model, options.revision, weights=False)
+        model = {
+            "model": source.label,
+            "revision": source.commit,
+            "weights": fingerprint(source, weights=False),
+        }
+    sampled = {
+        "temperature": options.sample_temperature,
+        "seed": options.sample_seed,
+    }
+    return {
+        **model,
+        "policy": f"{policy.id}@{policy.version}:{policy.hash}",
+        # of the general ones, too: a conversation is made of them
+        "profile": f"{profile.name}:{profile.hash}",
+        "runs_on": {
+            "engine": options.runs_on,
+            "served_model": options.served_model,
+            "api": options.api,
+            "texts": {
+                "samples": options.samples,
+                **(sampled if options.samples else {}),
+            },
+        },
+        "record": {
+            name: getattr(options, name)
+            for name in (
+                "format",
+                "max_length",
+                "truncation",
+                "max_new_tokens",
+                "grammar",
+            )
+        }
+        | _lenient_record(options)
         | _reasoning_record(profile, options),
     }
 

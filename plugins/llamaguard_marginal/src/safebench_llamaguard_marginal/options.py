@@ -174,6 +174,11 @@ class GuardOptions(EndpointOptions):
         return self.runs_on != ENDPOINT
 
     @property
+    def has_files(self) -> bool:
+        """Whether a tokenizer and a configuration are here: texts may need none."""
+        return self.logprobs or bool(self.model) or self.profile == "auto"
+
+    @property
     def tree_version(self) -> int:
         """The version whose trees are recorded, 0 for today's."""
         return 0 if isinstance(self.engine, str) else self.engine
@@ -190,6 +195,7 @@ class GuardOptions(EndpointOptions):
         self._check_endpoint_options()
         if self.runs_on != HF:
             ENGINES[self.runs_on].check_options(self)
+            self._check_texts()
             if self.top_logprobs < _FEWEST_LISTED:
                 raise OptionError(
                     f"llamaguard: top_logprobs={self.top_logprobs} lists no "
@@ -203,6 +209,32 @@ class GuardOptions(EndpointOptions):
                     f"llamaguard: {name} is for engines that list a few tokens; add "
                     f"{served}"
                 )
+
+    def _check_texts(self) -> None:
+        """Raise OptionError for options of probabilities where there are texts."""
+        if self.logprobs:
+            return
+        for name, default in (
+            ("top_logprobs", 64),
+            ("unlisted", "auto"),
+            ("stop", "eps"),
+        ):
+            if getattr(self, name) != default:
+                raise OptionError(
+                    f"llamaguard: {name} is for what log-probabilities tell, and "
+                    "logprobs=no asks for none"
+                )
+        if self.truncation == "windows":
+            raise OptionError(
+                "llamaguard: truncation=windows reads a prompt in parts, and "
+                "logprobs=no asks about whole ones"
+            )
+        if sampled_reasonings(self.reasoning):
+            raise OptionError(
+                f"llamaguard: reasoning={self.reasoning} samples reasonings with a "
+                f"tree after each; with logprobs=no, samples={self.reasoning} samples "
+                "whole answers"
+            )
 
     def _check_endpoint_options(self) -> None:
         """Raise OptionError for options of a server where there is none."""

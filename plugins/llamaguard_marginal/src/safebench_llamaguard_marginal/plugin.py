@@ -9,6 +9,7 @@ from safebench.evidence import SeedTree, VerdictTree
 from safebench.records import TASKS
 from safebench_llamaguard_marginal.compat.catalog import SPECS as ORIGINAL_SPECS
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
+from safebench_llamaguard_marginal.texts.evidence import VerdictTexts
 
 if TYPE_CHECKING:
     from safebench import StrategySpec
@@ -24,11 +25,15 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             name="llamaguard",
             aliases=("guard",),
             summary="a generative guard: Llama Guard, its kin, or the embedded one",
-            load=f"{_PACKAGE}.classifier:LlamaGuard",
+            load=f"{_PACKAGE}.opening:open_guard",
             options=f"{_PACKAGE}.options:GuardOptions",
             identity=f"{_PACKAGE}.identity:model_identity",
             doctor=f"{_PACKAGE}.doctor:doctor",
-            provides=frozenset({VerdictTree}),
+            # one of both, as the options say: `capabilities`
+            provides={
+                VerdictTree: frozenset(),
+                VerdictTexts: frozenset({"sample"}),
+            },
             on_request=frozenset({SeedTree}),
             capabilities=f"{_PACKAGE}.profile.catalog:capabilities",
             profile_doctor=f"{_PACKAGE}.profile.check:check_profile",

@@ -18,7 +18,10 @@ from safebench.verdict_tree import (
 )
 from safebench_llamaguard_marginal.engines.catalog import HF
 from safebench_llamaguard_marginal.engines.chat_model import ChatModel
-from safebench_llamaguard_marginal.engines.conversations import start_conversations
+from safebench_llamaguard_marginal.engines.conversations import (
+    Conversations,
+    start_conversations,
+)
 from safebench_llamaguard_marginal.engines.served_guard import (
     ServedGuard,
     load_served_guard,
@@ -199,6 +202,11 @@ class EngineRunner:
         self._guard = guard
         self.batcher = Batcher(options.batch_tokens or _NO_LIMIT)
         self._unlisted = ""
+        self._conversations = (
+            Conversations(guard.profile, guard.policy)
+            if isinstance(guard.model, ChatModel)
+            else None
+        )
 
     @property
     def guard(self) -> ServedGuard:
@@ -258,9 +266,9 @@ class EngineRunner:
     ) -> list[str | None]:
         """Tell a chat endpoint which conversations stand behind prompts."""
         model = self.guard.model
-        if not isinstance(model, ChatModel):
+        if not isinstance(model, ChatModel) or self._conversations is None:
             return [None] * len(samples)
-        return start_conversations(model, samples, prompts)
+        return start_conversations(model, self._conversations, samples, prompts)
 
     def use_budget(self) -> None:
         """Do nothing: the engine makes its own batches."""

@@ -123,8 +123,9 @@ class ChatModel:
         except NoLogprobsError:
             raise ModelError(
                 f"{self._endpoint.where}: {self._served.id} writes verdicts and gives "
-                "no log-probabilities, and nothing here is read from texts alone; a "
-                "server that gives them would work, or engine=hf"
+                "no log-probabilities; logprobs=no records the texts of the verdicts, "
+                "which greedy reads, and with samples=8 self_consistency and "
+                "sampled_verdict_entropy"
             ) from None
         except UnreadableAnswerError as error:
             raise ModelError(

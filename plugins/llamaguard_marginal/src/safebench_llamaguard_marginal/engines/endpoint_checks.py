@@ -72,7 +72,7 @@ def check_server(
     prompts = [encode(text) for text in PROBE_TEXTS]
     probe = ServerProbe(endpoint, prompts, vocabulary_size, top)
     found = explained.run(probe.top_tokens, top=top)
-    explained.run(lambda: _check_tokenizer(endpoint, prompts))
+    explained.run(lambda: check_tokenizer(endpoint, encode))
     max_ids = explained.run(lambda: probe.max_ids(found))
     if max_ids == 0 and not all(found):
         # the likeliest tokens are all that this server gives: they are waited for
@@ -98,7 +98,7 @@ class ExplainedErrors:
             raise NoCompletionsError(hide_secrets(str(error))) from None
         except Exception as error:  # noqa: BLE001 - client libraries raise anything
             status = getattr(error, "status_code", None)
-            reason = _reason(error)
+            reason = reason_of(error)
             if status in _NOT_FOUND and "model" not in reason.casefold():
                 raise NoCompletionsError(reason) from None
             if status in (_BAD_REQUEST, _UNPROCESSABLE):
@@ -112,7 +112,7 @@ class ExplainedErrors:
             return ModelError(
                 f"{self.endpoint.where}: no {top} log-probabilities: "
                 f"{reason}; start the server with --max-logprobs {top}, or set a "
-                "smaller top_logprobs"
+                "smaller top_logprobs; logprobs=no records the texts of verdicts alone"
             )
         if "vocabulary" in text:
             return ModelError(
@@ -129,8 +129,8 @@ class ExplainedErrors:
         status = getattr(error, "status_code", None)
         if status is None:
             return (
-                f"{where}: nothing answers ({_reason(error)}); is the server running, "
-                "and is that its address up to /v1?"
+                f"{where}: nothing answers ({reason_of(error)}); is the server "
+                "running, and is that its address up to /v1?"
             )
         if status in _REFUSED_KEY:
             missing = api_key(options) == "none"
@@ -140,7 +140,7 @@ class ExplainedErrors:
                 else f"the one in {options.api_key_env} is not accepted"
             )
             return f"{where}: the server asks for a key, and {advice}"
-        return f"{where}: {_reason(error)}"
+        return f"{where}: {reason_of(error)}"
 
 
 class ServerProbe:
@@ -234,9 +234,13 @@ class ServerProbe:
         return sum(differences) <= _SAME_VALUES * len(differences)
 
 
-def _check_tokenizer(endpoint: Endpoint, prompts: Sequence[Sequence[int]]) -> None:
-    """Raise `ModelError` where the server reads a text as other tokens than we do."""
-    for text, ids in zip(PROBE_TEXTS, prompts, strict=True):
+def check_tokenizer(endpoint: Endpoint, encode: Callable[[str], list[int]]) -> None:
+    """Raise `ModelError` where the server reads a text as other tokens than we do.
+
+    `encode` is the tokenizer here.
+    """
+    for text in PROBE_TEXTS:
+        ids = encode(text)
         content = parse_answer(endpoint.attempt(partial(_ask_text, endpoint, text)))
         served = _prompt_ids(content)
         count = (content.get("usage") or {}).get("prompt_tokens")
@@ -275,7 +279,8 @@ def _prompt_ids(content: dict[str, Any]) -> list[int] | None:
     return ids if isinstance(ids, list) else None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what a server says of a request that it refused, in one line."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
     text = " ".join(str(message or error).split()) or type(error).__name__

@@ -101,7 +101,8 @@ def load(options: GuardOptions, files: GuardFiles) -> EndpointModel | ChatModel:
         if options.api == "completions":
             raise ModelError(
                 f"{endpoint.where}: no completions of token ids ({error}); api=chat "
-                "would give the written verdict and its alternatives"
+                "would give the written verdict and its alternatives, logprobs=no its "
+                "text alone"
             ) from None
         return load_chat(options, endpoint, files)
     return EndpointModel(endpoint, server, files, top_k)

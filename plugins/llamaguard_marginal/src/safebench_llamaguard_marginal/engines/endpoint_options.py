@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -23,7 +24,13 @@ class EndpointOptions(RequestOptions):
     model (default: the only one that it lists). `api` is ``completions``, which takes
     token ids, or ``chat``, which gives the greedy path alone (``auto``: the first that
     the server has). `prompts_per_request` prompts go into one request. The key is read
-    from the environment variable `api_key_env`. The other options are of all services.
+    from the environment variable `api_key_env`.
+
+    `logprobs=no` is for servers that give texts alone: one greedy verdict is recorded,
+    and `samples` others at `sample_temperature`, each with a seed that `sample_seed`,
+    its number and its prompt make, where the server takes one. Without a model, and
+    with a profile that is named, no tokenizer is needed here. The other options are of
+    all services.
     """
 
     base_url: str = ""
@@ -31,6 +38,10 @@ class EndpointOptions(RequestOptions):
     api: Literal["auto", "completions", "chat"] = "auto"
     api_key_env: str = KEY_VARIABLE
     prompts_per_request: int = 128
+    logprobs: bool = True
+    samples: int = 0
+    sample_temperature: float = 1.0
+    sample_seed: int = 0
     # a level of many long prompts takes longer than one answer of a service, and a
     # server that is started again takes a minute
     timeout: float = 120.0
@@ -49,6 +60,26 @@ class EndpointOptions(RequestOptions):
             )
         if self.base_url:
             _check_address(self.base_url)
+        self._check_samples()
+
+    def _check_samples(self) -> None:
+        if self.samples < 0:
+            raise OptionError(f"samples is {self.samples}, not 0 or more")
+        if not 0 < self.sample_temperature < inf:
+            raise OptionError(
+                f"sample_temperature={self.sample_temperature} is not above 0; the "
+                "greedy verdict is recorded anyway"
+            )
+        if self.samples and self.logprobs:
+            raise OptionError(
+                f"samples={self.samples} is for servers that give texts alone, and add "
+                "nothing where probabilities are known; with logprobs=no it would work"
+            )
+        if not self.samples and (self.sample_seed or self.sample_temperature != 1):
+            name = "seed" if self.sample_seed else "temperature"
+            raise OptionError(
+                f"sample_{name} is for sampled verdicts; samples=8 would sample eight"
+            )
 
 
 def _check_address(address: str) -> None:

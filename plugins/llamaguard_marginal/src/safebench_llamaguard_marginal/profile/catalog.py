@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from safebench import Capabilities, GuardProfile
 from safebench.errors import SafebenchError
+from safebench.evidence import SeedTree, VerdictTree
 from safebench.profiles import profile_names
 from safebench.records import TASKS
 from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF, LACKS
+from safebench_llamaguard_marginal.texts.evidence import VerdictTexts
 
 from .model_facts import read_model_facts
 from .resolve import FOLDER, resolve_profile, shipped_profile
@@ -19,6 +21,7 @@ from .texts import FILE, REGISTRY
 if TYPE_CHECKING:
     from typing import Literal
 
+    from safebench.evidence import Evidence
     from safebench_llamaguard_marginal.options import GuardOptions
 
     from .resolve import Profile
@@ -44,10 +47,37 @@ def capabilities(options: GuardOptions) -> Capabilities:
 
 def _lacks(options: GuardOptions) -> dict[str, Any]:
     """Return what evidence does not have where an engine runs the guard."""
+    if not options.logprobs:
+        return _of_texts(options)
+    texts = "logprobs=no samples=8"
+    if options.runs_on != ENDPOINT:
+        texts = f"engine={ENDPOINT} {texts}"
+    turned_off = {VerdictTexts: texts}
     if options.runs_on == HF:
-        return {}
+        return {"turned_off": turned_off}
     because = f"engine={options.runs_on} lists {options.top_logprobs} tokens, no logits"
-    return {"lacks": LACKS, "lacks_because": because}
+    return {"lacks": LACKS, "lacks_because": because, "turned_off": turned_off}
+
+
+def _of_texts(options: GuardOptions) -> dict[str, Any]:
+    """Return what evidence has where a server gives texts alone."""
+    lacks: dict[type[Evidence], frozenset[str]] = {
+        VerdictTree: frozenset(),
+        SeedTree: frozenset(),
+    }
+    if options.samples:
+        because = "logprobs=no records the texts of verdicts and no probabilities"
+    else:
+        lacks[VerdictTexts] = frozenset({"sample"})
+        because = (
+            "logprobs=no records the text of the greedy verdict alone (samples=8 adds "
+            "eight sampled ones)"
+        )
+    return {
+        "lacks": lacks,
+        "lacks_because": because,
+        "default_strategy": "self_consistency" if options.samples else "greedy",
+    }
 
 
 def _families(profile: Profile, options: GuardOptions) -> tuple[str, ...]:
@@ -59,6 +89,8 @@ def _families(profile: Profile, options: GuardOptions) -> tuple[str, ...]:
     from safebench_llamaguard_marginal.model.model_files import locate_model
 
     names = [profile.name.removesuffix(".yaml")]
+    if not options.has_files:
+        return tuple(filter(None, [*names, options.served_model]))
     # a model that is not there is refused with a better message where it is loaded
     with suppress(SafebenchError, OSError):
         base = locate_model(

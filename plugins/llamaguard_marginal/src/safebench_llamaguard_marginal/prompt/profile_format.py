@@ -37,7 +37,7 @@ from .prompt_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.policies import Category, Policy
     from safebench_llamaguard_marginal.profile.resolve import Profile
@@ -407,6 +407,28 @@ class MessageFormat:
         documents = [turn.text for turn in shown if is_document(turn)]
         written = self._templates.render(messages, documents)
         return fill_placeholders(written + self._prefill, texts)
+
+
+def message_texts(
+    profile: Profile, policy: Policy, role: str
+) -> Callable[[Sequence[Turn]], list[Turn]]:
+    """Return what makes the messages of a profile's own text, without a tokenizer.
+
+    Of the turns of a conversation, the last of which is judged: a user's message, and
+    perhaps the system's before it.
+    """
+    prompt, where = profile.prompts[role], f"profile {profile.where}: prompt"
+    slots = _fixed_slots(prompt, policy, role)
+    text = SlottedText(prompt, prompt.text, slots, where)
+    system = SlottedText(prompt, prompt.system, slots, where) if prompt.system else None
+
+    def fill(turns: Sequence[Turn]) -> list[Turn]:
+        if prompt.turns.trim == "yes":
+            turns = [Turn(turn.role, turn.text.strip()) for turn in turns]
+        messages = [Turn("user", text.fill(turns))]
+        return [Turn("system", system.fill(turns)), *messages] if system else messages
+
+    return fill
 
 
 def slot_names(text: str, prompt: PromptSection, where: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safebench import StrategySpec
 from safebench.evidence import GreedyPath, VerdictTree
+from safebench_llamaguard_marginal.texts.evidence import VerdictTexts, WrittenVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = __package__
 _TREE: Kinds = frozenset({VerdictTree})
+_SAMPLED_TEXTS: Kinds = {VerdictTexts: frozenset({"sample"})}
 _WITH_ORIGINAL = frozenset(
     {
         "greedy",
@@ -85,6 +87,23 @@ SPECS: list[StrategySpec] = [
         "the verdict that the model would write, as 0 or 1",
         "score categories uncertainty",
         alias="greedy_generation",
+        needs=frozenset({WrittenVerdict}),
+    ),
+    _spec(
+        "self_consistency",
+        "sampled_texts",
+        "the share of sampled verdicts that say unsafe, or name a category",
+        "score probability categories uncertainty bounds",
+        options="sampled_texts:SelfConsistencyOptions",
+        needs=_SAMPLED_TEXTS,
+    ),
+    _spec(
+        "sampled_verdict_entropy",
+        "sampled_texts",
+        "as self_consistency; unsure where samples differ in what they mean",
+        "score probability categories uncertainty bounds",
+        options="sampled_texts:SampledTextsOptions",
+        needs=_SAMPLED_TEXTS,
     ),
     _spec(
         "first_token",

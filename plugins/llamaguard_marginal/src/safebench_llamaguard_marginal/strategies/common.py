@@ -78,13 +78,24 @@ def mostly_unread_labels(bounds: TreeBounds) -> Array:
 
 def unread_labels_note(bounds: TreeBounds) -> str:
     """Count the samples whose labels could mostly not be read; "" for none."""
-    count = int(mostly_unread_labels(bounds).sum())
-    if not count:
+    return count_unread_labels(mostly_unread_labels(bounds))
+
+
+def count_unread_labels(unread: Array) -> str:
+    """Count the samples (B,) whose labels could not be read; "" for none."""
+    if not unread.any():
         return ""
     return (
-        f"labels could not be read in {count} of {len(bounds.tree)} samples: what "
-        "follows the level is off the grammar"
+        f"labels could not be read in {int(unread.sum())} of {len(unread)} samples: "
+        "what follows the level is off the grammar"
     )
+
+
+def label_bits(masks: Array, n_labels: int) -> Array:
+    """Return which labels masks (n,) hold, (n, labels) bool."""
+    bits = np.arange(n_labels, dtype=np.uint64)
+    held: Array = (masks[:, None] >> bits & np.uint64(1)).astype(bool)
+    return held
 
 
 def label_upper(bounds: TreeBounds, upper: Floats) -> Floats:

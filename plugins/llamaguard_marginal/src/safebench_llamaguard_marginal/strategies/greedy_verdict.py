@@ -1,7 +1,7 @@
 """The greedy verdict: its decision, and uncertainties from the tokens it is made of.
 
-`greedy` reads the recorded tree; the others read the greedy path alone, which guards
-without a tree can record too. Higher is less sure.
+`greedy` reads the recorded tree, or the text that was written; the others read the
+greedy path alone, which guards without a tree can record too. Higher is less sure.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safebench.errors import OptionError
-from safebench.evidence import GreedyPath, VerdictTree
+from safebench.evidence import GreedyPath
 from safebench.strategies import Judgements, LabelColumns, first_reason
-from safebench.verdict_tree import TreeBounds, greedy_failures
+from safebench.verdict_tree import Grammar
+from safebench_llamaguard_marginal.texts.evidence import WrittenVerdict
 
-from .common import (
-    PositiveOptions,
-    nan_where,
-    unread_labels_note,
-)
+from .common import PositiveOptions, count_unread_labels, label_bits, nan_where
 
 if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
@@ -32,34 +29,32 @@ NO_TOKENS = "n/a: the greedy verdict has no tokens"
 def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
     """Score 1 if the greedy verdict is positive, else 0; its labels as 0 and 1.
 
-    Uncertainty is 1 - P(greedy verdict). A verdict in which no level was read has no
-    score; its error shows what was written instead.
+    Uncertainty is 1 - P(greedy verdict), which is not known of a text alone. A verdict
+    in which no level was read has no score; its error shows what was written instead.
     """
     options = context.options or PositiveOptions()
-    tree = evidence[VerdictTree]
-    bounds = tree.cached(TreeBounds)
-    grammar, end = bounds.automaton.grammar, bounds.greedy_end
-    level = tree["level"][end]
+    verdict = evidence[WrittenVerdict]
+    grammar = Grammar.from_json(verdict.meta["grammar"])
+    level = verdict["level"]
     failed = level < 0
     # A level of -1 indexes the last entry, which stands for none.
     positive = np.array([*grammar.positive_mask(context.task, options.positive), False])
-    bits = np.arange(len(grammar.all_labels), dtype=np.uint64)
-    has_label = tree["labels_mask"][end][:, None] >> bits & np.uint64(1)  # (B, labels)
+    has_label = label_bits(verdict["labels_mask"], len(grammar.all_labels))
     answers = [*grammar.answers(context.task, options.positive)]
     is_positive = positive[level] | has_label[:, answers].any(axis=1)
     numbers = grammar.categories(context.task)
     columns = LabelColumns([*numbers], context.policy)
     return Judgements(
-        size=len(tree),
+        size=len(verdict),
         score=nan_where(is_positive, failed),
         labels=columns.names,
         categories=columns.arrange(
             nan_where(has_label[:, [*numbers.values()]], failed)
         ),
-        uncertainty=1.0 - bounds.mass[end],
-        errors=greedy_failures(bounds, context.written),
+        uncertainty=1.0 - verdict["p"] if "p" in verdict else None,
+        errors=verdict.failures(context.written),
         note="two-valued score",
-        category_note=unread_labels_note(bounds),
+        category_note=count_unread_labels(verdict["unread_labels"]),
     )
 
 
