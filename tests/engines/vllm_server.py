@@ -32,7 +32,7 @@ SERVED = "tiny-guard"
 MAX_LOGPROBS = 64
 # A process that is told to stop ends its workers first.
 STOP_SECONDS = 20
-START_SECONDS = 240
+START_SECONDS = 900
 _ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-import time
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from safebench.testing.local_server import LocalServer, serving
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 KEY = "sk-test-key-0123456789abcdef"
@@ -58,7 +56,7 @@ def moderation(text: str) -> dict[str, Any]:
     }
 
 
-class Service:
+class Service(LocalServer):
     """Answers requests; `answers` are functions that replace the next ones.
 
     One of these returns (status, body, headers); body None leaves the answer to
@@ -66,15 +64,21 @@ class Service:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         self.answers: list[Callable[[Any], tuple[int, Any, dict[str, str]]]] = []
         self.model = MODEL
-        self.delay = 0.0
-        self.address = ""
-        self.lock = threading.Lock()
         self.answer: Callable[[str, Any], Any] = self.moderations
-        self.at_once = 0
-        self.most_at_once = 0
+
+    def respond(
+        self, path: str, body: Any, headers: Mapping[str, str]
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Note a request, and answer it."""
+        with self.lock:
+            self.requests.append((path, body, dict(headers)))
+            special = self.answers.pop(0) if self.answers else None
+        status, answer, more = special(body) if special else (200, None, {})
+        return status, self.answer(path, body) if answer is None else answer, more
 
     def moderations(self, path: str, body: Any) -> Any:
         """Return the API's answer about the inputs of a request."""
@@ -104,50 +108,6 @@ class Service:
     def reply(self, body: Any, times: int = 1) -> None:
         """Answer the next requests with a body: a JSON value, or a text as it is."""
         self.answers += [lambda _: (200, body, {})] * times
-
-
-@contextmanager
-def serving(service: Service) -> Iterator[Service]:
-    """Run a server on a free port of this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            body = json.loads(self.rfile.read(length))
-            with service.lock:
-                service.requests.append((self.path, body, dict(self.headers)))
-                special = service.answers.pop(0) if service.answers else None
-                service.at_once += 1
-                service.most_at_once = max(service.most_at_once, service.at_once)
-            time.sleep(service.delay)
-            status, answer, headers = special(body) if special else (200, None, {})
-            if answer is None:
-                answer = service.answer(self.path, body)
-            content = answer if isinstance(answer, str) else json.dumps(answer)
-            with service.lock:
-                service.at_once -= 1
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content.encode())))
-            self.end_headers()
-            with suppress(OSError):  # the client did not wait
-                self.wfile.write(content.encode())
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    service.address = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
-        yield service
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import safebench_llamaguard_marginal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
@@ -311,3 +313,9 @@ def bigram_guard(tmp_path: Path, word_tokenizer: Any) -> Callable[[Table], Path]
 def answers_of() -> Callable[[Path], dict[str, float]]:
     """Return what enumerates the texts that a saved guard writes."""
     return enumerate_answers
+
+
+@pytest.fixture
+def tiny_guard() -> Path:
+    """Return the folder of the guard that is embedded in the package."""
+    return Path(safebench_llamaguard_marginal.__file__).parent / "tiny_guard"

@@ -8,7 +8,7 @@ from safebench import ClassifierSpec, hookimpl
 from safebench.evidence import SeedTree, VerdictTree
 from safebench.records import TASKS
 from safebench_llamaguard_marginal.compat.catalog import SPECS as ORIGINAL_SPECS
-from safebench_llamaguard_marginal.strategies.catalog import SPECS
+from safebench_llamaguard_marginal.strategies.catalog import SPECS, TEXT_SPECS
 from safebench_llamaguard_marginal.texts.evidence import VerdictTexts
 
 if TYPE_CHECKING:
@@ -49,5 +49,5 @@ def safebench_classifiers() -> list[ClassifierSpec]:
 
 @hookimpl
 def safebench_strategies() -> list[StrategySpec]:
-    """Offer the strategies on verdict trees, and the original ones beside them."""
-    return [*SPECS, *ORIGINAL_SPECS]
+    """Offer the strategies on verdict trees and texts, and the original ones."""
+    return [*SPECS, *TEXT_SPECS, *ORIGINAL_SPECS]

@@ -5,21 +5,16 @@ Its model is a function: every prompt has a distribution of its own.
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import safebench_llamaguard_marginal
+from safebench.testing.local_server import LocalServer, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from safebench.typing import Array
 
@@ -38,7 +33,7 @@ def tokenize(text: str) -> list[int]:
     return [ord(character) % SIZE for character in text]
 
 
-class StubServer:
+class StubServer(LocalServer):
     """Answers ``/v1/models`` and ``/v1/completions``; `scripted` replaces answers.
 
     A function of `scripted` gets the body of the next request and returns (status,
@@ -46,7 +41,10 @@ class StubServer:
     of all requests so far.
     """
 
+    protocol = "HTTP/1.1"
+
     def __init__(self) -> None:
+        super().__init__()
         self.name = "guard"
         self.max_logprobs = 20
         self.looks_up = True
@@ -57,10 +55,6 @@ class StubServer:
         self.change: Callable[[Any, Any], Any] = lambda body, answer: answer
         self.requests: list[Any] = []
         self.keys: list[str | None] = []
-        self.delay = 0.0
-        self.lock = threading.Lock()
-        self.at_once = self.most_at_once = 0
-        self.address = ""
         # of the chat endpoint: messages to ids, and how tokens are spelled
         self.render: Callable[[Any], list[int]] | None = None
         self.spell: Callable[[int], dict[str, Any]] = lambda token: {
@@ -70,6 +64,17 @@ class StubServer:
         self.models: Any = {
             "data": [{"id": self.name, "root": "/m", "max_model_len": 4096}]
         }
+
+    def respond(
+        self, path: str, body: Any, headers: Mapping[str, str]
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Note a request, and answer it."""
+        with self.lock:
+            scripted = self.scripted.pop(0) if body and self.scripted else None
+            self.keys.append(headers.get("Authorization"))
+            if body:
+                self.requests.append(body)
+        return scripted(body) if scripted else (*self.answer(path, body), {})
 
     def fail(self, status: int, times: int = 1, **headers: str) -> None:
         """Answer the next requests with an error that quotes the key."""
@@ -136,61 +141,6 @@ def _error(status: int, message: str) -> tuple[int, Any]:
     return status, {"error": {"message": message, "code": status}}
 
 
-@contextmanager
-def serving(stub: StubServer) -> Iterator[StubServer]:
-    """Run a server on a free port of this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = 1 << 16  # one packet an answer, which is not waited for
-
-        def do_GET(self) -> None:
-            self._reply(None)
-
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            self._reply(json.loads(self.rfile.read(length)))
-
-        def _reply(self, body: Any) -> None:
-            with stub.lock:
-                scripted = stub.scripted.pop(0) if body and stub.scripted else None
-                stub.keys.append(self.headers["Authorization"])
-                if body:
-                    stub.requests.append(body)
-                stub.at_once += 1
-                stub.most_at_once = max(stub.most_at_once, stub.at_once)
-            time.sleep(stub.delay)
-            if scripted:
-                status, answer, headers = scripted(body)
-            else:
-                (status, answer), headers = stub.answer(self.path, body), {}
-            content = answer if isinstance(answer, str) else json.dumps(answer)
-            with stub.lock:
-                stub.at_once -= 1
-            with suppress(OSError):  # the client did not wait
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content.encode())))
-                self.end_headers()
-                self.wfile.write(content.encode())
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    stub.address = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
-        yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
     """Return a server whose key is in the environment."""
@@ -201,12 +151,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving(StubServer()) as running:
         yield running
-
-
-@pytest.fixture
-def tiny_guard() -> Path:
-    """Return the folder of the guard that is embedded in the package."""
-    return Path(safebench_llamaguard_marginal.__file__).parent / "tiny_guard"
 
 
 @pytest.fixture

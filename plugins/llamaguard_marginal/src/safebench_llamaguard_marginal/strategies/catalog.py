@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from safebench import StrategySpec
 from safebench.evidence import GreedyPath, VerdictTree
-from safebench_llamaguard_marginal.texts.evidence import VerdictTexts, WrittenVerdict
+from safebench_llamaguard_marginal.texts.evidence import GreedyVerdict, VerdictTexts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,23 +87,7 @@ SPECS: list[StrategySpec] = [
         "the verdict that the model would write, as 0 or 1",
         "score categories uncertainty",
         alias="greedy_generation",
-        needs=frozenset({WrittenVerdict}),
-    ),
-    _spec(
-        "self_consistency",
-        "sampled_texts",
-        "the share of sampled verdicts that say unsafe, or name a category",
-        "score probability categories uncertainty bounds",
-        options="sampled_texts:SelfConsistencyOptions",
-        needs=_SAMPLED_TEXTS,
-    ),
-    _spec(
-        "sampled_verdict_entropy",
-        "sampled_texts",
-        "as self_consistency; unsure where samples differ in what they mean",
-        "score probability categories uncertainty bounds",
-        options="sampled_texts:SampledTextsOptions",
-        needs=_SAMPLED_TEXTS,
+        needs=frozenset({GreedyVerdict}),
     ),
     _spec(
         "first_token",
@@ -187,5 +171,25 @@ SPECS: list[StrategySpec] = [
         "how unlikely its level and labels are among those of their place",
         "uncertainty",
         options="common:VerdictOptions",
+    ),
+]
+
+# On the texts of sampled verdicts, of servers that give nothing else.
+TEXT_SPECS: list[StrategySpec] = [
+    _spec(
+        "self_consistency",
+        "sampled_texts",
+        "the share of sampled verdicts that say unsafe, or name a category",
+        "score probability categories uncertainty bounds",
+        options="sampled_texts:SelfConsistencyOptions",
+        needs=_SAMPLED_TEXTS,
+    ),
+    _spec(
+        "sampled_verdict_entropy",
+        "sampled_texts",
+        "as self_consistency; unsure where samples differ in what they mean",
+        "score probability categories uncertainty bounds",
+        options="sampled_texts:SampledTextsOptions",
+        needs=_SAMPLED_TEXTS,
     ),
 ]

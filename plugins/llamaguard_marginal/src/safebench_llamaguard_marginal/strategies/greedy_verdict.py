@@ -14,7 +14,7 @@ from safebench.errors import OptionError
 from safebench.evidence import GreedyPath
 from safebench.strategies import Judgements, LabelColumns, first_reason
 from safebench.verdict_tree import Grammar
-from safebench_llamaguard_marginal.texts.evidence import WrittenVerdict
+from safebench_llamaguard_marginal.texts.evidence import GreedyVerdict
 
 from .common import PositiveOptions, count_unread_labels, label_bits, nan_where
 
@@ -33,7 +33,7 @@ def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
     in which no level was read has no score; its error shows what was written instead.
     """
     options = context.options or PositiveOptions()
-    verdict = evidence[WrittenVerdict]
+    verdict = evidence[GreedyVerdict]
     grammar = Grammar.from_json(verdict.meta["grammar"])
     level = verdict["level"]
     failed = level < 0

@@ -68,7 +68,7 @@ class VerdictTexts(Evidence):
         return rows
 
 
-class WrittenVerdict(Evidence):
+class GreedyVerdict(Evidence):
     """The verdict that a guard wrote, greedily: of a tree, or of a text.
 
     Never stored. `level` is -1 where none was read, `labels_mask` has the labels as

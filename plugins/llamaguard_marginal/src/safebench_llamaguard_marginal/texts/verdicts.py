@@ -10,7 +10,7 @@ import numpy as np
 from safebench.verdict_tree import Grammar, TreeBounds, greedy_failures
 from safebench_llamaguard_marginal.strategies.common import mostly_unread_labels
 
-from .evidence import LENGTH, VerdictTexts, WrittenVerdict
+from .evidence import LENGTH, GreedyVerdict, VerdictTexts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,11 @@ _LONGEST_QUOTE = 60  # characters of an answer that an error shows
 _MOST_LISTED = 6  # levels that an error names
 
 
-def verdict_of_tree(tree: VerdictTree) -> WrittenVerdict:
+def verdict_of_tree(tree: VerdictTree) -> GreedyVerdict:
     """Return the greedy verdict of each tree."""
     bounds = tree.cached(TreeBounds)
     end = bounds.greedy_end
-    verdict = WrittenVerdict(
+    verdict = GreedyVerdict(
         {
             "level": tree["level"][end],
             "labels_mask": tree["labels_mask"][end],
@@ -40,7 +40,7 @@ def verdict_of_tree(tree: VerdictTree) -> WrittenVerdict:
     return verdict
 
 
-def verdict_of_text(texts: VerdictTexts) -> WrittenVerdict:
+def verdict_of_text(texts: VerdictTexts) -> GreedyVerdict:
     """Return the verdict of each greedy answer."""
     rows = texts.greedy_rows
     level = _at(texts["level"], rows, -1)
@@ -48,7 +48,7 @@ def verdict_of_text(texts: VerdictTexts) -> WrittenVerdict:
     takes = np.array([*(lv.takes_labels for lv in grammar.levels), False])
     labels = _at(texts["labels_mask"], rows, 0)
     own = np.uint64((1 << len(grammar.labels)) - 1)
-    verdict = WrittenVerdict(
+    verdict = GreedyVerdict(
         {
             "level": level,
             "labels_mask": labels,
