@@ -109,17 +109,17 @@ def test_all_means_every_strategy_that_the_default_record_serves(
     by_label = {c.label: [s.spec.name for s in c.strategies] for c in built.classifiers}
     assert {"greedy", "marginal_any"} <= set(by_label["llamaguard"])
     assert ["score"] == by_label["keyword"]
-    assert "keyword x greedy: greedy needs VerdictTree" in map(str, built.skipped)
+    assert "keyword x greedy: greedy needs GreedyVerdict" in map(str, built.skipped)
 
 
 def test_what_is_skipped_is_called_as_the_user_called_it(plugins: Plugins) -> None:
     """Labels, not names: two strategies of one name would read the same."""
     built = grid(plugins, ["words=keyword", "llamaguard"], ["greedy", "two=greedy"])
 
-    assert ["words x greedy: greedy needs VerdictTree"] == list(
+    assert ["words x greedy: greedy needs GreedyVerdict"] == list(
         map(str, built.skipped[:1])
     )
-    assert ["words x greedy, two: each needs VerdictTree"] == format_skipped(
+    assert ["words x greedy, two: each needs GreedyVerdict"] == format_skipped(
         built.skipped
     )
 
@@ -223,7 +223,7 @@ def test_set_with_a_label_reaches_that_classifier_alone(plugins: Plugins) -> Non
 
 def test_a_grid_without_a_compatible_pair_is_refused(plugins: Plugins) -> None:
     """One pair that cannot run is an error; beside one that can, it is skipped."""
-    with pytest.raises(IncompatibleError, match="greedy needs VerdictTree"):
+    with pytest.raises(IncompatibleError, match="greedy needs GreedyVerdict"):
         grid(plugins, ["keyword"], ["greedy"])
 
 

@@ -32,8 +32,6 @@ class TextStub(LocalServer):
     `dress` makes the message of a text. `refuse` gets a body and returns a message.
     """
 
-    protocol = "HTTP/1.1"
-
     def __init__(self) -> None:
         super().__init__()
         self.table: dict[str, Mapping[str, float]] = {}

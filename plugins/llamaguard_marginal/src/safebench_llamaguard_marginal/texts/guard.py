@@ -147,14 +147,18 @@ class TextGuard(Classifier):
             if options.api == "chat" or prompts is None:
                 raise
         endpoint = Endpoint(options)
-        server = open_text_server(
-            endpoint,
-            RequestForm(tokens=self.budget, variables=variables),
-            "completions" if problem else options.api,
-            encode=prompts.encoder.encode_text if prompts else None,
-            probe=self._probe(),
-            samples=bool(options.samples),
-        )
+        try:
+            server = open_text_server(
+                endpoint,
+                RequestForm(tokens=self.budget, variables=variables),
+                "completions" if problem else options.api,
+                encode=prompts.encoder.encode_text if prompts else None,
+                probe=self._probe(),
+                samples=bool(options.samples),
+            )
+        except BaseException:
+            endpoint.close()
+            raise
         if server.api == "completions":
             self.conversations = None
         return server
