@@ -158,7 +158,7 @@ def test_numbers_that_no_training_can_use_are_refused(field: str, value: str) ->
         ({"lr_scheduler_type": "cosin"}, "did you mean 'cosine'"),
         ({"optim": "adamw"}, "'adamw' is unknown"),
         ({"eval_strategy": "never"}, "there is: no, steps, epoch"),
-        ({"push_to_hub": True}, "upload the finished folder"),
+        ({"push_to_hub": True}, "safebench push shares the finished folder"),
         ({"deepspeed": "zero3.json"}, "weights are not sharded here"),
         ({"fsdp": "full_shard"}, "weights are not sharded here"),
         ({"resume_from_checkpoint": "x"}, "use --resume instead"),

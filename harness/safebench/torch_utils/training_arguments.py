@@ -30,7 +30,7 @@ from .loading import quiet_transformers
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-_LATER = "upload the finished folder instead, such as with hf upload"
+_LATER = "safebench push shares the finished folder"
 _SHARDED = (
     "weights are not sharded here; accelerate launch shares the rows among processes, "
     "and adapters in bfloat16 or 4 bits need the least memory"
