@@ -30,15 +30,7 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
 
 @click.command("analyze", epilog=EPILOG)
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@flags.CLASSIFIERS.override(
-    metavar="NAME", help="Only this classifier, by its label; repeatable."
-)
-@flags.STRATEGIES.override(
-    metavar="NAME", help="Only this strategy, by its label; repeatable."
-)
-@flags.DATASET.with_parameter("datasets").override(
-    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
-)
+@flags.only
 @click.option(
     "--part",
     type=click.Choice(["test", "calibration", "all"]),
@@ -46,32 +38,19 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
     show_default=True,
     help="Which samples.",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="How many hardest samples to list.",
-)
+@flags.TOP.override(help="How many hardest samples to list.")
 @click.option(
     "--text",
     is_flag=True,
     help="Show their prompts, too; what hides or steers in them is spelt out.",
 )
-@click.option(
-    "--slice",
-    "--by",
-    "columns",
-    multiple=True,
-    metavar="COLUMN",
+@flags.SLICES.override(
     help="language, turns, adversarial, subcategory, length, category, dataset or a "
-    "column of the dataset; repeatable [default: all that there are].",
+    "column of the dataset; repeatable [default: all that there are]."
 )
-@click.option(
-    "--gaps",
-    is_flag=True,
+@flags.GAPS.override(
     help="How far the best and the worst slice are apart in recall, FPR and AUROC, "
-    "and whether by chance.",
+    "and whether by chance."
 )
 @click.option(
     "--save",
@@ -96,14 +75,7 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
     metavar="FILE",
     help="Write one self-contained page, as `safebench report RUN` does.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "md", "json"]),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@flags.printed("table", "md", "json")
 @flags.DATA_ROOT.override(
     help="Local copies of hub sets: DIR/ORG/NAME [default: the run's]."
 )

@@ -42,9 +42,7 @@ Examples:
     metavar="NAME",
     help="Only CLASSIFIER/STRATEGY, or one of both. Repeatable [default: all].",
 )
-@flags.DATASET.with_parameter("datasets").override(
-    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
-)
+@flags.ONLY_DATASETS
 @click.option(
     "--fit-on",
     metavar="NAME",
@@ -56,13 +54,7 @@ Examples:
     is_flag=True,
     help="Calibrate the score of each category by itself, where it has labels enough.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "md", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "md", "json")
 @click.pass_obj
 def command(
     plugins: Plugins,

@@ -40,9 +40,7 @@ AT_LEAST = 2
     metavar="NAME",
     help="What tables call the classifier [default: RULE(A,B)].",
 )
-@flags.DATASET.with_parameter("datasets").override(
-    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
-)
+@flags.ONLY_DATASETS
 @click.option(
     "-o",
     "--out",
@@ -53,13 +51,7 @@ AT_LEAST = 2
 @flags.METRICS.override(
     help="Columns of the table that is printed [default: the usual ones]."
 )
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "md", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "md", "json")
 @click.pass_obj
 def command(
     plugins: Plugins,

@@ -57,13 +57,7 @@ Examples:
     help="Test, too, whether differences are below the margin (TOST).",
 )
 @flags.SEED.override(default=0, help="Seed of the draws [default: 0].")
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "md", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "md", "json")
 @click.pass_obj
 def command(  # noqa: PLR0917 - click names them all
     plugins: Plugins,

@@ -28,20 +28,12 @@ Examples:
 @click.command("drift", epilog=EPILOG)
 @click.argument("reference", metavar="RUN|FILE")
 @click.argument("scores", metavar="SCORES|DIR|-")
-@click.option(
-    "--of",
-    metavar="CLASSIFIER/STRATEGY",
-    default="",
+@flags.OF.override(
     help="Whose scores of the run are the reference, as tables name them, with "
-    "+CALIBRATOR [default: those that SCORES name].",
+    "+CALIBRATOR [default: those that SCORES name]."
 )
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME",
-    help="Which set of the run is the reference [default: the only one].",
+@flags.SETS_OF_RUN.override(
+    help="Which set of the run is the reference [default: the only one]."
 )
 @click.option(
     "--part",
@@ -55,13 +47,8 @@ Examples:
     show_default=True,
     help="The field of the score; A.B is B inside A.",
 )
-@click.option(
-    "--alpha",
-    type=flags.SHARE,
-    metavar="P",
-    default=0.05,
-    show_default=True,
-    help="How often the alarm may ring without drift, over the whole stream.",
+@flags.ALPHA.override(
+    help="How often the alarm may ring without drift, over the whole stream."
 )
 @click.option(
     "--bins",
@@ -74,13 +61,7 @@ Examples:
 @flags.SEED.override(
     default=0, help="Seed of how ties are broken and groups are drawn [default: 0]."
 )
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["text", "md", "json"]),
-    default="text",
-    help="What to print [default: text].",
-)
+@flags.printed("text", "md", "json")
 @click.option(
     "--plot", metavar="FILE", help="Draw the evidence and both distributions, too."
 )

@@ -198,6 +198,39 @@ CONFIG = flag(
 DEBUG = flag("--debug", is_flag=True, help="Show the traceback of a mistake.")
 JSON = flag("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 METRICS = flag("--metrics", metavar="NAME,...")
+OF = flag("--of", metavar="CLASSIFIER/STRATEGY", default="")
+SETS_OF_RUN = flag(
+    "-d", "--dataset", "datasets", multiple=True, metavar="NAME",
+    help="A set of the run. Repeatable [default: all].",
+)  # fmt: skip
+ONLY_DATASETS = DATASET.with_parameter("datasets").override(
+    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
+)
+TOP = flag("--top", type=click.IntRange(min=0), default=10, show_default=True)
+SLICES = flag("--slice", "--by", "columns", multiple=True, metavar="COLUMN")
+GAPS = flag("--gaps", is_flag=True)
+ALPHA = flag(
+    "--alpha", type=SHARE, metavar="P", default=0.05, show_default=True
+)  # fmt: skip
+
+
+def only(command: Command) -> Command:
+    """Add the options that choose classifiers, strategies and datasets of runs."""
+    classifiers = CLASSIFIERS.override(
+        metavar="NAME", help="Only this classifier, by its label; repeatable."
+    )
+    strategies = STRATEGIES.override(
+        metavar="NAME", help="Only this strategy, by its label; repeatable."
+    )
+    return classifiers(strategies(ONLY_DATASETS(command)))
+
+
+def printed(*forms: str) -> Flag:
+    """Return ``--format`` for what is printed; the first is the default."""
+    return flag(
+        "--format", "form", type=Choice(forms), default=forms[0],
+        help=f"What to print [default: {forms[0]}].",
+    )  # fmt: skip
 
 
 def split_names(text: str | None) -> list[str]:

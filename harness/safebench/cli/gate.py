@@ -75,32 +75,16 @@ _KEYS = ("min", "max", "baseline", "margin", "metrics", "by", "max_failed")
     metavar="SHARE",
     help="Accept so many failed samples [default: 0].",
 )
-@click.option(
-    "--of",
-    metavar="CLASSIFIER/STRATEGY",
-    default="",
-    help="Whose results, as tables name them, with +CALIBRATOR [default: all].",
+@flags.OF.override(
+    help="Whose results, as tables name them, with +CALIBRATOR [default: all]."
 )
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME",
-    help="A set of the run. Repeatable [default: all].",
-)
+@flags.SETS_OF_RUN
 @flags.OPERATING_POINT.override(
     help="Measure at the threshold of this operating point instead of that of the run."
 )
 @click.option("--junit", metavar="FILE", help="Write JUnit XML for CI, too.")
 @click.option("--md", metavar="FILE", help="Write a Markdown table, too.")
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["text", "md", "json"]),
-    default="text",
-    help="What to print [default: text].",
-)
+@flags.printed("text", "md", "json")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_obj
 def command(plugins: Plugins, /, run: str, **given: Any) -> None:

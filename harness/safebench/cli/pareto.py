@@ -41,22 +41,14 @@ COST_NAMES = (
     show_default=True,
     help="The cost of a sample; latencies are there after `safebench run --latency N`.",
 )
-@flags.DATASET.with_parameter("datasets").override(
-    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
-)
+@flags.ONLY_DATASETS
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write a plot, .png or .svg (needs safebench[plots]).",
 )
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "md", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "md", "json")
 @click.pass_obj
 def command(
     plugins: Plugins,

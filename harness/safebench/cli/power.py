@@ -50,22 +50,11 @@ MAX_SHOWN = 5
     show_default=True,
     help="The probability of showing it.",
 )
-@click.option(
-    "--alpha",
-    type=flags.SHARE,
-    metavar="P",
-    default=0.05,
-    show_default=True,
-    help="What p is to be below; for K lines of `compare` divide it by K (Holm).",
+@flags.ALPHA.override(
+    help="What p is to be below; for K lines of `compare` divide it by K (Holm)."
 )
 @flags.SEED.override(default=0, help="Seed of the swaps [default: 0].")
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "json")
 @click.pass_obj
 def command(  # noqa: PLR0917 - click names them all
     plugins: Plugins,

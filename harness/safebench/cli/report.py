@@ -44,15 +44,7 @@ DEFAULT_OUTPUT = "report.html"
     help="html: one page; md, latex: tables for a paper, best in bold and second best "
     "underlined [default: by the name of -o, else html].",
 )
-@flags.CLASSIFIERS.override(
-    metavar="NAME", help="Only this classifier, by its label; repeatable."
-)
-@flags.STRATEGIES.override(
-    metavar="NAME", help="Only this strategy, by its label; repeatable."
-)
-@flags.DATASET.with_parameter("datasets").override(
-    metavar="NAME", help="Only this dataset, NAME or NAME:CONFIG:SPLIT; repeatable."
-)
+@flags.only
 @flags.METRICS.override(
     help="Columns, in this order; see `safebench list metrics` [default: the usual "
     "ones that are there]."
@@ -73,27 +65,16 @@ DEFAULT_OUTPUT = "report.html"
     help="Differences of all others to this one, by paired tests: "
     "CLASSIFIER/STRATEGY, or one of both, or RUN[/CLASSIFIER/STRATEGY].",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="How many errors of each kind to list.",
-)
+@flags.TOP.override(help="How many errors of each kind to list.")
 @click.option(
     "--texts",
     is_flag=True,
     help="Put their prompts into the page, too, each closed until it is opened.",
 )
-@click.option(
-    "--slice",
-    "--by",
-    "columns",
-    multiple=True,
-    metavar="COLUMN",
-    help="Slices by this column only; repeatable [default: all that there are].",
+@flags.SLICES.override(
+    help="Slices by this column only; repeatable [default: all that there are]."
 )
-@click.option("--gaps", is_flag=True, help="Add the gaps between slices, with tests.")
+@flags.GAPS.override(help="Add the gaps between slices, with tests.")
 @flags.DATA_ROOT.override(
     help="Local copies of hub sets: DIR/ORG/NAME [default: the run's]."
 )

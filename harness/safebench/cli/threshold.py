@@ -108,33 +108,17 @@ Examples:
     is_flag=True,
     help="A threshold for each category with 20 samples of each class, too.",
 )
-@click.option(
-    "--of",
-    metavar="CLASSIFIER/STRATEGY",
-    default="",
-    help="Whose scores, as tables name them, with +CALIBRATOR [default: all].",
+@flags.OF.override(
+    help="Whose scores, as tables name them, with +CALIBRATOR [default: all]."
 )
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME",
-    help="A set of the run. Repeatable [default: all].",
-)
+@flags.SETS_OF_RUN
 @click.option(
     "--save",
     metavar="FILE",
     help="Write the operating point of one classifier, strategy and set (with "
     "--transfer: of all sets) for `score` and `serve`.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=flags.Choice(["table", "md", "json"]),
-    default="table",
-    help="What to print [default: table].",
-)
+@flags.printed("table", "md", "json")
 @click.pass_obj
 def command(plugins: Plugins, /, run: str, **given: Any) -> None:  # noqa: ARG001 - click hands them over
     """Choose the score to block from, and say what it does.
