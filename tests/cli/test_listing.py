@@ -112,3 +112,15 @@ def test_what_was_trained_here_is_named_beside_its_classifier(
 
     assert "trained here: -c keyword --model 'models/of mine'\n" in result.stderr
     assert "trained here" not in result.stdout
+
+
+def test_what_runs_measure_is_listed_as_metrics(core: Plugins) -> None:
+    """Latencies are columns of the leaderboard, and rows of no installed metric."""
+    listed = records(core, "metrics")
+    by_name = CliRunner().invoke(cli, ["list", "metrics", "latency_P95"], obj=core)
+    names = CliRunner().invoke(cli, ["list"], obj=core).stdout
+
+    assert [*listed] == sorted(listed)
+    assert listed["auroc"].keys() == listed["latency_p50"].keys()
+    assert by_name.stdout.startswith("latency_p95  (core)\n  seconds for one sample")
+    assert "kendall_tau_b, latency_p50, latency_p95, macro_auprc" in names

@@ -138,15 +138,45 @@ def list_command(
         ):
             echo(line)
         return
-    components = [plugins.get(KINDS[kind], name)] if name else plugins.all(KINDS[kind])
-    for component in sorted(components, key=lambda c: c.name):
-        record = describe(component) | {"plugin": plugins.owner(component).name}
+    measured = _measured_records(name) if kind == "metrics" else []
+    components = []
+    if not (name and measured):
+        type_ = KINDS[kind]
+        components = [plugins.get(type_, name)] if name else plugins.all(type_)
+    records = [
+        describe(component) | {"plugin": plugins.owner(component).name}
+        for component in components
+    ]
+    for record in sorted(records + measured, key=lambda r: r["name"]):
         if as_json:
             echo(json.dumps(record))
         else:
             _print_record(record)
     if not as_json:
         _print_hints(plugins, KINDS[kind], components, everything=name is None)
+
+
+def _measured_records(name: str | None) -> list[dict[str, Any]]:
+    """Return the metrics that a run measures, and nobody computes from predictions.
+
+    Of `name` alone, if it is one; all without a name.
+    """
+    from safebench.results.rows import LATENCY_METRICS
+
+    return [
+        {
+            "name": metric,
+            "summary": f"seconds for one sample by itself, {share:.0%} quantile: "
+            "`safebench run --latency N` measures it",
+            "aliases": [],
+            "higher_is_better": False,
+            "needs": [],
+            "options": {},
+            "plugin": "core",
+        }
+        for metric, share in LATENCY_METRICS.items()
+        if name is None or name.casefold() == metric
+    ]
 
 
 def _print_hints(
@@ -251,7 +281,10 @@ def guard_profiles(classifier: ClassifierSpec) -> list[GuardProfile]:
 
 def _list_names(plugins: Plugins, as_json: bool) -> None:
     for kind, type_ in KINDS.items():
-        names = sorted(component.name for component in plugins.all(type_))
+        names = [component.name for component in plugins.all(type_)]
+        if type_ is MetricSpec:
+            names += [record["name"] for record in _measured_records(None)]
+        names.sort()
         if as_json:
             echo(json.dumps({"kind": kind, "names": names}))
         else:
