@@ -35,7 +35,7 @@ class RenderOptions:
     """How to draw: width in characters (None: no limit), styles, decimals.
 
     `styles` allows bold (a terminal), `colour` colours too. `encoding` is what the
-    text will be written in.
+    text will be written in. `every_note`: footnotes are shown, and never counted.
     """
 
     width: int | None = None
@@ -43,6 +43,7 @@ class RenderOptions:
     colour: bool = False
     decimals: int = DECIMALS
     encoding: str = "utf-8"
+    every_note: bool = False
 
     @property
     def unicode(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from safebench.console import RenderOptions
 from safebench.metrics.catalog import SPECS
-from safebench.reporters.blocks import named
+from safebench.reporters.footnotes import named
 from safebench.reporters.formats import render_csv, render_json, render_terminal
 from safebench.reporters.leaderboard import build_leaderboard
 
@@ -188,9 +189,69 @@ def test_the_best_uncertainties_and_the_number_of_the_others(rows: Rows) -> None
 
     assert [f"u{place}" for place in range(5)] == [line.method for line in block.lines]
     assert any(
-        "4 more uncertainties of guard, error AUROC 0.400 and less" in note
-        for note in block.footnotes
+        "4 more uncertainties of guard, up to 0.400" in note for note in block.footnotes
     )
+
+
+@pytest.fixture
+def noted(one_set: list[Row]) -> list[Row]:
+    """Return the guards with licences, models that are folded, and notes on numbers."""
+    notes = {
+        "first": "the interval rests on 6 positives: few; two-valued",
+        "joint": "the interval rests on 6 positives: few; two-valued",
+        "greedy": "the interval rests on 1,200 positives: few",
+    }
+    return [
+        replace(
+            row,
+            model=f"{row.model}-of-a-name-that-takes-too-much-room-for-a-narrow-table",
+            licence="MIT",
+            contaminated=row.classifier == "words",
+            note=notes.get(row.strategy, "") if row.metric in {"auroc", "fpr"} else "",
+        )
+        for row in one_set
+    ]
+
+
+def test_many_explanations_are_counted(noted: list[Row]) -> None:
+    """What takes something from a number stays; --notes shows all."""
+    table = build_leaderboard(noted, specs=SPECS)
+    folded = render_terminal(table, NARROW)
+    whole = render_terminal(table, replace(NARROW, every_note=True))
+    shown = [note.strip() for note in folded.partition("\n- ")[2].split("\n- ")]
+    every = [note.strip() for note in whole.partition("\n- ")[2].split("\n- ")]
+
+    gone = [note for note in every if note not in shown]
+    assert f"{len(gone)} more notes with --notes: models, equal strategies" in shown[-1]
+    assert len(every) - len(gone) == len(shown) - 1
+    assert any("words on set:test: the model may have been" in note for note in shown)
+    assert any("licences of the data: set:test: MIT" == note for note in gone)
+    assert any("decisions at a score from 0.5" in note for note in gone)
+
+
+def test_notes_on_intervals_are_one_with_a_range(noted: list[Row]) -> None:
+    """Each kind is said once; without intervals nothing is said of them."""
+    table = build_leaderboard(noted, specs=SPECS, ci=True, metrics=["auroc", "fpr"])
+    text = " ".join(render_terminal(table, NARROW).split())
+
+    assert text.count("the interval rests on") == 1
+    assert "auroc, fpr (" in text
+    assert "the interval rests on 6 to 1,200 positives: few" in text
+    assert "two-valued" in text
+    plain = build_leaderboard(noted, specs=SPECS, metrics=["auroc", "fpr"])
+    assert "the interval" not in render_terminal(plain, NARROW)
+
+
+def test_numbers_of_one_note_are_counted_where_lines_differ(rows: Rows) -> None:
+    """AUROC of two lines and FPR of one: three numbers."""
+    given = [
+        *rows({"auroc": 0.9, "fpr": 0.1}, strategy="a", note="odd"),
+        *rows({"auroc": 0.8}, strategy="b", note="odd"),
+        *rows({"fpr": 0.2}, strategy="b"),
+    ]
+    text = render_terminal(build_leaderboard(given, specs=SPECS), NARROW)
+
+    assert "- 3 numbers (auroc, fpr): odd" in text
 
 
 def test_chosen_columns_are_one_block(one_set: list[Row]) -> None:

@@ -115,6 +115,12 @@ Examples:
     help="Add published numbers on the same datasets, dimmed and never ranked.",
 )
 @click.option(
+    "--notes",
+    is_flag=True,
+    help="Show every note below the table; otherwise those on how it is read are "
+    "counted where they are many.",
+)
+@click.option(
     "--format",
     "form",
     metavar="FORMAT",
@@ -147,6 +153,7 @@ def command(  # noqa: PLR0917 - click names them all
     column: str | None,
     labels: str,
     reference: bool,
+    notes: bool,
     form: str | None,
     output: Path | None,
 ) -> None:
@@ -236,6 +243,7 @@ def command(  # noqa: PLR0917 - click names them all
         pivot=pivot,
         sliced=column is not None,
         output=output,
+        every_note=notes,
     )
 
 
@@ -315,6 +323,7 @@ def print_leaderboard(
     pivot: bool = False,
     sliced: bool = False,
     output: Path | None = None,
+    every_note: bool = False,
 ) -> None:
     """Print result rows as a table in the format of that name, else in the core's.
 
@@ -323,7 +332,7 @@ def print_leaderboard(
     With the `folders` of the runs, intervals are shown, too, and what does not differ
     from the best if rows are to be `compared`; with `reference`, published numbers;
     with `pivot`, one metric with a column for every dataset; of `sliced` rows, those of
-    slices alone.
+    slices alone; with `every_note` no footnote is counted instead of shown.
     """
     from dataclasses import replace
 
@@ -377,11 +386,15 @@ def print_leaderboard(
                 raise TypeError(f"returned a {type(rendered).__name__}, no text")
         return rendered
 
-    _emit(render_isolated, reporter.name, output)
+    _emit(render_isolated, reporter.name, output, every_note=every_note)
 
 
 def _emit(
-    render: Callable[[RenderOptions], str | bytes], form: str, output: Path | None
+    render: Callable[[RenderOptions], str | bytes],
+    form: str,
+    output: Path | None,
+    *,
+    every_note: bool,
 ) -> None:
     """Print what was rendered, or write it to a file.
 
@@ -394,7 +407,7 @@ def _emit(
     from safebench.errors import OptionError
     from safebench.files import atomic_path
 
-    options = terminal_capabilities()
+    options = replace(terminal_capabilities(), every_note=every_note)
     if output is not None:
         options = replace(options, styles=False, colour=False, encoding="utf-8")
     rendered = render(options)

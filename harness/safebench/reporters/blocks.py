@@ -12,9 +12,9 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .footnotes import footnotes
+from .footnotes import footnotes, named
 from .ranking import highlight_best, with_ranks
-from .table import Cell, Leaderboard, LeaderboardLine
+from .table import Cell, Explanation, Leaderboard, LeaderboardLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,6 @@ _ERROR_DIRECTIONS = (True, False)
 # Lines of uncertainties a guard in a table that nobody asked for: the others are
 # counted, with what shows them.
 MAX_UNCERTAINTIES = 6
-_MAX_NAMED = 3  # folded strategies that are named; the others are counted
 
 
 def leaderboard_blocks(
@@ -105,7 +104,8 @@ def _without_categories(table: Leaderboard) -> tuple[Leaderboard, list[str]]:
         higher_is_better=tuple(table.higher_is_better[place] for place in kept),
         lines=tuple(lines),
     )
-    return narrower, [f"categories are judged on {named(there)}: see --metrics {name}"]
+    note = f"categories are judged on {named(there)}: see --metrics {name}"
+    return narrower, [Explanation(note, "categories")]
 
 
 def _fold(
@@ -194,7 +194,7 @@ def _agree(line: LeaderboardLine, other: LeaderboardLine) -> bool:
     )
 
 
-def _fold_notes(lines: Sequence[LeaderboardLine]) -> Iterator[str]:
+def _fold_notes(lines: Sequence[LeaderboardLine]) -> Iterator[Explanation]:
     """Yield what was folded, once where it is the same on every set of the guard."""
     sets_of: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     notes: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
@@ -211,16 +211,10 @@ def _fold_notes(lines: Sequence[LeaderboardLine]) -> Iterator[str]:
             notes[*guard, text][line.section] = None
     for (*names, text), where in notes.items():
         everywhere = where.keys() == sets_of[names[0], names[1]].keys()
-        yield text if everywhere else f"{text} (on {', '.join(where)})"
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first names, and the number of the others."""
-    shown = list(names[:_MAX_NAMED])
-    rest = len(names) - len(shown)
-    if rest == 1:  # its name takes no more room than the count
-        return ", ".join(names)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+        yield Explanation(
+            text if everywhere else f"{text} (on {', '.join(where)})",
+            "equal strategies",
+        )
 
 
 def _uncertainty_blocks(
@@ -262,7 +256,7 @@ def _uncertainty_block(
     shown: list[LeaderboardLine] = []
     mean = "mean over the sets, then error AUROC on each; " if several else ""
     judged = "each is judged by the errors of its guard's own decisions (.5: chance)"
-    notes = [f"uncertainties: {mean}{judged}"]
+    notes: list[str] = [Explanation(f"uncertainties: {mean}{judged}", "uncertainties")]
     for guard in by_guard.values():
         some, note = _of_one_guard(guard, directions, ci=table.ci)
         shown += some
@@ -325,9 +319,10 @@ def _of_one_guard(
     shown = shown[: MAX_UNCERTAINTIES - 1] if len(marked) > len(shown) else shown
     hidden = marked[len(shown) :]
     same = [f"{x.method} = {named(x.equal)}" for x in shown if x.equal]
-    notes = []
+    notes: list[str] = []
     if same:
-        notes.append(f"uncertainties of {lines[0].classifier}: {'; '.join(same)}")
+        text = f"uncertainties of {lines[0].classifier}: {'; '.join(same)}"
+        notes.append(Explanation(text, "equal strategies"))
     notes += dict.fromkeys(
         f"{line.classifier} {line.method}: {line.cells[0].note}"
         for line in shown
@@ -336,10 +331,10 @@ def _of_one_guard(
     if hidden:
         best = hidden[0].cells[0].value
         count = sum(1 + len(line.equal) for line in hidden)
-        below = "" if best is None else f", error AUROC {best:.3f} and less"
+        below = "" if best is None else f", up to {best:.3f}"
         notes.append(
-            f"{count} more uncertainties of {hidden[0].classifier}{below}: see all "
-            "with --metrics error_auroc,aurc"
+            f"{count} more uncertainties of {hidden[0].classifier}{below}: "
+            "--metrics error_auroc,aurc"
         )
     return shown, notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,24 @@ from safebench.specs import NO_THRESHOLD
 
 from .layout import TIE_MARK
 from .review_notes import review_notes
-from .table import COST_COLUMNS
+from .table import COST_COLUMNS, Explanation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from safebench.results import Row
     from safebench.specs import MetricSpec
 
     from .table import Cell, ColumnSelection, LeaderboardLine
 
+    # lines by the text of a note, then by metric
+    _PositionsByMetric = dict[str, dict[str, list[int]]]
+
 EMBEDDED = "(embedded)"  # end of the name of a model that comes with its plugin
 _NOTE_SEPARATOR = "; "
 _OF_INTERVALS = "the interval "  # start of what metrics note about their intervals
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_SLOT = "\0"  # in the place of a number; no note holds one
 _MAX_NAMED = 3  # more lines than this are counted, not named
 INTERVALS = "brackets: 95 % intervals"  # how the note on them begins
 
@@ -75,10 +81,7 @@ def _decides(spec: MetricSpec) -> bool:
 def _embedded(lines: Sequence[LeaderboardLine]) -> Iterator[str]:
     for model in dict.fromkeys(line.model for line in lines):
         if model.endswith(EMBEDDED):
-            yield (
-                f"{model} is a small demonstration model that comes with its plugin, "
-                "not for production"
-            )
+            yield (f"{model} is a small demonstration model, not for production")
 
 
 def _intervals(
@@ -94,14 +97,16 @@ def _intervals(
             "those of a gap for all pairs of its slices"
         )
     elif any(cell.ci_low is not None for cell in cells):
-        yield (
+        yield Explanation(
             f"{INTERVALS}, resampled by group; lines share their samples, "
-            "so `safebench compare A B` tests a difference"
+            "so `safebench compare A B` tests a difference",
+            "intervals",
         )
     if any(_outside_interval(cell) for cell in cells):
-        yield (
+        yield Explanation(
             "a number may lie outside its interval: chance alone makes errors of "
-            "calibration too large, and the interval allows for that"
+            "calibration too large, and the interval allows for that",
+            "intervals",
         )
     missing = (cell.ci_method or "" for cell in cells if _without_interval(cell))
     # Each reason once, in the order of the lines: a set would have another each time.
@@ -131,24 +136,80 @@ def notes_on_cells(
 
     What is said of intervals only where they are shown (`ci`).
     """
-    positions_of: dict[str, dict[str, list[int]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    positions_of: _PositionsByMetric = defaultdict(lambda: defaultdict(list))
+    for note, metric, position in _cell_notes(lines, metrics, ci=ci):
+        positions_of[note][metric].append(position)
+    for note, by_metric in positions_of.items():
+        for positions, names in _by_lines(by_metric).items():
+            yield f"{_metrics_and_lines(names, positions, lines)}: {note}"
+
+
+def short_notes_on_cells(
+    lines: Sequence[LeaderboardLine], metrics: Sequence[str], *, ci: bool
+) -> Iterator[str]:
+    """Yield what the notes of the cells say, each kind once, with how many it is about.
+
+    Notes on intervals that differ in their numbers alone are one, from the least to the
+    largest.
+    """
+    positions_of: _PositionsByMetric = defaultdict(lambda: defaultdict(list))
+    numbers_of: dict[str, list[list[str]]] = defaultdict(list)
+    for note, metric, position in _cell_notes(lines, metrics, ci=ci):
+        for part in note.split(_NOTE_SEPARATOR):
+            kind = part
+            if part.startswith(_OF_INTERVALS):
+                kind = _NUMBER.sub(_SLOT, part)
+                numbers_of[kind].append(_NUMBER.findall(part))
+            positions_of[kind][metric].append(position)
+    for kind, by_metric in positions_of.items():
+        text = _with_ranges(kind, numbers_of[kind]) if kind in numbers_of else kind
+        if len(groups := _by_lines(by_metric)) == 1:
+            ((positions, names),) = groups.items()
+            yield f"{_metrics_and_lines(named(names), positions, lines)}: {text}"
+        else:
+            n = sum(map(len, by_metric.values()))
+            yield f"{n} numbers ({named([*by_metric])}): {text}"
+
+
+def _cell_notes(
+    lines: Sequence[LeaderboardLine], metrics: Sequence[str], *, ci: bool
+) -> Iterator[tuple[str, str, int]]:
+    """Yield the note of each cell that has one, with its metric and line."""
     for position, line in enumerate(lines):
+        if "=" in (line.slice or ""):  # the gap's note names those that matter
+            continue
         for metric, cell in zip(metrics, line.cells, strict=True):
             note = cell.note if ci else _without_intervals(cell.note)
-            if "=" in (line.slice or ""):  # the gap's note names those that matter
-                note = ""
             if note:
-                positions_of[note][metric].append(position)
-    for note, by_metric in positions_of.items():
-        # Metrics with one note on the same lines share a footnote.
-        metrics_on: dict[tuple[int, ...], list[str]] = defaultdict(list)
-        for metric, positions in by_metric.items():
-            metrics_on[tuple(positions)].append(metric)
-        for same_lines, names in metrics_on.items():
-            where = name_lines([lines[position] for position in same_lines], lines)
-            yield f"{', '.join(names)}{f' ({where})' if where else ''}: {note}"
+                yield note, metric, position
+
+
+def _by_lines(by_metric: Mapping[str, list[int]]) -> dict[tuple[int, ...], list[str]]:
+    """Return the metrics by lines: those of one note on the same lines share it."""
+    metrics_on: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for metric, positions in by_metric.items():
+        metrics_on[tuple(positions)].append(metric)
+    return metrics_on
+
+
+def _metrics_and_lines(
+    names: Sequence[str] | str,
+    positions: Sequence[int],
+    lines: Sequence[LeaderboardLine],
+) -> str:
+    listed = names if isinstance(names, str) else ", ".join(names)
+    where = name_lines([lines[position] for position in positions], lines)
+    return f"{listed} ({where})" if where else listed
+
+
+def _with_ranges(kind: str, numbers: Sequence[Sequence[str]]) -> str:
+    """Return a text with its numbers, least and largest where they differ."""
+    text = kind
+    for column in zip(*numbers, strict=True):
+        ordered = sorted(set(column), key=lambda number: float(number.replace(",", "")))
+        ends = dict.fromkeys((ordered[0], ordered[-1]))
+        text = text.replace(_SLOT, " to ".join(ends), 1)
+    return text
 
 
 def _without_intervals(note: str) -> str:
@@ -183,7 +244,7 @@ def _thresholds(
         if parts:
             phrases.append(f"{phrase} {'; '.join(parts)}")
     if phrases:
-        yield f"decisions {'; '.join(phrases)}"
+        yield Explanation(f"decisions {'; '.join(phrases)}", "thresholds")
 
 
 def _truncated(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterator[str]:
@@ -297,7 +358,16 @@ def _licences(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterato
         listed = "; ".join(
             f"{', '.join(names)}: {licence}" for licence, names in sets_under.items()
         )
-        yield f"licences of the data: {listed}"
+        yield Explanation(f"licences of the data: {listed}", "licences")
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first names, and the number of the others."""
+    shown = list(names[:_MAX_NAMED])
+    rest = len(names) - len(shown)
+    if rest == 1:  # its name takes no more room than the count
+        return ", ".join(names)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def name_lines(

@@ -21,8 +21,9 @@ from safebench.console import render_rich
 from safebench.number_format import format_metric, format_metric_interval
 from safebench.sanitize import json_text, printable
 
-from .footnotes import notes_on_cells
+from .footnotes import named, notes_on_cells, short_notes_on_cells
 from .layout import BEST_MARK, TIE_MARK, fit_layout
+from .table import Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +71,7 @@ CELL_FIELDS = (
     "note",
 )
 _LINES_IN_VIEW = 8  # sections of more lines have the headers again
+_MOST_EXPLANATIONS = 5  # footnotes that only explain; more of them are counted
 _NOTES_WIDTH = 80  # cells; longer lines of prose are hard to read on a wide screen
 
 
@@ -274,10 +276,27 @@ def _items(
     for block, layout in zip(blocks, layouts, strict=True):
         yield from _block_items(block, layout)
         has_best |= any(cell.best for line in block.lines for cell in line.cells)
-        notes += [*layout.notes, *_block_notes(block, layout)]
+        short = not options.every_note
+        notes += [*layout.notes, *_block_notes(block, layout, short=short)]
     if has_best and not options.styles:
         notes.insert(0, f"{BEST_MARK} best of its column on a dataset")
-    yield _notes([*dict.fromkeys(notes)])  # blocks of one guard share some
+    notes = [*dict.fromkeys(notes)]  # blocks of one guard share some
+    yield _notes(notes if options.every_note else _without_explanations(notes))
+
+
+def _without_explanations(notes: Sequence[str]) -> list[str]:
+    """Return the notes, with a count in the place of many that only explain.
+
+    What takes something from a number is never one of these.
+    """
+    explaining = [note for note in notes if isinstance(note, Explanation)]
+    if len(explaining) <= _MOST_EXPLANATIONS:
+        return list(notes)
+    topics = named([*dict.fromkeys(note.topic for note in explaining)])
+    return [
+        *(note for note in notes if not isinstance(note, Explanation)),
+        f"{len(explaining)} more notes with --notes: {topics}",
+    ]
 
 
 def _block_items(block: Leaderboard, layout: Layout) -> Iterator[RenderableType]:
@@ -296,7 +315,7 @@ def _block_items(block: Leaderboard, layout: Layout) -> Iterator[RenderableType]
             yield Text()
 
 
-def _block_notes(block: Leaderboard, layout: Layout) -> Iterator[str]:
+def _block_notes(block: Leaderboard, layout: Layout, *, short: bool) -> Iterator[str]:
     """Yield the footnotes, with those on numbers that are shown."""
     kept = [block.metrics[position] for position in layout.metrics]
     lines = [
@@ -305,7 +324,8 @@ def _block_notes(block: Leaderboard, layout: Layout) -> Iterator[str]:
     ]
     yield from block.footnotes
     if block.cell_notes:
-        yield from notes_on_cells(lines, kept, ci=block.ci)
+        of_cells = short_notes_on_cells if short else notes_on_cells
+        yield from of_cells(lines, kept, ci=block.ci)
 
 
 def _notes(notes: Sequence[str]) -> RichTable:

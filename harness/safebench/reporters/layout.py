@@ -16,6 +16,8 @@ from rich.cells import cell_len, split_text
 
 from safebench.number_format import format_metric, format_metric_interval
 
+from .table import Explanation
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -206,7 +208,10 @@ def _folded_notes(table: Leaderboard, plan: _LayoutPlan) -> Iterator[str]:
             for name, line in zip(short_names(table.lines), table.lines, strict=True)
             if name != line.model and not line.source
         }
-        yield from (f"{name}: model {model}" for name, model in model_of.items())
+        yield from (
+            Explanation(f"{name}: model {model}", "models")
+            for name, model in model_of.items()
+        )
     if not plan.failed:
         for line in table.lines:
             if line.n_failed:

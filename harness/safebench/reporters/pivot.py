@@ -7,7 +7,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .blocks import fold_equal, named, short_sets
+from .blocks import fold_equal, short_sets
+from .footnotes import named
 from .ranking import highlight_best, with_ranks
 from .table import Cell
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from safebench.errors import unknown_name
 from safebench.results.latency import NOT_MEASURED
@@ -97,6 +97,22 @@ class LeaderboardLine:
         """The dataset, with the slice of it, or with its reviewed labels."""
         labels = "" if self.review is None else REVIEWED
         return ", ".join(filter(None, (self.dataset, self.slice, labels)))
+
+
+class Explanation(str):
+    """A footnote that says how a table is read, and takes nothing from a number.
+
+    `topic` is what it is about: where there are many, a terminal counts them by it.
+    """
+
+    __slots__ = ("topic",)
+    topic: str
+
+    def __new__(cls, text: str, topic: str = "") -> Self:
+        """Return the text of the note, with its topic."""
+        note = super().__new__(cls, text)
+        note.topic = topic
+        return note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
