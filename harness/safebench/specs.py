@@ -327,9 +327,10 @@ class TrainerSpec(Component):
     the flags of ``safebench train NAME``; ``field(metadata={"help": ...})`` explains
     one. `dataset` is read unless the user names others, `sample` the most rows taken
     of it (None: all), `task` what the rows must be labelled for; `pairs` that they
-    come as pairs of a safer and a less safe response. `check` ("module:function" of the
-    options and the mapping of ``--set``) raises `OptionError` for what the training
-    would refuse later; it is called before data are read.
+    come as pairs of a safer and a less safe response, and `singles` that beside them
+    responses labelled alone are learnt from (``--singles``). `check`
+    ("module:function" of the options and the mapping of ``--set``) raises `OptionError`
+    for what the training would refuse later; it is called before data are read.
     """
 
     kind: ClassVar[str] = "trainer"
@@ -338,6 +339,7 @@ class TrainerSpec(Component):
     sample: int | None = None
     task: str = "prompt_harm"
     pairs: bool = False
+    singles: bool = False
     check: str = ""
 
 

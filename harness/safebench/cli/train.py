@@ -24,6 +24,14 @@ DATASET_HELP = (
     "datasets by name (see `safebench list datasets`), or files (.jsonl, .csv, "
     ".parquet, ...). Repeatable; without a split, the training split is read"
 )
+SINGLES = flags.flag(
+    "--singles",
+    multiple=True,
+    metavar=flags.DATASET_METAVAR,
+    help="Datasets of responses labelled alone to learn from beside the pairs, such as "
+    "beavertails:30k_test. Those that share a prompt with what is validated or tested "
+    "on are left out. Repeatable.",
+)
 EPILOG = """\b
 Examples:
   safebench train bert_ensemble --dataset wildguardmix --sample 1000 --epochs 1
@@ -126,6 +134,7 @@ def _data_flags(spec: TrainerSpec) -> list[click.Option]:
         flag.option()
         for flag in (
             dataset,
+            *([SINGLES] if spec.singles else []),
             _evaluation_dataset("--val-dataset", "validate"),
             _evaluation_dataset("--test-dataset", "test"),
             sample,

@@ -46,6 +46,7 @@ class TrainConfig:
     dataset: tuple[str, ...] = ()
     val_dataset: tuple[str, ...] = ()
     test_dataset: tuple[str, ...] = ()
+    singles: tuple[str, ...] = ()
     sample: int | str | None = None
     split: str = "70/15/15"
     seed: int = 0
@@ -65,7 +66,7 @@ class TrainConfig:
 
 
 COMMON_KEYS = tuple(f.name for f in fields(TrainConfig) if f.name != "options")
-LIST_KEYS = ("dataset", "val_dataset", "test_dataset")
+LIST_KEYS = ("dataset", "val_dataset", "test_dataset", "singles")
 MAPPING_KEYS = ("set", "label_map")
 
 

@@ -9,9 +9,10 @@ from safebench.datasets.loader import IRREGULARITIES, load_dataset
 from safebench.datasets.resolve import resolve_dataset
 from safebench.datasets.rows import ColumnOptions
 from safebench.datasets.splits import subsample
-from safebench.errors import DataError
+from safebench.errors import DataError, OptionError
 from safebench.specs import DatasetSpec
 
+from .singles import attach_singles
 from .splits import (
     SAMPLES_PER_PAIR,
     SPLIT_NAMES,
@@ -81,7 +82,8 @@ class TrainingData:
     """The splits of one training, which share no group.
 
     `manifest` describes them for the artifact. `evaluation_datasets` are the training
-    sets with an evaluation split that was not learnt from.
+    sets with an evaluation split that was not learnt from. `singles` are responses
+    labelled alone, None where none were asked for.
     """
 
     train: Dataset
@@ -89,6 +91,7 @@ class TrainingData:
     test: Dataset
     manifest: dict[str, Any] = field(default_factory=dict)
     evaluation_datasets: list[str] = field(default_factory=list)
+    singles: Dataset | None = None
 
 
 def load_training_data(
@@ -99,6 +102,8 @@ def load_training_data(
     `say` gets a line about everything that was left out. Raises `SafebenchError` if a
     source cannot be read, a split is empty, or the training rows have one class.
     """
+    if config.singles and not spec.singles:
+        raise OptionError(f"singles: {spec.name} learns from no responses alone")
     texts = {
         "train": config.dataset or (spec.dataset,),
         "val": config.val_dataset,
@@ -128,15 +133,19 @@ def load_training_data(
             f"{name} {_format_counts(splits[name], spec)}" for name in SPLIT_NAMES
         )
     )
+    singles = _load_singles(spec, config, plugins, splits, records, say)
+    parts = {
+        name: describe_split(splits[name], pairs=spec.pairs) for name in SPLIT_NAMES
+    }
+    if singles is not None:
+        parts["singles"] = describe_split(singles, pairs=False)
     manifest = {
         "sources": records,
         "task": spec.task,
         "split": config.split,
         "split_seed": config.seed,
         "sample": sample_size(spec, config),
-        "parts": {
-            name: describe_split(splits[name], pairs=spec.pairs) for name in SPLIT_NAMES
-        },
+        "parts": parts,
     }
     return TrainingData(
         splits["train"],
@@ -144,7 +153,32 @@ def load_training_data(
         splits["test"],
         manifest,
         _with_unseen_split(records, plugins),
+        singles,
     )
+
+
+def _load_singles(
+    spec: TrainerSpec,
+    config: TrainConfig,
+    plugins: Plugins,
+    splits: dict[str, Dataset],
+    records: list[dict[str, Any]],
+    say: Say,
+) -> Dataset | None:
+    """Return the responses labelled alone, and note their sources in `records`.
+
+    Regroups the training rows of `splits` with them.
+    """
+    sources = []
+    for text in config.singles:
+        request = resolve_source(text, "train", spec, config, plugins)
+        dataset = _load_source(request, spec, say)
+        sources.append(dataset)
+        records.append(_source_record("singles", request, dataset))
+    if not sources:
+        return None
+    splits["train"], singles = attach_singles(sources, splits, spec, say)
+    return singles
 
 
 def _load_source(request: DatasetRequest, spec: TrainerSpec, say: Say) -> Dataset:

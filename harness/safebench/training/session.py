@@ -84,6 +84,7 @@ def run_training(
         arguments=config.set,
         say=say,
         data=data.manifest,
+        singles=data.singles,
     )
     # Two trainings in one folder would overwrite each other's checkpoints.
     with lock_folder(out) if main else nullcontext():

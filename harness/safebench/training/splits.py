@@ -113,7 +113,7 @@ def pool_sources(
     row_splits: list[str] = []
     for split, datasets in sources.items():
         for dataset in datasets:
-            labelled = _labelled_rows(dataset, spec, say)
+            labelled = labelled_rows(dataset, spec, say)
             rows += [(dataset.label, row) for row in labelled]
             row_splits += [split] * len(labelled)
     regrouped = merge_groups(rows)
@@ -133,11 +133,11 @@ def pool_sources(
         if sources.get(split):
             if not spec.pairs:
                 kept = _deduplicate_split(kept, split, say)
-            pools[split] = _concatenate(sources[split], kept, split)
+            pools[split] = concatenate(sources[split], kept, split)
     return pools
 
 
-def _labelled_rows(
+def labelled_rows(
     dataset: Dataset, spec: TrainerSpec, say: Say
 ) -> list[LabelledSample]:
     """Return the rows that have a label, and for trainers of pairs a partner."""
@@ -163,6 +163,7 @@ def _labelled_rows(
             f"{dataset.label} holds no pairs, and {spec.name} learns from pairs of a "
             f"safer and a less safe response, as in {spec.dataset}; a file has them in "
             f"the columns prompt, {', '.join(PAIR_COLUMNS)}"
+            + ("; --singles takes responses labelled alone" if spec.singles else "")
         )
     if unpaired := len(rows) - len(paired):
         say(f"{dataset.label}: {unpaired} rows are half a pair: left out")
@@ -276,7 +277,7 @@ def _deduplicate_split(
     return kept
 
 
-def _concatenate(
+def concatenate(
     datasets: Sequence[Dataset], rows: Sequence[LabelledSample], split: str
 ) -> Dataset:
     """Return rows of several datasets as one dataset with unique ids."""

@@ -22,7 +22,8 @@ class Training:
     `test` share no group; every sample ends with the judged turn. Trainers that use
     transformers pass `arguments` to its `TrainingArguments`. With `resume`, finished
     work in `out` is kept and interrupted work continues. `say` prints a line. `data`
-    describes the sources, as in the manifest.
+    describes the sources, as in the manifest. `singles` are responses labelled alone,
+    none of which shares a group with `val` or `test`; None where none were given.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Training:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
     data: Mapping[str, Any] = field(default_factory=dict)
+    singles: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,10 +208,11 @@ def make_training(severity_set: dict[str, Dataset]) -> Callable[..., Training]:
     ) -> Training:
         out.mkdir(parents=True, exist_ok=True)
         printed: list[str] = [] if lines is None else lines
-        defaults = {"max_length": 48, "lr": 3e-3, "epochs": 1.0} | options
+        steps = {"max_length": 48, "lr": 3e-3, "epochs": 1.0}
+        chosen = options if base in ("tfidf", "stack") else steps | options
         return Training(
             name="cost_model",
-            options=TrainOptions(base=str(base), **defaults),
+            options=TrainOptions(base=str(base), **chosen),
             out=out,
             **severity_set,
             seed=3,

@@ -29,6 +29,16 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             default_strategy="cost",
         ),
         ClassifierSpec(
+            name="cost_stack",
+            summary="word counts and a frozen encoder, stacked: a cost in seconds",
+            load=f"{_PACKAGE}.model.stack:CostStack",
+            options=f"{_PACKAGE}.options:StackOptions",
+            identity=f"{_PACKAGE}.model.location:stack_identity",
+            provides=_COST,
+            tasks=frozenset({"response_harm"}),
+            default_strategy="cost",
+        ),
+        ClassifierSpec(
             name="cost_tfidf",
             summary="word counts and a logistic regression: what cost models must beat",
             load=f"{_PACKAGE}.model.tfidf:CostTfidf",
@@ -108,5 +118,6 @@ def safebench_trainers() -> list[TrainerSpec]:
             dataset="pku_safe_rlhf",
             task="response_harm",
             pairs=True,
+            singles=True,
         )
     ]

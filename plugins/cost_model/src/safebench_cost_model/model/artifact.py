@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 KIND = "cost_model"
 KIND_TFIDF = "cost_tfidf"
+KIND_STACK = "cost_stack"
 MODEL_FOLDER = "model"  # all weights, as Hugging Face libraries load them
 ADAPTER_FOLDER = "adapter"  # adapters and head, on a base that the manifest names
 SFT_FOLDER = "sft"  # the base after the supervised stage
 BASELINE_FOLDER = "tfidf"
+ENCODER_FOLDER = "encoder"  # of a stack, as it was before and is after the training
+STACK_FILE = "stack.npz"
 MEMBER_FILE = "member.json"  # beside a member's weights: its seed and its costs
 CHECKPOINT_FOLDER = "checkpoints"
 SFT_CHECKPOINT_FOLDER = "sft-checkpoints"

@@ -104,7 +104,7 @@ class CostModel(Classifier):
         encoded: dict[int, EncodedExchange] = {}
         for i, sample in enumerate(samples):
             exchange = self._encode(sample)
-            traces.append(_trace(exchange))
+            traces.append(error_trace(exchange))
             if not isinstance(exchange, str):
                 encoded[i] = exchange
         on_progress(len(samples) - len(encoded))
@@ -158,7 +158,8 @@ def calibration_meta(calibration: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trace(exchange: EncodedExchange | str) -> Trace:
+def error_trace(exchange: EncodedExchange | str) -> Trace:
+    """Return the trace of token ids, or of the reason why there are none."""
     if isinstance(exchange, str):
         return Trace(error=exchange)
     return Trace(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .location import ModelLocation
 
 # Below this a CPU serves best with one thread; MiniLM has 23 million parameters.
-_SINGLE_THREAD_PARAMETERS = 50_000_000
+SINGLE_THREAD_PARAMETERS = 50_000_000
 # PKU's own cost models have another name for their head.
 HEAD_RENAMES = {"^score_head": "score"}
 
@@ -91,7 +91,7 @@ def load_cost_model(
         networks = [network]
     for network in networks:
         network.to(placement.device).eval()
-        placement.limit_threads(network, _SINGLE_THREAD_PARAMETERS)
+        placement.limit_threads(network, SINGLE_THREAD_PARAMETERS)
     return CostEnsemble(tuple(networks), adapters), tokenizer, collator
 
 

@@ -20,14 +20,19 @@ from safebench.training import Artifact, offer_trained
 from .artifact import (
     ADAPTER_FOLDER,
     BASELINE_FOLDER,
+    ENCODER_FOLDER,
     KIND,
+    KIND_STACK,
     KIND_TFIDF,
+    STACK_FILE,
     member_folder_name,
 )
 from .template import BEAVER, TEMPLATES, template_from_json
 
 if TYPE_CHECKING:
-    from safebench_cost_model.options import BaselineOptions, CostOptions
+    from collections.abc import Iterable
+
+    from safebench_cost_model.options import BaselineOptions, CostOptions, StackOptions
 
     from .template import Template
 
@@ -43,6 +48,7 @@ _CONFIG_FILES = (
 )
 _RECORD_OPTIONS = ("dtype", "template", "max_length", "batch_tokens")
 _TRAIN_TFIDF = "safebench train cost_model --base tfidf"
+_TRAIN_STACK = "safebench train cost_model --base stack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +76,13 @@ class ModelLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineLocation:
-    """A baseline's folder, its name, and what identifies it."""
+    """The folder of a baseline or stack, its name, and what identifies it."""
 
     folder: Path
     label: str
     calibration: dict[str, Any]
     identity: dict[str, Any]
+    max_length: int = 0
 
 
 def find_base(name: str, revision: str = "") -> ModelFolder:
@@ -255,6 +262,11 @@ def _file_hashes(location: ModelLocation) -> dict[str, str]:
     """
     folders = dict.fromkeys((*location.networks, location.folder))
     root = location.folder if len(folders) == 1 else location.networks[0].parent
+    return _config_hashes(root, folders)
+
+
+def _config_hashes(root: Path, folders: Iterable[Path]) -> dict[str, str]:
+    """Return the hashes of the configuration files in folders, by path below `root`."""
     files = [p for f in folders for name in _CONFIG_FILES for p in sorted(f.glob(name))]
     return {
         os.path.relpath(path, root): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -292,3 +304,41 @@ def find_baseline(options: BaselineOptions) -> BaselineLocation:
 def baseline_identity(options: BaselineOptions) -> dict[str, Any]:
     """Return the hash of a baseline's words, its weights and constants, as JSON."""
     return find_baseline(options).identity
+
+
+def find_stack(name: str) -> BaselineLocation:
+    """Return where the stack is; raises `ModelError` or `OptionError`."""
+    if not name:
+        raise OptionError(
+            f"cost_stack: which one? --model DIR, a folder that {_TRAIN_STACK} wrote"
+            + offer_trained(KIND_STACK)
+        )
+    folder = Path(name).expanduser()
+    manifest = Artifact(folder).finished(KIND_STACK, _TRAIN_STACK)
+    label = folder.resolve().name
+    calibration = manifest["calibration"] or {}
+    encoder = folder / ENCODER_FOLDER
+    _check_folder(folder, encoder, NETWORK_FILES)
+    if not (folder / STACK_FILE).is_file():
+        raise ModelError(f"{folder}: its file {STACK_FILE} is gone; {_ADVICE}")
+    return BaselineLocation(
+        folder=folder,
+        label=label,
+        calibration=calibration,
+        identity={
+            "model": label,
+            "weights": f"sha256:{Artifact(folder).weights_hash()}",
+            "words": manifest["words_sha256"],
+            "files": _config_hashes(folder, (encoder,)),
+            "max_length": manifest["max_length"],
+            "calibration": calibration,
+        },
+        max_length=manifest["max_length"],
+    )
+
+
+def stack_identity(options: StackOptions) -> dict[str, Any]:
+    """Return the hashes of a stack's parts, its constants and options, as JSON."""
+    names = ("dtype", "batch_tokens")
+    chosen = {name: getattr(options, name) for name in names}
+    return find_stack(options.model).identity | {"options": chosen}

@@ -46,6 +46,8 @@ class TfidfModel:
 
     def costs(self, exchanges: Sequence[tuple[str, str]]) -> Array:
         """Return the log-odds of "unsafe" of n pairs (prompt, response), (n,)."""
+        if not exchanges:
+            return np.zeros(0)
         features = tfidf_features(self.vectorizers, exchanges)
         log_odds: Array = features @ self.weights + self.bias
         return log_odds

@@ -12,8 +12,16 @@ from safebench_cost_model.model.artifact import BASELINE_FOLDER, KIND_TFIDF
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.tfidf import TfidfModel, new_vectorizer, tfidf_features
 
-from .evaluation import cost_measures, pair_labels, ranking_correct, sign_correct
+from .evaluation import cost_measures, pair_labels
+from .fitted import (
+    REGULARIZATION_GRID,
+    FittedBase,
+    best_penalty,
+    by_pair,
+    exchanges_of,
+)
 from .pairs import read_pairs
+from .singles import read_training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,49 +30,40 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .pairs import PreferencePair
+    from .singles import SingleResponse
 
-REGULARIZATION_GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse: scikit-learn's C
 
-
-def fit_baseline(training: Training) -> Trained:
+def fit_baseline(
+    training: Training, unseen_singles: Sequence[SingleResponse] = ()
+) -> FittedBase:
     """Train the baseline; the strength of its penalty is the best one on val.
 
     Raises `DataError` where all training responses have one label.
     """
-    conflicts = training.options.conflicts
-    splits = {"train": training.train, "val": training.val, "test": training.test}
+    options = training.options
+    train, singles = read_training_rows(training)
     pairs = {
-        name: read_pairs(split, conflicts, training.say)
-        for name, split in splits.items()
+        "val": read_pairs(training.val, options.conflicts, training.say),
+        "test": read_pairs(training.test, options.conflicts, training.say),
     }
-    shares = {share for pair in pairs["train"] for share in pair.soft_labels}
-    if shares in ({0.0}, {1.0}):
-        raise DataError("all responses of the training part have one label")
-    labels = {name: pair_labels(split) for name, split in pairs.items()}
+    check_labels(train, singles)
     models = {
-        c: train_tfidf(pairs["train"], c, training.seed) for c in REGULARIZATION_GRID
+        c: train_tfidf(train, c, training.seed, singles, options.w_single)
+        for c in REGULARIZATION_GRID
     }
     val_costs = {c: _pair_costs(model, pairs["val"]) for c, model in models.items()}
-
-    def merit(c: float) -> float:
-        """Return the mean of both accuracies on the validation pairs."""
-        correct = (
-            sign_correct(labels["val"], val_costs[c]),
-            ranking_correct(labels["val"], val_costs[c]),
-        )
-        return float(sum(column.mean() for column in correct) / 2)
-
-    best = max(models, key=merit)
+    best = best_penalty(val_costs, pairs["val"])
     training.say(
         f"C={best} of {', '.join(map(str, REGULARIZATION_GRID))} is best on val"
     )
     model = models[best]
+    labels = {name: pair_labels(split) for name, split in pairs.items()}
     platt = fit_platt(val_costs[best].reshape(-1), labels["val"].unsafe.reshape(-1))
+    costs = {"val": val_costs[best], "test": _pair_costs(model, pairs["test"])}
     measures: list[Measure] = []
-    for name in ("val", "test"):
-        costs = _pair_costs(model, pairs[name])
+    for name, values in costs.items():
         measures += cost_measures(
-            labels[name], costs, who=KIND_TFIDF, split=name, platt=platt
+            labels[name], values, who=KIND_TFIDF, split=name, platt=platt
         )
     words_sha256 = model.save(training.out / BASELINE_FOLDER)
     manifest = {
@@ -72,24 +71,50 @@ def fit_baseline(training: Training) -> Trained:
         "strength": best,
         "calibration": platt.as_json() if platt else None,
     }
-    return Trained(classifier=KIND_TFIDF, manifest=manifest, measures=measures)
+    return FittedBase(
+        trained=Trained(classifier=KIND_TFIDF, manifest=manifest, measures=measures),
+        pairs=pairs["test"],
+        costs=costs["test"],
+        single_costs=model.costs([(s.prompt, s.response) for s in unseen_singles]),
+        platt=platt,
+    )
 
 
-def train_tfidf(train: Sequence[PreferencePair], c: float, seed: int = 0) -> TfidfModel:
-    """Fit words and weights on every response of the training pairs.
+def check_labels(
+    train: Sequence[PreferencePair], singles: Sequence[SingleResponse]
+) -> None:
+    """Raise `DataError` where all responses have one label."""
+    shares = {share for pair in train for share in pair.soft_labels}
+    shares |= {single.unsafe for single in singles}
+    if shares in ({0.0}, {1.0}):
+        raise DataError("all responses of the training part have one label")
+
+
+def train_tfidf(
+    train: Sequence[PreferencePair],
+    c: float,
+    seed: int = 0,
+    singles: Sequence[SingleResponse] = (),
+    w_single: float = 1.0,
+) -> TfidfModel:
+    """Fit words and weights on every response of the training pairs, and on `singles`.
 
     A soft label is learnt as two rows, safe and unsafe, that are weighted by it.
+    `w_single` is the weight of a single response, where each of a pair has 1.
     """
     from scipy.sparse import vstack
     from sklearn.linear_model import LogisticRegression
 
     exchanges, unsafe_share = flatten_pairs(train)
+    exchanges += [(single.prompt, single.response) for single in singles]
+    row_weight = np.repeat([1.0, w_single], [len(unsafe_share), len(singles)])
+    unsafe_share = np.append(unsafe_share, [single.unsafe for single in singles])
     vectorizers = [
         new_vectorizer().fit(texts) for texts in zip(*exchanges, strict=True)
     ]
     features = tfidf_features(vectorizers, exchanges)
     y = np.repeat([1, 0], len(unsafe_share))
-    weight = np.concatenate([unsafe_share, 1 - unsafe_share])
+    weight = np.concatenate([unsafe_share, 1 - unsafe_share]) * np.tile(row_weight, 2)
     model = LogisticRegression(C=c, max_iter=2000, random_state=seed)
     model.fit(vstack([features, features]).tocsr(), y, sample_weight=weight)
     return TfidfModel(vectorizers, model.coef_[0], float(model.intercept_[0]))
@@ -99,10 +124,10 @@ def flatten_pairs(
     pairs: Sequence[PreferencePair],
 ) -> tuple[list[tuple[str, str]], Array]:
     """Return both exchanges of N pairs, (2 N,), and their shares of unsafe labels."""
-    exchanges = [(pair.prompt, text) for pair in pairs for text in pair.responses]
-    return exchanges, np.array([share for pair in pairs for share in pair.soft_labels])
+    shares = np.array([share for pair in pairs for share in pair.soft_labels])
+    return exchanges_of(pairs), shares
 
 
 def _pair_costs(model: TfidfModel, pairs: Sequence[PreferencePair]) -> Array:
     """Return the costs (N, 2) of N pairs."""
-    return model.costs(flatten_pairs(pairs)[0]).reshape(-1, 2)
+    return by_pair(model.costs(exchanges_of(pairs)))

@@ -12,16 +12,20 @@ from safebench_cost_model.model.encoding import EncodedPair, TokenizationError
 
 from .evaluation import pair_labels
 from .pairs import count_pairs, read_pairs
+from .singles import read_training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from safebench.records import Dataset
     from safebench.training import Training
     from safebench_cost_model.model.encoding import ExchangeEncoder
 
     from .evaluation import PairLabels
     from .pairs import PreferencePair
+    from .singles import SingleResponse
+
+
+SINGLES = "singles"  # beside the names of splits
 
 
 class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
@@ -77,11 +81,11 @@ def encode_pairs(
                 "tell them apart, and --conflicts skip leaves them out"
             )
         say(f"{message}: left out")
-    order = _group_order(encoded)
+    order = group_order(encoded)
     return [kept[i] for i in order], EncodedPairs([encoded[i] for i in order])
 
 
-def _group_order(encoded: Sequence[EncodedPair]) -> list[int]:
+def group_order(encoded: Sequence[EncodedPair]) -> list[int]:
     """Return row numbers, prompt groups by the length of their longest exchange."""
     longest: dict[str, int] = {}
     for pair in encoded:
@@ -100,44 +104,91 @@ def _encode_pair(pair: PreferencePair, encoder: ExchangeEncoder) -> EncodedPair:
     return EncodedPair(first, second, targets, pair.group)
 
 
+def encode_singles(
+    singles: Sequence[SingleResponse], encoder: ExchangeEncoder
+) -> list[EncodedPair]:
+    """Return responses labelled alone as pairs of themselves, as `PairLoss` has them.
+
+    Raises `DataError` for a text that no tokenizer takes.
+    """
+    encoded = []
+    for single in singles:
+        try:
+            exchange = encoder.encode(single.prompt, single.response)
+        except TokenizationError as error:
+            raise DataError(
+                f"a response of prompt group {single.group} {error}"
+            ) from error
+        targets = (float("nan"), single.unsafe, single.unsafe, 0.0)
+        encoded.append(EncodedPair(exchange, exchange, targets, single.group))
+    return encoded
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PairSplit:
-    """Distinct pairs of a split, as token ids and as what annotators said of them."""
+    """Distinct pairs of a split, as token ids and as what annotators said of them.
+
+    Among the `encoded` of the training split are responses labelled alone, which
+    `pairs` and `labels` do not have.
+    """
 
     encoded: EncodedPairs
     labels: PairLabels
+    pairs: Sequence[PreferencePair] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairSplits:
-    """Training, validation and test pairs, and how their texts were encoded."""
+    """Training, validation and test pairs, and how their texts were encoded.
+
+    `singles` are responses that no network learns from: their costs are asked for.
+    """
 
     train: PairSplit
     val: PairSplit
     test: PairSplit
     encoder: ExchangeEncoder
+    singles: EncodedPairs | None = None
 
     @property
     def evaluated(self) -> dict[str, PairSplit]:
-        """The splits that costs are computed on, by name."""
+        """The splits that are measured, by name."""
         return {"val": self.val, "test": self.test}
 
+    @property
+    def scored(self) -> dict[str, EncodedPairs]:
+        """What costs are computed of, by name."""
+        encoded = {name: split.encoded for name, split in self.evaluated.items()}
+        return encoded if self.singles is None else encoded | {SINGLES: self.singles}
 
-def load_splits(training: Training, encoder: ExchangeEncoder) -> PairSplits:
+
+def load_splits(
+    training: Training,
+    encoder: ExchangeEncoder,
+    unseen_singles: Sequence[SingleResponse] = (),
+) -> PairSplits:
     """Return the splits of the data, and say how many pairs each has."""
-    datasets = {"train": training.train, "val": training.val, "test": training.test}
-    splits = {
-        name: _load_split(data, encoder, training) for name, data in datasets.items()
-    }
-    for name, split in splits.items():
-        training.say(f"{name}: {len(split.encoded)} distinct pairs")
-    return PairSplits(**splits, encoder=encoder)
-
-
-def _load_split(
-    dataset: Dataset, encoder: ExchangeEncoder, training: Training
-) -> PairSplit:
     conflicts = training.options.conflicts
-    pairs = read_pairs(dataset, conflicts, training.say)
-    kept, encoded = encode_pairs(pairs, encoder, conflicts, training.say)
-    return PairSplit(encoded, pair_labels(kept))
+    train, singles = read_training_rows(training)
+    rows = {
+        "train": train,
+        "val": read_pairs(training.val, conflicts, training.say),
+        "test": read_pairs(training.test, conflicts, training.say),
+    }
+    splits: dict[str, PairSplit] = {}
+    for name, pairs in rows.items():
+        kept, encoded = encode_pairs(pairs, encoder, conflicts, training.say)
+        training.say(f"{name}: {len(kept)} distinct pairs")
+        if name == "train" and singles:
+            encoded = _join(encoded, encode_singles(singles, encoder))
+        splits[name] = PairSplit(encoded, pair_labels(kept), kept)
+    unseen = encode_singles(unseen_singles, encoder)
+    return PairSplits(
+        **splits, encoder=encoder, singles=EncodedPairs(unseen) if unseen else None
+    )
+
+
+def _join(pairs: EncodedPairs, singles: Sequence[EncodedPair]) -> EncodedPairs:
+    """Return pairs and single responses in one order of groups."""
+    rows = [*pairs.pairs, *singles]
+    return EncodedPairs([rows[i] for i in group_order(rows)])

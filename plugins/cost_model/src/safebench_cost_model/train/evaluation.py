@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from safebench_cost_model.model.platt_scaling import PlattScaling
 
     from .pairs import PreferencePair
+    from .singles import SingleResponse
 
     # a metric's name, its interval, how many rows it is about, a note
     Row = tuple[str, Interval, int, str]
 
 PAIR_KINDS = ("mixed", "both unsafe", "both safe")
 TAU_RESAMPLES, TAU_BLOCKS = 500, 100
+DIFFERENCE_RESAMPLES = 2000
+NATURAL_MIX = "sign_accuracy (natural mix)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,8 +98,13 @@ def cost_measures(
     measures = _as_measures(rows, who, split)
     if platt is not None:
         p = platt.probability(costs)
-        measures += _as_measures(_probability_metrics(labels, p), "cost_platt", split)
+        measures += probability_measures(labels, p, split=split)
     return measures
+
+
+def probability_measures(labels: PairLabels, p: Array, *, split: str) -> list[Measure]:
+    """Return Brier score, log loss and ECE of probabilities (N, 2)."""
+    return _as_measures(_probability_metrics(labels, p), "cost_platt", split)
 
 
 def accuracy_measures(
@@ -104,6 +112,74 @@ def accuracy_measures(
 ) -> list[Measure]:
     """Return accuracy of sign and of order of costs (N, 2), with intervals."""
     return _as_measures(_accuracies(labels, costs), who, split)
+
+
+def natural_mix_measures(
+    singles: Sequence[SingleResponse], costs: Array, *, who: str, split: str
+) -> list[Measure]:
+    """Return the sign accuracy of costs (S,) of responses that are no pairs.
+
+    Half of the responses of mixed pairs are unsafe, and two share a prompt: there, and
+    not here, a prompt says nothing about its response. None of no responses.
+    """
+    if not singles:
+        return []
+    unsafe = np.array([single.unsafe for single in singles])
+    groups = np.array([single.group for single in singles])
+    interval = mean_interval(_agreement(costs, unsafe), groups)
+    always = max(float(unsafe.mean()), 1 - float(unsafe.mean()))
+    note = f"responses labelled alone; {always:.3f} by one verdict for all"
+    return _as_measures([(NATURAL_MIX, interval, len(unsafe), note)], who, split)
+
+
+def difference_measures(
+    labels: PairLabels,
+    costs: tuple[Array, Array],
+    singles: Sequence[SingleResponse],
+    single_costs: tuple[Array, Array],
+    *,
+    who: str,
+    split: str,
+) -> list[Measure]:
+    """Return accuracies of the second costs minus those of the first, paired.
+
+    Costs (N, 2) of pairs and (S,) of singles; intervals are those of a bootstrap of
+    prompt groups.
+    """
+    rows: list[Row] = []
+    for name, correct in (
+        ("sign_accuracy", sign_correct),
+        ("ranking_accuracy", ranking_correct),
+    ):
+        a, b = (correct(labels, values) for values in costs)
+        rows.append((name, difference_interval(a, b, labels.group), len(a), ""))
+        if (labels.rows > 1).any():
+            a, b, group = (np.repeat(x, labels.rows) for x in (a, b, labels.group))
+            rows.append(
+                (f"{name} (rows)", difference_interval(a, b, group), len(a), "")
+            )
+    if singles:
+        unsafe = np.array([single.unsafe for single in singles])
+        group = np.array([single.group for single in singles])
+        a, b = (_agreement(values, unsafe) for values in single_costs)
+        rows.append((NATURAL_MIX, difference_interval(a, b, group), len(a), ""))
+    return _as_measures(rows, who, split)
+
+
+def difference_interval(a: Array, b: Array, groups: Array) -> Interval:
+    """Return the mean of `b` - `a` (n,), with its BCa interval over whole groups."""
+    names, index = np.unique(groups, return_inverse=True)
+    total = np.bincount(index, b - a)
+    count = np.bincount(index)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(names), size=(DIFFERENCE_RESAMPLES, len(names)))
+    resampled = total[draws].sum(axis=1) / count[draws].sum(axis=1)
+    values = [np.array([total.sum() / count.sum()]), resampled]
+    if len(names) > 1:
+        values.append((total.sum() - total) / (count.sum() - count))
+    return bootstrap_interval(
+        np.concatenate(values), DIFFERENCE_RESAMPLES, len(names), difference=True
+    )
 
 
 def _as_measures(rows: Iterable[Row], who: str, split: str) -> list[Measure]:

@@ -224,6 +224,7 @@ def build_trainer(
         loss=PairLoss(
             w_rank=options.w_rank,
             w_sign=options.w_sign,
+            w_single=options.w_single,
             margin=options.margin,
             reg=options.reg,
             smoothing=options.smoothing,

@@ -10,12 +10,13 @@ from safebench.errors import DataError
 from safebench_cost_model.model.template import prompt_and_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from safebench.records import Dataset, GroundTruth, Sample
 
     Row = tuple[Sample, GroundTruth]
     Sides = tuple[Row, Row]  # the less safe one first
+    Votes = tuple[int, int]  # unsafe, all
 
 PairKind = Literal["mixed", "both unsafe", "both safe", "disputed"]
 MAX_LISTED = 3
@@ -29,7 +30,8 @@ class PreferencePair:
     rows that call the first less safe. `unsafe` are the shares of this pair's rows that
     call each response unsafe: what is measured against. `soft_labels` are those of all
     rows that hold the response, in whatever pair: what is learnt. `severity` None:
-    unknown. `rows` is how many rows the pair stands for.
+    unknown. `rows` is how many rows the pair stands for, `contents` the hashes of both
+    exchanges.
     """
 
     prompt: str
@@ -41,6 +43,7 @@ class PreferencePair:
     kind: PairKind
     group: str
     rows: int
+    contents: tuple[str, str] = ("", "")
 
     @property
     def gap(self) -> float:
@@ -49,10 +52,15 @@ class PreferencePair:
 
 
 def read_pairs(
-    dataset: Dataset, conflicts: str = "error", say: Callable[[str], None] = print
+    dataset: Dataset,
+    conflicts: str = "error",
+    say: Callable[[str], None] = print,
+    other_votes: Mapping[str, Votes] | None = None,
 ) -> list[PreferencePair]:
     """Return the distinct pairs of a dataset of pairs, in the order they come in.
 
+    `other_votes` are labels that responses got elsewhere, by content: they count in
+    what is learnt, `soft_labels`, and in nothing that is measured against.
     Raises `DataError` for rows whose safer response is labelled unsafe while the other
     is safe, unless `conflicts` is "skip"; then they are counted to `say`.
     """
@@ -62,7 +70,7 @@ def read_pairs(
         (contradictory if _contradicts(sides) else rows).append(sides)
     if contradictory:
         _report_conflicts(dataset, contradictory, conflicts, say)
-    votes = _votes(rows)
+    votes = _votes(rows, other_votes or {})
     rows_by_pair: dict[tuple[str, ...], list[Sides]] = defaultdict(list)
     for unsafer, safer in rows:
         contents = sorted((unsafer[0].content, safer[0].content))
@@ -88,7 +96,7 @@ def _rows(dataset: Dataset) -> Iterator[Sides]:
             continue
         if other[1].pair == pair:
             raise DataError(f"{dataset.label}: pair {pair[0]} has two {pair[1]} sides")
-        if _exchange(other[0])[0] != exchange[0]:
+        if exchange_of(other[0])[0] != exchange[0]:
             raise DataError(
                 f"{dataset.label}: pair {pair[0]} has responses to different prompts"
             )
@@ -125,19 +133,24 @@ def count_pairs(pairs: int) -> str:
     return f"{pairs} pair{'s' if pairs != 1 else ''}"
 
 
-def _votes(rows: Sequence[Sides]) -> dict[str, tuple[int, int]]:
+def _votes(rows: Sequence[Sides], others: Mapping[str, Votes]) -> dict[str, Votes]:
     """Return (unsafe, all) votes of each response, whatever pair it stands in."""
     # Of all pairs with the response: its label was given to the response alone.
-    votes: dict[str, tuple[int, int]] = {}
+    votes = dict(others)
     for sides in rows:
         for sample, truth in sides:
-            unsafe, n = truth.label.votes or (int(bool(truth.label.value)), 1)
-            so_far = votes.get(sample.content, (0, 0))
-            votes[sample.content] = (so_far[0] + unsafe, so_far[1] + n)
+            add_votes(votes, sample, truth)
     return votes
 
 
-def _merge(rows: Sequence[Sides], votes: dict[str, tuple[int, int]]) -> PreferencePair:
+def add_votes(votes: dict[str, Votes], sample: Sample, truth: GroundTruth) -> None:
+    """Count a row's label, or the votes behind it, for the content of its sample."""
+    unsafe, n = truth.label.votes or (int(bool(truth.label.value)), 1)
+    so_far = votes.get(sample.content, (0, 0))
+    votes[sample.content] = (so_far[0] + unsafe, so_far[1] + n)
+
+
+def _merge(rows: Sequence[Sides], votes: Mapping[str, Votes]) -> PreferencePair:
     """Make one pair of rows about the same two responses."""
     # The majority's less safe response comes first; of a tie, the first row's.
     first = rows[0][0][0].content
@@ -146,12 +159,12 @@ def _merge(rows: Sequence[Sides], votes: dict[str, tuple[int, int]]) -> Preferen
         first = rows[0][1][0].content
     ordered = [(a, b) if a[0].content == first else (b, a) for a, b in rows]
     samples = [sample for sample, _ in ordered[0]]
-    prompt, first_response = _exchange(samples[0])
+    prompt, first_response = exchange_of(samples[0])
     unsafe = [_unsafe_share(side) for side in zip(*ordered, strict=True)]
     soft = [votes[sample.content] for sample in samples]
     return PreferencePair(
         prompt=prompt,
-        responses=(first_response, _exchange(samples[1])[1]),
+        responses=(first_response, exchange_of(samples[1])[1]),
         p_first=less_safe.count(first) / len(less_safe),
         unsafe=(unsafe[0], unsafe[1]),
         soft_labels=(soft[0][0] / soft[0][1], soft[1][0] / soft[1][1]),
@@ -159,10 +172,12 @@ def _merge(rows: Sequence[Sides], votes: dict[str, tuple[int, int]]) -> Preferen
         kind=_kind(rows),
         group=samples[0].group,
         rows=len(rows),
+        contents=(samples[0].content, samples[1].content),
     )
 
 
-def _exchange(sample: Sample) -> tuple[str, str]:
+def exchange_of(sample: Sample) -> tuple[str, str]:
+    """Return prompt and response of a sample that is known to judge one."""
     exchange = prompt_and_response(sample)
     assert exchange is not None, sample.id
     return exchange

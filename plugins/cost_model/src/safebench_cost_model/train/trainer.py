@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from safebench_cost_model.model.artifact import KIND
 from safebench_cost_model.model.location import find_base
 from safebench_cost_model.model.network import model_family
 from safebench_cost_model.model.platt_scaling import fit_platt
-from safebench_cost_model.options import TFIDF
+from safebench_cost_model.options import STACK, TFIDF
 
-from .dataset import load_splits
+from .cross_fit import check_cross_fit, cross_fit
+from .dataset import SINGLES, load_splits
 from .evaluation import accuracy_measures, cost_measures
+from .fitted import FittedBase
 from .hf_trainer import training_arguments
 from .precision import quantization
 from .prepared_model import build_manifest, prepare_model, weights_folder_name
@@ -36,17 +39,22 @@ if TYPE_CHECKING:
     from safebench_cost_model.options import TrainOptions
 
     from .dataset import PairSplits
+    from .fitted import FitBase
+    from .singles import SingleResponse
     from .training_loop import CostMember
 
 
 def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
     """Raise `OptionError` for what the library would refuse, before data are read."""
-    if options.base == TFIDF:
+    check_cross_fit(options)
+    if options.base in (TFIDF, STACK):
         if arguments:
             raise OptionError(
-                f"--set {next(iter(arguments))}: the baseline {TFIDF} is not trained "
-                "in steps; leave --set out"
+                f"--set {next(iter(arguments))}: the base {options.base} is not "
+                "trained in steps; leave --set out"
             )
+        if options.base == STACK:
+            check_encoder(options)
         return
     quantization(options)
     base = find_base(options.base, options.revision)
@@ -58,6 +66,16 @@ def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
         # Of a folder that none of this makes.
         training_arguments(
             options, Path("checkpoints"), overrides=arguments, stage=stage, **values
+        )
+
+
+def check_encoder(options: TrainOptions) -> None:
+    """Raise `OptionError` for an encoder of a stack that is none."""
+    base = find_base(options.encoder, options.revision)
+    if model_family(base.config(), base.label) != "encoder":
+        raise OptionError(
+            f"--encoder: {base.label} is a decoder; minilm, or another sentence "
+            "encoder, would work"
         )
 
 
@@ -78,14 +96,36 @@ def check_family(options: TrainOptions, label: str, family: Family) -> None:
 
 def fit(training: Training) -> Trained:
     """Train what the options name, and return its measures and manifest."""
+    fit_base = base_fitter(training)
+    trained = fit_base(training, ()).trained
+    if not training.options.cross_fit:
+        return trained
+    measures = cross_fit(training, trained.classifier, fit_base)
+    return replace(trained, measures=[*trained.measures, *measures])
+
+
+def base_fitter(training: Training) -> FitBase:
+    """Return what fits the base of a training, and those of its folds."""
     options: TrainOptions = training.options
+    # Here, because they import scikit-learn or SciPy's sparse arrays.
     if options.base == TFIDF:
-        # Here, because it imports scikit-learn.
         from .baseline import fit_baseline
 
-        return fit_baseline(training)
+        return fit_baseline
+    if options.base == STACK:
+        from .stack import StackTrainer
+
+        return StackTrainer.of(options)
     for line in DataParallelTrainer.group_lines(options.batch, "pairs"):
         training.say(line)
+    return fit_networks
+
+
+def fit_networks(
+    training: Training, unseen_singles: Sequence[SingleResponse] = ()
+) -> FittedBase:
+    """Train networks on a base; the mean of their costs is the model's."""
+    options: TrainOptions = training.options
     base = find_base(options.base, options.revision)
     family = model_family(base.config(), base.label)
     check_family(options, base.label, family)
@@ -93,20 +133,27 @@ def fit(training: Training) -> Trained:
     if options.sft:
         base = run_sft(training, base)
     members = list_members(training, weights_folder_name(family, options))
-    splits = train_members(members, base, family, training)
+    splits = train_members(members, base, family, training, unseen_singles)
     costs = {member.name: member.read_costs() for member in members}
     mean_costs = {
         name: np.mean([member[name] for member in costs.values()], axis=0)
-        for name in splits.evaluated
+        for name in splits.scored
     }
     unsafe = splits.val.labels.unsafe
     platt = fit_platt(mean_costs["val"].reshape(-1), unsafe.reshape(-1))
-    return Trained(
-        classifier=KIND,
-        manifest=build_manifest(base, family, splits.encoder, training, platt)
-        | ({"sft_base": learnt_from.base_record()} if options.sft else {}),
-        measures=_measures(splits, mean_costs, costs, platt),
-        notes=_notes(options, platt),
+    singles = mean_costs.get(SINGLES, np.zeros((0, 2)))
+    return FittedBase(
+        trained=Trained(
+            classifier=KIND,
+            manifest=build_manifest(base, family, splits.encoder, training, platt)
+            | ({"sft_base": learnt_from.base_record()} if options.sft else {}),
+            measures=_measures(splits, mean_costs, costs, platt),
+            notes=_notes(options, platt),
+        ),
+        pairs=splits.test.pairs,
+        costs=mean_costs["test"],
+        single_costs=singles[:, 0],
+        platt=platt,
     )
 
 
@@ -121,7 +168,11 @@ def _notes(options: TrainOptions, platt: PlattScaling | None) -> list[str]:
 
 
 def train_members(
-    members: Sequence[CostMember], base: ModelFolder, family: Family, training: Training
+    members: Sequence[CostMember],
+    base: ModelFolder,
+    family: Family,
+    training: Training,
+    unseen_singles: Sequence[SingleResponse] = (),
 ) -> PairSplits:
     """Train the members that are not finished, one after another.
 
@@ -137,7 +188,7 @@ def train_members(
     for member in unfinished or members[:1]:
         set_seed(member.seed)
         model = prepare_model(base, family, training.options)
-        splits = splits or load_splits(training, model.encoder)
+        splits = splits or load_splits(training, model.encoder, unseen_singles)
         if unfinished:
             train_member(model, member, splits, training)
         del model

@@ -196,8 +196,8 @@ def train_member(
     member.save(
         partial(save_network, model.network, model.tokenizer),
         costs={
-            name: pair_costs(model, split.encoded, 2 * options.batch)
-            for name, split in splits.evaluated.items()
+            name: pair_costs(model, encoded, 2 * options.batch)
+            for name, encoded in splits.scored.items()
         },
         steps=trainer.state.global_step,
         best_step=trainer.state.best_global_step,
