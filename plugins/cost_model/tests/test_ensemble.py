@@ -176,7 +176,7 @@ def test_texts_are_tokenised_once(
 
 def test_a_baseline_is_one() -> None:
     """Word counts have no seeds to differ by."""
-    with pytest.raises(ValueError, match="members=3: the baseline tfidf is one"):
+    with pytest.raises(ValueError, match="members=3: the base tfidf is one"):
         TrainOptions(base="tfidf", members=3)
     with pytest.raises(ValueError, match="members=0 is not above 0"):
         TrainOptions(members=0)

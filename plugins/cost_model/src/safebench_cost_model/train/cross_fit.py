@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.errors import DataError, ModelError, OptionError
-from safebench.training import group_hash
 from safebench_cost_model.model.artifact import KIND_TFIDF
 from safebench_cost_model.model.platt_scaling import platt_from_json
 from safebench_cost_model.options import TFIDF, TrainOptions
@@ -28,7 +27,7 @@ from .evaluation import (
     pair_labels,
     probability_measures,
 )
-from .folds import assign_folds
+from .folds import assign_folds, seeded_hash
 from .pairs import read_pairs
 from .singles import read_singles
 
@@ -151,7 +150,7 @@ def split_folds(training: Training, k: int) -> Iterable[FoldData]:
 
 
 def _val_groups(groups: set[str], share: float, training: Training) -> set[str]:
-    ordered = sorted(groups, key=lambda group: group_hash(group, training.seed))
+    ordered = sorted(groups, key=lambda group: seeded_hash("val", group, training.seed))
     return set(ordered[: max(1, round(share * len(ordered)))])
 
 

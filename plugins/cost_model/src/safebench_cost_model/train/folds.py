@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
-
-from safebench.training import group_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +20,14 @@ def assign_folds(
     with_pairs = set(pair_groups)
     folds: dict[str, int] = {}
     for groups in (with_pairs, set(single_groups) - with_pairs):
-        # With a prefix: the cut into train, val and test orders groups by this hash.
-        ordered = sorted(groups, key=lambda group: group_hash(f"fold {group}", seed))
+        ordered = sorted(groups, key=lambda group: seeded_hash("fold", group, seed))
         folds |= {group: i % k for i, group in enumerate(ordered)}
     return folds
+
+
+def seeded_hash(purpose: str, group: str, seed: int) -> str:
+    """Return a hash to order groups by; that of one purpose tells nothing of another.
+
+    Without the purpose, the first fold would have the prompts of the first part of val.
+    """
+    return hashlib.sha256(f"{purpose}\x1f{seed}\x1f{group}".encode()).hexdigest()

@@ -93,13 +93,17 @@ class EmbeddedTexts:
     encoder: FrozenEncoder
     _rows: dict[Exchange, Array] = field(default_factory=dict)
 
+    def add(self, exchanges: Sequence[Exchange], features: Array) -> None:
+        """Keep the features (n, F) of exchanges."""
+        self._rows |= dict(zip(exchanges, features, strict=True))
+
     def features(self, exchanges: Sequence[Exchange]) -> Array:
         """Return the features (n, F) of exchanges, new ones under a progress bar."""
         new = [e for e in dict.fromkeys(exchanges) if e not in self._rows]
         if new:
             with ProgressBar("encoder", len(new), "texts") as bar:
                 embedded = self.encoder.embed(new, bar.move)
-            self._rows |= dict(zip(new, embedded, strict=True))
+            self.add(new, embedded)
         if not exchanges:
             return np.zeros((0, self.encoder.width))
         return np.array([self._rows[e] for e in exchanges], dtype=float)
