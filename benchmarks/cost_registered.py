@@ -4,8 +4,8 @@
 
 ``benchmarks/registered/cost_model.yaml`` names recipe, control, sets, measures and
 seeds; the script refuses unless it is committed as it is, and stores its hash. WORK
-keeps what the encoder made of texts, and finished folds: started again, the script goes
-on. With ``--encoder`` the fine-tuned encoder is trained too, which takes minutes a seed.
+keeps what the encoder made of texts, and finished folds: started again, the script
+goes on. With ``--encoder`` the fine-tuned encoder is trained too: minutes a seed.
 RESULT holds numbers, and no text.
 """
 

@@ -11,8 +11,9 @@ from safebench.evidence import Cost
 from safebench.records import Sample, Turn
 from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
+from safebench_cost_model.model.stack import CostStack
 from safebench_cost_model.model.tfidf import CostTfidf
-from safebench_cost_model.options import BaselineOptions, CostOptions
+from safebench_cost_model.options import BaselineOptions, CostOptions, StackOptions
 from safebench_cost_model.train.trainer import fit
 
 if TYPE_CHECKING:
@@ -80,13 +81,18 @@ def artifacts(
     bert, llama = bases["bert"], bases["llama"]
     kinds: dict[str, Any] = {"bert": bert, "llama": llama, "mean": bert}
     kinds |= {"three berts": bert, "three llamas": llama, "tfidf": "tfidf"}
+    kinds["stack"] = "stack"
 
     class Trainings(dict[str, "Artifact"]):
         """Artifacts by name."""
 
         def __missing__(self, name: str) -> Artifact:
             out = tmp_path_factory.mktemp("artifacts") / name
-            more = {"batch": 32, "epochs": 1.0} | OPTIONS.get(name, {})
+            in_steps = name not in ("tfidf", "stack")
+            more = {"batch": 32, "epochs": 1.0} if in_steps else {}
+            more |= OPTIONS.get(name, {})
+            if name == "stack":
+                more = {"encoder": str(bert), "max_length": 48}
             trained = fit(make_training(out, kinds[name], **more))
             self[name] = (write(out, trained), trained)
             return self[name]
@@ -102,6 +108,8 @@ def load() -> Callable[..., Any]:
         kind = json.loads((folder / "safebench.json").read_text())["kind"]
         if kind == "cost_tfidf":
             return CostTfidf(BaselineOptions(model=str(folder)))
+        if kind == "cost_stack":
+            return CostStack(StackOptions(model=str(folder), device="cpu"))
         return CostModel(CostOptions(model=str(folder), device="cpu", **options))
 
     return loaded

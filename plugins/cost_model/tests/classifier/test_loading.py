@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf"]
+    "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf", "stack"]
 )
 def test_a_reloaded_model_measures_as_it_did_when_trained(
     name: str,

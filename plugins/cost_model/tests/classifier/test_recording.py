@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf"]
+    "name", ["bert", "mean", "llama", "three berts", "three llamas", "tfidf", "stack"]
 )
 def test_costs_depend_on_the_sample_alone(
     name: str, artifacts: Artifacts, samples: list[Sample], load: Load
