@@ -31,6 +31,7 @@ import yaml
 from safebench import Plugins, TrainerSpec
 from safebench.files import write_json
 from safebench.metrics import mean_interval
+from safebench.torch_utils import load_arrays
 from safebench.training import Training
 from safebench.training.config import TrainConfig
 from safebench.training.data import load_training_data
@@ -150,13 +151,13 @@ def stack_trainer(training: Training, work: Path) -> StackTrainer:
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
         key = hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:16]
-        path = folder / f"{key}.npy"
+        path = folder / f"{key}.npz"
         if not path.exists():
-            part = path.with_suffix(".part.npy")
-            np.save(part, trainer.texts.encoder.embed(chunk))
+            part = path.with_suffix(".part.npz")
+            np.savez(part, features=trainer.texts.encoder.embed(chunk))
             part.replace(path)
             say(f"embedded {start + len(chunk)}/{len(texts)} texts")
-        trainer.texts.add(chunk, np.load(path))
+        trainer.texts.add(chunk, load_arrays(path, "features")["features"])
     return trainer
 
 
