@@ -22,7 +22,7 @@ from safebench.torch_utils import Placement, load_arrays
 from .artifact import BASELINE_FOLDER, ENCODER_FOLDER, STACK_FILE
 from .classifier import NO_RESPONSE, calibration_meta, error_trace
 from .encoding import TokenizationError
-from .frozen_encoder import FrozenEncoder
+from .exchange_embedder import ExchangeEmbedder
 from .location import find_stack
 from .template import prompt_and_response
 from .tfidf import load_tfidf
@@ -103,7 +103,7 @@ class CostStack(Classifier):
         folder = self.location.folder
         self.placement = Placement.choose(options.device, options.dtype)
         self.model = load_stack(folder)
-        self.encoder = FrozenEncoder(
+        self.encoder = ExchangeEmbedder(
             folder / ENCODER_FOLDER,
             self.location.label,
             placement=self.placement,

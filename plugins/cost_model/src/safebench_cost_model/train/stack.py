@@ -10,7 +10,7 @@ import numpy as np
 from safebench.torch_utils import Placement
 from safebench.training import ProgressBar, Trained
 from safebench_cost_model.model.artifact import ENCODER_FOLDER, KIND_STACK
-from safebench_cost_model.model.frozen_encoder import FrozenEncoder
+from safebench_cost_model.model.exchange_embedder import ExchangeEmbedder
 from safebench_cost_model.model.location import find_base
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.stack import StackModel
@@ -90,7 +90,7 @@ class LearningRows:
 class EmbeddedTexts:
     """Encoder features of exchanges, each embedded once, however often it is used."""
 
-    encoder: FrozenEncoder
+    encoder: ExchangeEmbedder
     _rows: dict[Exchange, Array] = field(default_factory=dict)
 
     def add(self, exchanges: Sequence[Exchange], features: Array) -> None:
@@ -182,7 +182,7 @@ class StackTrainer:
     def of(cls, options: TrainOptions) -> StackTrainer:
         """Load the encoder; raises `ModelError` for one that is none."""
         base = find_base(options.encoder, options.revision)
-        encoder = FrozenEncoder(
+        encoder = ExchangeEmbedder(
             base.folder,
             base.label,
             placement=Placement.choose("auto", options.dtype),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .encoding import EncodedExchange
 
 
-class FrozenEncoder:
+class ExchangeEmbedder:
     """An encoder, its tokenizer, and how it reads exchanges."""
 
     def __init__(
