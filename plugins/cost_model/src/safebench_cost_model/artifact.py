@@ -10,11 +10,16 @@ from safebench_cost_model.model.artifact import (
     ADAPTER_FOLDER,
     BASELINE_FOLDER,
     CHECKPOINT_FOLDER,
+    CROSS_FIT_FILE,
+    CROSS_FIT_FOLDER,
+    ENCODER_FOLDER,
     KIND,
+    KIND_STACK,
     KIND_TFIDF,
     MEMBER_FILE,
     SFT_CHECKPOINT_FOLDER,
     SFT_FOLDER,
+    STACK_FILE,
     member_folder_name,
 )
 
@@ -34,16 +39,30 @@ _NETWORK = (
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _OPTIONS = (
     *("full", "pooling", "layers", "sft", "epochs", "sft_epochs", "batch", "lr"),
-    *("max_length", "w_rank", "w_sign", "margin", "reg", "smoothing", "lora_r"),
+    *(
+        "max_length",
+        "w_rank",
+        "w_sign",
+        "w_single",
+        "margin",
+        "reg",
+        "smoothing",
+        "lora_r",
+    ),
     *("lora_alpha", "lora_dropout", "weight_decay", "warmup", "select", "dtype"),
     *("quantize", "conflicts", "seed", "set"),
 )
+
+# Costs of single rows, under hashes of their texts.
+_CROSS_FIT = (CROSS_FIT_FILE, f"{CROSS_FIT_FOLDER}/**")
 
 
 def describe(folder: Path, manifest: Mapping[str, Any]) -> ArtifactDescription:
     """Describe a cost model or its baseline by its manifest."""
     if manifest.get("kind") == KIND_TFIDF:
         return _describe_baseline(manifest)
+    if manifest.get("kind") == KIND_STACK:
+        return _describe_stack(manifest)
     base = manifest["base"]
     inside = (folder / str(base["name"])).is_dir()
     adapters = manifest["files"] == ADAPTER_FOLDER
@@ -64,6 +83,7 @@ def describe(folder: Path, manifest: Mapping[str, Any]) -> ArtifactDescription:
             *(f"member-*/{ADAPTER_FOLDER}/README.md", f"{SFT_CHECKPOINT_FOLDER}/**"),
             *(f"{CHECKPOINT_FOLDER}/**", f"member-*/{CHECKPOINT_FOLDER}/**"),
             *("*.part/**", "member-*/*.part/**", f"{SFT_FOLDER}/**"),
+            *_CROSS_FIT,
         ),
         bases=(manifest.get("sft_base") or base,),
         manifest={"base": {**base, "folder": ""}},
@@ -92,12 +112,41 @@ def _describe_baseline(manifest: Mapping[str, Any]) -> ArtifactDescription:
         ),
         commands=("safebench run -c cost_tfidf --model {model} -d beavertails",),
         share=(f"{BASELINE_FOLDER}/*.json", f"{BASELINE_FOLDER}/*.npz"),
+        keep=_CROSS_FIT,
         words_of_texts=(f"{BASELINE_FOLDER}/*.json",),
         tags=("cost-model", "tf-idf", "baseline"),
         recipe=(f"C = {manifest.get('strength')}",),
         calibration=_calibration(manifest),
         limits=("it knows words and no meaning",),
         headline=(KIND_TFIDF,),
+    )
+
+
+def _describe_stack(manifest: Mapping[str, Any]) -> ArtifactDescription:
+    encoder = tuple(f"{ENCODER_FOLDER}/{name}" for name in (*_NETWORK, *_TOKENIZER))
+    words = (f"{BASELINE_FOLDER}/*.json", f"{BASELINE_FOLDER}/*.npz")
+    return ArtifactDescription(
+        summary=(
+            "A stack of linear costs of responses: one on the words of prompt and "
+            "response, one on the states of an encoder that was not trained."
+        ),
+        commands=("safebench run -c cost_stack --model {model} -d beavertails",),
+        share=(STACK_FILE, *words, *encoder),
+        keep=_CROSS_FIT,
+        words_of_texts=(f"{BASELINE_FOLDER}/*.json",),
+        bases=(manifest["base"],),
+        manifest={"base": {**manifest["base"], "folder": ""}},
+        tags=("cost-model", "tf-idf", "stacking"),
+        recipe=(
+            f"C: {json.dumps(manifest.get('penalties'))}",
+            f"sum: {json.dumps(manifest.get('mix'))}",
+            *_options(manifest),
+        ),
+        calibration=_calibration(manifest),
+        limits=(
+            f"the encoder reads {manifest.get('max_length')} tokens of an exchange",
+        ),
+        headline=(KIND_STACK,),
     )
 
 

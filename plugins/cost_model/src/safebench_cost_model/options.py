@@ -166,9 +166,13 @@ class CostOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """Which stack scores: a folder that ``--base stack`` wrote."""
+    """Which stack scores: a folder that ``--base stack`` wrote, or a hub id.
+
+    Of the latter `revision` names a commit.
+    """
 
     model: str = ""
+    revision: str = ""
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_tokens: int = 0

@@ -306,16 +306,19 @@ def baseline_identity(options: BaselineOptions) -> dict[str, Any]:
     return find_baseline(options).identity
 
 
-def find_stack(name: str) -> BaselineLocation:
+def find_stack(options: StackOptions) -> BaselineLocation:
     """Return where the stack is; raises `ModelError` or `OptionError`."""
-    if not name:
+    if not options.model:
         raise OptionError(
             f"cost_stack: which one? --model DIR, a folder that {_TRAIN_STACK} wrote"
             + offer_trained(KIND_STACK)
         )
-    folder = Path(name).expanduser()
+    advice = f"; train one with {_TRAIN_STACK}{offer_trained(KIND_STACK)}"
+    found = ModelFolder.find(
+        options.model, options.revision, packaged=False, advice=advice
+    )
+    folder, label = found.folder, found.label
     manifest = Artifact(folder).finished(KIND_STACK, _TRAIN_STACK)
-    label = folder.resolve().name
     calibration = manifest["calibration"] or {}
     encoder = folder / ENCODER_FOLDER
     _check_folder(folder, encoder, NETWORK_FILES)
@@ -341,4 +344,4 @@ def stack_identity(options: StackOptions) -> dict[str, Any]:
     """Return the hashes of a stack's parts, its constants and options, as JSON."""
     names = ("dtype", "batch_tokens")
     chosen = {name: getattr(options, name) for name in names}
-    return find_stack(options.model).identity | {"options": chosen}
+    return find_stack(options).identity | {"options": chosen}

@@ -99,7 +99,7 @@ class CostStack(Classifier):
 
     def __init__(self, options: StackOptions) -> None:
         super().__init__(options)
-        self.location = find_stack(options.model)
+        self.location = find_stack(options)
         folder = self.location.folder
         self.placement = Placement.choose(options.device, options.dtype)
         self.model = load_stack(folder)

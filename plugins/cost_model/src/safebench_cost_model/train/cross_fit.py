@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.errors import DataError, ModelError, OptionError
-from safebench_cost_model.model.artifact import KIND_TFIDF
+from safebench_cost_model.model.artifact import (
+    CROSS_FIT_FILE,
+    CROSS_FIT_FOLDER,
+    KIND_TFIDF,
+)
 from safebench_cost_model.model.platt_scaling import platt_from_json
 from safebench_cost_model.options import TFIDF, TrainOptions
 
@@ -43,8 +47,6 @@ if TYPE_CHECKING:
     from .pairs import PreferencePair
     from .singles import SingleResponse
 
-FOLDER = "cross-fit"
-PREDICTIONS_FILE = "cross-fit.jsonl"
 PART = "cross-fit"
 
 
@@ -82,7 +84,7 @@ def cross_fit(training: Training, kind: str, fit: FitBase) -> list[Measure]:
     """
     k = training.options.cross_fit
     folds = list(split_folds(training, k))
-    folder = training.out / FOLDER / f"{k}-folds"
+    folder = training.out / CROSS_FIT_FOLDER / f"{k}-folds"
     # The baseline on the same rows is the one that it is compared with.
     is_baseline = kind == KIND_TFIDF and training.singles is None
     baseline = f"{KIND_TFIDF} on pairs" if training.singles else KIND_TFIDF
@@ -95,7 +97,7 @@ def cross_fit(training: Training, kind: str, fit: FitBase) -> list[Measure]:
     }
     pairs = [pair for fold in folds for pair in fold.pairs]
     singles = [single for fold in folds for single in fold.singles]
-    _write_predictions(training.out / PREDICTIONS_FILE, folds, joined)
+    _write_predictions(training.out / CROSS_FIT_FILE, folds, joined)
     return _measures(kind, "" if is_baseline else baseline, joined, pairs, singles)
 
 
@@ -137,7 +139,7 @@ def split_folds(training: Training, k: int) -> Iterable[FoldData]:
         yield FoldData(
             replace(
                 training,
-                out=training.out / FOLDER / f"fold-{fold + 1}",
+                out=training.out / CROSS_FIT_FOLDER / f"fold-{fold + 1}",
                 train=_select(pool, rest - val_groups),
                 val=training.val if "val" in given else _select(pool, val_groups),
                 test=test,

@@ -33,6 +33,7 @@ from .singles import read_training_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from safebench.torch_utils import ModelFolder
     from safebench.training import Training
     from safebench.typing import Array
     from safebench_cost_model.options import TrainOptions
@@ -177,6 +178,7 @@ class StackTrainer:
     """Fits stacks on one encoder, which reads each text once for all of them."""
 
     texts: EmbeddedTexts
+    base: ModelFolder
 
     @classmethod
     def of(cls, options: TrainOptions) -> StackTrainer:
@@ -189,7 +191,7 @@ class StackTrainer:
             max_length=options.max_length,
             layers=options.layers,
         )
-        return cls(EmbeddedTexts(encoder))
+        return cls(EmbeddedTexts(encoder), base)
 
     def __call__(
         self, training: Training, unseen_singles: Sequence[SingleResponse] = ()
@@ -299,6 +301,7 @@ class StackTrainer:
         words_sha256 = model.save(training.out)
         self.texts.encoder.save(training.out / ENCODER_FOLDER)
         manifest = {
+            "base": self.base.base_record(),
             "words_sha256": words_sha256,
             "penalties": dict(zip(PARTS, penalties, strict=True)),
             "mix": dict(zip(PARTS, model.mix.tolist(), strict=True)),
