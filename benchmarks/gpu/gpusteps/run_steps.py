@@ -7,6 +7,7 @@ ones: what is known is written after every step.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,37 +24,28 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.testing.process_groups import renew_threads
 
+from .checkout import ROOT
+from .packages import missing_for
+from .steps import MACHINE, STEPS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .setup import Setup
+    from .steps import Step
 
-MOST_SECONDS = 480
 PACKAGES = (
     *("safebench", "torch", "transformers", "numpy"),
-    *("accelerate", "peft", "datasets", "tokenizers"),
+    *("accelerate", "peft", "tokenizers"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A module of this package; `budget` is in seconds, with the start of a process."""
-
-    name: str
-    budget: float
-    what: str
-
-
-MACHINE = Step("machine", 30, "what the numbers were measured on")
-STEPS = (
-    Step("engine", 95, "engine against plain generate and one call a node"),
-    Step("floor", 45, "full and lean record, in times of one prefill a prompt"),
-    Step("flops", 35, "share of the device's dense matrix rate"),
-    Step("invariance", 65, "how far results move with the size of batches"),
-    Step("memory", 45, "a token budget far too large ends in smaller batches"),
-    Step("digest", 30, "logits digested on the device and on the host"),
-    Step("members", 65, "six encoders of DistilBERT's shape"),
-    Step("training", 60, "steps a second of a cost model and of a guard's LoRA"),
+MEASURED = "measured"  # the state of a step that has numbers
+# What a number may hang on: the code that is measured, and what measures it.
+SOURCES = (
+    "harness/safebench/**/*.py",
+    "plugins/*/src/**/*.py",
+    "benchmarks/*.py",
+    "benchmarks/gpu/**/*.py",
+    "benchmarks/speed/**/*.py",
 )
 
 
@@ -62,6 +54,7 @@ class Record:
 
     def __init__(self, path: Path, setup: Setup, machine: dict[str, Any]) -> None:
         self.path = path
+        self.code = code_version()
         budgets = {step.name: step.budget for step in STEPS}
         self.content: dict[str, Any] = {
             "command": "benchmarks/gpu.sh" + (" --dry" if setup.dry else ""),
@@ -71,6 +64,7 @@ class Record:
             "budget_seconds": budgets,
             "steps": {},
         }
+        self.replaces = ""  # which machine's numbers the file held
         self.content["steps"] = self._earlier_steps()
 
     def _earlier_steps(self) -> dict[str, Any]:
@@ -78,43 +72,86 @@ class Record:
             old = json.loads(self.path.read_text(encoding="utf-8"))
             same = all(old[k] == self.content[k] for k in ("dry", "versions", "device"))
             steps: dict[str, Any] = old["steps"] if same else {}
+            if not same:
+                self.replaces = str(old["device"]["name"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return steps
 
+    def has(self, step: Step) -> bool:
+        """Tell whether the file has a step's numbers, measured with this code."""
+        earlier = self.content["steps"].get(step.name, {})
+        return (earlier.get("state"), earlier.get("code")) == (MEASURED, self.code)
+
     def add(self, step: Step, found: dict[str, Any]) -> None:
-        """Add what a step found, and write the file."""
-        self.content["steps"][step.name] = {"what": step.what, **found}
+        """Add what a step found, and write the file.
+
+        A failure takes no earlier numbers away: it is noted beside them.
+        """
+        earlier = self.content["steps"].get(step.name, {})
+        entry = {"what": step.what, "code": self.code, **found}
+        if found["state"] != MEASURED and earlier.get("state") == MEASURED:
+            entry = {**earlier, "later_try": found}
+        self.content["steps"][step.name] = entry
         part = self.path.with_name(f"{self.path.name}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
         part.replace(self.path)
 
 
+def code_version() -> str:
+    """Return a checksum of the sources that numbers hang on."""
+    digest = hashlib.sha256()
+    for path in sorted({path for glob in SOURCES for path in ROOT.glob(glob)}):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode())
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
 def run_steps(
-    names: Sequence[str], setup: Setup, out: Path, say: Callable[[str], None]
+    names: Sequence[str],
+    setup: Setup,
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    again: bool = False,
 ) -> int:
-    """Run the steps of these names; return how many were not measured."""
-    if setup.dry:  # forked processes find them imported, and the guard built
-        for name in names:
-            import_module(f".{name}", __package__)
-        setup.guard(1)
-        gc.freeze()  # or each of them would look for garbage in all of that
+    """Run the steps of these names; return how many have no numbers.
+
+    Steps that the file has, of this machine and code, are left out but for `again`.
+    """
+    if setup.dry:
+        import_module(".machine", __package__)  # PyTorch, for all processes
     machine = run_step(MACHINE, setup)
-    if machine["state"] != "measured":
+    if machine["state"] != MEASURED:
         say(f"machine: {machine['state']}: {machine['error']}")
         return len(names)
     record = Record(out, setup, machine["numbers"])
     say(f"on {machine['numbers']['name']}, into {out.name}")
+    if record.replaces:
+        say(f"of {record.replaces}, or other versions, are the numbers it replaces")
+    due = [s for s in STEPS if s.name in names and (again or not record.has(s))]
+    if kept := [name for name in names if name not in {step.name for step in due}]:
+        say(f"measured before with this code, --again repeats them: {', '.join(kept)}")
+    if setup.dry:
+        _import_all(due, setup)
     missed = 0
-    for step in STEPS:
-        if step.name in names:
-            found = run_step(step, setup)
-            record.add(step, found)
-            missed += found["state"] != "measured"
-            error = f": {found['error']}" if "error" in found else ""
-            say(f"{step.name}: {found['state']}, {found['seconds']} s{error}")
+    for step in due:
+        found = run_step(step, setup)
+        record.add(step, found)
+        missed += found["state"] != MEASURED
+        error = f": {found['error']}" if "error" in found else ""
+        say(f"{step.name}: {found['state']}, {found['seconds']} s{error}")
     return missed
+
+
+def _import_all(steps: Sequence[Step], setup: Setup) -> None:
+    """Import what forked processes of a dry run then find, and build the guard."""
+    for step in steps:
+        with suppress(Exception):  # which is the step's own to tell
+            import_module(f".{step.name}", __package__)
+    setup.guard(1)
+    gc.freeze()  # or each of them would look for garbage in all of that
 
 
 def run_step(step: Step, setup: Setup) -> dict[str, Any]:
@@ -122,6 +159,9 @@ def run_step(step: Step, setup: Setup) -> dict[str, Any]:
 
     The state is "measured", "failed" or "over budget".
     """
+    if absent := missing_for(step.name):
+        error = f"not installed: {', '.join(absent)}"
+        return {"state": "failed", "seconds": 0.0, "error": error}
     # A GPU that a process has used cannot be used by its forks; a dry run saves the
     # imports.
     processes: Any = multiprocessing.get_context("fork" if setup.dry else "spawn")
@@ -150,7 +190,7 @@ def run_step(step: Step, setup: Setup) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         if "error" in found:
             _show_log(log)
-        state = "failed" if "error" in found else "measured"
+        state = "failed" if "error" in found else MEASURED
         return {"state": state, "seconds": seconds, **found}
 
 
