@@ -108,7 +108,9 @@ def _exponentials(z: Array) -> tuple[Array, Array, Array, Array]:
     z -= peak[:, None]  # `z` is a copy: rows were picked by their numbers
     e = np.exp(z)
     total = e.sum(axis=1, dtype=np.float64)
-    weighted = np.multiply(e, np.maximum(z, _LOWEST, out=z), out=z)
+    if z.min(initial=0.0) < _LOWEST:  # seldom, and to look costs less than to raise
+        np.maximum(z, _LOWEST, out=z)
+    weighted = np.multiply(e, z, out=z)
     entropy = np.log(total) - weighted.sum(axis=1, dtype=np.float64) / total
     return e, peak.astype(np.float64), total, np.maximum(entropy, 0.0)
 

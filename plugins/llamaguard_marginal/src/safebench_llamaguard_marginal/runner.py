@@ -109,6 +109,7 @@ class NetworkRunner:
         self._guard = guard
         model = guard.model
         model.on_device = model.device.type != "cpu"  # and summarized there
+        model.in_groups = options.record == "lean"
         device = model.device.type
         self.batcher = Batcher.for_device(device, _batch_tokens(options, device))
         self.draft_opener: str | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from safebench_llamaguard_marginal.model import row_groups
 from safebench_llamaguard_marginal.model.hf_model import HfModel
 from safebench_llamaguard_marginal.model.unpadded_attention import (
     UnpaddedCache,
@@ -32,14 +33,25 @@ def plain(network: Any, ids: Any) -> Any:
         return network(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy()
 
 
+@pytest.fixture(params=[0, 30], ids=["whole", "groups"])
+def pairs_a_group(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Return how small groups of rows are, 0 for none: of three rows some are two."""
+    pairs = int(request.param)
+    monkeypatch.setattr(row_groups, "PAIRS_A_GROUP", pairs)
+    return pairs
+
+
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("prefixes", [(), ((1, 2, 3),), ((1, 2), (1, 2, 3, 4))])
 def test_every_kind_equals_its_own_attention(
-    network_of: Builder, kind: str, prefixes: Any
+    network_of: Builder, kind: str, prefixes: Any, pairs_a_group: int
 ) -> None:
     """Roots, children and grandchildren are right in every architecture that packs."""
     changes = {"sliding_window": None} if kind == "mistral" else {}
     model = model_of(network_of(kind, **changes), prefixes)
+    model.in_groups = pairs_a_group > 0
     session = model.open(PROMPTS)
     rows = np.array([0, 1, 1, 2])
     first = session.expand(rows, np.full(4, -1), np.array([4, 5, 6, 7]))
@@ -123,3 +135,27 @@ def test_logits_can_stay_on_the_device(network_of: Builder) -> None:
 
     assert isinstance(actual, torch.Tensor)
     assert np.array_equal(expected, actual.numpy())
+
+
+def test_groups_hold_every_query_and_nothing_beside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neighbours, as wide as they are; a row without a query is in none."""
+    monkeypatch.setattr(row_groups, "PAIRS_A_GROUP", 18)
+    counts = [3, 0, 1, 1, 2]
+    real = np.zeros((5, 4), dtype=bool)
+    for row, count in enumerate(counts):
+        real[row, 4 - count :] = True  # padded on the left, as prompts are
+    visible = np.zeros((5, 4, 6), dtype=bool)
+    visible[real] = [False, False, True, True, True, False]  # columns 2 to 4
+
+    groups = row_groups.groups_of_rows(real, visible, torch.float64)
+
+    assert [(0, 1), (2, 5)] == [(g.rows.start, g.rows.stop) for g in groups]
+    assert [(0, 3), (3, 7)] == [(g.tokens.start, g.tokens.stop) for g in groups]
+    assert [3, 2] == [g.width for g in groups]
+    assert [(2, 5)] * 2 == [(g.columns.start, g.columns.stop) for g in groups]
+    assert [0, 1, 2, 2] == groups[1].row.tolist()
+    assert [1, 1, 0, 1] == groups[1].slot.tolist()
+    assert (1, 1, 3, 3) == tuple(groups[0].bias.shape)
+    assert not groups[0].bias.any()

@@ -15,6 +15,7 @@ import torch
 from transformers import AttentionInterface, DynamicCache
 
 from .kv_columns import gather_columns
+from .row_groups import groups_of_rows, whole_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .kv_columns import KeptColumns
+    from .row_groups import RowGroup
 
     Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
@@ -51,13 +53,16 @@ class UnpaddedCache(DynamicCache):
     """Keys and values of B prompts' own columns, and those of the prefix they share.
 
     `real` (B, Q) says which queries of the next pass are tokens; the columns of the
-    others stay zero and unseen.
+    others stay zero and unseen. `groups` are the rows that attend together in a pass:
+    all of them, or with `in_groups` a few at a time.
     """
 
-    def __init__(self, shared: Layers, rows: int) -> None:
+    def __init__(self, shared: Layers, rows: int, *, in_groups: bool = False) -> None:
         super().__init__()
         self.shared = shared
         self.rows = rows
+        self.in_groups = in_groups
+        self.groups: list[RowGroup] = []
         self.real = np.zeros((rows, 0), dtype=bool)
         self._width = 0  # own columns so far
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []  # (B, room, H, d)
@@ -65,21 +70,12 @@ class UnpaddedCache(DynamicCache):
     def start_pass(self, visible: Array, dtype: torch.dtype) -> None:
         """Make room for Q more columns; `visible` (B, Q, T) ends with own columns."""
         row, slot = np.nonzero(self.real)
-        self.queries = self.real.shape[1]
         column = self._width + slot
-        self._width += self.queries
-        self.row, self.slot, self.column = map(torch.from_numpy, (row, slot, column))
+        self._width += self.real.shape[1]
+        self._row, self._column = map(torch.from_numpy, (row, column))
         own_visible = visible[:, :, visible.shape[2] - self._width :]
-        mask = torch.from_numpy(np.array(own_visible))
-        bias = torch.zeros(mask.shape, dtype=dtype)
-        self._bias = bias.masked_fill_(~mask, -torch.inf)[:, None]  # (B, 1, Q, T)
-        self._grouped: torch.Tensor | None = None
-
-    def grouped_bias(self, groups: int) -> torch.Tensor:
-        """Return the bias (B, 1, Q x groups, T) for query heads that share keys."""
-        if self._grouped is None:
-            self._grouped = self._bias.repeat_interleave(groups, dim=2)
-        return self._grouped
+        split = groups_of_rows if self.in_groups else whole_batch
+        self.groups = split(self.real, own_visible, dtype)
 
     def update(
         self,
@@ -98,7 +94,7 @@ class UnpaddedCache(DynamicCache):
             keys, values = self._buffers[layer_idx]
             self._buffers[layer_idx] = self._enlarged(keys), self._enlarged(values)
         keys, values = self._buffers[layer_idx]
-        flat = self.row * keys.shape[1] + self.column
+        flat = self._row * keys.shape[1] + self._column
         keys.view(-1, *keys.shape[2:])[flat] = key_states[0].transpose(0, 1)
         values.view(-1, *values.shape[2:])[flat] = value_states[0].transpose(0, 1)
         written = slice(None), slice(0, self._width)
@@ -224,18 +220,13 @@ def unpadded_attention(
     key_heads = key.shape[1]
     groups = heads // key_heads
     tokens = query[0].transpose(0, 1)  # (N, H, d)
-    # To the columns of its own prompt: queries back in rows, (B, Q, H, d).
-    padded = query.new_zeros(packed.rows, packed.queries, heads, size)
-    padded[packed.row, packed.slot] = tokens
-    grouped = padded.view(packed.rows, packed.queries, key_heads, groups, size)
-    by_row = grouped.transpose(1, 2).reshape(packed.rows, key_heads, -1, size)
-    attended, log_norm = _attention_and_normaliser(
-        by_row, key, value, packed.grouped_bias(groups), scaling
+    parts = [
+        _attend_to_own_columns(tokens[group.tokens], key, value, group, scaling)
+        for group in packed.groups
+    ]
+    own, own_log_norm = (
+        parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     )
-    shape = (packed.rows, key_heads, packed.queries, groups)
-    real = packed.row, slice(None), packed.slot
-    own = attended.view(*shape, size)[real]  # (N, key heads, G, d)
-    own_log_norm = log_norm.reshape(shape)[real]
     layer: Any = module
     if packed.shared:
         keys, values = packed.shared[layer.layer_idx]
@@ -251,6 +242,36 @@ def unpadded_attention(
         weight = torch.sigmoid(log_norm - own_log_norm)[..., None].to(attended.dtype)
         own = torch.lerp(own, attended, weight)
     return own.reshape(1, count, heads, size), None
+
+
+def _attend_to_own_columns(
+    tokens: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    group: RowGroup,
+    scaling: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend from the n queries (n, H, d) of a group to the columns of their prompts.
+
+    Returns (n, key heads, G, d), and the log of the normalisers.
+    """
+    (_, heads, size), key_heads = tokens.shape, key.shape[1]
+    groups = heads // key_heads
+    # Queries back in rows, (R, Q, H, d).
+    padded = tokens.new_zeros(group.count, group.width, heads, size)
+    padded[group.row, group.slot] = tokens
+    grouped = padded.view(group.count, group.width, key_heads, groups, size)
+    by_row = grouped.transpose(1, 2).reshape(group.count, key_heads, -1, size)
+    attended, log_norm = _attention_and_normaliser(
+        by_row,
+        key[group.rows, :, group.columns],
+        value[group.rows, :, group.columns],
+        group.bias_of(groups),
+        scaling,
+    )
+    shape = (group.count, key_heads, group.width, groups)
+    real = group.row, slice(None), group.slot
+    return attended.view(*shape, size)[real], log_norm.reshape(shape)[real]
 
 
 def _attention_and_normaliser(
