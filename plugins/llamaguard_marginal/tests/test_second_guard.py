@@ -189,6 +189,9 @@ def test_registration_is_read_whole_and_unknown_fields_are_refused(
     changed.write_text(text.replace("label_weight", "lable_weight"), "utf-8")
     with pytest.raises(ValueError, match=r"label_weight.*lable_weight"):
         read_recipe(changed)
+    changed.write_text("name: x\nsets: {}\n", "utf-8")
+    with pytest.raises(ValueError, match="no similarity, teacher, student"):
+        read_recipe(changed)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -220,12 +223,38 @@ def test_nothing_is_measured_before_the_registration_is_committed(
 
 def test_a_folder_of_another_registration_is_refused(tmp_path: Path) -> None:
     """Work done by one recipe is not continued by another."""
-    from tiny_guard.second.registration import check_same_recipe
+    from tiny_guard.second.registration import check_same
 
-    check_same_recipe(tmp_path, "a" * 64)
-    check_same_recipe(tmp_path, "a" * 64)
+    check_same(tmp_path, "registration", "a" * 64)
+    check_same(tmp_path, "registration", "a" * 64)
+    check_same(tmp_path, "texts", "b" * 64)
     with pytest.raises(ValueError, match="another registration"):
-        check_same_recipe(tmp_path, "b" * 64)
+        check_same(tmp_path, "registration", "b" * 64)
+
+
+def test_hash_of_the_texts_changes_with_any_text_or_label() -> None:
+    """A folder of work is not continued with other data."""
+    from collections import Counter
+
+    from tiny_guard.rows import TrainingRow
+    from tiny_guard.second.build import texts_hash
+    from tiny_guard.second.rows import SecondCorpus
+
+    def hashed(word: str, label: bool, measured: str) -> str:
+        rows = [TrainingRow("x", word, None, label)]
+        kept = {"starter": [TrainingRow("y", measured, None, True)]}
+        return texts_hash(
+            SecondCorpus(rows, np.zeros(1, int), [], [], kept, set(), Counter())
+        )
+
+    cases = [
+        ("a", True, "m"),
+        ("b", True, "m"),
+        ("a", False, "m"),
+        ("a", True, "\ud800"),
+    ]
+    assert len({hashed(*case) for case in cases}) == len(cases)
+    assert hashed(*cases[0]) == hashed(*cases[0])
 
 
 def result_of(ship: bool) -> dict[str, Any]:

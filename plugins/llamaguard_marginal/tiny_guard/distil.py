@@ -65,7 +65,10 @@ def main() -> None:
 
     try:
         run(options)
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError as error:
+        missing = f"no such file: {error.filename}" if error.filename else error
+        sys.exit(f"error: {missing}")
+    except ValueError as error:
         sys.exit(f"error: {error}")
 
 

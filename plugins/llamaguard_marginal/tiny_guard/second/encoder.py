@@ -96,7 +96,9 @@ def cached_states(
     folder: Path, recipe: TeacherRecipe, texts: Sequence[str], path: Path
 ) -> TextStates:
     """As `states_below`, kept in a file; ValueError where that is of other texts."""
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    digest = hashlib.sha256(
+        "\0".join(texts).encode("utf-8", "surrogatepass")
+    ).hexdigest()
     if path.is_file():
         flat, starts, stored = torch.load(path, weights_only=True)
         if stored != digest:

@@ -65,6 +65,9 @@ def read_recipe(path: Path = REGISTERED) -> Recipe:
     """Read a registration; ValueError where a field is missing or not known."""
     content = path.read_bytes()
     record: dict[str, Any] = yaml.safe_load(content)
+    needed = ("name", "similarity", "sets", "teacher", "student")
+    if missing := [name for name in needed if name not in record]:
+        raise ValueError(f"{path.name}: no {', '.join(missing)}")
     return Recipe(
         name=record["name"],
         similarity=float(record["similarity"]),

@@ -9,13 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def check_same_recipe(work: Path, sha256: str) -> None:
-    """ValueError where the folder holds the work of another registration."""
-    mark = work / "registration.sha256"
+def check_same(work: Path, what: str, sha256: str) -> None:
+    """ValueError where the folder holds the work of another `what` than this one."""
+    mark = work / f"{what}.sha256"
     if mark.is_file() and mark.read_text(encoding="utf-8") != sha256:
-        raise ValueError(
-            f"{work} holds work of another registration; take a new folder"
-        )
+        raise ValueError(f"{work} holds work of another {what}; take a new folder")
     mark.write_text(sha256, encoding="utf-8")
 
 
