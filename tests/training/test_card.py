@@ -112,8 +112,10 @@ def test_what_its_user_wrote_survives(folder: Path, plugins: Plugins) -> None:
             "was edited outside of the",
         ),
         (lambda _: "# My own card\n", "is not from safebench card"),
+        (lambda text: text.replace("keys\n", "keys\na: [\n", 1), "are no YAML"),
+        (lambda text: text.replace("keys\n", "keys\nmit\n", 1), "no key: value"),
     ],
-    ids=["edited", "own"],
+    ids=["edited", "own", "yaml", "keys"],
 )
 def test_a_card_that_was_edited_elsewhere_is_not_replaced(
     change: Any, message: str, folder: Path, plugins: Plugins

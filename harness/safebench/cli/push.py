@@ -75,12 +75,18 @@ def command(
 
     def work() -> int:
         from safebench.training.artifact import Artifact
-        from safebench.training.hub_upload import HubUpload, check_repo_name
+        from safebench.training.hub_upload import (
+            HubUpload,
+            check_branch,
+            check_repo_name,
+        )
         from safebench.training.sharing import select_files
 
         check_repo_name(name)
         if base:
             check_repo_name(base)
+        if revision:
+            check_branch(revision)
         artifact = Artifact(folder).describe(plugins)
         selection = select_files(
             artifact, plugins, name, base=base or "", allow_rejected=allow_rejected

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from safebench.checksums import sealed, unsealed
-from safebench.errors import ModelError, RunFolderError, SafebenchError
+from safebench.errors import (
+    ModelError,
+    RunFolderError,
+    SafebenchError,
+    did_you_mean,
+)
 from safebench.files import write_json
 from safebench.forwarding import old_names
 from safebench.provenance import differences
@@ -117,9 +122,10 @@ class Artifact:
 
         folder = self.folder
         if not folder.is_dir():
+            known = [str(path) for _, path in trained_models()]
             raise ModelError(
                 f"no folder {folder}: name one that safebench train wrote"
-                + offer_trained()
+                + did_you_mean(str(folder), known)
             )
         if not self.path.is_file():
             raise ModelError(

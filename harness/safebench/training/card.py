@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.specs import DatasetSpec
 
-from .card_regions import KEYS, own_text, region, sign
+from .card_regions import KEYS, own_keys, own_text, region, sign
 from .description import with_base_name
 from .licences import (
     licences_of_bases,
@@ -73,7 +73,7 @@ def render_card(
     parts = [
         _front_matter(artifact, name, model_licence([*data, *bases]), own),
         "<!-- safebench card DIGEST -->",
-        f"# {name}",
+        f"# {_one_line(name)}",
         artifact.description.summary,
         *_rejection(artifact),
         region("introduction", own.get("introduction", "")),
@@ -121,7 +121,7 @@ def _front_matter(
         "tags": ["safety", "guard", "safebench", *description.tags],
         "model-index": _model_index(artifact, name),
     }
-    mine = yaml.safe_load(own.get(KEYS, "")) or {}
+    mine = own_keys(own)
     kept = {k: v for k, v in keys.items() if v and k not in mine}  # keys stand once
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     return f"---\n{text}{region(KEYS, own.get(KEYS, ''))}\n---"
@@ -167,7 +167,7 @@ def _usage(artifact: DescribedArtifact, name: str) -> str:
     if not artifact.description.commands:
         return ""
     quoted = shlex.quote(name)
-    commands = [c.format(model=quoted) for c in artifact.description.commands]
+    commands = [c.replace("{model}", quoted) for c in artifact.description.commands]
     return "```console\n" + "\n".join(f"$ {c}" for c in commands) + "\n```"
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 REGIONS = ("introduction", "notes")
@@ -67,6 +68,22 @@ def own_text(path: Path) -> dict[str, str]:
         for found in pattern.finditer(text)
         if found[3].strip()
     }
+
+
+def own_keys(own: Mapping[str, str]) -> dict[str, Any]:
+    """Return the user's keys of the front matter; `DataError` if they are no YAML."""
+    import yaml  # slower to import than most commands take
+
+    try:
+        keys = yaml.safe_load(own.get(KEYS, "")) or {}
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"the keys between the marks of the model card are no YAML: {problem}"
+        ) from None
+    if not isinstance(keys, dict):
+        raise DataError("between the marks of the model card's keys: no key: value")
+    return keys
 
 
 def _digest(card: str) -> str:

@@ -87,7 +87,9 @@ def describe_artifact(
 
     Raises `UnknownNameError` where that is not installed.
     """
-    spec = plugins.get(ArtifactSpec, str(manifest.get("trainer") or "?"))
+    spec = plugins.get(
+        ArtifactSpec, str(manifest.get("trainer") or manifest.get("kind"))
+    )
     describe = spec.code()
     with isolated(spec):
         description = describe(folder, manifest)

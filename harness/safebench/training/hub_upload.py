@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAIN = "main"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_BRANCH = re.compile(r"[\w.][\w.-]*(/[\w.][\w.-]*)*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_NAME = 96
 _MADE_BY_HUB = (".gitattributes", ".gitignore")
 _GIT_DIGITS = 40  # of SHA-1, against 64 of the SHA-256 that large files have
@@ -61,6 +63,15 @@ def check_repo_name(name: str) -> None:
         raise OptionError(
             f"{name!r} is no name on the hub: ORG/NAME, of letters, digits, '-', '_' "
             f"and '.', at most {_MAX_NAME} of them"
+        )
+
+
+def check_branch(name: str) -> None:
+    """Raise `OptionError` for what no branch can be called, and for a commit."""
+    if not _BRANCH.fullmatch(name) or ".." in name or _COMMIT.fullmatch(name):
+        raise OptionError(
+            f"--revision {name!r} is no name of a branch: letters, digits, '-', '_', "
+            "'.' and '/'; a commit is made by the push"
         )
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from safebench import Plugins
 from safebench.cli import cli
+from safebench.errors import ModelError
 from safebench.testing.hub_server import hub_server
 from safebench.training import Artifact
 from safebench_bert_ensemble.model.identity import ensemble_identity
@@ -212,6 +213,18 @@ def test_a_branch_leaves_main_as_it_was(
     assert repo.heads["trial"] == find_ensemble(NAME, "trial").commit
 
 
+@pytest.mark.parametrize("branch", ["a b", "a..b", "-a", "a/", "0" * 40])
+def test_a_branch_that_is_none_is_refused(
+    hub: HubServer, push: Callable[..., Result], branch: str
+) -> None:
+    """Before anything is sent; a commit is none either."""
+    result = push("--revision", branch)
+
+    assert 2 == result.exit_code
+    assert "is no name of a branch" in result.output
+    assert [] == hub.requests
+
+
 @pytest.mark.parametrize(("private", "flag"), [(False, ()), (True, ("--public",))])
 def test_who_may_see_it_is_not_changed_by_a_push(
     hub: HubServer, push: Callable[..., Result], private: bool, flag: tuple[str, ...]
@@ -253,6 +266,16 @@ def test_names_that_are_none_are_refused(
 
     assert 2 == result.exit_code
     assert [] == hub.requests
+
+
+def test_members_of_a_stranger_lie_in_its_folder(artifact: Path) -> None:
+    """A manifest that names others would have them read from this machine."""
+    manifest = Artifact(artifact).manifest()
+    manifest["members"] = [{"path": "../mine/member-01"}]
+    Artifact(artifact).write(manifest)
+
+    with pytest.raises(ModelError, match="names members outside of its folder"):
+        find_ensemble(str(artifact))
 
 
 def test_an_unknown_file_stops_a_push(

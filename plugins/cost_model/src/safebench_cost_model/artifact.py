@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.training import ArtifactDescription
@@ -25,7 +26,6 @@ from safebench_cost_model.model.artifact import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
@@ -64,7 +64,7 @@ def describe(folder: Path, manifest: Mapping[str, Any]) -> ArtifactDescription:
     if manifest.get("kind") == KIND_STACK:
         return _describe_stack(manifest)
     base = manifest["base"]
-    inside = (folder / str(base["name"])).is_dir()
+    inside = not base["folder"] and (folder / Path(base["name"]).name).is_dir()
     adapters = manifest["files"] == ADAPTER_FOLDER
     return ArtifactDescription(
         summary=(

@@ -130,6 +130,9 @@ def _member_folders(folder: Path, manifest: Mapping[str, Any]) -> tuple[Path, ..
         names = []
     if not names:
         raise ModelError(f"{Artifact(folder).path} names no members: train it again")
+    # A manifest can come from anybody: a member lies in the folder or nowhere.
+    if any(Path(name).name != name for name in names):
+        raise ModelError(f"{Artifact(folder).path} names members outside of its folder")
     for name in names:
         try:
             check_complete(folder / name)

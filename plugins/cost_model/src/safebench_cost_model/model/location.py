@@ -199,10 +199,11 @@ def _find_base_of(folder: Path, base: dict[str, Any]) -> tuple[Path, str]:
 
     Raises `ModelError` if it is gone, or is another one than they were trained on.
     """
-    # The supervised stage left it; or a hub id, of what was pushed.
-    inside = folder / base["name"]
+    # The supervised stage left it beside them; a name with a slash is a hub id, of what
+    # was pushed, and never a path: a manifest can come from anybody.
     is_own = not base["folder"] and not base["revision"]
-    if is_own and (inside.is_dir() or "/" not in base["name"]):
+    if is_own and "/" not in base["name"]:
+        inside = folder / Path(base["name"]).name
         _check_folder(folder, inside, NETWORK_FILES)
         model = ModelFolder(inside, f"{folder.resolve().name}/{inside.name}")
     else:
