@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("accelerate", reason="a trainer of transformers needs it")
 import torch
+import transformers
 
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import DataParallelTrainer, batch_of_process
 from safebench.torch_utils.data_parallel import BatchShares
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BATCHES = [[5, 2, 9, 7], [1, 0, 3, 8], [4, 6, 10], [11]]
 
@@ -109,3 +113,36 @@ def test_who_starts_a_training_is_told_how_it_is_shared(
     assert lines(8, "pairs") == ["one of 4 GPUs: accelerate launch uses all"]
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert lines(8, "pairs") == ["4 processes: 2 of the 8 pairs of a step each"]
+
+
+def test_what_a_tracker_writes_outlives_the_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard's events lie beside the folder that is removed at the end."""
+    monkeypatch.setattr(
+        transformers.trainer,
+        "get_reporting_integration_callbacks",
+        lambda _: [_Tracker, _TrackerWithPlace],
+    )
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path / "checkpoints"), use_cpu=True, report_to="none"
+    )
+    trainer = DataParallelTrainer(model=torch.nn.Linear(1, 1), args=arguments)
+
+    folders = [
+        getattr(callback, "logging_dir", "")
+        for callback in trainer.callback_handler.callbacks
+    ]
+
+    assert str(tmp_path / "logs" / "checkpoints") in folders
+    assert "chosen" in folders
+
+
+class _Tracker(transformers.TrainerCallback):
+    """Has no place yet, as the library's has until a training begins."""
+
+    logging_dir: str | None = None
+
+
+class _TrackerWithPlace(transformers.TrainerCallback):
+    logging_dir = "chosen"

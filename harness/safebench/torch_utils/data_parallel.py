@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import accelerate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     Key = tuple[int, float]  # a row, and what it counts in the mean of its step
 
+LOGS_FOLDER = "logs"
 _LOSS_SHARE = "loss_share"
 _IGNORED_LABEL = -100  # of tokens, to losses of language models
 
@@ -122,6 +124,7 @@ class DataParallelTrainer(transformers.Trainer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
+        _keep_logs(self.callback_handler.callbacks, Path(self.args.output_dir or "."))
 
     def row_order(self, batch_size: int) -> Sampler[int]:
         """Return the order of training rows, by seed and epoch alone."""
@@ -226,6 +229,18 @@ class DataParallelTrainer(transformers.Trainer):
         if size > 1:
             return [f"{size} processes: {share}"]
         return [f"one of {gpus} GPUs: accelerate launch uses all"] if gpus > 1 else []
+
+
+def _keep_logs(callbacks: Iterable[Any], checkpoints: Path) -> None:
+    """Let what a tracker writes to disk lie beside the folder of checkpoints.
+
+    TensorBoard's events would lie in it, and be removed with it when a training is
+    done. TENSORBOARD_LOGGING_DIR, if set, has chosen a place already.
+    """
+    for callback in callbacks:
+        if getattr(callback, "logging_dir", "") is None:
+            folder = checkpoints.parent / LOGS_FOLDER / checkpoints.name
+            callback.logging_dir = str(folder)
 
 
 @contextmanager

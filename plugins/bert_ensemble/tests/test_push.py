@@ -115,6 +115,7 @@ def test_a_dry_run_lists_and_sends_nothing(
     assert "checkpoint-member-03/optimizer.pt, predictions.jsonl" in result.output
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_private_and_loads_by_its_name(
     hub: HubServer, push: Callable[..., Result], artifact: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_pushed_again_it_is_there_already(
     assert 1 == hub.requests.count("commit")
 
 
+@pytest.mark.slow
 def test_other_content_is_replaced_only_by_update(
     hub: HubServer, push: Callable[..., Result], artifact: Path
 ) -> None:
@@ -184,6 +186,7 @@ def test_other_content_is_replaced_only_by_update(
     assert FILES == (hub.repos[NAME].files("main") or {}).keys() - {".gitattributes"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_push_goes_on(
     hub: HubServer, push: Callable[..., Result]
 ) -> None:
@@ -201,6 +204,7 @@ def test_an_interrupted_push_goes_on(
     assert 0 == done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_a_branch_leaves_main_as_it_was(
     hub: HubServer, push: Callable[..., Result]
 ) -> None:
