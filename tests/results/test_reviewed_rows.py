@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from safebench.cli import cli
 from safebench.plugins import Plugins
 from safebench.results.review_marks import LabelMark, ReviewedSample, store_mark
-from safebench.results.reviewed_rows import OF_CATEGORIES, OF_PAIRS
+from safebench.results.reviewed_labels import OF_CATEGORIES, OF_PAIRS
 from safebench.results.rows import from_json, to_json
 
 if TYPE_CHECKING:

@@ -7,20 +7,25 @@ read such numbers is in the field `review` of their rows.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safebench.errors import DataError, OptionError
+from safebench.errors import DataError
 from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals
 
 from .comparison import files_by_row, names_of_row
 from .outcomes import to_outcome
 from .prediction_reading import read_prediction_file
-from .review_marks import read_marks, verdicts
+from .reviewed_labels import (
+    ReviewedLabels,
+    apply_marks,
+    review_facts,
+    why_not_of_labels,
+)
 from .rows import LATENCY_METRICS, interval_fields, joined_notes
 
 if TYPE_CHECKING:
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
 
     from safebench.metrics import Outcome
     from safebench.specs import MetricSpec
-    from safebench.typing import Array
 
     from .predictions import StoredPredictions
     from .review_marks import ReviewedSample, Verdict
@@ -41,15 +45,7 @@ NO_PREDICTIONS = (
     "its predictions are not stored: run again with --predictions jsonl, the evidence "
     "is re-used"
 )
-OF_CATEGORIES = "marks are about whole labels, and say nothing of categories"
-OF_PAIRS = "marks are about single samples, and say nothing of pairs and severities"
-OF_BOUNDS = "these bounds are not read back from stored predictions"
 NO_METRIC = "no installed metric has this name: it cannot be computed again"
-_NOT_LABELS = (
-    ({"categories", "category_scores"}, OF_CATEGORIES),
-    ({"pairs", "severity", "votes"}, OF_PAIRS),
-    ({"category_bounds", "uncertainty_bounds"}, OF_BOUNDS),
-)
 
 
 def reviewed_rows(
@@ -62,21 +58,17 @@ def reviewed_rows(
     reason. Raises OptionError where no set of the rows has a mark, DataError for a
     damaged file of marks.
     """
-    marked = verdicts(mark for folder in folders for mark in read_marks(folder))
-    of_set: dict[tuple[str, str], dict[ReviewedSample, Verdict]] = defaultdict(dict)
-    for sample, verdict in marked.items():
-        of_set[sample.set_name, sample.task][sample] = verdict
+    labels = ReviewedLabels(folders)
     by_set: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         by_set[_set_name(row), row.task].append(row)
-    if not of_set.keys() & by_set.keys():
-        raise _nothing_reviewed(folders, of_set)
+    labels.require_one_of(by_set)
     files = files_by_row(folders)
     metrics = {spec.name: spec for spec in specs}
     both: list[Row] = []
     for name, own in by_set.items():
         both += own
-        if name not in of_set:
+        if name not in labels.of_set:
             continue
         combinations: dict[Any, list[Row]] = defaultdict(list)
         for row in own:
@@ -85,63 +77,12 @@ def reviewed_rows(
         for same in combinations.values():
             file = files.get((same[0].run, *names_of_row(same[0])))
             path = None if file is None else file.path
-            both += _reviewed(same, path, of_set[name], metrics)
+            both += _reviewed(same, path, labels.of_set[name], metrics)
     return both
-
-
-def _nothing_reviewed(
-    folders: Sequence[Path], of_set: Mapping[tuple[str, str], Verdicts]
-) -> OptionError:
-    if of_set:
-        there = ", ".join(f"{name} ({task})" for name, task in of_set)
-        return OptionError(
-            f"no label of these results was reviewed: marks are of {there}"
-        )
-    where = ", ".join(folder.as_posix() for folder in folders)
-    return OptionError(
-        f"no label was reviewed in {where}: `safebench serve` shows each sample with a "
-        "form for it"
-    )
 
 
 def _set_name(row: Row) -> str:
     return ":".join(filter(None, (row.dataset, row.config, row.split)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """Marks on the n predictions of a file, and those that are about none of them.
-
-    `flipped` and `unclear` (n,) bool say which labels are turned round or left out,
-    `reviewed` (n,) bool which have a mark.
-    """
-
-    reviewed: Array
-    flipped: Array
-    unclear: Array
-    counts: dict[str, int]
-
-
-def _apply(stored: StoredPredictions, marked: Verdicts, held_out: set[str]) -> _Applied:
-    place = {id_: row for row, id_ in enumerate(stored.ids)}
-    columns = {name: np.zeros(stored.n, dtype=bool) for name in _COLUMNS}
-    counts: Counter[str] = Counter()
-    for sample, verdict in marked.items():
-        row = place.get(sample.id)
-        if row is None:
-            counts["held_out" if sample.id in held_out else "vanished"] += 1
-        elif stored.content[row] != sample.content or stored.y[row] != verdict.label:
-            counts["changed"] += 1
-        else:
-            counts[verdict.mark] += 1
-            counts["disagree"] += verdict.disagree
-            columns["reviewed"][row] = True
-            columns["flipped"][row] = verdict.mark == "wrong"
-            columns["unclear"][row] = verdict.mark == "unclear"
-    return _Applied(**columns, counts=dict(counts))
-
-
-_COLUMNS = ("reviewed", "flipped", "unclear")
 
 
 def _reviewed(
@@ -159,13 +100,11 @@ def _reviewed(
     held_out: set[str] = set()
     if {sample.id for sample in marked} - set(stored.ids):
         held_out = set(read_prediction_file(path, part="all").ids) - set(stored.ids)
-    applied = _apply(stored, marked, held_out)
-    review = _review_facts(stored, applied)
-    if not (applied.flipped | applied.unclear).any():
+    applied = apply_marks(stored, marked, held_out)
+    review = review_facts(stored, applied)
+    if not applied.changes_any:
         return [replace(row, review=review) for row in rows]
-    kept = np.flatnonzero(~applied.unclear)
-    changed = replace(stored, y=stored.y ^ applied.flipped).select(kept.tolist())
-    return _computed(rows, changed, review, specs)
+    return _computed(rows, applied.change(stored), review, specs)
 
 
 def _stored(rows: Sequence[Row], path: Path | None) -> StoredPredictions:
@@ -182,34 +121,6 @@ def _stored(rows: Sequence[Row], path: Path | None) -> StoredPredictions:
     return stored
 
 
-def _review_facts(stored: StoredPredictions, applied: _Applied) -> dict[str, Any]:
-    """Return what a reader must know: counts, and how samples came to be reviewed.
-
-    `errors` counts wrong decisions as stored, failed samples included; None where
-    nothing was decided.
-    """
-    counts = applied.counts
-    facts: dict[str, Any] = {
-        "n_reviewed": int(applied.reviewed.sum()),
-        **{f"n_{name}": counts.get(name, 0) for name in ("right", "wrong", "unclear")},
-        **{f"n_{name}": counts.get(name, 0) for name in _SAID},
-    }
-    outcome = to_outcome(stored)
-    errors = (
-        outcome.failed if outcome.decision is None else outcome.decision != outcome.y
-    )
-    known = outcome.decision is not None
-    for name, which in (("errors", errors), ("others", ~errors)):
-        facts[name] = int(which.sum()) if known else None
-        facts[f"{name}_reviewed"] = (
-            int((which & applied.reviewed).sum()) if known else None
-        )
-    return facts
-
-
-_SAID = ("disagree", "held_out", "vanished", "changed")
-
-
 def _computed(
     rows: Sequence[Row],
     changed: StoredPredictions,
@@ -220,7 +131,7 @@ def _computed(
     wanted = [
         spec
         for row in rows
-        if (spec := specs.get(row.metric)) is not None and not _why_not(spec)
+        if (spec := specs.get(row.metric)) is not None and not why_not_of_labels(spec)
     ]
     values = {spec.name: value for spec, value in compute(outcome, wanted)}
     known = [spec for spec in wanted if values[spec.name].value is not None]
@@ -242,7 +153,7 @@ def _computed(
             computed.append(replace(row, **shared))
             continue
         if value is None:
-            why = NO_METRIC if spec is None else _why_not(spec)
+            why = NO_METRIC if spec is None else why_not_of_labels(spec)
             # what the run could not say either has its own reason
             reason = row.note if row.value is None and row.note else why
             computed.append(_unknown(replace(row, **shared), reason, review))
@@ -278,11 +189,6 @@ def _outcome(stored: StoredPredictions) -> Outcome:
     if np.isnan(stored.lower).all():
         return outcome
     return replace(outcome, lower=stored.lower, upper=stored.upper)
-
-
-def _why_not(spec: MetricSpec) -> str:
-    """Return why marks on labels cannot say a metric, "" if they can."""
-    return next((why for needs, why in _NOT_LABELS if spec.needs & needs), "")
 
 
 def _unknown(row: Row, reason: str, review: dict[str, Any]) -> Row:
