@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from safebench.cli.analyze import command
 from safebench.plugins import Plugins
+from safebench.results.review_marks import LabelMark, ReviewedSample, store_mark
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -246,3 +247,47 @@ def test_twenty_thousand_predictions_take_seconds(run: FakeRun) -> None:
 
     assert 0 == result.exit_code
     assert time.process_time() - start < 12
+
+
+def mark(run: FakeRun, row: int, word: str) -> None:
+    """Mark a label of the run as a reviewer does."""
+    names = ("prompts.jsonl", None, "all", "prompt_harm", run.ids[row])
+    sample = ReviewedSample(*names, run.content[row])
+    store_mark(run.folder, LabelMark(sample=sample, label=run.labels[row], mark=word))
+
+
+def test_labels_as_they_were_reviewed(run: FakeRun) -> None:
+    """One of two errors was a wrong label, and an unclear one is left out."""
+    run.write_dataset()
+    run.predict(score=SCORE, uncertainty=UNCERTAINTY)
+    mark(run, 2, "wrong")
+    mark(run, 5, "unclear")
+
+    stored = as_json(run)
+    reviewed = as_json(run, "--labels", "reviewed")
+
+    assert [6 / 8, 6 / 7] == [
+        r["combinations"][0]["accuracy"] for r in (stored, reviewed)
+    ]
+    note = "prompts.jsonl:all: labels as reviewed, of 8 1 wrong, 1 unclear; "
+    assert reviewed["notes"][0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no label was reviewed in"),
+        (("--gaps", "--save"), "--save is about the run's own labels"),
+        (("--html", "x.html"), "--html is about the run's own labels"),
+    ],
+)
+def test_reviewed_labels_are_refused_where_they_would_mislead(
+    run: FakeRun, words: tuple[str, ...], message: str
+) -> None:
+    """Without marks, and beside numbers with the stored labels."""
+    run.write_dataset()
+    run.predict(score=SCORE)
+    result = analyze(run, "--labels", "reviewed", *words)
+
+    assert 0 != result.exit_code
+    assert message in f"{result.output} {result.exception}"

@@ -23,6 +23,8 @@ from safebench.cli import cli
 from safebench.decision.gate_rules import Bound, parse_bound
 from safebench.decision.samples_needed import samples_needed
 from safebench.plugins import Plugins
+from safebench.results.prediction_reading import read_prediction_lines
+from safebench.results.review_marks import LabelMark, sample_of_line, store_mark
 from safebench.results.rows import RESULTS_FILE, merge_rows, read_rows
 from safebench.statistics.interval import mid_p_interval
 
@@ -371,6 +373,55 @@ def test_a_rule_is_read_as_it_is_typed() -> None:
 
 
 @pytest.mark.slow
+def review(dataset: str, words: dict[int, str], rest: str | None) -> None:
+    """Mark labels of the test part by place, all others with `rest` if it is a word."""
+    (path,) = Path("runs/one/predictions/keyword").glob(f"{dataset}*/score.jsonl")
+    lines = [line for line in read_prediction_lines(path) if line["part"] == "test"]
+    for place, line in enumerate(lines):
+        if word := words.get(place, rest):
+            sample, label = sample_of_line(line), bool(line["label"])
+            mark = LabelMark(sample=sample, label=label, mark=word)
+            store_mark(Path("runs/one"), mark)
+
+
+def test_reviewed_labels_need_to_be_all(gate: Gate) -> None:
+    """Marks where a guard errs improve its numbers: a part of a set proves nothing."""
+    rule = ("--min", "accuracy@easy.jsonl=.5", "--labels", "reviewed")
+    nothing = gate("runs/one", *rule)
+    review("easy", {0: "wrong", 1: "unclear"}, None)
+    part = gate("runs/one", *rule)
+    of_other = gate("runs/one", "--max", "fpr=.9", "--labels", "reviewed")
+    review("easy", {0: "wrong", 1: "unclear"}, "right")
+    whole = gate("runs/one", *rule, "--json")
+    stored = gate("runs/one", *rule[:2], "--json")
+
+    assert (2, 1, 1, 0) == tuple(
+        result.exit_code for result in (nothing, part, of_other, whole)
+    )
+    assert "no label was reviewed in runs/one" in nothing.stderr
+    assert "2 of 160 labels were reviewed: a promise needs all" in part.stdout
+    assert "0 of 160 labels were reviewed" in of_other.stdout
+    before, after = (
+        json.loads(result.stdout)["rules"][0] for result in (stored, whole)
+    )
+    assert before["value"] != after["value"]
+    assert any("reviewers" in note for note in json.loads(whole.stdout)["notes"])
+
+
+def test_reviewed_labels_of_a_baseline(gate: Gate) -> None:
+    """Both sides are judged by them: the same guard is no worse than itself."""
+    shutil.copytree("runs/one", "runs/two")
+    review("easy", {0: "wrong", 1: "unclear"}, "right")
+    words = ("--baseline", "runs/two", "--margin", ".05", "-d", "easy.jsonl")
+    words = ("runs/one", *words, "--metrics", "accuracy", "--json")
+    (stored,) = json.loads(gate(*words).stdout)["rules"]
+    (rule,) = json.loads(gate(*words, "--labels", "reviewed").stdout)["rules"]
+
+    assert stored["low"] != rule["low"]
+    assert (True, 0.0) == (rule["passed"], rule["value"]), rule["reason"]
+    assert 159 == rule["n"], rule["reason"]
+
+
 def test_an_operating_point_is_gated_at_its_threshold(gate: Gate) -> None:
     """Decisions at another threshold than the run's, counted in the predictions."""
     plugins = Plugins()

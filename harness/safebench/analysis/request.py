@@ -19,7 +19,7 @@ class AnalysisRequest:
     `n_examples` bounds every list of single samples; their texts are left out unless
     `include_text`. `always_detailed` keeps slices and samples however many
     combinations there are, `gaps` adds the gaps between slices. `data_root` is where
-    local copies of hub datasets lie.
+    local copies of hub datasets lie. `reviewed`: by the labels that reviewers marked.
     """
 
     classifiers: tuple[str, ...] = ()
@@ -32,6 +32,7 @@ class AnalysisRequest:
     data_root: str | None = None
     always_detailed: bool = False
     gaps: bool = False
+    reviewed: bool = False
 
 
 def find_run(path: Path) -> Path:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safebench.errors import DataError
 from safebench.results.prediction_reading import read_predictions
 from safebench.results.predictions import pool_predictions
+from safebench.results.review_marks import MARKS
+from safebench.results.reviewed_labels import ReviewedLabels
 
 from .agreement import Agreement, decision_agreements
 from .calibration import ReliabilityDiagram, reliability_diagram
@@ -101,6 +104,9 @@ def analyze_run(
         datasets=request.datasets,
         part=request.part,
     )
+    label_notes: list[str] = []
+    if request.reviewed:
+        stored, label_notes = _with_reviewed_labels(folder, stored)
     # slices and examples are computed only where something will show them
     fits_screen = len(stored) <= MAX_ON_SCREEN
     detailed = request.always_detailed or fits_screen
@@ -127,8 +133,41 @@ def analyze_run(
         detailed=detailed,
         fits_screen=fits_screen,
         metrics=tuple(spec.name for spec in metrics),
-        notes=(*metadata_notes, *agreement_notes, *_empty_column_notes(predictions)),
+        notes=(
+            *label_notes,
+            *metadata_notes,
+            *agreement_notes,
+            *_empty_column_notes(predictions),
+        ),
     )
+
+
+def _with_reviewed_labels(
+    folder: Path, stored: Sequence[StoredPredictions]
+) -> tuple[list[StoredPredictions], list[str]]:
+    """Return predictions by the labels as reviewed, and how many of each set were.
+
+    Raises OptionError where no label was.
+    """
+    labels = ReviewedLabels([folder])
+    labels.require_one_of((each.dataset, each.task) for each in stored)
+    changed, notes = [], dict[str, None]()
+    for predictions in stored:
+        applied = labels.apply(predictions)
+        after = applied.change(predictions)
+        counts = {word: applied.counts.get(word, 0) for word in MARKS}
+        n = predictions.n
+        listed = ", ".join(f"{k:,} {word}" for word, k in counts.items() if k) or "none"
+        notes[
+            f"{predictions.dataset}: labels as reviewed, of {n:,} {listed}; "
+            "wrong ones are turned round, unclear ones left out, all others count as "
+            "right: if errors were reviewed more than the rest, numbers are too good"
+        ] = None
+        if after.n:
+            changed.append(after)
+    if not changed:
+        raise DataError("reviewers call every label unclear: nothing is left")
+    return changed, [*notes]
 
 
 def _empty_column_notes(all_predictions: Sequence[StoredPredictions]) -> list[str]:

@@ -76,6 +76,10 @@ DEFAULT_METRICS = ("recall", "fpr", "auroc")
     help="Write one self-contained page, as `safebench report RUN` does.",
 )
 @flags.printed("table", "md", "json")
+@flags.LABELS.override(
+    help="reviewed: by the labels that reviewers marked in `safebench serve` [default: "
+    "stored]."
+)
 @flags.DATA_ROOT.override(
     help="Local copies of hub sets: DIR/ORG/NAME [default: the run's]."
 )
@@ -98,6 +102,7 @@ def command(
     columns: tuple[str, ...],
     gaps: bool,
     save: bool,
+    labels: str,
     data_root: str | None,
 ) -> None:
     """Show where a run is unsure and wrong, from its stored predictions.
@@ -115,6 +120,11 @@ def command(
         raise OptionError(
             f"--save stores what is said of the test part: leave out --part {part}"
         )
+    if labels == "reviewed" and (save or html):
+        raise OptionError(
+            f"{'--save' if save else '--html'} is about the run's own labels: leave "
+            "out it or --labels reviewed"
+        )
     request = AnalysisRequest(
         classifiers=classifiers,
         strategies=strategies,
@@ -127,6 +137,7 @@ def command(
         data_root=data_root,
         # both show everything, whatever would fit on a screen
         always_detailed=form == "json" or html is not None,
+        reviewed=labels == "reviewed",
     )
     specs = [plugins.get(MetricSpec, name) for name in flags.split_names(metrics)]
     execute(plugins, run, request, specs, form=form, plots=plots, html=html, save=save)

@@ -11,7 +11,11 @@ from . import flags
 from .execution import print_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safebench.plugins import Plugins
+    from safebench.results.prediction_reading import PredictionFile
+    from safebench.results.reviewed_labels import ReviewedLabels
     from safebench.specs import MetricSpec
 
 EPILOG = """\b
@@ -20,6 +24,7 @@ Examples:
   safebench compare llamaguard/marginal_any keyword/score --metrics auroc,fpr
   safebench compare runs/before runs/after --format md
   safebench compare greedy marginal_any --margin 0.02 --equivalence
+  safebench compare greedy marginal_any --run runs/guard --labels reviewed
 """
 
 
@@ -56,6 +61,10 @@ Examples:
     is_flag=True,
     help="Test, too, whether differences are below the margin (TOST).",
 )
+@flags.LABELS.override(
+    help="reviewed: judge both by the labels that reviewers marked in `safebench "
+    "serve`, in any of the runs [default: stored]."
+)
 @flags.SEED.override(default=0, help="Seed of the draws [default: 0].")
 @flags.printed("table", "md", "json")
 @click.pass_obj
@@ -68,6 +77,7 @@ def command(  # noqa: PLR0917 - click names them all
     draws: int | None,
     margin: float | None,
     equivalence: bool,
+    labels: str,
     seed: int,
     form: str,
 ) -> None:
@@ -88,8 +98,9 @@ def command(  # noqa: PLR0917 - click names them all
     from safebench.results.selection import select_pairs
 
     specs = comparable_metrics(metrics, plugins)  # a wrong name costs no reading
+    pairs = select_pairs(a, b, runs)
     comparisons = compare(
-        select_pairs(a, b, runs),
+        pairs,
         specs,
         of_uncertainty=()
         if metrics
@@ -98,6 +109,7 @@ def command(  # noqa: PLR0917 - click names them all
         seed=seed,
         margin=margin,
         equivalence=equivalence,
+        labels=_reviewed(pairs, specs) if labels == "reviewed" else None,
     )
     echo_rendered(lambda options: render_comparisons(comparisons, form, options))
     # After the table: a metric of one plugin that fails takes nothing from the others.
@@ -106,6 +118,29 @@ def command(  # noqa: PLR0917 - click names them all
     require_one_compared(comparisons)
     if failures:
         sys.exit(1)
+
+
+def _reviewed(
+    pairs: Sequence[tuple[PredictionFile, PredictionFile]], specs: Sequence[MetricSpec]
+) -> ReviewedLabels:
+    """Return the marks of the runs of all pairs.
+
+    Raises OptionError where no set that is compared has one, and for a metric of which
+    they say nothing.
+    """
+    from safebench.errors import OptionError
+    from safebench.results.prediction_reading import read_combination_key
+    from safebench.results.reviewed_labels import ReviewedLabels, why_not_of_labels
+
+    for spec in specs:
+        if why := why_not_of_labels(spec):
+            raise OptionError(f"{spec.name} with reviewed labels: {why}")
+    files = [file for pair in pairs for file in pair]
+    labels = ReviewedLabels([file.run for file in files])
+    keys = [read_combination_key(file.path) for file in files]
+    names = {":".join(filter(None, key[2:5])) for key in keys}
+    labels.require_one_of(of for of in labels.of_set if of[0] in names)
+    return labels
 
 
 def comparable_metrics(text: str | None, plugins: Plugins) -> list[MetricSpec]:

@@ -209,6 +209,7 @@ ONLY_DATASETS = DATASET.with_parameter("datasets").override(
 TOP = flag("--top", type=click.IntRange(min=0), default=10, show_default=True)
 SLICES = flag("--slice", "--by", "columns", multiple=True, metavar="COLUMN")
 GAPS = flag("--gaps", is_flag=True)
+LABELS = flag("--labels", type=Choice(["stored", "reviewed"]), default="stored")
 ALPHA = flag(
     "--alpha", type=SHARE, metavar="P", default=0.05, show_default=True
 )  # fmt: skip

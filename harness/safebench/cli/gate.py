@@ -82,6 +82,10 @@ _KEYS = ("min", "max", "baseline", "margin", "metrics", "by", "max_failed")
 @flags.OPERATING_POINT.override(
     help="Measure at the threshold of this operating point instead of that of the run."
 )
+@flags.LABELS.override(
+    help="reviewed: by the labels that reviewers marked in `safebench serve`; a set "
+    "whose labels were not all reviewed fails [default: stored]."
+)
 @click.option("--junit", metavar="FILE", help="Write JUnit XML for CI, too.")
 @click.option("--md", metavar="FILE", help="Write a Markdown table, too.")
 @flags.printed("text", "md", "json")
@@ -149,6 +153,7 @@ def read_request(given: dict[str, Any]) -> GateRequest:
         datasets=given["datasets"],
         max_failed=chosen["max_failed"] or 0.0,
         operating_point=given["operating_point"],
+        reviewed=given["labels"] == "reviewed",
     )
 
 

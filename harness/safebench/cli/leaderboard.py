@@ -100,10 +100,7 @@ Examples:
     help="Gaps between the slices by a column, and each slice's numbers, as stored by "
     "`safebench analyze RUN --gaps --save`.",
 )
-@click.option(
-    "--labels",
-    type=flags.Choice(["stored", "reviewed"]),
-    default="stored",
+@flags.LABELS.override(
     help="reviewed: also the numbers with the labels that reviewers marked in "
     "`safebench serve`: wrong ones turned round, unclear ones left out [default: "
     "stored].",

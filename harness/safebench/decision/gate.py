@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safebench.combination.changed_parts import changed_parts
 from safebench.errors import RunFolderError
+from safebench.results.reviewed_labels import ReviewedLabels
 from safebench.results.rows import RESULTS_FILE
 from safebench.results.runs import RUNS_FOLDER, results_files
 
@@ -18,6 +19,7 @@ from .gate_cells import (
     cells_at_point,
     cells_of,
     require_names,
+    reviewed_cells,
     rows_of_test_parts,
     select_cells,
     stale_rows,
@@ -63,12 +65,16 @@ def run_gate(
         )
     cells = select_cells(cells_of(rows, folder), request)
     unfinished, notes = state_of_run(folder)
-    old = {} if unfinished else changed_parts(folder)  # by label and dataset
+    old = {} if unfinished else dict(changed_parts(folder))  # by label and dataset
     problems = stale_rows(cells, request, specs)
     if request.operating_point:
         point = read_point(request.operating_point)
         cells = cells_at_point(point, cells, specs, folder)
         notes.append(f"measured at the threshold of {request.operating_point}")
+    if request.reviewed:
+        cells, unreviewed = reviewed_cells(cells, specs, folder)
+        old = unreviewed | old
+        notes.append("by the labels that reviewers marked")
     require_names(request.bounds, cells)
     results = [
         check_bound(
@@ -84,7 +90,13 @@ def run_gate(
     ]
     if request.baseline is not None:
         results += check_against_baseline(
-            cells, request, specs, unfinished=unfinished, old=old, root=root
+            cells,
+            request,
+            specs,
+            unfinished=unfinished,
+            old=old,
+            root=root,
+            labels=ReviewedLabels([folder]) if request.reviewed else None,
         )
     return GateReport(
         run=str(run), by=request.by, results=tuple(results), notes=tuple(notes)

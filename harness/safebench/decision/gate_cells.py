@@ -22,6 +22,7 @@ from safebench.metrics.intervals import definition_of
 from safebench.results.comparison import names_of_row
 from safebench.results.outcomes import to_outcome
 from safebench.results.prediction_reading import prediction_files, read_prediction_file
+from safebench.results.reviewed_rows import reviewed_rows
 from safebench.results.rows import Row, read_rows
 from safebench.results.run_files import CONFIG_FILE, MANIFEST_FILE, parse_manifest
 from safebench.results.runs import run_names
@@ -203,6 +204,46 @@ def _stale(row: Row, spec: MetricSpec, outcome: Outcome) -> str:
     return (
         f"the row says {row.value:.4g}, the stored predictions {value:.4g}: it is of "
         "another command, run again"
+    )
+
+
+def reviewed_cells(
+    cells: Sequence[GateCell], specs: Mapping[str, MetricSpec], folder: Path
+) -> tuple[list[GateCell], dict[tuple[str, str], str]]:
+    """Return the cells by reviewed labels, and by cell why its numbers prove nothing.
+
+    Only where every label was reviewed do the marks not depend on what the guard gets
+    wrong. Raises OptionError where no label of the cells was.
+    """
+    (name,) = run_names([folder])
+    rows = [
+        replace(row, run=name)
+        for cell in cells
+        for same in cell.rows.values()
+        for row in same
+    ]
+    both = reviewed_rows(rows, [folder], list(specs.values()))
+    reviewed = cells_of([row for row in both if row.review is not None], folder)
+    by_key = {cell.key: cell for cell in reviewed}
+    reasons = {}
+    for cell in cells:
+        row = next(iter(by_key.get(cell.key, cell).rows.values()))[-1]
+        if reason := _why_not_reviewed(row):
+            reasons[cell.key] = reason
+    return [by_key.get(cell.key, cell) for cell in cells], reasons
+
+
+def _why_not_reviewed(row: Row) -> str:
+    """Return how many labels lack a mark, "" if none does."""
+    review = row.review or {"n_reviewed": 0, "n_unclear": 0}
+    if "n_reviewed" not in review:  # its predictions are not there
+        return row.note
+    n = row.n + review["n_unclear"]
+    if review["n_reviewed"] == n:
+        return ""
+    return (
+        f"{review['n_reviewed']:,} of {n:,} labels were reviewed: a promise needs all "
+        "of them, since marks where a guard errs improve its numbers"
     )
 
 

@@ -50,7 +50,8 @@ class GateRequest:
     `by` is ``interval`` (the safe end of it decides) or ``value``. `max_failed` is the
     share of failed samples that is accepted. `baseline` names a run, or
     RUN/CLASSIFIER/STRATEGY, than which the metrics of the rules, or `metrics`, may be
-    worse by `margin`. `of` and `datasets` select cells of the run.
+    worse by `margin`. `of` and `datasets` select cells of the run. `reviewed`: by the
+    labels that reviewers marked, where all of a set's labels were.
     """
 
     bounds: tuple[Bound, ...] = ()
@@ -62,6 +63,7 @@ class GateRequest:
     datasets: tuple[str, ...] = ()
     max_failed: float = 0.0
     operating_point: str | None = None
+    reviewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +130,7 @@ def check_request(request: GateRequest, specs: Mapping[str, MetricSpec]) -> None
         raise OptionError(
             "which rules? say --min recall=.9, --max fpr=.05 or --baseline RUN"
         )
-    if request.operating_point and request.baseline:
-        raise OptionError(
-            "--baseline compares runs at their own thresholds: leave out "
-            "--operating-point"
-        )
-    if request.metrics and request.baseline is None:
-        raise OptionError("--metrics says what to compare: name the --baseline")
+    _check_together(request)
     if not (math.isfinite(request.margin) and request.margin >= 0):
         raise OptionError(f"--margin {request.margin:g}: it is 0 or more")
     for bound in request.bounds:
@@ -150,6 +146,22 @@ def check_request(request: GateRequest, specs: Mapping[str, MetricSpec]) -> None
             raise OptionError(
                 f"{metric}: nothing is at least {lowest:g} and at most {highest:g}"
             )
+
+
+def _check_together(request: GateRequest) -> None:
+    """Raise OptionError for options that do not go together."""
+    if request.operating_point and request.baseline:
+        raise OptionError(
+            "--baseline compares runs at their own thresholds: leave out "
+            "--operating-point"
+        )
+    if request.operating_point and request.reviewed:
+        raise OptionError(
+            "reviewed labels are applied to the run's own decisions: leave out "
+            "--operating-point or --labels reviewed"
+        )
+    if request.metrics and request.baseline is None:
+        raise OptionError("--metrics says what to compare: name the --baseline")
 
 
 def _check_bound(bound: Bound, specs: Mapping[str, MetricSpec]) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safebench.results.prediction_reading import PredictionFile
+    from safebench.results.reviewed_labels import ReviewedLabels
     from safebench.specs import MetricSpec
     from safebench.statistics import Interval
 
@@ -47,8 +48,12 @@ def check_against_baseline(
     unfinished: str,
     old: Mapping[tuple[str, str], str],
     root: Path,
+    labels: ReviewedLabels | None = None,
 ) -> list[RuleResult]:
-    """Compare every cell with that of the baseline, on the same samples."""
+    """Compare every cell with that of the baseline, on the same samples.
+
+    By the `labels` of reviewers if there are any.
+    """
     assert request.baseline is not None
     baseline = named_files(request.baseline, (), root)
     metrics = [specs[name] for name in compared_metrics(request)]
@@ -58,7 +63,7 @@ def check_against_baseline(
         other, reason = _counterpart(cell, baseline)
         note = ""
         if other is not None and cell.file is not None and not unfinished:
-            differences, reason = _differences(other, cell.file, metrics)
+            differences, reason = _differences(other, cell.file, metrics, labels)
             note = f"baseline: {other.label}" if other.label != cell.label else ""
         reason = unfinished or old.get(cell.key, reason)
         results += [
@@ -134,7 +139,10 @@ def _counterpart(
 
 
 def _differences(
-    baseline: PredictionFile, file: PredictionFile, metrics: Sequence[MetricSpec]
+    baseline: PredictionFile,
+    file: PredictionFile,
+    metrics: Sequence[MetricSpec],
+    labels: ReviewedLabels | None,
 ) -> tuple[dict[str, tuple[Interval | None, str]], str]:
     """Return by metric the difference from the baseline, or why there is none.
 
@@ -145,7 +153,7 @@ def _differences(
         problem = _other_samples(baseline, file)
         if problem:
             return {}, problem
-        (comparison,) = compare([(baseline, file)], tested)
+        (comparison,) = compare([(baseline, file)], tested, labels=labels)
     except DataError as error:
         return {}, " ".join(error.message.split())
     lines = {line.metric: line for line in comparison.lines}

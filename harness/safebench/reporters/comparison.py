@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from safebench.console import RenderOptions
+    from safebench.results.compared_labels import ComparedLabels
     from safebench.results.comparison import Comparison, MetricComparison
     from safebench.statistics import Interval
 
@@ -54,6 +55,7 @@ def verdict(line: MetricComparison) -> str:
 
 def remarks(comparison: Comparison) -> Iterator[str]:
     """Yield what a reader must know beside the numbers."""
+    yield from _remarks_on_labels(comparison.labels)
     if comparison.discordant is not None:
         only_b, only_a, p = comparison.discordant
         yield (
@@ -97,6 +99,29 @@ def remarks(comparison: Comparison) -> Iterator[str]:
             "A and B decide differently: each uncertainty is judged by the errors of "
             "its own side"
         )
+
+
+def _remarks_on_labels(labels: ComparedLabels | None) -> Iterator[str]:
+    """Yield how many labels were reviewed, and whether that favours one side."""
+    if labels is None:
+        return
+    text = (
+        f"labels as reviewed: {labels.n_reviewed:,} of {labels.n:,} "
+        f"({labels.n_right:,} right, {labels.n_wrong:,} wrong and turned round, "
+        f"{labels.n_unclear:,} unclear and left out), all others count as right"
+    )
+    if labels.only_a_wrong is not None and labels.only_b_wrong is not None:
+        (seen_a, all_a), (seen_b, all_b) = labels.only_a_wrong, labels.only_b_wrong
+        text += (
+            f"; reviewed were {seen_a:,} of {all_a:,} samples that A alone gets wrong, "
+            f"{seen_b:,} of {all_b:,} that B alone does"
+        )
+    if labels.favoured:
+        text += (
+            f": that favours {labels.favoured.upper()}, so review a random part of "
+            "all samples"
+        )
+    yield text
 
 
 def _remarks_on_size(comparison: Comparison) -> Iterator[str]:
@@ -285,6 +310,8 @@ def _record(comparison: Comparison) -> dict[str, object]:
     discordant = comparison.discordant
     record["discordant"] = discordant and discordant._asdict()
     record["margin"] = comparison.margin._asdict()
+    if comparison.labels is None:
+        del record["labels"]
     for line, metric in zip(record["lines"], comparison.lines, strict=True):
         line["verdict"] = verdict(metric)
         line["equivalent"] = metric.equivalent

@@ -17,6 +17,7 @@ from safebench.metrics.paired_difference import SwapPlan
 from safebench.statistics import default_n_resamples, holm, mcnemar, shared_weights
 from safebench.statistics.power import POWER
 
+from .compared_labels import compared_labels
 from .outcomes import align, paired_outcomes
 from .prediction_reading import PredictionFile, prediction_files, read_prediction_file
 from .run_files import check_unchanged
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from safebench.statistics import Interval, McNemar, ResamplingWeights
     from safebench.typing import Array
 
+    from .compared_labels import ComparedLabels
     from .predictions import StoredPredictions
+    from .reviewed_labels import ReviewedLabels
     from .rows import Row
 
 
@@ -106,7 +109,8 @@ class Comparison:
     `n` samples that both have, in `groups` groups; `left_out` samples only one has.
     `discordant` counts decisions that one of both gets right. `same_decisions` tells
     whether both decide alike, as a fair comparison of uncertainties wants. A p-value is
-    `smallest_p` at least, where groups are swapped at random.
+    `smallest_p` at least, where groups are swapped at random. `labels` says how labels
+    were reviewed, None for those that are stored.
     """
 
     a: str
@@ -122,6 +126,7 @@ class Comparison:
     margin: Margin
     smallest_p: float
     lines: tuple[MetricComparison, ...]
+    labels: ComparedLabels | None = None
 
 
 class _Request(NamedTuple):
@@ -134,6 +139,7 @@ class _Request(NamedTuple):
     margin: float | None
     equivalence: bool
     n_pairs: int
+    labels: ReviewedLabels | None
 
 
 def compare(
@@ -145,16 +151,25 @@ def compare(
     seed: int = 0,
     margin: float | None = None,
     equivalence: bool = False,
+    labels: ReviewedLabels | None = None,
 ) -> list[Comparison]:
     """Compare each pair; the p-values of all are adjusted together, by Holm.
 
     `metrics` are those that `safebench.metrics.intervals.can_compare` allows, to which
     `of_uncertainty` are added where both sides have one. `margin`: see `Margin`; with
-    `equivalence` it is tested whether differences are below it. Raises DataError where
-    two files contradict each other or share no sample.
+    `equivalence` it is tested whether differences are below it; with `labels` both
+    sides are judged by reviewed ones. Raises DataError where two files contradict each
+    other or share no sample.
     """
     request = _Request(
-        metrics, of_uncertainty, n_resamples, seed, margin, equivalence, len(pairs)
+        metrics,
+        of_uncertainty,
+        n_resamples,
+        seed,
+        margin,
+        equivalence,
+        len(pairs),
+        labels,
     )
     read = lru_cache(maxsize=2)(read_prediction_file)  # A is often the same in all
     comparisons = [
@@ -214,6 +229,13 @@ def _compare_pair(
             f"{file_a.path} and {file_b.path} disagree on the label of "
             f"{shared_a.ids[row]}"
         )
+    reviewed = None
+    if request.labels is not None:
+        applied = request.labels.apply(shared_a)
+        reviewed = compared_labels(shared_a, shared_b, applied)
+        shared_a, shared_b = applied.change(shared_a), applied.change(shared_b)
+        if not shared_a.n:
+            raise DataError(f"{all_a.dataset}: reviewers call every label unclear")
     same = file_a.label == file_b.label
     names = [file.full_label if same else file.label for file in (file_a, file_b)]
     groups = shared_a.groups
@@ -250,6 +272,7 @@ def _compare_pair(
         lines=tuple(
             _compare_metric(spec, *outcomes, weights, plan, tested) for spec in metrics
         ),
+        labels=reviewed,
     )
 
 
