@@ -39,7 +39,7 @@ from safebench_bert_ensemble.model.checkpoints import new_classifier
 from safebench_bert_ensemble.model.encoding import collate
 from safebench_bert_ensemble.model.evidence import CLASSES
 from safebench_bert_ensemble.model.location import find_base
-from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.options import EnsembleTrainOptions
 from safebench_bert_ensemble.train.hardware import pick_precision
 from safebench_bert_ensemble.train.member_trainer import (
     MemberTrainer,
@@ -103,7 +103,7 @@ def beside_plain(
     """
     source = resolve_dataset("wildguardmix:train", Plugins(), data_root=data_root)
     part = LabelledTexts.from_dataset(load_dataset(source, limit=rows))
-    options = TrainOptions(base="minilm", max_length=length, batch_size=BATCH)
+    options = EnsembleTrainOptions(base="minilm", max_length=length, batch_size=BATCH)
     base = find_base("minilm")
     job = TrainingJob(options=options, bases=(base,), out=Path(), train=part, val=part)
     tokens = tokenize_rows(job, base)
@@ -180,7 +180,7 @@ def train_members(members: int, rows: int, **shape: int) -> dict[str, Any]:
         random_base(base, **shape)
         training = Training(
             name="bert_ensemble",
-            options=TrainOptions(base=str(base), members=members),
+            options=EnsembleTrainOptions(base=str(base), members=members),
             out=Path(folder) / "out",
             train=made_up(rows, 0),
             val=made_up(rows * 15 // 70, 1),

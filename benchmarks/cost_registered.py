@@ -35,7 +35,7 @@ from safebench.torch_utils import load_arrays
 from safebench.training import Training
 from safebench.training.config import TrainConfig
 from safebench.training.data import load_training_data
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.baseline import fit_baseline
 from safebench_cost_model.train.cross_fit import PART, cross_fit, fit_on_pairs
 from safebench_cost_model.train.evaluation import (
@@ -119,7 +119,7 @@ def trainings(registration: Registration, work: Path) -> list[Training]:
         made.append(
             Training(
                 name="cost_model",
-                options=TrainOptions(**content["recipe"]),
+                options=CostTrainOptions(**content["recipe"]),
                 out=work / f"seed-{seed}",
                 train=data.train,
                 val=data.val,
@@ -227,12 +227,12 @@ def out_of_fold(
     training: Training, stack: StackTrainer
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the measures of all rows out of fold, by model and metric."""
-    arms: dict[str, tuple[str, FitBase, TrainOptions]] = {
+    arms: dict[str, tuple[str, FitBase, CostTrainOptions]] = {
         "cost_stack": ("stack", stack, training.options),
         "words_singles": (
             "words",
             fit_baseline,
-            TrainOptions(base="tfidf", cross_fit=training.options.cross_fit),
+            CostTrainOptions(base="tfidf", cross_fit=training.options.cross_fit),
         ),
     }
     content: dict[str, dict[str, dict[str, Any]]] = {}
@@ -310,7 +310,7 @@ def main(work: Path, result: Path, *, with_encoder: bool) -> None:
     )
     write_json(result, content)
     if with_encoder:
-        options = TrainOptions(**registration.content["beside"]["encoder"])
+        options = CostTrainOptions(**registration.content["beside"]["encoder"])
         networks = [replace(training, options=options) for training in runs]
         _, trained = held_out(networks, {"encoder": fit_networks})
         both = compare(pairs, {"control": costs["control"], **trained})

@@ -31,7 +31,7 @@ from safebench_feedback_finetune.evaluate.measurement import METRICS
 from safebench_feedback_finetune.options import (
     CollectOptions,
     EvaluateOptions,
-    TrainOptions,
+    FeedbackTrainOptions,
 )
 from safebench_feedback_finetune.train import training_run
 
@@ -146,7 +146,9 @@ def train_and_evaluate(
     out = work / (name if first else f"{name}-seed{seed}")
     say(f"--- {out.name}")
     options = COMMON | recipe | {"seed": seed, "collected": str(work / "collected")}
-    training_run.run(TrainOptions(out=str(out), benign=BENIGN, **options), plugins, say)
+    training_run.run(
+        FeedbackTrainOptions(out=str(out), benign=BENIGN, **options), plugins, say
+    )
     # Of further seeds only the values are reported: their intervals need few draws.
     draws = 2000 if first else 20
     evaluation.run(

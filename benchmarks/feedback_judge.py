@@ -41,7 +41,7 @@ from safebench_feedback_finetune.guard_loading import load_adapter, load_verdict
 from safebench_feedback_finetune.options import (
     CollectOptions,
     EvaluateOptions,
-    TrainOptions,
+    FeedbackTrainOptions,
 )
 from safebench_feedback_finetune.registration import inputs_of, read_registration
 from safebench_feedback_finetune.train import training_run
@@ -214,10 +214,10 @@ def collect(
 
 def training_options(
     work: Path, content: dict[str, Any], seed: int, registration: str
-) -> TrainOptions:
+) -> FeedbackTrainOptions:
     """Return the registered recipe with one seed."""
     recipe = content["recipe"] | {"benign": tuple(content["recipe"]["benign"])}
-    return TrainOptions(
+    return FeedbackTrainOptions(
         **recipe,
         seed=seed,
         collected=str(work / "collected"),
@@ -338,7 +338,7 @@ def decided(out: Path) -> dict[str, Any]:
     manifest = read(out / "safebench.json")
     people = held_out_sets(out, manifest).sets[0]
     assert people.task == HARM_RATE, "no people's labels"
-    options = TrainOptions(
+    options = FeedbackTrainOptions(
         **manifest["identity"]["options"]
         | {"benign": ("none",), "alphas": (1.0,), "set": ()},
         collected="none",

@@ -18,11 +18,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 from safebench.training import Training
 from safebench_cost_model.model.artifact import MEMBER_FILE
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.trainer import fit
 from safebench_feedback_finetune import VerdictScorer
 from safebench_feedback_finetune.collect.prompts import Prompt
-from safebench_feedback_finetune.options import TrainOptions as LoraOptions
+from safebench_feedback_finetune.options import FeedbackTrainOptions as LoraOptions
 from safebench_feedback_finetune.train.batches import EncodedExamples
 from safebench_feedback_finetune.train.examples import TrainingExample
 from safebench_feedback_finetune.train.lora_training import add_lora, train_lora
@@ -71,7 +71,7 @@ def cost_model(setup: Setup, folder: Path) -> dict[str, Any]:
     _save_decoder(setup, base)
     training = Training(
         name="cost_model",
-        options=TrainOptions(
+        options=CostTrainOptions(
             base=str(base), epochs=1.0, batch=setup.pick(16, 2), patience=0
         ),
         out=out,

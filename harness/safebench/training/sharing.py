@@ -213,7 +213,8 @@ def _manifest(
     content = {**artifact.manifest, **artifact.description.manifest}
     stored = content.get("base")
     if base and isinstance(stored, dict):
-        content["base"] = {**stored, "name": base}
+        revision = stored.get("revision") if stored.get("name") == base else ""
+        content["base"] = {**stored, "name": base, "revision": revision}
     if isinstance(content.get("files"), dict):
         by_name = {file.name: file.source for file in files}
         content["files"] = {

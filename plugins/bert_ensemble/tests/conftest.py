@@ -21,7 +21,7 @@ from transformers import (
 
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 from safebench.training import Training
-from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.options import EnsembleTrainOptions
 from safebench_bert_ensemble.train.trainer import fit
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def new_training(encoder: Path, out: Path, **changes: Any) -> Training:
         say=lambda _: None,
     )
     fields = {k: changes.pop(k) for k in list(changes) if hasattr(training, k)}
-    return replace(training, options=TrainOptions(**(defaults | changes)), **fields)
+    return replace(
+        training, options=EnsembleTrainOptions(**(defaults | changes)), **fields
+    )
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from safebench_bert_ensemble.model.location import find_ensemble
 from safebench_bert_ensemble.model.reading import find_reading
 from safebench_bert_ensemble.options import (
     EnsembleOptions,
+    EnsembleTrainOptions,
     PoolOptions,
-    TrainOptions,
 )
 from safebench_bert_ensemble.strategies.ensemble import mean_logits, mean_probs
 from safebench_bert_ensemble.train.training_job import LabelledTexts, TrainingJob
@@ -210,7 +210,7 @@ def test_a_training_stores_its_calibration(finished: Any) -> None:
 
 def _job(labels: list[int], *weights: str) -> TrainingJob:
     texts = LabelledTexts([("", "x")] * len(labels), labels, ["g"] * len(labels))
-    options = TrainOptions(class_weights=weights)
+    options = EnsembleTrainOptions(class_weights=weights)
     return TrainingJob(options=options, bases=(), out=None, train=texts, val=texts)  # type: ignore[arg-type]
 
 
@@ -232,7 +232,7 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
 def test_weights_that_are_none_are_refused(weights: tuple[str, ...]) -> None:
     """Two numbers above 0, or the word."""
     with pytest.raises(OptionError, match="class_weights: balanced, or the weights"):
-        TrainOptions(class_weights=weights)
+        EnsembleTrainOptions(class_weights=weights)
 
 
 @pytest.mark.slow

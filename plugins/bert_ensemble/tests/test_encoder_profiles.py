@@ -25,7 +25,7 @@ from safebench_bert_ensemble.model.identity import (
     ensemble_capabilities,
     ensemble_identity,
 )
-from safebench_bert_ensemble.model.location import ModelLocation
+from safebench_bert_ensemble.model.location import EnsembleLocation
 from safebench_bert_ensemble.model.profile import (
     load_profile,
     matching_profiles,
@@ -80,7 +80,7 @@ def test_the_profile_of_the_readme_can_be_used(tmp_path: Path) -> None:
     assert "llama-guard-3" == reading.capabilities.policy
 
 
-def location(folder: Path, names: list[str], **changes: Any) -> ModelLocation:
+def location(folder: Path, names: list[str], **changes: Any) -> EnsembleLocation:
     """Return a model of which there is only the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     label = changes.pop("label", folder.name)
@@ -91,10 +91,10 @@ def location(folder: Path, names: list[str], **changes: Any) -> ModelLocation:
         "label2id": {name: i for i, name in enumerate(names)},
     }
     (folder / "config.json").write_text(json.dumps(content | changes))
-    return ModelLocation(folder, (folder,), label, manifest=manifest)
+    return EnsembleLocation(folder, (folder,), label, manifest=manifest)
 
 
-def read(model: ModelLocation, **options: Any) -> Reading:
+def read(model: EnsembleLocation, **options: Any) -> Reading:
     """Return how a model is read with some options."""
     return find_reading(EnsembleOptions(**options), model)
 

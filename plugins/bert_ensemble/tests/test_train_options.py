@@ -8,7 +8,7 @@ import pytest
 
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import ModelFolder
-from safebench_bert_ensemble.options import TrainOptions
+from safebench_bert_ensemble.options import EnsembleTrainOptions
 from safebench_bert_ensemble.train.trainer import fit
 from safebench_bert_ensemble.train.training_job import (
     LabelledTexts,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def test_defaults_are_the_published_recipe() -> None:
     """Six DistilBERTs, three epochs of batches of 16 at 1e-5."""
-    options = TrainOptions()
+    options = EnsembleTrainOptions()
 
     assert ("distilbert-base-uncased",) * 6 == options.member_bases
     assert (3.0, 16, 1e-5, 256) == (
@@ -50,7 +50,7 @@ def test_options_refuse_what_cannot_be() -> None:
         {"bases": ("a", "minilm-frozen")},
     ):
         with pytest.raises(OptionError, match=next(iter(wrong))):
-            TrainOptions(**wrong)
+            EnsembleTrainOptions(**wrong)
 
 
 def test_fields_of_the_training_library_are_passed_on() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from safebench.records import Dataset, GroundTruth, Label, Sample, Turn
 from safebench.training import Training
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def make_training(severity_set: dict[str, Dataset]) -> Callable[..., Training]:
         chosen = options if base in ("tfidf", "stack") else steps | options
         return Training(
             name="cost_model",
-            options=TrainOptions(base=str(base), **chosen),
+            options=CostTrainOptions(base=str(base), **chosen),
             out=out,
             **severity_set,
             seed=3,

@@ -11,7 +11,7 @@ import pytest
 
 from safebench.errors import DataError, ModelError, OptionError
 from safebench.statistics import mean_difference
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.cross_fit import cross_fit, split_folds
 from safebench_cost_model.train.evaluation import difference_interval
 from safebench_cost_model.train.folds import assign_folds
@@ -123,18 +123,18 @@ def test_a_cross_fit_is_measured_kept_and_resumed(
 
 def test_more_folds_than_prompts_are_refused(training: Training) -> None:
     """There would be folds with nothing to measure on."""
-    many = replace(training, options=TrainOptions(base="tfidf", cross_fit=5000))
+    many = replace(training, options=CostTrainOptions(base="tfidf", cross_fit=5000))
     with pytest.raises(DataError, match="--cross-fit 5000: there are"):
         list(split_folds(many, 5000))
     with pytest.raises(ValueError, match="cross_fit=1: 2 folds or more"):
-        TrainOptions(base="tfidf", cross_fit=1)
+        CostTrainOptions(base="tfidf", cross_fit=1)
 
 
 def test_folds_are_fitted_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others would wait for models that the first one removes."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match="start it without a launcher"):
-        check(TrainOptions(base="tfidf", cross_fit=2), {})
+        check(CostTrainOptions(base="tfidf", cross_fit=2), {})
 
 
 def test_the_interval_of_a_difference_is_that_of_whole_groups() -> None:

@@ -16,7 +16,7 @@ from safebench.torch_utils.loading import load_tokenizer
 from safebench_cost_model.model.encoding import ExchangeEncoder
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.template import PAIR
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.dataset import load_splits
 from safebench_cost_model.train.trainer import fit
 
@@ -177,6 +177,6 @@ def test_texts_are_tokenised_once(
 def test_a_baseline_is_one() -> None:
     """Word counts have no seeds to differ by."""
     with pytest.raises(ValueError, match="members=3: the base tfidf is one"):
-        TrainOptions(base="tfidf", members=3)
+        CostTrainOptions(base="tfidf", members=3)
     with pytest.raises(ValueError, match="members=0 is not above 0"):
-        TrainOptions(members=0)
+        CostTrainOptions(members=0)

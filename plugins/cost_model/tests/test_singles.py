@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from safebench_cost_model.options import TrainOptions
+from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.baseline import train_tfidf
 from safebench_cost_model.train.loss import PairLoss
 from safebench_cost_model.train.pairs import read_pairs
@@ -118,4 +118,4 @@ def test_options_that_a_base_would_ignore_are_refused(
 ) -> None:
     """What somebody sets is meant to do something."""
     with pytest.raises(ValueError, match=f"^{option}={value}: "):
-        TrainOptions(base=base, **{option: value})
+        CostTrainOptions(base=base, **{option: value})

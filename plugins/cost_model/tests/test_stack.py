@@ -11,7 +11,7 @@ from safebench.errors import OptionError
 from safebench.evidence import Cost
 from safebench.training import Artifact
 from safebench_cost_model.model.stack import CostStack, load_stack
-from safebench_cost_model.options import StackOptions, TrainOptions
+from safebench_cost_model.options import CostTrainOptions, StackOptions
 from safebench_cost_model.train.linear import LinearTerms
 from safebench_cost_model.train.stack import StackTrainer
 from safebench_cost_model.train.trainer import check
@@ -79,6 +79,6 @@ def test_a_stack_is_stored_as_it_was_fitted(
 def test_what_is_no_encoder_is_refused_before_data_are_read(tiny_llama: Path) -> None:
     """And so are arguments of a training in steps."""
     with pytest.raises(OptionError, match="is a decoder; minilm"):
-        check(TrainOptions(base="stack", encoder=str(tiny_llama)), {})
+        check(CostTrainOptions(base="stack", encoder=str(tiny_llama)), {})
     with pytest.raises(OptionError, match="the base stack is not trained in steps"):
-        check(TrainOptions(base="stack"), {"seed": 1})
+        check(CostTrainOptions(base="stack"), {"seed": 1})

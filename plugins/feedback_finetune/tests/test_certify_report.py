@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safebench_feedback_finetune.certify.report import certificate_text, run_command
-from safebench_feedback_finetune.options import TrainOptions
+from safebench_feedback_finetune.options import FeedbackTrainOptions
 
 MANIFEST: dict[str, Any] = {
     "gate": {
@@ -30,8 +30,8 @@ MANIFEST: dict[str, Any] = {
 }
 
 
-def _options(**changes: Any) -> TrainOptions:
-    return TrainOptions(collected="c", out="my out", benign=("b",), **changes)
+def _options(**changes: Any) -> FeedbackTrainOptions:
+    return FeedbackTrainOptions(collected="c", out="my out", benign=("b",), **changes)
 
 
 def _manifest_with(**changed: Any) -> dict[str, Any]:

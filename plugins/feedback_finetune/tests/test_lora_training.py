@@ -13,7 +13,7 @@ from safebench.errors import OptionError
 from safebench.records import Turn
 from safebench.testing.process_groups import run_in_group
 from safebench_feedback_finetune.collect.prompts import Prompt
-from safebench_feedback_finetune.options import TrainOptions
+from safebench_feedback_finetune.options import FeedbackTrainOptions
 from safebench_feedback_finetune.scorer import load_scorer
 from safebench_feedback_finetune.train.batches import EncodedExamples
 from safebench_feedback_finetune.train.examples import TrainingExample
@@ -36,7 +36,7 @@ N_EXAMPLES = 12
 _SGD = ("optim=sgd", "learning_rate=0.1")
 
 
-def _options(**overrides: Any) -> TrainOptions:
+def _options(**overrides: Any) -> FeedbackTrainOptions:
     values: dict[str, Any] = {
         "collected": "c",
         "out": "o",
@@ -49,7 +49,7 @@ def _options(**overrides: Any) -> TrainOptions:
         "epochs": 2.0,
         "patience": 0,
     }
-    return TrainOptions(**values | overrides)
+    return FeedbackTrainOptions(**values | overrides)
 
 
 def _example(i: int) -> TrainingExample:
@@ -70,7 +70,7 @@ class _StoppedError(Exception):
 
 
 def _train(
-    out: Path, options: TrainOptions, stop: int = 0
+    out: Path, options: FeedbackTrainOptions, stop: int = 0
 ) -> tuple[LoraTrainingResult, Any]:
     """Train on a fresh guard; `stop` is the step at which the machine goes away."""
     scorer = load_scorer("", device="cpu")

@@ -15,7 +15,7 @@ from safebench_feedback_finetune.evaluate.held_out import (
     HeldOutSets,
     check_independent,
 )
-from safebench_feedback_finetune.options import TrainOptions
+from safebench_feedback_finetune.options import FeedbackTrainOptions
 from safebench_feedback_finetune.registration import (
     read_registration,
     registered_options,
@@ -65,12 +65,12 @@ def commit(folder: Path, content: dict[str, Any]) -> Path:
 
 def manifest(**options: Any) -> dict[str, Any]:
     """Return the manifest of the training that is registered, but for some options."""
-    trained = TrainOptions(
+    trained = FeedbackTrainOptions(
         collected="c", out="o", benign=("toxic_chat:train",), epochs=1.0, seed=3
     )
     known = {
         name: list(value) if isinstance(value, tuple) else value
-        for name in (option.name for option in fields(TrainOptions))
+        for name in (option.name for option in fields(FeedbackTrainOptions))
         if name not in ("collected", "out", "strict", "device", "data_root", "guard")
         and name not in ("label_map", "registration", "set", "blocked")
         for value in [getattr(trained, name)]

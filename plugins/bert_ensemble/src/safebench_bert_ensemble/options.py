@@ -26,7 +26,7 @@ def _execution_help(text: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
+class EnsembleTrainOptions:
     """How an ensemble is trained; the defaults are those of the published recipe.
 
     `base` is an encoder (hub id, folder, ``minilm``), or one of the baselines

@@ -51,7 +51,7 @@ def safebench_trainers() -> list[TrainerSpec]:
             name="bert_ensemble",
             summary="encoders that differ by seed, data or architecture; baselines",
             load=f"{_PACKAGE}.train.trainer:fit",
-            options=f"{_PACKAGE}.options:TrainOptions",
+            options=f"{_PACKAGE}.options:EnsembleTrainOptions",
             check=f"{_PACKAGE}.train.trainer:check",
             dataset="wildguardmix",
             sample=10_000,

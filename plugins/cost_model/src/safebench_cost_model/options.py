@@ -25,7 +25,7 @@ _USED_BY = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
+class CostTrainOptions:
     """How a cost model is trained; 0 where a number depends on the base."""
 
     base: str = _option(

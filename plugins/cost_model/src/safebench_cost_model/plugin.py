@@ -113,7 +113,7 @@ def safebench_trainers() -> list[TrainerSpec]:
             name="cost_model",
             summary="a score whose sign says safe or unsafe, and whose size how bad",
             load=f"{_PACKAGE}.train.trainer:fit",
-            options=f"{_PACKAGE}.options:TrainOptions",
+            options=f"{_PACKAGE}.options:CostTrainOptions",
             check=f"{_PACKAGE}.train.trainer:check",
             dataset="pku_safe_rlhf",
             task="response_harm",

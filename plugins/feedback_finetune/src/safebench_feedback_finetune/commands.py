@@ -68,7 +68,7 @@ STAGES = (
         name="train",
         summary="teach the guard, and certify it or keep the one there was",
         load=f"{_PACKAGE}.train.training_run:run",
-        options=f"{_PACKAGE}.options:TrainOptions",
+        options=f"{_PACKAGE}.options:FeedbackTrainOptions",
         examples=(
             "--collected collected --benign toxic_chat --out improved",
             "--collected collected --benign mine.jsonl --cap 0.05 --strict --out mine",

@@ -9,7 +9,12 @@ from safebench.errors import OptionError
 
 from .collect import collection_loop
 from .evaluate import evaluation
-from .options import CollectOptions, EvaluateOptions, TrainOptions, stage_options
+from .options import (
+    CollectOptions,
+    EvaluateOptions,
+    FeedbackTrainOptions,
+    stage_options,
+)
 from .train import training_run
 from .train.lora_training import check_arguments
 
@@ -32,7 +37,9 @@ def run(options: Any, plugins: Plugins, say: Callable[[str], None]) -> int:
     collected = str(Path(options.out) / COLLECTED_FOLDER)
     improved = str(Path(options.out) / IMPROVED_FOLDER)
     collect = stage_options(CollectOptions, options, out=collected)
-    train = stage_options(TrainOptions, options, out=improved, collected=collected)
+    train = stage_options(
+        FeedbackTrainOptions, options, out=improved, collected=collected
+    )
     evaluate = stage_options(EvaluateOptions, options, improved=improved)
     check_arguments(train)
     say("--- collect")

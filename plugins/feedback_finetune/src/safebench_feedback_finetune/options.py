@@ -202,7 +202,7 @@ _AMOUNTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions(SharedOptions):
+class FeedbackTrainOptions(SharedOptions):
     """Options of `feedback train`: examples, loss, LoRA, and what is certified."""
 
     collected: str = option("", "Folder of feedback collect", metavar="DIR")
@@ -384,7 +384,7 @@ class EvaluateOptions(SharedOptions):
 
 # `full` sets the folders between stages itself, and no LoRA is learnt on top of one.
 NOT_IN_FULL = ("collected", "improved", "adapter")
-FULL_STAGES = (CollectOptions, TrainOptions, EvaluateOptions)
+FULL_STAGES = (CollectOptions, FeedbackTrainOptions, EvaluateOptions)
 # Options that mean more in `full` than in a single stage.
 FULL_HELP = {
     "out": "Folder for all stages; the same folder goes on",

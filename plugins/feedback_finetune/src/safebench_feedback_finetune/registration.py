@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench import OptionFile
 from safebench.errors import OptionError, did_you_mean
-from safebench_feedback_finetune.options import LATER_OPTIONS, TrainOptions
+from safebench_feedback_finetune.options import LATER_OPTIONS, FeedbackTrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,7 +139,7 @@ def registered_options(registration: Registration) -> dict[str, Any]:
     recipe = registration.content["recipe"]
     defaults = {
         option.name: option.default
-        for option in fields(TrainOptions)
+        for option in fields(FeedbackTrainOptions)
         if option.default is not MISSING and option.name not in _NOT_RECIPE
     }
     for name in recipe:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TfidfOptions,
     )
 
-    from .location import ModelLocation
+    from .location import EnsembleLocation
 
 # Files that, beside the weights, change what a model says.
 _CONFIG_FILES = (
@@ -67,7 +67,7 @@ def ensemble_capabilities(options: EnsembleOptions) -> Capabilities:
 
 
 def find_tokenizer(
-    options: EnsembleOptions, location: ModelLocation, reading: Reading
+    options: EnsembleOptions, location: EnsembleLocation, reading: Reading
 ) -> ModelFolder | None:
     """Return where the tokenizer is, if it is not the model's own.
 
@@ -105,7 +105,7 @@ def frozen_identity(options: FrozenOptions) -> dict[str, Any]:
     return _identity(location, record)
 
 
-def _identity(location: ModelLocation, record: dict[str, Any]) -> dict[str, Any]:
+def _identity(location: EnsembleLocation, record: dict[str, Any]) -> dict[str, Any]:
     """Return the identity; a hub commit stands for the hash of the files."""
     weights = (
         f"{location.label}@{location.commit}"

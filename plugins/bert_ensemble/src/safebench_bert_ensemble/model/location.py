@@ -32,7 +32,7 @@ _TRAIN_COMMAND = "safebench train bert_ensemble --base {} --out DIR"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLocation:
+class EnsembleLocation:
     """A folder with members' folders; the manifest is empty for a plain checkpoint."""
 
     root: Path
@@ -50,7 +50,7 @@ def find_base(name: str, revision: str = "") -> ModelFolder:
     return model
 
 
-def find_ensemble(model: str, revision: str = "") -> ModelLocation:
+def find_ensemble(model: str, revision: str = "") -> EnsembleLocation:
     """Return a trained ensemble, or one checkpoint as an ensemble of one.
 
     Raises `ModelError` for what is no model, or not a whole one.
@@ -70,26 +70,26 @@ def find_ensemble(model: str, revision: str = "") -> ModelLocation:
     if Artifact(folder).path.is_file() or not (folder / "config.json").is_file():
         manifest = Artifact(folder).finished(ENSEMBLE_KIND)
         members = _member_folders(folder, manifest)
-        return ModelLocation(folder, members, folder.resolve().name, "", manifest)
+        return EnsembleLocation(folder, members, folder.resolve().name, "", manifest)
     if (folder / MEMBER_FILE).is_file() and Artifact(folder.parent).path.is_file():
         return _one_member(folder)
-    return ModelLocation(check_complete(folder), (folder,), folder.resolve().name)
+    return EnsembleLocation(check_complete(folder), (folder,), folder.resolve().name)
 
 
-def _ensemble_of_hub(snapshot: ModelFolder) -> ModelLocation:
+def _ensemble_of_hub(snapshot: ModelFolder) -> EnsembleLocation:
     """Return an ensemble that was pushed to the hub, or a plain checkpoint there."""
     root = snapshot.folder
     if not Artifact(root).path.is_file():
         check_complete(root)
-        return ModelLocation(root, (root,), snapshot.label, snapshot.commit)
+        return EnsembleLocation(root, (root,), snapshot.label, snapshot.commit)
     manifest = Artifact(root).finished(ENSEMBLE_KIND)
     members = _member_folders(root, manifest)
-    return ModelLocation(root, members, snapshot.label, snapshot.commit, manifest)
+    return EnsembleLocation(root, members, snapshot.label, snapshot.commit, manifest)
 
 
 def find_baseline(
     model: str, kind: str, base: str, revision: str = ""
-) -> ModelLocation:
+) -> EnsembleLocation:
     """Return a trained baseline; `base` is what trains one, for the message."""
     command = _TRAIN_COMMAND.format(base)
     if not model:
@@ -100,7 +100,7 @@ def find_baseline(
     advice = f"; train one with {command}{offer_trained(kind)}"
     found = ModelFolder.find(model, revision, packaged=False, advice=advice)
     manifest = Artifact(found.folder).finished(kind, command)
-    return ModelLocation(found.folder, (), found.label, found.commit, manifest)
+    return EnsembleLocation(found.folder, (), found.label, found.commit, manifest)
 
 
 def check_complete(folder: Path) -> Path:
@@ -114,12 +114,12 @@ def check_complete(folder: Path) -> Path:
     return folder
 
 
-def _one_member(folder: Path) -> ModelLocation:
+def _one_member(folder: Path) -> EnsembleLocation:
     """Return a member of a trained ensemble, which is read as the ensemble is."""
     root = folder.resolve().parent
     manifest = Artifact(root).finished(ENSEMBLE_KIND)
     label = f"{root.name}/{folder.resolve().name}"
-    return ModelLocation(root, (check_complete(folder),), label, "", manifest)
+    return EnsembleLocation(root, (check_complete(folder),), label, "", manifest)
 
 
 def _member_folders(folder: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:

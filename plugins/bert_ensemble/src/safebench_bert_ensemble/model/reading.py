@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from safebench_bert_ensemble.options import EnsembleOptions
 
-    from .location import ModelLocation
+    from .location import EnsembleLocation
 
 AUTO, NO_PROFILE = "auto", "none"
 _HUB_CACHE_PREFIX = "models--"
@@ -97,7 +97,7 @@ class Reading:
         )
 
 
-def find_location(options: EnsembleOptions) -> ModelLocation:
+def find_location(options: EnsembleOptions) -> EnsembleLocation:
     """Return where the model is: the user's, or else the one that a profile names.
 
     Raises `ModelError` for what is no model, and `OptionError` for what is no profile.
@@ -108,7 +108,7 @@ def find_location(options: EnsembleOptions) -> ModelLocation:
     return find_ensemble(model, options.revision)
 
 
-def find_reading(options: EnsembleOptions, location: ModelLocation) -> Reading:
+def find_reading(options: EnsembleOptions, location: EnsembleLocation) -> Reading:
     """Return how a model is read.
 
     Raises `OptionError` for options that contradict each other or do not suffice, and
@@ -153,7 +153,9 @@ def find_reading(options: EnsembleOptions, location: ModelLocation) -> Reading:
     )
 
 
-def _calibration(options: EnsembleOptions, location: ModelLocation) -> dict[str, Any]:
+def _calibration(
+    options: EnsembleOptions, location: EnsembleLocation
+) -> dict[str, Any]:
     """Return the calibration of what is read, if it was fitted to that.
 
     Passes with dropout are other outputs than those it was fitted to, and so are
@@ -166,7 +168,7 @@ def _calibration(options: EnsembleOptions, location: ModelLocation) -> dict[str,
     return {name: content for name, content in pools.items() if "slope" in content}
 
 
-def _not_calibrated(options: EnsembleOptions, location: ModelLocation) -> str:
+def _not_calibrated(options: EnsembleOptions, location: EnsembleLocation) -> str:
     if options.mc_dropout:
         return "passes with dropout have no calibration: probabilities are theirs"
     if META_KEY not in location.manifest:
@@ -184,7 +186,9 @@ def _is_told(options: EnsembleOptions) -> bool:
     return bool(options.harmful or options.classes or options.link)
 
 
-def _read_by_match(options: EnsembleOptions, location: ModelLocation) -> Reading | None:
+def _read_by_match(
+    options: EnsembleOptions, location: EnsembleLocation
+) -> Reading | None:
     """Return the reading by the one profile that is for a model, None without one."""
     config = ModelFolder(location.members[0], location.label).read_json("config.json")
     architectures = config.get("architectures")
@@ -210,7 +214,7 @@ def _read_by_match(options: EnsembleOptions, location: ModelLocation) -> Reading
     return None
 
 
-def model_names(location: ModelLocation) -> list[str]:
+def model_names(location: EnsembleLocation) -> list[str]:
     """Return the names under which a model may be known: hub id, folder.
 
     Not the origin that config.json may name: fine-tuned models keep that of their base,
@@ -229,7 +233,7 @@ def _read_by_profile(
     name: str,
     profile: EncoderProfile,
     options: EnsembleOptions,
-    location: ModelLocation,
+    location: EnsembleLocation,
 ) -> Reading:
     config_names, problem = read_heads(location.members, location.label)
     classes = profile.classes_of(config_names, problem, location.label)

@@ -40,7 +40,7 @@ VECTORIZER_SETTINGS: dict[str, Any] = {
 }
 
 
-class TfidfModel:
+class TextTfidfModel:
     """A TF-IDF vectorizer with its linear model."""
 
     def __init__(self, vectorizer: Any, linear_model: LinearModel) -> None:
@@ -63,7 +63,7 @@ class TfidfModel:
         np.savez(folder / WEIGHTS_FILE, **arrays)
 
     @classmethod
-    def load(cls, folder: Path) -> TfidfModel:
+    def load(cls, folder: Path) -> TextTfidfModel:
         """Read a saved model; `ModelError` if a file is missing or damaged."""
         arrays = load_arrays(folder / WEIGHTS_FILE, "idf", *LinearModel.ARRAY_NAMES)
         try:
@@ -106,7 +106,7 @@ class Tfidf(Classifier):
         self.location = find_baseline(
             options.model, TFIDF_KIND, TFIDF_KIND, options.revision
         )
-        self.model = TfidfModel.load(self.location.root)
+        self.model = TextTfidfModel.load(self.location.root)
 
     @property
     def label(self) -> str:

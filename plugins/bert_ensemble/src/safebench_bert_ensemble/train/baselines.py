@@ -11,7 +11,11 @@ from safebench_bert_ensemble.model.evidence import CLASSES, two_class_evidence
 from safebench_bert_ensemble.model.frozen_encoder import Embedder, save_frozen_encoder
 from safebench_bert_ensemble.model.location import FROZEN_KIND, TFIDF_KIND, find_base
 from safebench_bert_ensemble.model.logistic_regression import fit_logistic
-from safebench_bert_ensemble.model.tfidf import TfidfModel, join_text, new_vectorizer
+from safebench_bert_ensemble.model.tfidf import (
+    TextTfidfModel,
+    join_text,
+    new_vectorizer,
+)
 from safebench_bert_ensemble.options import FROZEN_SUFFIX, FrozenOptions
 
 from .evaluation import ensemble_measures
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from safebench.training import Measure, Training
     from safebench.typing import Floats
     from safebench_bert_ensemble.model.logistic_regression import LinearModel
-    from safebench_bert_ensemble.options import TrainOptions
+    from safebench_bert_ensemble.options import EnsembleTrainOptions
 
 
 def fit_tfidf(training: Training) -> Trained:
@@ -36,9 +40,9 @@ def fit_tfidf(training: Training) -> Trained:
     linear_model = fit_logistic(
         train, data["train"].labels, val, data["val"].labels, training.seed
     )
-    TfidfModel(vectorizer, linear_model).save(training.out)
+    TextTfidfModel(vectorizer, linear_model).save(training.out)
     # What is measured is what was stored.
-    model = TfidfModel.load(training.out)
+    model = TextTfidfModel.load(training.out)
     training.say(
         f"tfidf: {train.shape[1]} terms, C = {linear_model.inverse_regularization:g}"
     )
@@ -60,7 +64,7 @@ def fit_tfidf(training: Training) -> Trained:
 
 def fit_frozen(training: Training) -> Trained:
     """Embed all rows once, and choose the strength by the validation rows."""
-    options: TrainOptions = training.options
+    options: EnsembleTrainOptions = training.options
     base = find_base(options.base.removesuffix(FROZEN_SUFFIX), options.revision)
     embedder = Embedder(
         base.folder,

@@ -19,7 +19,7 @@ class StepCounter(Protocol):
         """Count steps that are done."""
 
 
-class ProgressCallback(transformers.TrainerCallback):
+class MemberProgressCallback(transformers.TrainerCallback):
     """Says each epoch in a line, and moves the bar of all members with each step."""
 
     def __init__(

@@ -29,7 +29,7 @@ from safebench_bert_ensemble.model.encoding import collate
 from safebench_bert_ensemble.model.evidence import CLASSES
 from safebench_bert_ensemble.model.location import MEMBER_FILE
 
-from .callbacks import ProgressCallback
+from .callbacks import MemberProgressCallback
 from .hardware import pick_precision
 from .member_trainer import (
     LengthBatchSampler,
@@ -87,7 +87,7 @@ def fit_member(
     started = time.monotonic()
     rows, bag_hash = bagged_rows(job, member, tokens.train)
     title = f"{job.member_name(member)} of {len(job.bases)}"
-    progress = ProgressCallback(title, say, bar)
+    progress = MemberProgressCallback(title, say, bar)
     checkpoint = last_checkpoint(job.checkpoint_folder(member))
     with quiet_transformers(), training_overrides(job.arguments).errors():
         trainer = _trainer(job, member, tokens, rows, progress)
@@ -120,7 +120,7 @@ def _trainer(
     member: int,
     tokens: TokenizedRows,
     rows: Rows,
-    progress: ProgressCallback,
+    progress: MemberProgressCallback,
 ) -> MemberTrainer:
     """Return the trainer of a member, with a new head."""
     base, options = job.bases[member], job.options

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from safebench.evidence import MemberLogits
     from safebench.training import Training
-    from safebench_bert_ensemble.options import TrainOptions
+    from safebench_bert_ensemble.options import EnsembleTrainOptions
 
 
-def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
+def check(options: EnsembleTrainOptions, arguments: Mapping[str, Any]) -> None:
     """Raise `OptionError` for what the library would refuse, before data are read."""
     if options.is_baseline:
         if arguments:
@@ -61,7 +61,7 @@ def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
 
 def fit(training: Training) -> Trained:
     """Train what the options name; finished members are kept, the rest goes on."""
-    options: TrainOptions = training.options
+    options: EnsembleTrainOptions = training.options
     if not options.is_baseline:
         return fit_ensemble(training)
     if not process_rank().is_main:  # a baseline has no members to share
@@ -77,7 +77,7 @@ def fit_ensemble(training: Training) -> Trained:
 
     In a launched group the main process measures; the others return an empty result.
     """
-    options: TrainOptions = training.options
+    options: EnsembleTrainOptions = training.options
     arguments = training_overrides(training.arguments).values
     names = dict.fromkeys(options.member_bases)
     bases = {name: find_base(name, options.revision) for name in names}

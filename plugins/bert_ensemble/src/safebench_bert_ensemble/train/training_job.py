@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safebench.errors import DataError
 from safebench.torch_utils import ModelFolder, TrainingOverrides
 from safebench_bert_ensemble.model.encoding import context_and_text
-from safebench_bert_ensemble.options import BALANCED, N_CLASSES, TrainOptions
+from safebench_bert_ensemble.options import BALANCED, N_CLASSES, EnsembleTrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class LabelledTexts:
 class TrainingJob:
     """Members to train: a base each, options, data, and the folder they are left in."""
 
-    options: TrainOptions
+    options: EnsembleTrainOptions
     bases: tuple[ModelFolder, ...]
     out: Path
     train: LabelledTexts
@@ -89,7 +89,7 @@ class TrainingJob:
             **content
             | splits
             | {
-                "options": TrainOptions(**options),
+                "options": EnsembleTrainOptions(**options),
                 "bases": tuple(ModelFolder(**base) for base in bases),
                 "out": Path(content["out"]),
             }
@@ -139,7 +139,7 @@ def training_overrides(overrides: Mapping[str, Any]) -> TrainingOverrides:
 
 
 def training_arguments(
-    options: TrainOptions,
+    options: EnsembleTrainOptions,
     folder: Path,
     seeds: tuple[int, int],
     device: torch.device,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from safebench.torch_utils import Placement
     from safebench.typing import Array
 
-    from .location import ModelLocation
+    from .location import CostModelLocation
 
 # Below this a CPU serves best with one thread; MiniLM has 23 million parameters.
 SINGLE_THREAD_PARAMETERS = 50_000_000
@@ -67,7 +67,7 @@ class CostEnsemble:
 
 
 def load_cost_model(
-    location: ModelLocation, placement: Placement
+    location: CostModelLocation, placement: Placement
 ) -> tuple[CostEnsemble, Any, ExchangeCollator]:
     """Return networks (in evaluation mode, on the device), tokenizer and collator."""
     # Refused before gigabytes of weights are read.
@@ -95,7 +95,7 @@ def load_cost_model(
     return CostEnsemble(tuple(networks), adapters), tokenizer, collator
 
 
-def _load(folder: Path, location: ModelLocation, dtype: torch.dtype) -> Any:
+def _load(folder: Path, location: CostModelLocation, dtype: torch.dtype) -> Any:
     if location.pooling == "mean":
         return load_mean_pooling(folder, location.label, dtype)
     return load_cost_network(

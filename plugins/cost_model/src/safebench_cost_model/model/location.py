@@ -52,7 +52,7 @@ _TRAIN_STACK = "safebench train cost_model --base stack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLocation:
+class CostModelLocation:
     """The folders of one or more networks, and how texts are read.
 
     With `adapters`, each folder holds adapters for the base in `folder`, which is the
@@ -94,7 +94,7 @@ def find_base(name: str, revision: str = "") -> ModelFolder:
     return model
 
 
-def find_cost_model(options: CostOptions) -> ModelLocation:
+def find_cost_model(options: CostOptions) -> CostModelLocation:
     """Return where the model of the options is.
 
     Raises `ModelError` if it is nowhere or not whole, `OptionError` if the options do
@@ -118,7 +118,7 @@ def find_cost_model(options: CostOptions) -> ModelLocation:
     return _from_checkpoint(options)
 
 
-def _from_artifact(model: ModelFolder, options: CostOptions) -> ModelLocation:
+def _from_artifact(model: ModelFolder, options: CostOptions) -> CostModelLocation:
     """Return where an artifact is, which was trained here or pushed to the hub."""
     folder = model.folder
     manifest = Artifact(folder).finished(KIND)
@@ -129,7 +129,7 @@ def _from_artifact(model: ModelFolder, options: CostOptions) -> ModelLocation:
         base, note = networks[0], ""
         if adapters:
             base, note = _find_base_of(folder, manifest["base"])
-        location = ModelLocation(
+        location = CostModelLocation(
             folder=base,
             networks=networks,
             label=model.label,
@@ -157,7 +157,7 @@ def _from_artifact(model: ModelFolder, options: CostOptions) -> ModelLocation:
     return location
 
 
-def _from_checkpoint(options: CostOptions) -> ModelLocation:
+def _from_checkpoint(options: CostOptions) -> CostModelLocation:
     model = find_base(options.model, options.revision)
     config = model.read_json("config.json")
     named = config.get("architectures")
@@ -171,7 +171,7 @@ def _from_checkpoint(options: CostOptions) -> ModelLocation:
             f"cost_model: {model.label} carries no template; say which it was trained "
             f"on: template={', '.join(TEMPLATES)}"
         )
-    return ModelLocation(
+    return CostModelLocation(
         folder=model.folder,
         networks=(model.folder,),
         label=model.label,
@@ -256,7 +256,7 @@ def cost_model_capabilities(options: CostOptions) -> Capabilities:
     return Capabilities(tasks=frozenset({"response_harm"}), note=note)
 
 
-def _file_hashes(location: ModelLocation) -> dict[str, str]:
+def _file_hashes(location: CostModelLocation) -> dict[str, str]:
     """Return the SHA-256 (16 hex digits) of each small file that shapes costs.
 
     The key of evidence has held the weights alone since the first version.

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from safebench_cost_model.options import StackOptions
 
     from .encoding import EncodedExchange
-    from .tfidf import TfidfModel
+    from .tfidf import ExchangeTfidfModel
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StackModel:
     """The linear parts of a stack, beside its encoder."""
 
-    words: TfidfModel
+    words: ExchangeTfidfModel
     encoder_weights: Array  # (F,) on the encoder's features as they are
     encoder_bias: float
     mix: Array  # (2,) of the costs of words and encoder

@@ -36,7 +36,7 @@ SIDES = ("prompt", "response")
 VOCABULARY_FILE, WEIGHTS_FILE = "words.json", "weights.npz"
 
 
-class TfidfModel:
+class ExchangeTfidfModel:
     """Words and pairs of words of prompt and response, each side on its own."""
 
     def __init__(self, vectorizers: Sequence[Any], weights: Array, bias: float) -> None:
@@ -88,8 +88,8 @@ def tfidf_features(
     ).tocsr()
 
 
-def load_tfidf(folder: Path) -> TfidfModel:
-    """Read what `TfidfModel.save` wrote; raises `ModelError` if it is damaged."""
+def load_tfidf(folder: Path) -> ExchangeTfidfModel:
+    """Read what a model saved; raises `ModelError` if it is damaged."""
     stored = load_arrays(folder / WEIGHTS_FILE, *SIDES, "weights", "bias")
     try:
         words = json.loads((folder / VOCABULARY_FILE).read_text(encoding="utf-8"))
@@ -98,7 +98,9 @@ def load_tfidf(folder: Path) -> TfidfModel:
             vectorizer = new_vectorizer(words[side])
             vectorizer.idf_ = stored[side]
             vectorizers.append(vectorizer)
-        model = TfidfModel(vectorizers, stored["weights"], float(stored["bias"]))
+        model = ExchangeTfidfModel(
+            vectorizers, stored["weights"], float(stored["bias"])
+        )
         model.costs([("", "")])  # shapes that do not fit show here
     # Any: what files hold decides what the library raises.
     except Exception as error:

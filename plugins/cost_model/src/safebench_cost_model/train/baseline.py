@@ -10,7 +10,11 @@ from safebench.errors import DataError
 from safebench.training import Trained
 from safebench_cost_model.model.artifact import BASELINE_FOLDER, KIND_TFIDF
 from safebench_cost_model.model.platt_scaling import fit_platt
-from safebench_cost_model.model.tfidf import TfidfModel, new_vectorizer, tfidf_features
+from safebench_cost_model.model.tfidf import (
+    ExchangeTfidfModel,
+    new_vectorizer,
+    tfidf_features,
+)
 
 from .evaluation import cost_measures, pair_labels
 from .fitted import (
@@ -96,7 +100,7 @@ def train_tfidf(
     seed: int = 0,
     singles: Sequence[SingleResponse] = (),
     w_single: float = 1.0,
-) -> TfidfModel:
+) -> ExchangeTfidfModel:
     """Fit words and weights on every response of the training pairs, and on `singles`.
 
     A soft label is learnt as two rows, safe and unsafe, that are weighted by it.
@@ -117,7 +121,7 @@ def train_tfidf(
     weight = np.concatenate([unsafe_share, 1 - unsafe_share]) * np.tile(row_weight, 2)
     model = LogisticRegression(C=c, max_iter=2000, random_state=seed)
     model.fit(vstack([features, features]).tocsr(), y, sample_weight=weight)
-    return TfidfModel(vectorizers, model.coef_[0], float(model.intercept_[0]))
+    return ExchangeTfidfModel(vectorizers, model.coef_[0], float(model.intercept_[0]))
 
 
 def flatten_pairs(
@@ -128,6 +132,6 @@ def flatten_pairs(
     return exchanges_of(pairs), shares
 
 
-def _pair_costs(model: TfidfModel, pairs: Sequence[PreferencePair]) -> Array:
+def _pair_costs(model: ExchangeTfidfModel, pairs: Sequence[PreferencePair]) -> Array:
     """Return the costs (N, 2) of N pairs."""
     return by_pair(model.costs(exchanges_of(pairs)))

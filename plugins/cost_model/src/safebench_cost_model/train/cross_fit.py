@@ -22,7 +22,7 @@ from safebench_cost_model.model.artifact import (
     KIND_TFIDF,
 )
 from safebench_cost_model.model.platt_scaling import platt_from_json
-from safebench_cost_model.options import TFIDF, TrainOptions
+from safebench_cost_model.options import TFIDF, CostTrainOptions
 
 from .evaluation import (
     cost_measures,
@@ -68,7 +68,7 @@ class OutOfFold:
     single_costs: Array  # (S,)
 
 
-def check_cross_fit(options: TrainOptions) -> None:
+def check_cross_fit(options: CostTrainOptions) -> None:
     """Raise `OptionError` where folds are asked for in a group of processes."""
     if options.cross_fit and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise OptionError(
@@ -105,7 +105,7 @@ def fit_on_pairs(training: Training, singles: Sequence[SingleResponse]) -> Fitte
     """Fit the baseline on the same pairs, without single responses."""
     from .baseline import fit_baseline
 
-    options = TrainOptions(base=TFIDF, conflicts=training.options.conflicts)
+    options = CostTrainOptions(base=TFIDF, conflicts=training.options.conflicts)
     return fit_baseline(replace(training, options=options, singles=None), singles)
 
 

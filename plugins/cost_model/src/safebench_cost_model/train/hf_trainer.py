@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
     from .dataset import PairSplits
     from .prepared_model import PreparedModel
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 def training_arguments(
-    options: TrainOptions,
+    options: CostTrainOptions,
     folder: Path,
     *,
     rows: int,
@@ -97,7 +97,7 @@ def training_arguments(
         "use_cpu": Placement.choose().device.type == "cpu",
         "bf16": half_precision(options) == torch.bfloat16,
         "fp16": half_precision(options) == torch.float16,
-        "disable_tqdm": True,  # `ProgressCallback` draws a bar
+        "disable_tqdm": True,  # `CostProgressCallback` draws a bar
     }
     # A batch of pairs cannot be cut in two by its first dimension, which is that of
     # texts: several GPUs are for a process each.
@@ -120,7 +120,7 @@ def resume_checkpoint(
     return str(checkpoint)
 
 
-class ProgressCallback(ProgressBarCallback):
+class CostProgressCallback(ProgressBarCallback):
     """Moves a bar with each step, and says loss and accuracies of each evaluation."""
 
     def __init__(self, title: str, say: Callable[[str], None]) -> None:
@@ -164,9 +164,9 @@ class ProgressCallback(ProgressBarCallback):
 @contextmanager
 def progress_callback(
     title: str, say: Callable[[str], None]
-) -> Iterator[ProgressCallback]:
+) -> Iterator[CostProgressCallback]:
     """Yield a callback whose bar is taken away however the training ends."""
-    callback = ProgressCallback(title, say)
+    callback = CostProgressCallback(title, say)
     try:
         yield callback
     finally:
@@ -210,11 +210,11 @@ class CostTrainer(GroupedTrainer):
 def build_trainer(
     model: PreparedModel,
     splits: PairSplits,
-    options: TrainOptions,
+    options: CostTrainOptions,
     arguments: TrainingArguments,
     *,
     compute_metrics: ComputeMetrics,
-    progress: ProgressCallback,
+    progress: CostProgressCallback,
 ) -> CostTrainer:
     """Return a trainer with early stopping that goes back to its best evaluation."""
     callbacks: list[TrainerCallback] = [progress]

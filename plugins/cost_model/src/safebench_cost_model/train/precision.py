@@ -10,12 +10,12 @@ from safebench.torch_utils import Placement, quantization_options
 from safebench_cost_model.model.network import HEAD_NAMES
 
 if TYPE_CHECKING:
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
 _EXTRA = "safebench-cost-model[qlora]"
 
 
-def base_dtype(options: TrainOptions, *, adapters: bool) -> torch.dtype:
+def base_dtype(options: CostTrainOptions, *, adapters: bool) -> torch.dtype:
     """Return the number format that a base is loaded in.
 
     What learns stays in float32, where small updates are not lost: all weights without
@@ -24,7 +24,7 @@ def base_dtype(options: TrainOptions, *, adapters: bool) -> torch.dtype:
     return (half_precision(options) if adapters else None) or torch.float32
 
 
-def quantization(options: TrainOptions) -> dict[str, Any]:
+def quantization(options: CostTrainOptions) -> dict[str, Any]:
     """Return what a base is loaded with to be in 4 bits; {} to be whole."""
     if options.quantize == "none":
         return {}
@@ -32,7 +32,7 @@ def quantization(options: TrainOptions) -> dict[str, Any]:
     return quantization_options(placement, _EXTRA, whole=HEAD_NAMES)
 
 
-def half_precision(options: TrainOptions) -> torch.dtype | None:
+def half_precision(options: CostTrainOptions) -> torch.dtype | None:
     """Return the format of 16 bits that a training computes in; None: float32."""
     if options.dtype == "auto":
         supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()

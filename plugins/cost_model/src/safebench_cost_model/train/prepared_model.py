@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from safebench_cost_model.model.encoding import ExchangeCollator
     from safebench_cost_model.model.network import Family
     from safebench_cost_model.model.platt_scaling import PlattScaling
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,18 +46,18 @@ class PreparedModel:
     lora: bool
 
 
-def uses_adapters(family: Family, options: TrainOptions) -> bool:
+def uses_adapters(family: Family, options: CostTrainOptions) -> bool:
     """Tell whether adapters are trained, and the base stays as it is."""
     return family == "decoder" and not options.full
 
 
-def uses_mean_pooling(family: Family, options: TrainOptions) -> bool:
+def uses_mean_pooling(family: Family, options: CostTrainOptions) -> bool:
     """Tell whether costs are read from mean states, not by the base's own pooling."""
     return family == "encoder" and options.pooling == "mean"
 
 
 def prepare_model(
-    base: ModelFolder, family: Family, options: TrainOptions
+    base: ModelFolder, family: Family, options: CostTrainOptions
 ) -> PreparedModel:
     """Load a base with one new output, and adapters for decoders unless `full`."""
     lora = uses_adapters(family, options)
@@ -108,7 +108,7 @@ def save_network(network: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def weights_folder_name(family: Family, options: TrainOptions) -> str:
+def weights_folder_name(family: Family, options: CostTrainOptions) -> str:
     """Return the name of the folder that weights are saved to."""
     return ADAPTER_FOLDER if uses_adapters(family, options) else MODEL_FOLDER
 
@@ -124,7 +124,7 @@ def build_manifest(
 
     A base inside the folder (of the supervised stage) is named relative to it.
     """
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     is_inside = base.folder.parent.resolve() == training.out.resolve()
     name = base.folder.name if is_inside else base.label
     folder = "" if is_inside or base.commit else str(base.folder.resolve())

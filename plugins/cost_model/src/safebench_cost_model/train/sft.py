@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from safebench.training import Training
     from safebench_cost_model.model.encoding import EncodedExchange
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
     from .pairs import PreferencePair
 
@@ -108,7 +108,7 @@ def run_sft(training: Training, base: ModelFolder) -> ModelFolder:
 
 
 def _train_sft(training: Training, base: ModelFolder) -> None:
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     set_seed(training.seed)
     tokenizer = base.tokenizer()
     dtype = base_dtype(options, adapters=not options.full)
@@ -154,7 +154,7 @@ def _train_sft(training: Training, base: ModelFolder) -> None:
 def _sft_arguments(
     training: Training, folder: Path, rows: int
 ) -> transformers.TrainingArguments:
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     return training_arguments(
         options,
         folder,
@@ -166,7 +166,7 @@ def _sft_arguments(
     )
 
 
-def sft_stage(options: TrainOptions) -> dict[str, Any]:
+def sft_stage(options: CostTrainOptions) -> dict[str, Any]:
     """Return the library's arguments that are those of this stage, whatever is set."""
     # The last state is kept: a lower loss on texts makes no better cost model.
     return {
@@ -180,7 +180,7 @@ def sft_stage(options: TrainOptions) -> dict[str, Any]:
 
 
 def _merged(
-    network: Any, base: ModelFolder, options: TrainOptions, dtype: torch.dtype
+    network: Any, base: ModelFolder, options: CostTrainOptions, dtype: torch.dtype
 ) -> Any:
     """Return the base with its adapters added to its weights."""
     import peft
@@ -193,7 +193,7 @@ def _merged(
     return network.merge_and_unload()
 
 
-def _with_adapters(network: Any, options: TrainOptions) -> Any:
+def _with_adapters(network: Any, options: CostTrainOptions) -> Any:
     import peft
 
     config = peft.LoraConfig(

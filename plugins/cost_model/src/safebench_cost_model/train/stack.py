@@ -14,7 +14,11 @@ from safebench_cost_model.model.exchange_embedder import ExchangeEmbedder
 from safebench_cost_model.model.location import find_base
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.stack import StackModel
-from safebench_cost_model.model.tfidf import TfidfModel, new_vectorizer, tfidf_features
+from safebench_cost_model.model.tfidf import (
+    ExchangeTfidfModel,
+    new_vectorizer,
+    tfidf_features,
+)
 
 from .baseline import check_labels
 from .evaluation import cost_measures, pair_labels
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from safebench.torch_utils import ModelFolder
     from safebench.training import Training
     from safebench.typing import Array
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
     from .pairs import PreferencePair
     from .singles import SingleResponse
@@ -68,7 +72,7 @@ class LearningRows:
             [s for s in self.singles if (folds[s.group] == fold) is inside],
         )
 
-    def terms(self, features: Any, options: TrainOptions) -> LinearTerms:
+    def terms(self, features: Any, options: CostTrainOptions) -> LinearTerms:
         """Return the loss on features (rows, D) of `exchanges`."""
         n, m = 2 * len(self.pairs), len(self.singles)
         unsafe = [share for pair in self.pairs for share in pair.soft_labels]
@@ -131,7 +135,7 @@ class LearningFeatures:
     """What words and encoder make of learning rows, once for all penalties."""
 
     rows: LearningRows
-    options: TrainOptions
+    options: CostTrainOptions
     texts: EmbeddedTexts
     vectorizers: list[Any] = field(init=False)
     words: LinearTerms = field(init=False)
@@ -157,14 +161,14 @@ class LearningFeatures:
         """Return the two models of solutions of `words` and `encoder`."""
         weights = encoder[0] / self.scale
         head = EncoderHead(weights, encoder[1] - float(self.mean @ weights))
-        return Parts(TfidfModel(self.vectorizers, *words), head)
+        return Parts(ExchangeTfidfModel(self.vectorizers, *words), head)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """The first level of a stack."""
 
-    words: TfidfModel
+    words: ExchangeTfidfModel
     head: EncoderHead
 
     def costs(self, exchanges: Sequence[Exchange], texts: EmbeddedTexts) -> Array:
@@ -181,7 +185,7 @@ class StackTrainer:
     base: ModelFolder
 
     @classmethod
-    def of(cls, options: TrainOptions) -> StackTrainer:
+    def of(cls, options: CostTrainOptions) -> StackTrainer:
         """Load the encoder; raises `ModelError` for one that is none."""
         base = find_base(options.encoder, options.revision)
         encoder = ExchangeEmbedder(
@@ -220,7 +224,10 @@ class StackTrainer:
         return self._finish(model, training, pairs, penalties, unseen_singles)
 
     def _best_parts(
-        self, rows: LearningRows, options: TrainOptions, val: Sequence[PreferencePair]
+        self,
+        rows: LearningRows,
+        options: CostTrainOptions,
+        val: Sequence[PreferencePair],
     ) -> tuple[Parts, tuple[float, float]]:
         """Return both parts at the penalties that are best on val, and those."""
         features = LearningFeatures(rows, options, self.texts)
@@ -240,7 +247,7 @@ class StackTrainer:
     def _mix(
         self,
         rows: LearningRows,
-        options: TrainOptions,
+        options: CostTrainOptions,
         penalties: Sequence[float],
         seed: int,
     ) -> tuple[Array, float]:

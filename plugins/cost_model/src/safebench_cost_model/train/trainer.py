@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
     from safebench_cost_model.model.network import Family
     from safebench_cost_model.model.platt_scaling import PlattScaling
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
     from .dataset import PairSplits
     from .fitted import FitBase
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .training_loop import CostMember
 
 
-def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
+def check(options: CostTrainOptions, arguments: Mapping[str, Any]) -> None:
     """Raise `OptionError` for what the library would refuse, before data are read."""
     check_cross_fit(options)
     if options.base in (TFIDF, STACK):
@@ -69,7 +69,7 @@ def check(options: TrainOptions, arguments: Mapping[str, Any]) -> None:
         )
 
 
-def check_encoder(options: TrainOptions) -> None:
+def check_encoder(options: CostTrainOptions) -> None:
     """Raise `OptionError` for an encoder of a stack that is none."""
     base = find_base(options.encoder, options.revision)
     if model_family(base.config(), base.label) != "encoder":
@@ -79,7 +79,7 @@ def check_encoder(options: TrainOptions) -> None:
         )
 
 
-def check_family(options: TrainOptions, label: str, family: Family) -> None:
+def check_family(options: CostTrainOptions, label: str, family: Family) -> None:
     """Raise `OptionError` for what encoders are not asked to do."""
     if family == "decoder":
         return
@@ -106,7 +106,7 @@ def fit(training: Training) -> Trained:
 
 def base_fitter(training: Training) -> FitBase:
     """Return what fits the base of a training, and those of its folds."""
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     # Here, because they import scikit-learn or SciPy's sparse arrays.
     if options.base == TFIDF:
         from .baseline import fit_baseline
@@ -125,7 +125,7 @@ def fit_networks(
     training: Training, unseen_singles: Sequence[SingleResponse] = ()
 ) -> FittedBase:
     """Train networks on a base; the mean of their costs is the model's."""
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     base = find_base(options.base, options.revision)
     family = model_family(base.config(), base.label)
     check_family(options, base.label, family)
@@ -157,7 +157,7 @@ def fit_networks(
     )
 
 
-def _notes(options: TrainOptions, platt: PlattScaling | None) -> list[str]:
+def _notes(options: CostTrainOptions, platt: PlattScaling | None) -> list[str]:
     notes = [] if platt else ["costs on val allow no calibration: no cost_platt"]
     if options.quantize != "none":
         notes.append(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from safebench.training import Training
     from safebench.typing import Array
-    from safebench_cost_model.options import TrainOptions
+    from safebench_cost_model.options import CostTrainOptions
 
     from .dataset import EncodedPairs, PairSplits
     from .evaluation import PairLabels
@@ -158,7 +158,7 @@ def train_member(
 
     What is kept are the weights of its best evaluation.
     """
-    options: TrainOptions = training.options
+    options: CostTrainOptions = training.options
     started = time.monotonic()
     checkpoints = member.folder / CHECKPOINT_FOLDER
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from safebench_feedback_finetune.options import TrainOptions
+    from safebench_feedback_finetune.options import FeedbackTrainOptions
 
 # Options of the guard whose value `safebench run` must be told, if not the default.
 _PASSED_ON = ("policy", "format", "dtype")
@@ -77,7 +77,7 @@ def _how_to_run(gate: Mapping[str, Any], command: str) -> list[str]:
     return [*lines, f"run it: {command} {strategy} -d NAME"]
 
 
-def run_command(options: TrainOptions, manifest: Mapping[str, Any]) -> str:
+def run_command(options: FeedbackTrainOptions, manifest: Mapping[str, Any]) -> str:
     """Return the command that runs the guard, without strategy and dataset."""
     candidate = manifest["gate"]["candidate"]
     words = ["safebench run -c llamaguard"]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from safebench_feedback_finetune.certify.certification import CertificationTerms
     from safebench_feedback_finetune.certify.holdout_sets import ValidationSet
     from safebench_feedback_finetune.collect.splits import PromptSplits
-    from safebench_feedback_finetune.options import TrainOptions
+    from safebench_feedback_finetune.options import FeedbackTrainOptions
     from safebench_feedback_finetune.scorer import VerdictScorer
 
     from .examples import TrainingExample
@@ -53,7 +53,7 @@ SELECTION_OPTIONS = (
 
 
 def fine_tune(
-    options: TrainOptions,
+    options: FeedbackTrainOptions,
     splits: PromptSplits,
     val: ValidationSet,
     base: ScoreCache,
@@ -104,7 +104,9 @@ def fine_tune(
     return facts
 
 
-def take_part(options: TrainOptions, folder: Path, say: Callable[[str], None]) -> None:
+def take_part(
+    options: FeedbackTrainOptions, folder: Path, say: Callable[[str], None]
+) -> None:
     """Train beside the main process of a group, on the examples that it sends."""
     examples = share(None)
     if examples is None:
@@ -132,7 +134,9 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _encode_examples(
-    selected: Sequence[TrainingExample], scorer: VerdictScorer, options: TrainOptions
+    selected: Sequence[TrainingExample],
+    scorer: VerdictScorer,
+    options: FeedbackTrainOptions,
 ) -> EncodedExamples:
     """Return the examples and augmented copies of some, encoded for the guard."""
     encoded = [scorer.encode(example.prompt.turns) for example in selected]
@@ -144,7 +148,10 @@ def _encode_examples(
 
 
 def terms_from_options(
-    options: TrainOptions, val: ValidationSet, base: ScoreCache, threshold: float
+    options: FeedbackTrainOptions,
+    val: ValidationSet,
+    base: ScoreCache,
+    threshold: float,
 ) -> tuple[CertificationTerms, float]:
     """Return the terms of the certificate, and the base guard's FPR on val."""
     _, benign_scores = val.split_scores(base.scores(0.0, val.prompts))
@@ -157,7 +164,9 @@ def terms_from_options(
     )
 
 
-def selection_from_options(options: TrainOptions, threshold: float) -> ExampleSelection:
+def selection_from_options(
+    options: FeedbackTrainOptions, threshold: float
+) -> ExampleSelection:
     """Return how examples are selected; `threshold` is the base guard's."""
     values = {name: getattr(options, name) for name in SELECTION_OPTIONS}
     return ExampleSelection(threshold=threshold, **values)

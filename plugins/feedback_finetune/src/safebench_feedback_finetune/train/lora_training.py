@@ -33,14 +33,14 @@ from .adapters import CONFIG_FILE, copy_permissions, scale_adapter
 from .training_folder import WEIGHTS_FILE
 from .verdict_trainer import (
     MovedFolderCallback,
-    ProgressCallback,
+    VerdictProgressCallback,
     VerdictTrainer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from safebench_feedback_finetune.options import TrainOptions
+    from safebench_feedback_finetune.options import FeedbackTrainOptions
     from safebench_feedback_finetune.scorer import VerdictScorer
 
     from .batches import EncodedExamples
@@ -81,7 +81,7 @@ class LoraTrainingResult:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def add_lora(scorer: VerdictScorer, options: TrainOptions) -> Any:
+def add_lora(scorer: VerdictScorer, options: FeedbackTrainOptions) -> Any:
     """Add a fresh LoRA to the scorer's network, and return PEFT's wrapper of it.
 
     It covers all linear layers but the output layer. That one may be tied to the
@@ -121,7 +121,7 @@ def train_lora(
     peft_model: Any,
     examples: EncodedExamples,
     validate: Callable[[], Mapping[str, float]],
-    options: TrainOptions,
+    options: FeedbackTrainOptions,
     out: Path,
     say: Callable[[str], None],
     on_progress: Callable[[int], None] = lambda _: None,
@@ -132,7 +132,7 @@ def train_lora(
     is written to `out`, and stays in the network. `on_progress` gets the number of
     steps so far.
     """
-    progress = ProgressCallback(say, on_progress)
+    progress = VerdictProgressCallback(say, on_progress)
     callbacks: list[transformers.TrainerCallback] = [
         # The seed in the upper half: on a GPU no two runs share the seed of a step.
         StepSeedCallback(options.seed << 32),
@@ -219,7 +219,7 @@ def _validations(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def _kl_factor(options: TrainOptions) -> float:
+def _kl_factor(options: FeedbackTrainOptions) -> float:
     return options.kl if options.recipe in ("ours", "labels_only") else 0.0
 
 
@@ -240,20 +240,20 @@ def _write_adapter(peft_model: Any, out: Path, label: str) -> None:
     shutil.rmtree(partial)
 
 
-def check_arguments(options: TrainOptions) -> None:
+def check_arguments(options: FeedbackTrainOptions) -> None:
     """Raise OptionError for what the library would refuse, before data are read."""
     device = Placement.choose(options.device).device.type
     # Of a folder that none of this makes.
     training_arguments(options, Path(CHECKPOINTS_FOLDER), device, options.batch_size)
 
 
-def training_overrides(options: TrainOptions) -> TrainingOverrides:
+def training_overrides(options: FeedbackTrainOptions) -> TrainingOverrides:
     """Return the library's fields that a user set, checked and converted."""
     return TrainingOverrides(options.set, _RESERVED)
 
 
 def training_arguments(
-    options: TrainOptions, folder: Path, device: str, n_examples: int
+    options: FeedbackTrainOptions, folder: Path, device: str, n_examples: int
 ) -> transformers.TrainingArguments:
     """Return the library's arguments; raises OptionError for values it refuses."""
     step_size = options.batch_size * options.gradient_accumulation

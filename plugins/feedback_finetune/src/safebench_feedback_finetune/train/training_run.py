@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     )
     from safebench_feedback_finetune.collect.collection_folder import CollectionRecord
     from safebench_feedback_finetune.collect.splits import PromptSplits
-    from safebench_feedback_finetune.options import TrainOptions
+    from safebench_feedback_finetune.options import FeedbackTrainOptions
 
     Say = Callable[[str], None]
 
@@ -102,7 +102,7 @@ _NOT_IDENTITY = frozenset(
 )
 
 
-def run(options: TrainOptions, plugins: Plugins, say: Say) -> int:
+def run(options: FeedbackTrainOptions, plugins: Plugins, say: Say) -> int:
     """Train into a folder, certify the result, print it, and return the exit code.
 
     In a launched group the main process does everything but the steps of the training,
@@ -154,7 +154,9 @@ def judge_facts(collection: Mapping[str, Any]) -> dict[str, Any]:
 class TrainingRun:
     """One training into one folder; each step reuses what an earlier run left there."""
 
-    def __init__(self, options: TrainOptions, plugins: Plugins, say: Say) -> None:
+    def __init__(
+        self, options: FeedbackTrainOptions, plugins: Plugins, say: Say
+    ) -> None:
         self.options, self.say = options, say
         self.out = Path(options.out).expanduser()
         collected = Path(options.collected).expanduser()

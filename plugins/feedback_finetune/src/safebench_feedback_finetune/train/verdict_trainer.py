@@ -115,7 +115,7 @@ class MovedFolderCallback(transformers.TrainerCallback):
             state.best_model_checkpoint = str(Path(args.output_dir) / name)
 
 
-class ProgressCallback(ProgressBarCallback):
+class VerdictProgressCallback(ProgressBarCallback):
     """Shows a progress bar, and a line for each validation."""
 
     def __init__(
