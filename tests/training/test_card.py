@@ -12,7 +12,13 @@ from click.testing import CliRunner
 from safebench import Plugins
 from safebench.cli import cli
 from safebench.training import Artifact
-from safebench.training.licences import Licensed, licence_id, model_licence, strictest
+from safebench.training.licences import (
+    Licensed,
+    licence_id,
+    licences_of_data,
+    model_licence,
+    strictest,
+)
 from safebench.training.local_paths import local_path_in, without_paths
 
 MANIFEST: dict[str, Any] = {
@@ -178,6 +184,17 @@ def test_paths_are_shortened_and_nothing_else(text: str, shortened: str | None) 
     assert {"a": [shortened or text]} == without_paths({"a": [text]})
     found = local_path_in(text, Path("/nowhere/at/all"))
     assert bool(found) == (shortened is not None)
+
+
+def test_a_gated_set_is_named(plugins: Plugins) -> None:
+    """Its licence does not say what whoever read it has accepted."""
+    wild, toxic = licences_of_data(
+        [{"name": "wildguardmix:train"}, {"id": "lmsys/toxic-chat"}], plugins
+    )
+
+    assert ("ODC-BY", "odc-by") == (wild.stated, wild.id)
+    assert "it is gated" in wild.asks
+    assert ("cc-by-nc-4.0", "") == (toxic.id, toxic.asks)
 
 
 def test_the_strictest_licence_is_found() -> None:

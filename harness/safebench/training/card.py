@@ -14,6 +14,7 @@ from safebench.specs import DatasetSpec
 from .card_regions import KEYS, own_keys, own_text, region, sign
 from .description import with_base_name
 from .licences import (
+    UNKNOWN,
     licences_of_bases,
     licences_of_data,
     model_licence,
@@ -74,7 +75,7 @@ def render_card(
         _front_matter(artifact, name, model_licence([*data, *bases]), own),
         "<!-- safebench card DIGEST -->",
         f"# {_one_line(name)}",
-        artifact.description.summary,
+        _one_line(artifact.description.summary),
         *_rejection(artifact),
         region("introduction", own.get("introduction", "")),
         *_section("Use", _usage(artifact, name)),
@@ -301,12 +302,12 @@ def _is_of(names: Iterable[str], families: Iterable[str]) -> bool:
 def _licences(data: Sequence[Licensed], bases: Sequence[Licensed]) -> str:
     lines = [f"{found.name} (data): {found.stated}" for found in data]
     lines += [f"{found.name} (base): {found.stated}" for found in bases]
-    lines += [f"{found.name}: {found.asks}" for found in bases if found.asks]
+    lines += [f"{found.name}: {found.asks}" for found in (*data, *bases) if found.asks]
     found = strictest([*data, *bases])
     if found:
         ban = f", which forbids {found.forbids}" if found.forbids else ""
         lines.append(f"the strictest that is known is {found.id} ({found.name}){ban}")
-    if any(licence.rank < 0 and not licence.asks for licence in (*data, *bases)):
+    if any(licence.id == UNKNOWN for licence in (*data, *bases)):
         lines.append("where a licence is unknown, ask before you pass this on")
     lines.append(
         "whether a licence of data binds a model that learnt from them is not settled"

@@ -32,8 +32,11 @@ _LLAMA = (
     "'Llama'"
 )
 _GEMMA = "its terms ask that its use restrictions and a notice are passed on with it"
+_GATED = (
+    "it is gated: whoever read it accepted terms, which may say more than its licence"
+)
 # Names of bases as the hub has them -> licence, and what it asks of those who pass on.
-# Read in the cards of these models; a card in the base's own folder counts first.
+# Read in the cards of these models.
 _BASES = (
     (r"(distil)?bert-base-\w+|all-minilm-.*|minilm|modernbert-.*", "apache-2.0", ""),
     (r"tiny-guard.*", "apache-2.0", ""),
@@ -97,8 +100,10 @@ def licences_of_data(
         spec = specs.get(name.partition(":")[0]) or by_hub_id.get(str(source.get("id")))
         known = spec and (spec.hub_id or spec.name == "starter")
         stated = spec.licence if spec and known else "unknown: not in the catalogue"
+        gated = spec is not None and spec.card is not None and spec.card.gated
         label = name.partition(":")[0]
-        found[label] = Licensed(label, stated, licence_id(stated))
+        asks = _GATED if gated else ""
+        found[label] = Licensed(label, stated, licence_id(stated), asks)
     return list(found.values())
 
 

@@ -17,7 +17,7 @@ from safebench.errors import DataError, ModelError
 from .artifact import Artifact
 from .card import CARD_FILE, render_card
 from .card_regions import own_text
-from .licences import licences_of_bases, licences_of_data
+from .licences import UNKNOWN, licences_of_bases, licences_of_data
 from .local_paths import local_path_in, token_in, without_paths
 
 if TYPE_CHECKING:
@@ -255,10 +255,10 @@ def _warnings(artifact: DescribedArtifact, plugins: Plugins) -> Iterator[str]:
     for licence in (*data, *bases):
         if licence.forbids:
             yield f"{licence.name}: {licence.stated} forbids {licence.forbids}"
-        elif licence.asks:
-            yield f"{licence.name}: {licence.asks}"
-        elif licence.rank < 0:
+        elif licence.id == UNKNOWN:
             yield f"{licence.name}: licence {licence.stated}: ask before you publish it"
+        if licence.asks:
+            yield f"{licence.name}: {licence.asks}"
     for pattern in description.words_of_texts:
         yield f"{pattern} holds words of the training texts"
     known = any((base.get("hashes") or {}).get("weights") for base in description.bases)
