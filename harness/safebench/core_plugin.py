@@ -46,6 +46,7 @@ def safebench_strategies() -> list[StrategySpec]:
             summary="the classifier's own score, as it is",
             load="safebench.strategies.score:judge",
             needs=frozenset({Scores}),
+            per_sample=True,
             emits=frozenset({"score", "probability", "categories"}),
         )
     ]

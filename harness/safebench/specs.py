@@ -204,7 +204,9 @@ class StrategySpec(Component):
     policy. `oracle_tuner` ("module:function") chooses options
     with the labels of the scored samples, which shows how much such a choice flatters;
     `threshold_from` must say so. A strategy that decides by a rule of its own says
-    which behind ``no threshold: ``.
+    which behind ``no threshold: ``. `per_sample`: what is said of a sample depends on
+    its own evidence alone, and notes on all of them, or as "3 of 40" on the samples at
+    hand; large sets are then judged part by part.
     """
 
     kind: ClassVar[str] = "strategy"
@@ -222,6 +224,7 @@ class StrategySpec(Component):
     threshold_from: str = "fixed"
     joins_questions: bool = False
     needs_categories: bool = False
+    per_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

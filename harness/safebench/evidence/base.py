@@ -300,7 +300,12 @@ class EvidenceBundle:
     def __init__(self, recorded: Mapping[type[Evidence], Evidence]) -> None:
         if not recorded:
             raise ValueError("a bundle needs evidence of at least one kind")
-        self._kinds: dict[type[Evidence], Evidence] = dict(recorded)
+        self._recorded: dict[type[Evidence], Evidence] = dict(recorded)
+
+    @property
+    def _kinds(self) -> dict[type[Evidence], Evidence]:
+        """What is at hand; of a large set it may be read only now."""
+        return self._recorded
 
     def __len__(self) -> int:
         return len(next(iter(self._kinds.values())))

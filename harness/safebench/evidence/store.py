@@ -27,7 +27,7 @@ from .recording import Recording, Trace
 from .trace_columns import TraceColumns, trace_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safebench.typing import Array
@@ -279,16 +279,11 @@ class EvidenceStore:
 
         Raises KeyError for a key that is not stored.
         """
-        places = self.find(keys)
-        for row in np.flatnonzero(places[:, 0] < 0).tolist():
-            raise KeyError(keys[row])
+        places = self._places(keys)
         numbers = np.unique(places[:, 0])
         # by their numbers, as when evidence was found by the names of its shards
         parts = [read_shard(self._shards[n].path, kinds) for n in numbers.tolist()]
-        sizes = [len(part.traces) for part in parts]
-        starts = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        rows = starts[np.searchsorted(numbers, places[:, 0])] + places[:, 1]
-        in_order = len(rows) == starts[-1] and bool((np.diff(rows) == 1).all())
+        rows, in_order = _rows_of_joined(places, [len(part.traces) for part in parts])
         evidence = {}
         for kind in kinds:
             batch = kind.concat([part.evidence[kind] for part in parts])
@@ -305,6 +300,64 @@ class EvidenceStore:
                 (part.peak_memory_mib or 0.0 for part in parts), default=0.0
             ),
         )
+
+    def facts(
+        self, keys: Sequence[str], kinds: Collection[type[Evidence]]
+    ) -> StoredFacts:
+        """Return what shards say of samples beside the arrays, as `load` has it.
+
+        Raises as `load` does: ValueError for shards that do not fit together.
+        """
+        places = self._places(keys)
+        numbers = np.unique(places[:, 0])
+        paths = [self._shards[number].path for number in numbers.tolist()]
+        traces, peaks = [], [0.0]
+        metas: dict[type[Evidence], dict[str, Any]] = {}
+        for path in paths:
+            header = read_header(path)
+            if header is None:
+                raise DamagedError(f"{path} cannot be read any more")
+            columns = header["traces"]
+            traces.append(TraceColumns.of(columns, len(header["questions"])))
+            peaks.append(header["peak_memory_mib"] or 0.0)
+            for kind in kinds:
+                meta = header["kinds"][kind.kind_id]
+                # one by one: all of them may be large, and most are alike
+                known = [metas[kind]] if kind in metas else []
+                metas[kind] = kind.join_meta([*known, meta])
+        rows, in_order = _rows_of_joined(places, [*map(len, traces)])
+        joined_traces = TraceColumns.concat(traces)
+        return StoredFacts(
+            joined_traces if in_order else joined_traces.select(rows), metas, max(peaks)
+        )
+
+    def _places(self, keys: Sequence[str]) -> Array:
+        """Return what `find` does; raises KeyError for a key that is not stored."""
+        places = self.find(keys)
+        for row in np.flatnonzero(places[:, 0] < 0).tolist():
+            raise KeyError(keys[row])
+        return places
+
+
+def _rows_of_joined(places: Array, sizes: Sequence[int]) -> tuple[Array, bool]:
+    """Return the rows of samples where the shards of `sizes` are joined, (n,).
+
+    And whether these are all rows in their order.
+    """
+    numbers = np.unique(places[:, 0])
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    rows = starts[np.searchsorted(numbers, places[:, 0])] + places[:, 1]
+    in_order = len(rows) == starts[-1] and bool((np.diff(rows) == 1).all())
+    return rows, in_order
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFacts:
+    """What shards say of samples beside the arrays; `metas` by kind, as joined."""
+
+    traces: TraceColumns
+    metas: dict[type[Evidence], dict[str, Any]]
+    peak_memory_mib: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from safebench.results.rows import RESULTS_FILE
 from .evidence_set import Evaluation
 from .grid import FailedPart
 from .judging import apply_oracle_tuner, apply_strategy
+from .judging_in_parts import STRATEGIES_AT_ONCE, judge_in_parts
 from .metric_input import build_metric_input, drop_unsupported
 from .predictions import prediction_columns
 from .rows import failed_rows, result_rows
@@ -75,14 +76,20 @@ class Evaluator:
 
         rows: list[Row] = []
         staged = StagedPredictions()
+        evaluations = [
+            Evaluation(
+                classifier=classifier,
+                strategy=strategy,
+                evaluation_set=evaluation_set,
+                evidence=evidence.for_strategy(classifier.spec, strategy),
+            )
+            for strategy in classifier.strategies
+        ]
         try:
-            for strategy in classifier.strategies:
-                evaluation = Evaluation(
-                    classifier=classifier,
-                    strategy=strategy,
-                    evaluation_set=evaluation_set,
-                    evidence=evidence.for_strategy(classifier.spec, strategy),
-                )
+            for number, evaluation in enumerate(evaluations):
+                strategy = evaluation.strategy
+                if number % STRATEGIES_AT_ONCE == 0:
+                    judge_in_parts(evaluations[number : number + STRATEGIES_AT_ONCE])
                 try:
                     rows += self._evaluate(
                         apply_oracle_tuner(evaluation), summary, staged, probe

@@ -110,7 +110,8 @@ class EvidenceSet:
     """A dataset's evidence, in the order of its samples.
 
     `traces` are about all of it, or about what one strategy reads (`for_strategy`).
-    `notes` say what a reader of numbers must know of how it was recorded.
+    `notes` say what a reader of numbers must know of how it was recorded. `judged` is
+    for `judging`: what strategies said of it that read it together.
     """
 
     key: str
@@ -121,6 +122,7 @@ class EvidenceSet:
     subsets: dict[bytes, EvidenceBundle] = field(default_factory=dict)
     costs: tuple[RecordingCost, ...] = ()
     notes: tuple[str, ...] = ()
+    judged: dict[Any, Any] = field(default_factory=dict)
 
     def for_strategy(
         self, classifier: ClassifierSpec, strategy: ResolvedStrategy

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -68,11 +68,11 @@ def apply_strategy(evaluation: Evaluation) -> Predictions:
     # a sample that could not be recorded has placeholder evidence: nothing to read
     recorded = [row for row, error in enumerate(errors) if error is None]
     if recorded:
-        judgements = _judge(evaluation, recorded)
+        judged = _judged_rows(evaluation, recorded)
         # whatever a strategy makes of it: there is no verdict to be judged
-        for row, reason in zip(recorded, _unread(evaluation, recorded), strict=True):
+        for row, reason in zip(recorded, judged.unread, strict=True):
             errors[row] = reason
-        judgements = _scatter(judgements, recorded, errors)
+        judgements = _scatter(judged.judgements, recorded, errors)
     else:
         judgements = _all_failed(strategy.spec.emits, errors)
     failed = np.array([error is not None for error in judgements.errors], dtype=bool)
@@ -146,7 +146,40 @@ def _written(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
     return [texts[row] for row in rows]
 
 
-def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
+class JudgedRows(NamedTuple):
+    """What a strategy says of some samples, and why no verdict was read of one."""
+
+    judgements: Judgements
+    unread: list[str | None]
+
+
+def judged_key(
+    evaluation: Evaluation, rows: Sequence[int] | Array
+) -> tuple[int, bytes]:
+    """Return the key in `EvidenceSet.judged` of a strategy's `JudgedRows`, or error."""
+    # by the object, which its classifier keeps: two may have one label
+    return id(evaluation.strategy), np.asarray(rows, dtype=np.int64).tobytes()
+
+
+def _judged_rows(evaluation: Evaluation, rows: Sequence[int]) -> JudgedRows:
+    evidence = evaluation.evidence
+    known = evidence.judged.get(judged_key(evaluation, rows))
+    if isinstance(known, Exception):
+        raise known
+    return known or judge_rows(evaluation, rows, evidence.subset(rows))
+
+
+def judge_rows(
+    evaluation: Evaluation, rows: Sequence[int], bundle: EvidenceBundle
+) -> JudgedRows:
+    """Return what a strategy says of samples, `rows`, of which `bundle` is."""
+    judgements = _judge(evaluation, rows, bundle)
+    return JudgedRows(judgements, _unread(evaluation, rows, bundle))
+
+
+def _unread(
+    evaluation: Evaluation, rows: Sequence[int], bundle: EvidenceBundle
+) -> list[str | None]:
     """Say of samples why no verdict was read, None where one was.
 
     The floor is the strategy's option or 0.5: it holds for every strategy, those of
@@ -155,7 +188,6 @@ def _unread(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
     options = evaluation.strategy.options
     floor = getattr(options, "verdict_floor", VERDICT_FLOOR)
     written = _written(evaluation, rows)
-    bundle = evaluation.evidence.subset(rows)
     questions = bundle.questions
     if questions:  # one text is known of the answers to all
         bundle = bundle.unfolded
@@ -178,11 +210,13 @@ def _all_failed(emits: frozenset[str], errors: list[str | None]) -> Judgements:
     )
 
 
-def _judge(evaluation: Evaluation, rows: Sequence[int]) -> Judgements:
+def _judge(
+    evaluation: Evaluation, rows: Sequence[int], bundle: EvidenceBundle
+) -> Judgements:
     """Return what the strategy says of some samples, checked."""
     spec = evaluation.strategy.spec
     judge = spec.code()
-    bundle, context = evaluation.evidence.subset(rows), _context(evaluation, rows)
+    context = _context(evaluation, rows)
     questions = () if spec.joins_questions else bundle.questions
     rule: Any = bundle.question_rule
     if questions:

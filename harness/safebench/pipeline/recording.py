@@ -11,13 +11,14 @@ import numpy as np
 
 from safebench.checksums import sealed, unsealed
 from safebench.compatibility import source_kinds
-from safebench.errors import PluginError, RunFolderError
+from safebench.errors import PluginError
 from safebench.evidence.base import EvidenceBundle
 from safebench.evidence.scope import judged_with_response
 from safebench.evidence.store import (
     DamagedError,
     EvidenceManifest,
     EvidenceStore,
+    StoredFacts,
     evidence_key,
     manifest_paths,
 )
@@ -42,6 +43,7 @@ from .evidence_set import (
 )
 from .probes import MAIN
 from .recording_code import other_code_notes
+from .stored_bundle import MAX_WHOLE, StoredBundle, StoredKinds, fitting_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from safebench.classifiers import Trace
     from safebench.evidence import Evidence
     from safebench.evidence.key_index import EvidenceKeys
+    from safebench.evidence.recording import Recording
     from safebench.evidence.scope import EvidenceScope
     from safebench.executors import Workers
     from safebench.records import Dataset
@@ -153,21 +156,25 @@ class EvidenceRecorder:
         assert self.manifest is not None, "prepare() comes first"
         self._log_stored(dataset, probe)
         self._record_missing(dataset, probe)
+        stored_kinds: list[StoredKinds] = []
         evidence: dict[type[Evidence], Evidence] = {}
+        metas: list[dict[str, Any]] = []
         costs: list[RecordingCost] = []
+        whole = not self._in_parts(len(dataset))
         times = None if probe != MAIN else stored_log(self.folder, self.log)
         for name, kinds in self.kind_groups[probe].items():
             store = self.stores[name]
             keys = self._keys_in(store, dataset)
-            try:
-                stored = store.load(keys, kinds)
-            except (ValueError, KeyError, TypeError) as error:
-                # each part is whole, and was recorded under this key
-                raise RunFolderError(
-                    f"the evidence in {store.folder} does not fit together ({error}): "
-                    f"delete {store.folder} to record it again"
-                ) from error
-            evidence |= stored.evidence
+            stored_kinds.append(StoredKinds(store, keys, kinds))
+            stored: Recording | StoredFacts
+            with fitting_together(store):
+                if whole:
+                    stored = store.load(keys, kinds)
+                    evidence |= stored.evidence
+                    metas += (batch.meta for batch in stored.evidence.values())
+                else:
+                    stored = store.facts(keys, kinds)
+                    metas += stored.metas.values()
             costs.append(
                 RecordingCost(
                     kinds,
@@ -182,17 +189,23 @@ class EvidenceRecorder:
         return EvidenceSet(
             self.manifest.key,
             self.manifest.facts,
-            EvidenceBundle(evidence),
+            EvidenceBundle(evidence) if whole else StoredBundle(stored_kinds),
             traces,
             peak_memory(costs),
             costs=tuple(costs),
             notes=(
                 *self._other_code(dataset, probe),
-                *meta_notes(evidence.values()),
+                *meta_notes(metas),
                 *left_out_notes(traces),
                 *response_notes(dataset, self.classifier.evidence_scope),
             ),
         )
+
+    def _in_parts(self, n_samples: int) -> bool:
+        """Tell whether evidence is read part by part, as all strategies can read it."""
+        strategies = self.classifier.strategies
+        readers = [s for t in strategies for s in (t, t.decision_fallback) if s]
+        return n_samples > MAX_WHOLE and all(s.spec.per_sample for s in readers)
 
     def close(self) -> None:
         """Free the models, if any were loaded."""
@@ -448,9 +461,9 @@ def payers(dataset: str, store: EvidenceStore, keys: EvidenceKeys) -> list[str]:
     ]
 
 
-def meta_notes(batches: Iterable[Evidence]) -> tuple[str, ...]:
+def meta_notes(metas: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return what a classifier wants readers of its evidence to know."""
-    notes = (batch.meta.get("notes") for batch in batches)
+    notes = (meta.get("notes") for meta in metas)
     return tuple(str(n) for ns in notes if isinstance(ns, list | tuple) for n in ns)
 
 

@@ -325,7 +325,7 @@ class LogScorer:
         judgements = predictions.judgements
         notes = (judgements.note, judgements.decision_note, judgements.category_note)
         work.summary.notes |= dict.fromkeys(
-            filter(None, (*meta_notes(shard.evidence.values()), *notes))
+            filter(None, (*meta_notes(b.meta for b in shard.evidence.values()), *notes))
         )
         return LineColumns(
             {

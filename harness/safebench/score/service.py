@@ -80,7 +80,7 @@ class RecordedSample:
                 self.evidence,
                 [self.trace],
                 notes=(
-                    *meta_notes(batch for _, batch in self.evidence.items()),
+                    *meta_notes(batch.meta for _, batch in self.evidence.items()),
                     *response_notes(dataset, self.chosen.evidence_scope),
                     *_sample_notes(self.sample),
                 ),

@@ -56,6 +56,7 @@ def safebench_strategies() -> list[StrategySpec]:
             summary="the provider's own verdict decides, its score ranks",
             load=f"{_PACKAGE}.strategy:provider_decision",
             needs=_SCORES,
+            per_sample=True,
             emits=frozenset({"score", "probability", "categories"}),
             threshold_from="no threshold: the provider's verdict",
         )

@@ -109,6 +109,7 @@ def safebench_strategies() -> list[StrategySpec]:
             load=f"{_PACKAGE}.strategies.ensemble:{name}",
             options=f"{_PACKAGE}.options:PoolOptions",
             needs=_MEMBER_LOGITS,
+            per_sample=True,
             emits=frozenset({"score", "probability"}),
         )
         for name, summary in _SCORES.items()
@@ -120,6 +121,7 @@ def safebench_strategies() -> list[StrategySpec]:
             load=f"{_PACKAGE}.strategies.ensemble:category_probs",
             options=f"{_PACKAGE}.options:PoolOptions",
             needs=_MEMBER_LOGITS,
+            per_sample=True,
             emits=frozenset({"score", "probability", "categories"}),
             needs_categories=True,
         )
@@ -132,6 +134,7 @@ def safebench_strategies() -> list[StrategySpec]:
             options=f"{_PACKAGE}.options:"
             + ("VoteOptions" if name in _VOTES else "PoolOptions"),
             needs=_MEMBER_LOGITS,
+            per_sample=True,
             emits=frozenset({"uncertainty"}),
             decision_fallback=score,
         )

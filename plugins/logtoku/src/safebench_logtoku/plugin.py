@@ -20,6 +20,7 @@ def safebench_strategies() -> list[StrategySpec]:
             needs={GreedyPath: frozenset({"logits"})},
             emits=frozenset({"categories", "uncertainty"}),
             decision_fallback="greedy",
+            per_sample=True,
             replacements={
                 "compat=original": "original_logtoku",
                 "compat=seed": "original_logtoku",  # as it was spelled in 0.1

@@ -59,6 +59,7 @@ def _spec(
         # An uncertainty alone is judged by the errors of greedy that it finds.
         decision_fallback="" if "score" in emits.split() else "greedy",
         joins_questions=joins_questions,
+        per_sample=True,
     )
 
 
