@@ -109,6 +109,9 @@ def _collect(
     except KeyboardInterrupt:
         folder.write_manifest("interrupted", counts=collection_counts(folder.records))
         raise
+    finally:
+        if judge:  # the stages that follow in `full` need its memory
+            judge.guard.judge.close()
     counts = collection_counts(folder.records)
     seen: list[str] = []
     if judge:
