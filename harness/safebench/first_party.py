@@ -61,7 +61,7 @@ PACKAGES = (
         "safebench-cost-model",
         "cost-model",
         {
-            "classifier": ("cost_model", "cost_tfidf"),
+            "classifier": ("cost_model", "cost_stack", "cost_tfidf"),
             "strategy": (
                 *("cost", "cost_platt", "cost_sigmoid", "cost_sign", "cost_spread"),
             ),
@@ -87,8 +87,12 @@ PACKAGES = (
                 *("original_logtoku", "original_marginal_any"),
                 *("original_marginal_fixed", "original_probability_uncertainty"),
                 *("original_token_probability", "perplexity"),
-                *("probability_uncertainty", "reasoning_spread"),
-                *("token_probability", "verdict_entropy"),
+                *(
+                    "probability_uncertainty",
+                    "reasoning_spread",
+                    "sampled_verdict_entropy",
+                ),
+                *("self_consistency", "token_probability", "verdict_entropy"),
             ),
         },
     ),
