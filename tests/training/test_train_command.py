@@ -59,6 +59,23 @@ def test_the_manifest_says_what_was_done(train: Train, manifest: Manifest) -> No
     assert 60 == content["metrics"]["test"]["ensemble"]["accuracy"]["n"]
     assert "python" in content["versions"]
     assert 1 == len(content["commands"])
+    card = Path("m", "README.md").read_text()
+    assert "A classifier that safebench train words trained." in card
+    assert "| starter | starter | all | train | 550 |" in card
+
+
+@pytest.mark.slow
+def test_a_plugin_that_names_no_files_shares_none(
+    train: Train, plugins: Plugins
+) -> None:
+    """Its artifact has a card, and what loading needs nobody else can know."""
+    train("words", "--members", "1", "--out", "m")
+
+    words = ["push", "m", "org/words", "--dry-run"]
+    result = CliRunner().invoke(cli, words, obj=plugins)
+
+    assert 2 == result.exit_code
+    assert "'words' does not say which files serve" in " ".join(result.output.split())
 
 
 @pytest.mark.slow

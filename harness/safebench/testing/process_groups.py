@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -127,6 +128,8 @@ def _run(
     # pytest's own file is shared by all processes of the group.
     with report.open("w") as file:
         faulthandler.enable(file, all_threads=True)
+        # The report says what a dump of all memory could.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
             numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
             numbers |= {"LOCAL_WORLD_SIZE": size, "MASTER_PORT": ports.get()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.isolation import isolated
-from safebench.specs import ArtifactSpec, DatasetSpec
+from safebench.specs import ArtifactSpec, DatasetSpec, TrainerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,20 +85,46 @@ def describe_artifact(
 ) -> DescribedArtifact:
     """Return an artifact with what the plugin that trained it says of it.
 
-    Raises `UnknownNameError` where that is not installed.
+    A trainer of which no plugin says anything gets a description without files to
+    share. Raises `UnknownNameError` for one that is not installed.
     """
-    spec = plugins.get(
-        ArtifactSpec, str(manifest.get("trainer") or manifest.get("kind"))
+    trainer = str(manifest.get("trainer") or manifest.get("kind"))
+    if _says_nothing(trainer, plugins):
+        description = _plain_description(trainer, manifest)
+    else:
+        description = _described(folder, manifest, plugins.get(ArtifactSpec, trainer))
+    return DescribedArtifact(
+        folder, manifest, description, _sources(manifest, description, plugins)
     )
+
+
+def _says_nothing(trainer: str, plugins: Plugins) -> bool:
+    """Tell whether a trainer is installed whose plugin has no `ArtifactSpec` for it."""
+    named = {spec.name for spec in plugins.all(ArtifactSpec)}
+    return trainer in {s.name for s in plugins.all(TrainerSpec)} - named
+
+
+def _plain_description(
+    trainer: str, manifest: Mapping[str, Any]
+) -> ArtifactDescription:
+    return ArtifactDescription(
+        summary=f"A classifier that safebench train {trainer} trained.",
+        commands=(f"safebench run -c {manifest.get('kind')} --model {{model}}",),
+        share=(),
+        headline=(str(manifest.get("kind")),),
+    )
+
+
+def _described(
+    folder: Path, manifest: Mapping[str, Any], spec: ArtifactSpec
+) -> ArtifactDescription:
     describe = spec.code()
     with isolated(spec):
         description = describe(folder, manifest)
         if not isinstance(description, ArtifactDescription):
             returned = type(description).__name__
             raise TypeError(f"returned a {returned}, not an ArtifactDescription")
-    return DescribedArtifact(
-        folder, manifest, description, _sources(manifest, description, plugins)
-    )
+    return description
 
 
 def _sources(

@@ -94,6 +94,12 @@ def select_files(
             f"{folder}: {description.rejected}; --allow-rejected shares it all the "
             "same, with a card that says so"
         )
+    if not description.share:
+        trainer = artifact.manifest.get("trainer")
+        raise ModelError(
+            f"{folder}: the plugin of the trainer {trainer!r} does not say which files "
+            "serve for loading (ArtifactSpec), and nothing is shared unseen"
+        )
     named_base = _base_for_others(artifact, base)
     shared, kept = _sorted_out(folder, description.share, description.keep)
     files = [
