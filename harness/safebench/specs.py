@@ -101,7 +101,9 @@ class Capabilities:
     `lacks_because` says why, behind "since". `turned_off` are kinds that other options
     would record in their place, each with the option that does ("logprobs=no"); ``all``
     leaves out what needs them without a word. `default_strategy` is that of the spec
-    where these options record what it cannot read ("": as the spec says).
+    where these options record what it cannot read ("": as the spec says). `unreadable`
+    are strategies, by name, that would find nothing in the evidence of these options,
+    each with the reason.
     """
 
     tasks: frozenset[str]
@@ -116,6 +118,7 @@ class Capabilities:
     lacks_because: str = ""
     turned_off: Mapping[type[Evidence], str] = field(default_factory=dict)
     default_strategy: str = ""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unrecorded(self) -> frozenset[type[Evidence]]:

@@ -250,6 +250,9 @@ def _without_fields(classifier: ResolvedClassifier) -> list[IncompatiblePair]:
         if missing:
             needs = f"{strategy.label} needs {', '.join(missing)}{reason}"
             pairs.append(IncompatiblePair(classifier.label, strategy.label, needs))
+        elif why := capabilities.unreadable.get(strategy.spec.name):
+            why = f"{strategy.label} {why}"
+            pairs.append(IncompatiblePair(classifier.label, strategy.label, why))
     return pairs
 
 

@@ -19,6 +19,11 @@ from safebench.strategies import Context
 from safebench_llamaguard_marginal.classifier import LlamaGuard
 from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.options import GuardOptions
+from safebench_llamaguard_marginal.strategies.catalog import (
+    ON_CANONICAL_SPELLINGS,
+    SPECS,
+)
+from safebench_llamaguard_marginal.strategies.ccp import ccp
 from safebench_llamaguard_marginal.strategies.greedy_verdict import greedy
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
@@ -311,3 +316,44 @@ def test_a_server_that_dies_costs_its_shard_and_no_more(
     assert all(after[name] == before[name] for name in shards)
     assert KEY.encode() not in b"".join(files(tmp_path).values())
     assert KEY not in broken.output + resumed.output
+
+
+@pytest.mark.parametrize("strategy", ["all", "joint"])
+def test_what_a_chat_endpoint_cannot_give_is_left_out_before_the_run(
+    guard_server: Any, tiny_guard: Path, tmp_path: Path, strategy: str
+) -> None:
+    """Strategies on canonical spellings: skipped among all, refused alone."""
+    out, chat = tmp_path / "out", ("--set=api=chat", "--set=top_logprobs=20")
+
+    result = run(guard_server, tiny_guard, out, "-s", strategy, *chat)
+
+    plain = " ".join(result.output.split())
+    assert "reads canonical spellings, and api=chat gives the written" in plain
+    if strategy == "joint":
+        assert 2 == result.exit_code
+        assert [] == guard_server.requests
+        return
+    assert 0 == result.exit_code, result.output
+    rows = [json.loads(x) for x in (out / "results.jsonl").read_text().splitlines()]
+    judged = {row["strategy"] for row in rows}
+    assert {"greedy", "marginal_any", "marginal_fixed", "verdict_entropy"} <= judged
+    assert judged.isdisjoint(ON_CANONICAL_SPELLINGS)
+    assert {0} == {row["n_failed"] for row in rows}
+
+
+def test_the_whole_list_of_strategies_on_canonical_spellings_is_known(
+    guard_server: Any, tiny_guard: Path
+) -> None:
+    """Of the trees of a chat endpoint they judge nothing, and the others all."""
+    recording = record(server_options(guard_server, tiny_guard, api="chat"))
+
+    nothing = {
+        spec.name
+        for spec in SPECS
+        if "score" in spec.emits
+        and spec.name != "reasoning_spread"
+        and all(judged(recording, spec.code()).errors)
+    }
+
+    assert nothing == set(ON_CANONICAL_SPELLINGS) - {"ccp"}
+    assert all(judged(recording, ccp).errors)

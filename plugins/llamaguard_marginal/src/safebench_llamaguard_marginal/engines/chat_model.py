@@ -36,7 +36,8 @@ ANSWER_TOKENS = 128  # more than any verdict has
 NOTE = (
     "the chat endpoint gives the written verdict and alternatives to its tokens: "
     "bounds are wide where another verdict is likely, and point=upper is the nearest "
-    "estimate of marginal_any"
+    "estimate of marginal_any; strategies on canonical spellings have no value "
+    "(api=chat leaves them out)"
 )
 _EQUAL = 1e-5  # of a log-probability: float32 tells no more
 _LEAD = 1e-12  # by which equals are told apart

@@ -11,6 +11,7 @@ from safebench.evidence import SeedTree, VerdictTree
 from safebench.profiles import profile_names
 from safebench.records import TASKS
 from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF, LACKS
+from safebench_llamaguard_marginal.strategies.catalog import ON_CANONICAL_SPELLINGS
 from safebench_llamaguard_marginal.texts.evidence import VerdictTexts
 
 from .model_facts import read_model_facts
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .schema import PromptSection
 
 
+_NO_SPELLINGS = (
+    "reads canonical spellings, and api=chat gives the written verdict alone; a server "
+    "that takes token ids (api=completions) gives them, too"
+)
 _ONE_PROCESS = "its requests have a concurrency and a count of their own"
 
 
@@ -56,7 +61,10 @@ def _lacks(options: GuardOptions) -> dict[str, Any]:
     if options.runs_on == HF:
         return {"turned_off": turned_off}
     because = f"engine={options.runs_on} lists {options.top_logprobs} tokens, no logits"
-    return {"lacks": LACKS, "lacks_because": because, "turned_off": turned_off}
+    found = {"lacks": LACKS, "lacks_because": because, "turned_off": turned_off}
+    if options.api == "chat":
+        found["unreadable"] = dict.fromkeys(ON_CANONICAL_SPELLINGS, _NO_SPELLINGS)
+    return found
 
 
 def _of_texts(options: GuardOptions) -> dict[str, Any]:

@@ -29,6 +29,16 @@ _WITH_ORIGINAL = frozenset(
         "entropy_uncertainty",
     }
 )
+# Of levels and labels, which every opener is followed by in a whole tree.
+ON_CANONICAL_SPELLINGS = (
+    "first_token",
+    "token_probability",
+    "joint",
+    "marginal_slot1",
+    "probability_uncertainty",
+    "entropy_uncertainty",
+    "ccp",
+)
 # Why `top_p`, an option of the original implementation, has no effect here.
 _NO_TOP_P = "the tree is cut by eps alone, and what was cut is recorded"
 
