@@ -163,10 +163,26 @@ def test_requests_of_both_kinds_on_one_server_do_not_spoil_values(vllm: Any) -> 
     assert spoilt
 
 
-class another_user:  # noqa: N801 - reads as a statement
-    """Somebody who asks for given ids, with a moment between two requests."""
+def test_bounds_hold_beside_a_user_who_never_pauses(vllm: Any, local: Any) -> None:
+    """What he spoils is asked for by id: that costs width, and not the run."""
+    few = prompts(3)
+    with another_user(vllm, [[0, i + 300] for i in range(8)], pause=0.0):
+        served = judged(record(few, **server_options(vllm, retries=12)))
 
-    def __init__(self, vllm: Any, contexts: list[list[int]]) -> None:
+    assert (served.lower <= local.upper[:3] + 1e-5).all()
+    assert (local.lower[:3] <= served.upper + 1e-5).all()
+    assert (served.category_lower <= local.category_upper[:3] + 1e-5).all()
+    assert (local.category_lower[:3] <= served.category_upper + 1e-5).all()
+    np.testing.assert_allclose(served.score, local.score[:3], atol=1e-3)
+
+
+class another_user:  # noqa: N801 - reads as a statement
+    """Somebody who asks for given ids, with a `pause` (s) between two requests."""
+
+    def __init__(
+        self, vllm: Any, contexts: list[list[int]], pause: float = 0.01
+    ) -> None:
+        self.pause = pause
         self.body = {
             "model": "tiny-guard",
             "prompt": contexts,
@@ -180,7 +196,7 @@ class another_user:  # noqa: N801 - reads as a statement
         self.thread = threading.Thread(target=self._ask)
 
     def _ask(self) -> None:
-        while not self.done.wait(0.01):
+        while not self.done.wait(self.pause):
             post(self.vllm, "/completions", self.body)
 
     def __enter__(self) -> None:

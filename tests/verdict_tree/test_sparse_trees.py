@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from safebench.errors import OptionError
+from safebench.evidence import EvidenceBundle, GreedyPath
 from safebench.testing.sparse_view import SparseView
 from safebench.testing.table_model import TableModel
 from safebench.verdict_tree.bounds import Bounds, LabelPositions, TreeBounds
@@ -126,6 +127,47 @@ def test_bounds_hold_what_the_full_distributions_say(
         assert (above - below < 2e-3).all()
         assert (lower <= above + TINY).all()
         assert (below <= upper + TINY).all()
+
+
+class LikeliestAlone(SparseView):
+    """A view of which the likeliest token is known, and others by id."""
+
+    def top_tokens(self, contexts: Sequence[Sequence[int]]) -> ListedTokens:
+        """List the likeliest token alone, and say so."""
+        listed = super().top_tokens(contexts)
+        return replace(
+            listed,
+            ids=listed.ids[:, :1],
+            logp=listed.logp[:, :1],
+            max_unlisted=listed.logp[:, 0],
+            n_top=np.ones(len(contexts), dtype=np.int64),
+        )
+
+
+@pytest.mark.parametrize("max_ids", [0, 128])
+@pytest.mark.parametrize("unlisted", ["rest", "cap", "ids"])
+def test_bounds_hold_where_the_likeliest_token_alone_is_known(
+    model: TableModel, exact: TreeBounds, unlisted: Unlisted, max_ids: int
+) -> None:
+    """The greedy verdict is the same; what comes next in its places is not known."""
+    if unlisted == "ids" and not max_ids:
+        pytest.skip("tokens cannot be asked for by id")
+    view = LikeliestAlone.of_table(model, top_k=20, max_ids=max_ids)
+    explorer = SparseExplorer(view, GRAMMAR, options(), unlisted=unlisted)
+    tree = explorer.explore([[0], [1], [2], [3]]).tree
+
+    bounds = TreeBounds(tree)
+    for (lower, upper), (below, above) in zip(
+        quantities(bounds), quantities(exact), strict=True
+    ):
+        assert (lower <= above + TINY).all()
+        assert (below <= upper + TINY).all()
+    greedy = EvidenceBundle({type(tree): tree})[GreedyPath]
+    truth = EvidenceBundle({type(tree): exact.tree})[GreedyPath]
+    assert truth["token"].tolist() == greedy["token"].tolist()
+    assert np.isnan(greedy["top_logp"][:, 1:]).all()
+    assert (greedy["top_ids"][:, 1:] == -1).all()
+    assert_allclose(greedy["top_logp"][:, 0], truth["top_logp"][:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("unlisted", ["rest", "cap"])

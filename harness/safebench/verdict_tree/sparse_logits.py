@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Unlisted = Literal["auto", "rest", "cap", "ids"]
 
+_ALL = np.iinfo(np.int64).max  # of the K likeliest tokens
 # Of probability at one node: so the bounds of a category stay within a thousandth.
 _WIDE = 3e-4
 
@@ -188,7 +189,7 @@ class _Answers(NamedTuple):
 
     `keys` (M,) are row * `width` + id, `logp` (M,) their log-probabilities;
     `max_unlisted` (Q,) is as in `ListedTokens`, and `known` (Q,) says whether there are
-    numbers at all.
+    numbers at all. `n_top` (Q,) is as in `ListedTokens`, `_ALL` where K are listed.
     """
 
     keys: Array
@@ -196,6 +197,7 @@ class _Answers(NamedTuple):
     max_unlisted: Array
     known: Array
     width: int
+    n_top: Array
 
     @classmethod
     def of(
@@ -213,7 +215,10 @@ class _Answers(NamedTuple):
         known[rows[~valid.any(axis=1)]] = False
         max_unlisted = np.zeros(count)
         np.minimum.at(max_unlisted, rows, np.nan_to_num(listed.max_unlisted, nan=0.0))
-        return cls(keys, logp, max_unlisted, known, width)
+        n_top = np.full(count, _ALL)
+        if listed.n_top is not None:
+            n_top[rows] = listed.n_top
+        return cls(keys, logp, max_unlisted, known, width, n_top)
 
     def and_also(self, other: Self) -> Self:
         """Return this with what another answer adds; of both, this one counts."""
@@ -225,6 +230,7 @@ class _Answers(NamedTuple):
             logp=logp[first],
             max_unlisted=np.minimum(self.max_unlisted, other.max_unlisted),
             known=self.known & other.known,
+            n_top=np.minimum(self.n_top, other.n_top),
         )
 
     def find(self, keys: Array) -> tuple[Array, Array]:
@@ -293,15 +299,26 @@ def _largest(
 ) -> tuple[Array, Array, Array]:
     """Return the likeliest token of greedy rows (Q,), -1 of others, and the top K.
 
-    Ids and log-probabilities of these are (G, K); of equals the lowest id comes first.
+    Ids and log-probabilities of these are (G, K), -1 and NaN of those that were not
+    listed; of equals the lowest id comes first.
     """
     order = np.lexsort((token, -answers.logp, row))
-    begins = np.searchsorted(row[order], np.nonzero(greedy)[0])
-    best = order[begins[:, None] + np.arange(top_k)] if len(begins) else order[:0]
-    best = best.reshape(len(begins), top_k)
+    rows = np.nonzero(greedy)[0]
+    begins, ends = (
+        np.searchsorted(row[order], rows, side=side) for side in ("left", "right")
+    )
+    # where fewer are listed, nobody knows which are the next ones
+    count = np.minimum(ends - begins, answers.n_top[rows])[:, None]
+    within = np.arange(top_k) < count
+    places = np.minimum(begins[:, None] + np.arange(top_k), len(order) - 1)
+    best = order[places] if len(rows) else np.empty((0, top_k), dtype=np.int64)
     argmax = np.full(len(greedy), -1, dtype=np.int64)
     argmax[greedy] = token[best[:, 0]]
-    return argmax, token[best], answers.logp[best]
+    return (
+        argmax,
+        np.where(within, token[best], -1),
+        np.where(within, answers.logp[best], np.nan),
+    )
 
 
 def _listed(

@@ -27,12 +27,15 @@ class ListedTokens:
     whole vocabulary at temperature 1, as the model gave them: none is renormalised.
     -inf is a probability of 0, and NaN marks a row that the model has no numbers for.
     No token that is not listed has a log-probability above `max_unlisted` (n,): that
-    of the K-th of K likeliest tokens, 0 where nothing is known.
+    of the K-th of K likeliest tokens, 0 where nothing is known. `n_top` (n,) is how
+    many of the likeliest tokens a row is sure to hold where an engine could not list K
+    of them (None: K); the likeliest of all is always there.
     """
 
     ids: Array
     logp: Array
     max_unlisted: Array
+    n_top: Array | None = None
 
     def __post_init__(self) -> None:
         count, width = self.ids.shape

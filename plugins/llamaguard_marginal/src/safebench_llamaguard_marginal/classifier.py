@@ -232,8 +232,9 @@ class LlamaGuard(Classifier):
         # The last row stands for every sample that has no prompt.
         tree = VerdictTree.concat([*trees, placeholder_trees(1, explorer)])
         tree.meta |= explorer.meta | {"policy": self.guard.policy.id}
-        if self.prompt_notes:
-            tree.meta["notes"] = self.prompt_notes
+        notes = [*dict.fromkeys([*self.prompt_notes, *self.runner.notes])]
+        if notes:
+            tree.meta["notes"] = notes
         placeholder = len(tree) - 1
         rows, traces, start = [], [], 0
         for sample, parts in zip(samples, by_sample, strict=True):

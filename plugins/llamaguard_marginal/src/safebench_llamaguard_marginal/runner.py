@@ -80,6 +80,10 @@ class GuardRunner(Protocol):
     ) -> list[str | None]:
         """Take notice of the prompts of samples; return why one cannot be asked."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of what was recorded since it was opened."""
+
     def use_budget(self) -> None:
         """Let the model follow the batcher's budget, which may have shrunk."""
 
@@ -161,6 +165,11 @@ class NetworkRunner:
     ) -> list[str | None]:
         """Return nothing against any: prompts go to the network as they are."""
         return [None] * len(samples)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: all that is to be known is known when it is loaded."""
+        return ()
 
     def use_budget(self) -> None:
         """Let passes of one row a node follow the budget."""
@@ -270,6 +279,11 @@ class EngineRunner:
         if not isinstance(model, ChatModel) or self._conversations is None:
             return [None] * len(samples)
         return start_conversations(model, self._conversations, samples, prompts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the engine has to say by now."""
+        return self.guard.model.notes
 
     def use_budget(self) -> None:
         """Do nothing: the engine makes its own batches."""

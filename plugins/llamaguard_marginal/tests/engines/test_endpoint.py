@@ -9,7 +9,7 @@ import pytest
 
 from safebench.errors import ModelError, OptionError
 from safebench_llamaguard_marginal.engines import endpoint as endpoint_module
-from safebench_llamaguard_marginal.engines.completion_answers import as_arrays
+from safebench_llamaguard_marginal.engines.completion_answers import as_listed
 from safebench_llamaguard_marginal.engines.endpoint import Endpoint
 from safebench_llamaguard_marginal.engines.endpoint_options import EndpointOptions
 
@@ -56,6 +56,17 @@ def spoil(change: Callable[[dict[str, Any]], None], times: int) -> Callable[...,
         return answer
 
     return changed
+
+
+def always_spoilt(body: Any, answer: Any) -> Any:
+    """Answer requests for the likeliest tokens as vLLM does beside look-ups."""
+    if "logprobs" in body and "logprob_token_ids" not in body:
+        for choice in answer["choices"]:
+            listed = choice["logprobs"]["top_logprobs"][0]
+            greedy = choice["logprobs"]["tokens"][0]
+            spoilt = {greedy: max(listed.values()), "token_id:0": -9999.0}
+            choice["logprobs"]["top_logprobs"][0] = spoilt
+    return answer
 
 
 def set_value(choice: dict[str, Any], value: float) -> None:
@@ -120,16 +131,17 @@ def test_arrays_say_how_likely_an_unlisted_token_can_be(
     endpoint = connect()
     logp = [sorted(stub.distribution(prompt), reverse=True) for prompt in PROMPTS]
 
-    ids, values, largest = as_arrays(endpoint.next_tokens(PROMPTS, SIZE, top=4), 4)
-    assert (23, 4) == ids.shape == values.shape
-    assert [row[3] for row in logp] == pytest.approx(largest.tolist())
+    listed = as_listed(endpoint.next_tokens(PROMPTS, SIZE, top=4), 4)
+    assert (23, 4) == listed.ids.shape == listed.logp.shape
+    assert [row[3] for row in logp] == pytest.approx(listed.max_unlisted.tolist())
+    assert listed.n_top is None
 
     one = [0]
     looked_up = endpoint.next_tokens(PROMPTS, SIZE, asked=[one] * len(PROMPTS))
-    ids, values, largest = as_arrays(looked_up, 0)
-    assert [row[0] for row in logp] == pytest.approx(largest.tolist())
-    padding = ids < 0
-    assert (values[padding] == -math.inf).all()
+    listed = as_listed(looked_up, 0)
+    assert [row[0] for row in logp] == pytest.approx(listed.max_unlisted.tolist())
+    padding = listed.ids < 0
+    assert (listed.logp[padding] == -math.inf).all()
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
@@ -231,6 +243,29 @@ def test_answers_that_another_user_spoilt_are_asked_for_again(
 
     assert right == endpoint.next_tokens(PROMPTS, SIZE, top=3)
     assert [5, 5, 5, 5, 3, 4] == [len(body["prompt"]) for body in stub.requests]
+
+
+def test_where_others_always_spoil_answers_the_likeliest_token_is_known(
+    stub: Any, connect: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By id, which nobody spoils; nothing unlisted is likelier, and no wait is long."""
+    monkeypatch.setattr(endpoint_module, "_ROUND_WAIT", 0.0)
+    stub.change = always_spoilt
+    endpoint = connect(concurrency=1)
+    truth = [stub.distribution(prompt) for prompt in PROMPTS]
+
+    for rounds in (8, 2):
+        stub.requests.clear()
+        found = endpoint.next_tokens(PROMPTS, SIZE, top=4, looks_up=True)
+        top = [body for body in stub.requests if "logprob_token_ids" not in body]
+        assert rounds * 5 == len(top)
+        assert [int(p.argmax()) for p in truth] == [t.greedy for t in found]
+        listed = as_listed(found, 4)
+        assert [p.max() for p in truth] == pytest.approx(listed.max_unlisted.tolist())
+        assert listed.n_top is not None
+        assert {1} == set(listed.n_top.tolist())
+        for own, logp in zip(found, truth, strict=True):
+            assert all(own.logp[i] == pytest.approx(logp[i]) for i in own.logp)
 
 
 def test_answers_that_are_always_spoilt_end_the_run(

@@ -17,6 +17,7 @@ from safebench.plugins import Plugins
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
 from safebench_llamaguard_marginal.classifier import LlamaGuard
+from safebench_llamaguard_marginal.engines import endpoint as endpoint_module
 from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.options import GuardOptions
 from safebench_llamaguard_marginal.strategies.catalog import (
@@ -24,7 +25,7 @@ from safebench_llamaguard_marginal.strategies.catalog import (
     SPECS,
 )
 from safebench_llamaguard_marginal.strategies.ccp import ccp
-from safebench_llamaguard_marginal.strategies.greedy_verdict import greedy
+from safebench_llamaguard_marginal.strategies.greedy_verdict import greedy, margin
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
 
 if TYPE_CHECKING:
@@ -106,6 +107,52 @@ def test_the_likeliest_tokens_alone_bound_what_is_not_listed(
     assert (truth.lower <= found.upper + 1e-6).all()
     assert (found.category_lower <= truth.category_upper + 1e-6).all()
     assert (truth.category_lower <= found.category_upper + 1e-6).all()
+
+
+@pytest.mark.parametrize("unlisted", ["ids", "cap"])
+def test_a_server_that_others_look_tokens_up_on_all_the_time_still_bounds(
+    guard_server: Any,
+    tiny_guard: Path,
+    local: Recording,
+    unlisted: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What vLLM then does not list is asked for by id, and noted; margin is not known.
+
+    It is so from the start, but for the answers by which the server is checked.
+    """
+    monkeypatch.setattr(endpoint_module, "_ROUND_WAIT", 0.0)
+    checked = []
+
+    def spoilt(body: Any, answer: Any) -> Any:
+        if "logprob_token_ids" in body or "logprobs" not in body:
+            return answer
+        if len(checked) < 2:  # the likeliest tokens, and at another temperature
+            checked.append(body)
+            return answer
+        for choice in answer["choices"]:
+            greedy = choice["logprobs"]["tokens"][0]
+            listed = choice["logprobs"]["top_logprobs"][0]
+            choice["logprobs"]["top_logprobs"][0] = {
+                greedy: listed[greedy],
+                "token_id:0": -9999.0,
+            }
+        return answer
+
+    guard_server.change = spoilt
+
+    served = record(server_options(guard_server, tiny_guard, unlisted=unlisted))
+
+    truth, found = judged(local), judged(served)
+    assert (found.lower <= truth.upper + 1e-6).all()
+    assert (truth.lower <= found.upper + 1e-6).all()
+    assert (found.category_lower <= truth.category_upper + 1e-6).all()
+    assert (truth.category_lower <= found.category_upper + 1e-6).all()
+    np.testing.assert_allclose(found.score, truth.score, atol=1e-3)
+    assert [trace.raw for trace in local.traces] == [t.raw for t in served.traces]
+    assert all("not listed" in e for e in judged(served, margin).errors)
+    (note,) = served.evidence[VerdictTree].meta["notes"]
+    assert "margin has no value" in note
 
 
 @pytest.mark.parametrize("spelled", ["ids", "texts"])

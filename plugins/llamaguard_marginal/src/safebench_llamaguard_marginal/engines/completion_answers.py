@@ -17,11 +17,10 @@ import numpy as np
 
 from safebench.errors import ModelError
 from safebench.services import MalformedAnswerError, WrongCountError
+from safebench.verdict_tree import ListedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from safebench.typing import Array
 
 TOKEN = "token_id:"  # noqa: S105 - how vLLM spells ids, with return_tokens_as_token_ids
 # vLLM writes -inf so, since JSON has none; no log-probability in float32 is so low
@@ -37,11 +36,13 @@ RAW_LOGITS = (
 class NextToken:
     """What is known of the next token after one prompt: log-probabilities by id.
 
-    `greedy` is the id that the server would write, which is the likeliest.
+    `greedy` is the id that the server would write, which is the likeliest. `is_spoilt`
+    says that the next likeliest were asked for, and are not among them.
     """
 
     greedy: int
     logp: dict[int, float]
+    is_spoilt: bool = False
 
     def pairs(self) -> tuple[list[int], list[float]]:
         """Return ids and log-probabilities, the likeliest first, then the lowest id."""
@@ -171,12 +172,12 @@ def check_sum(values: Any) -> None:
         )
 
 
-def as_arrays(answers: Sequence[NextToken], top: int) -> tuple[Array, Array, Array]:
-    """Return ids (n, W), log-probabilities (n, W) and the largest unlisted (n,).
+def as_listed(answers: Sequence[NextToken], top: int) -> ListedTokens:
+    """Return the answers as rows; those that list fewer tokens are padded with -1.
 
-    Rows that list fewer tokens are padded with -1. Nothing that is not listed is
-    likelier than the last of the `top` likeliest; where ids were asked for (`top` is
-    0), than the likeliest token.
+    Nothing that is not listed is likelier than the last of the `top` likeliest; where
+    ids were asked for (`top` is 0), or the likeliest were not told, than the likeliest
+    token.
     """
     width = max(len(answer.logp) for answer in answers)
     ids = np.full((len(answers), width), -1, dtype=np.int64)
@@ -185,4 +186,10 @@ def as_arrays(answers: Sequence[NextToken], top: int) -> tuple[Array, Array, Arr
         tokens, values = answer.pairs()
         ids[row, : len(tokens)], logp[row, : len(tokens)] = tokens, values
     kept = np.clip(top, 1, width) - 1 if top else 0
-    return ids, logp, logp[:, kept].copy()
+    spoilt = np.array([answer.is_spoilt for answer in answers])
+    return ListedTokens(
+        ids=ids,
+        logp=logp,
+        max_unlisted=np.where(spoilt, logp[:, 0], logp[:, kept]),
+        n_top=np.where(spoilt, 1, top) if top and spoilt.any() else None,
+    )

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from safebench.errors import ModelError, did_you_mean
 from safebench.services import MalformedAnswerError, Service
 
-from .completion_answers import Expected, parse_answer, read_completions
+from .completion_answers import (
+    Expected,
+    NextToken,
+    parse_answer,
+    read_completions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from safebench.services import Reply
 
-    from .completion_answers import NextToken
     from .endpoint_options import EndpointOptions
 
     Messages = Sequence[Mapping[str, str]]
@@ -36,6 +40,8 @@ MAX_IDS = 128  # that vLLM looks up in one request
 _WORTH_A_REQUEST = 16  # prompts that are asked for the same ids
 # Several users may mix their kinds of requests on one server: that passes.
 MAX_ROUNDS = 8
+SPOILT_ROUNDS = 2  # where it did not pass before
+_ANY_ID = (1,)  # that every vocabulary has
 _ROUND_WAIT = 0.2  # seconds before the second round, doubled each time
 _NO_KEY = "none"  # servers without keys take any, and the client needs one
 _NOT_FOUND = 404
@@ -66,6 +72,7 @@ class Endpoint:
         self.service = Service(NAME, options, deadline=True)
         self.client = _client(options, self.address)
         self.served_model = options.served_model
+        self._is_spoilt = False  # whether others keep the likeliest tokens from us
         # whether fields of vLLM go along with a conversation: others may refuse them
         self.vendor_fields = True
         # called after answers that had to be asked for again
@@ -168,10 +175,13 @@ class Endpoint:
         *,
         top: int = 0,
         asked: Sequence[Sequence[int]] | None = None,
+        looks_up: bool = False,
     ) -> list[NextToken]:
         """Return what follows each prompt, in their order, however many there are.
 
         The `top` likeliest tokens of each, or the ids `asked` for it, and perhaps more.
+        A server that `looks_up` tells the likeliest one whatever others ask it for: it
+        stands alone, and marked as spoilt, where the next ones cannot be had.
         """
 
         def requests(left: list[int]) -> Iterator[Part[NextToken]]:
@@ -182,23 +192,33 @@ class Endpoint:
                     chosen = [prompts[i] for i in part]
                     yield part, self._request_of(chosen, vocabulary_size, top, ids)
 
+        def likeliest(left: list[int]) -> list[NextToken]:
+            self._is_spoilt = True
+            own = [prompts[i] for i in left]
+            found = self.next_tokens(own, vocabulary_size, asked=[_ANY_ID] * len(own))
+            return [NextToken(t.greedy, t.logp, is_spoilt=True) for t in found]
+
         wanted = f"the {top} likeliest tokens" if top else "the given ids"
-        return self.settle(len(prompts), requests, wanted)
+        instead = likeliest if top and looks_up else None
+        return self.settle(len(prompts), requests, wanted, instead)
 
     def settle(
         self,
         count: int,
         requests: Callable[[list[int]], Iterable[Part[T]]],
         wanted: str,
+        instead: Callable[[list[int]], list[T]] | None = None,
     ) -> list[T]:
         """Return `count` answers; what an answer leaves empty is asked for again.
 
-        `requests` gives the requests about those that are left, by index. `wanted` is
-        for the message where nothing helps.
+        `requests` gives the requests about those that are left, by index. `instead`
+        returns other answers where nothing helps, sooner if it had to before; without
+        it `wanted` is for the message.
         """
         answers: dict[int, T] = {}
         idle = 0  # rounds one after another in which nothing was answered
-        while idle < MAX_ROUNDS and len(answers) < count:
+        most = SPOILT_ROUNDS if instead and self._is_spoilt else MAX_ROUNDS
+        while idle < most and len(answers) < count:
             if idle:
                 time.sleep(_ROUND_WAIT * 2 ** (idle - 1))
             parts = list(requests([i for i in range(count) if i not in answers]))
@@ -211,8 +231,11 @@ class Endpoint:
                 pairs = zip(part, found, strict=True)
                 answers |= {i: answer for i, answer in pairs if answer is not None}
             idle = 0 if len(answers) > before else idle + 1
-        if len(answers) < count:
-            raise ModelError(_unsettled(count - len(answers), wanted))
+        left = [i for i in range(count) if i not in answers]
+        if left and instead is not None:
+            answers |= zip(left, instead(left), strict=True)
+        elif left:
+            raise ModelError(_unsettled(len(left), wanted))
         return [answers[i] for i in range(count)]
 
     def _request_of(

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError
-from safebench.verdict_tree import ListedTokens
 
 from .chat_model import load_chat
-from .completion_answers import as_arrays
+from .completion_answers import as_listed
 from .endpoint import Endpoint
 from .endpoint_checks import NoCompletionsError, check_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from safebench.verdict_tree import ListedTokens
     from safebench_llamaguard_marginal.options import GuardOptions
 
     from .chat_model import ChatModel
     from .completion_answers import NextToken
     from .endpoint_checks import ServerFacts
     from .served_guard import GuardFiles
+
+
+SPOILT = (
+    "another user of the server asked for tokens by id all the time, which spoils what "
+    "vLLM says of the likeliest: bounds are wider in places, and margin has no value "
+    "there"
+)
 
 
 class EndpointModel:
@@ -39,10 +46,15 @@ class EndpointModel:
         self.max_ids = server.max_ids
         self.max_tokens = server.model.max_tokens
         self.forward_calls = 0
-        self.notes: tuple[str, ...] = ()
+        self.was_spoilt = False
         self._endpoint = endpoint
         self._server = server
         endpoint.after_failures = server.probe.check_unchanged
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever reads its numbers has to know, of what it was asked so far."""
+        return (SPOILT,) if self.was_spoilt else ()
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -59,8 +71,12 @@ class EndpointModel:
     def top_tokens(self, contexts: Sequence[Sequence[int]]) -> ListedTokens:
         """List the K likeliest tokens after each context."""
         found = self._endpoint.next_tokens(
-            contexts, len(self.token_bytes), top=self.top_k
+            contexts,
+            len(self.token_bytes),
+            top=self.top_k,
+            looks_up=self.max_ids > 0,
         )
+        self.was_spoilt |= any(answer.is_spoilt for answer in found)
         return self._listed(found, self.top_k)
 
     def look_up(
@@ -72,8 +88,7 @@ class EndpointModel:
 
     def _listed(self, found: Sequence[NextToken], top: int) -> ListedTokens:
         self.forward_calls += 1
-        ids, logp, max_unlisted = as_arrays(found, top)
-        return ListedTokens(ids=ids, logp=logp, max_unlisted=max_unlisted)
+        return as_listed(found, top)
 
     def close(self) -> None:
         """Close the connections."""

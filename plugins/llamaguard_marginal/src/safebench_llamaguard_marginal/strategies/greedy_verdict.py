@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safebench.strategies import Context
     from safebench.typing import Array, Floats
 
+_NO_SECOND = "n/a: the second likeliest token of a place was not listed"
 NO_TOKENS = "n/a: the greedy verdict has no tokens"
 
 
@@ -91,7 +92,15 @@ def margin(evidence: EvidenceBundle, _: Context) -> Judgements:
     top = np.exp(path["top_logp"][:, :2])
     if top.shape[1] < 2:  # noqa: PLR2004 - a margin is between two
         raise OptionError("margin needs two recorded tokens a place, there is one")
-    return _judgements(path, _max_per_sample(path, 1.0 - (top[:, 0] - top[:, 1])))
+    # where a server did not list the second token, it may be as likely as the first
+    margins = np.nan_to_num(1.0 - (top[:, 0] - top[:, 1]), nan=np.inf)
+    judged = _judgements(path, _max_per_sample(path, margins))
+    assert judged.uncertainty is not None
+    unknown = np.isposinf(judged.uncertainty)
+    judged.uncertainty = np.where(unknown, np.nan, judged.uncertainty)
+    reasons = first_reason((unknown, _NO_SECOND))
+    judged.errors = [a or b for a, b in zip(judged.errors, reasons, strict=True)]
+    return judged
 
 
 def energy(evidence: EvidenceBundle, _: Context) -> Judgements:
