@@ -112,6 +112,15 @@ def test_all_means_every_strategy_that_the_default_record_serves(
     assert "keyword x greedy: greedy needs GreedyVerdict" in map(str, built.skipped)
 
 
+def test_all_says_nothing_of_what_other_options_would_record(plugins: Plugins) -> None:
+    """Texts stand in for trees where the options say so; whoever names one is told."""
+    built = grid(plugins, ["llamaguard"], ["all"])
+    assert not any("self_consistency" in str(pair) for pair in built.skipped)
+
+    with pytest.raises(IncompatibleError, match="logprobs=no samples=8 records"):
+        grid(plugins, ["llamaguard"], ["self_consistency"])
+
+
 def test_what_is_skipped_is_called_as_the_user_called_it(plugins: Plugins) -> None:
     """Labels, not names: two strategies of one name would read the same."""
     built = grid(plugins, ["words=keyword", "llamaguard"], ["greedy", "two=greedy"])

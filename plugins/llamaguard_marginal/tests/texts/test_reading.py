@@ -79,6 +79,15 @@ def test_what_servers_put_around_a_verdict_is_no_part_of_it(
     assert expected == said(text)
 
 
+@pytest.mark.parametrize("end", ["<|eot_id|>", "</s>\n", "<end_of_turn></s>", ""])
+def test_control_tokens_at_the_end_are_no_text_off_the_grammar(end: str) -> None:
+    """Some servers leave them in."""
+    read = TextReader(grammar()).read(f"unsafe\nS1{end}")
+
+    assert not read.malformed
+    assert TextReader(grammar()).read(f"unsafe\nS1{end} or so").malformed
+
+
 def test_what_a_cut_leaves_open_is_not_read() -> None:
     """S1 may have become S10, and unsafe may have got labels."""
     assert ("unsafe", ["S2"]) == said("unsafe\nS2,S1", finish="length")
