@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -127,10 +128,16 @@ class VllmServer:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nothing uses now, and no client takes meanwhile.
+
+    Clients get theirs from higher ones (Linux: 32768 and above), and the server takes
+    minutes to bind its own where the machine has other work.
+    """
+    while True:
+        port = random.randrange(20000, 30000)  # noqa: S311 - any will do
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
