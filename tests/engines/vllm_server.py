@@ -134,7 +134,7 @@ def free_port() -> int:
     minutes to bind its own where the machine has other work.
     """
     while True:
-        port = random.randrange(20000, 30000)  # noqa: S311 - any will do
+        port = random.randrange(20000, 30000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
