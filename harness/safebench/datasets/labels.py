@@ -67,6 +67,7 @@ NEGATIONS = frozenset({"not", "non", "no", "never", "without"})
 COMPANION_SUFFIXES = ("_text", "_name", "_str", "_string")
 # Below, a likely typo: `unsaf` for unsafe (0.91), but not `hate` for safe (0.5).
 TYPO_SIMILARITY = 0.8
+_MAX_WORDS = 1000  # different labels whose meanings are remembered
 
 
 class LabelParser:
@@ -99,6 +100,7 @@ class LabelParser:
         )
         # Last, so that the user's words stand over ours.
         self.meanings |= mapped
+        self._parsed: dict[str, bool | None] = {}
 
     def _mapped(
         self, label_map: Mapping[str, str], names: Sequence[str]
@@ -134,6 +136,17 @@ class LabelParser:
 
         Raises `ValueError` for a word that is unknown or ambiguous.
         """
+        # few words stand for labels, and each stands in many rows
+        if not isinstance(value, str):
+            return self._parse(value)
+        if value not in self._parsed:
+            meaning = self._parse(value)
+            if len(self._parsed) >= _MAX_WORDS:
+                return meaning
+            self._parsed[value] = meaning
+        return self._parsed[value]
+
+    def _parse(self, value: object) -> bool | None:
         word = normalise_label(value)
         if not word and "" not in self.meanings:
             return None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ID, WHERE, META, GOLD_META = 0, 1, 9, 14
 # places in what a block keeps once for all records that have it
 _DOCUMENTS, _NAMES, _METAS = 3, (4, 5), (6, 11)
+_NO_TRUTH = [None, None, None]  # neither categories, nor which are known, nor a pair
 _SCALARS = (str, int, float, bool, type(None))
 _PLAIN_LABELS = {v: Label(value=v) for v in (True, False, None)}
 
@@ -134,10 +135,8 @@ def encode_block(block: list[Packed]) -> bytes:
     index = []
     for packed in block:
         sample_id, where, content, group, turns, *rest = packed
-        texts += (
-            text.encode("utf-8", "surrogatepass")
-            for text in (where, content, group, *(text for _, text in turns))
-        )
+        of_row = [where, content, group, *[text for _, text in turns]]
+        texts += [text.encode("utf-8", "surrogatepass") for text in of_row]
         roles = [role for role, _ in turns]
         key = _key_of_rest(sample_id is None, tuple(roles), rest)
         if key not in numbers:
@@ -155,7 +154,7 @@ def encode_block(block: list[Packed]) -> bytes:
 def _key_of_rest(unnamed: bool, roles: tuple[str, ...], rest: list[Any]) -> Any:
     """Return what is equal for rows whose rest is; most rows have little of it."""
     target, documents, language, transform, meta, label, *truth, gold_meta = rest
-    if any((documents, meta, gold_meta)) or any(part is not None for part in truth):
+    if documents or meta or gold_meta or truth != _NO_TRUTH:
         return json.dumps([unnamed, roles, *rest], default=str)
     return unnamed, roles, target, language, transform, label
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 # where a dataset keeps the hash of all its rows, if it was made as they were read
 ROWS_DIGEST = "_rows_digest"
+_JSON_VALUES = {True: "true", False: "false", None: "null"}
 _encode = json.JSONEncoder(default=str).encode  # `json.dumps` makes one for each row
 
 
@@ -34,6 +36,37 @@ def row_bytes(sample: Sample, truth: GroundTruth, pairs: dict[str, int]) -> byte
     )
 
 
+def _is_plain(label: Label) -> bool:
+    """Tell whether a label is a class and nothing else; 1 is no JSON for true."""
+    return (
+        (label.value is None or type(label.value) is bool)
+        and label.level is None
+        and label.votes is None
+        and type(label.weight) is float
+        and label.weight == 1.0
+    )
+
+
+def _plain_row(
+    sample_id: str,
+    turns: Sequence[Turn],
+    about: tuple[str, int, str],
+    value: bool | None,
+) -> bytes:
+    """Return the bytes of a row with a label and nothing else, as most rows are.
+
+    By its parts: the general encoder takes three times as long.
+    """
+    texts = ", ".join([f"[{_quoted(t.role)}, {_quoted(t.text)}]" for t in turns])
+    task, target, group = about
+    line = (
+        f"[{_quoted(sample_id)}, [{texts}], "
+        f"[{_quoted(task)}, {target}, {_quoted(group)}], "
+        f"[{_JSON_VALUES[value]}, null, null, 1.0], null, null, null, null]\n"
+    )
+    return line.encode()
+
+
 def encoded_row(
     sample_id: str,
     turns: Sequence[Turn],
@@ -50,6 +83,10 @@ def encoded_row(
     """
     task, target, group = about
     categories, known, severity = truth
+    has_more = documents or any(x is not None for x in (*truth, pair))
+    if _is_plain(label) and not has_more:
+        place = target % len(turns)
+        return _plain_row(sample_id, turns, (task, place, group), label.value)
     numbered = None
     if pair is not None:
         numbered = (pairs.setdefault(pair[0], len(pairs)), pair[1])

@@ -87,6 +87,10 @@ class ColumnOptions:
         return {name: getattr(self, name) for name in names}
 
 
+# frozen, so that rows share them
+_LABELS = {value: Label(value=value) for value in (True, False, None)}
+
+
 class RowReader:
     """Reads the rows of one source, all labelled for one task.
 
@@ -121,7 +125,7 @@ class RowReader:
             turns=turns,
             target=self._target(turns),
             documents=self._documents(row),
-            label=Label(value=label),
+            label=_LABELS[label],
             id=self.row_id(row),
             group=self.text_value(row, "group") or "",
             language=self.text_value(row, "language"),
@@ -331,4 +335,6 @@ def parse_categories(value: object) -> frozenset[str]:
 
 
 def _last_user_turn(turns: tuple[Turn, ...]) -> int:
+    if len(turns) == 1 and turns[0].role == "user":  # of most rows
+        return 0
     return max(i for i, turn in enumerate(turns) if turn.role == "user")
