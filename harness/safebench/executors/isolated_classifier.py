@@ -153,7 +153,9 @@ class IsolatedClassifier(Classifier):
     ) -> None:
         judged = [row for row, trace in enumerate(traces) if trace.error is None]
         with isolated(self._spec):
-            wrong = batch.select(judged).impossible() if judged else None
+            whole = len(judged) == len(batch)  # no copy then
+            chosen = batch if whole else batch.select(judged)
+            wrong = chosen.impossible() if judged else None
             json.dumps(batch.meta)  # it is stored as such
             wrong = meta_problem(batch) or wrong
         if wrong is not None:
@@ -165,6 +167,9 @@ class IsolatedClassifier(Classifier):
             self._refuse(f"{where} is {_a(trace)}, not a Trace")
         for name in _COUNTS + _AMOUNTS:
             value = getattr(trace, name)
+            kind = int if name in _COUNTS else float
+            if type(value) is kind and 0 <= value < math.inf:  # as nearly all are
+                continue
             number = self._number(value, f"{where}.{name}")
             if number < 0 or (name in _COUNTS and number != int(number)):
                 self._refuse(f"{where}.{name} is {value!r}")
