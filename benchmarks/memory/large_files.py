@@ -1,7 +1,9 @@
-"""Measure memory and time of large files: ``python large_files.py ROWS [--collect]``.
+"""Measure memory and time of large files.
 
-Each command runs in a process of its own: the most memory that it held, and the CPU
-seconds that it took. `--collect` writes ``../results/memory.json``.
+``python large_files.py ROWS [--collect] [COMMAND...]``: of all that `COMMANDS` names,
+or of some, in their order. Each command runs in a process of its own: the most memory
+that it held, and the CPU seconds that it took. `--collect` writes what was measured
+into ``../results/memory.json``.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RESULTS = Path(__file__).parents[1] / "results" / "memory.json"
 COMMANDS = {
@@ -46,22 +52,24 @@ def measure(words: str, folder: Path) -> dict[str, object]:
     }
 
 
-def main(n: int, *, collect: bool) -> None:
+def main(n: int, names: Sequence[str], *, collect: bool) -> None:
     """Write the files, run each command, and print what it took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows.main(n, folder / "rows.jsonl", plain=False)
         rows.main(n, folder / "log.jsonl", plain=True)
         measured = {}
-        for what, words in COMMANDS.items():
-            measured[what] = measure(words, folder)
+        for what in names:
+            measured[what] = measure(COMMANDS[what], folder)
             print(what, measured[what], flush=True)
-    result = {"rows": n, "python": platform.python_version(), "measured": measured}
     if collect:
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        known[str(n)] = result
+        before = known.get(str(n), {}).get("measured", {})
+        python = platform.python_version()
+        known[str(n)] = {"rows": n, "python": python, "measured": before | measured}
         RESULTS.write_text(json.dumps(known, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), collect="--collect" in sys.argv)
+    chosen = [name for name in sys.argv[2:] if name != "--collect"]
+    main(int(sys.argv[1]), chosen or [*COMMANDS], collect="--collect" in sys.argv)
