@@ -52,6 +52,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=LAYERS,
         num_attention_heads=2,
         intermediate_size=64,
+        initializer_range=0.3,  # large, so that what is attended to matters
     )
     BertModel(config).save_pretrained(folder)
     return folder
@@ -90,7 +91,7 @@ def test_states_and_trained_layers_together_are_the_whole_encoder(
             hidden = model.eval()(**tokenizer(text, return_tensors="pt"))
             whole = parts.head(hidden.last_hidden_state.mean(1))
         # bfloat16 keeps three digits
-        assert odds == pytest.approx(float(whole), abs=0.03)
+        assert odds == pytest.approx(float(whole), abs=0.05)
 
 
 @pytest.mark.slow
