@@ -43,29 +43,48 @@ class Installed:
         return self.python("-m", "safebench", *args, **env)
 
 
-def build_and_unpack(source: Path, site: Path, scratch: Path) -> None:
-    """Build a distribution's wheel with its own backend and unpack it into `site`."""
-    code = f"from hatchling.build import build_wheel; build_wheel({str(scratch)!r})"
+def build_wheels(source: Path, into: Path) -> list[Path]:
+    """Build a distribution's wheel with its own backend."""
+    code = f"from hatchling.build import build_wheel; build_wheel({str(into)!r})"
     subprocess.run(
         [sys.executable, "-c", code], cwd=source, check=True, capture_output=True
     )
-    for wheel in scratch.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(site)
-        wheel.unlink()
+    return sorted(into.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def built() -> dict[Path, list[Path]]:
+    """Return the wheels of tests' distributions that were built by now."""
+    return {}
 
 
 @pytest.fixture
-def install(tmp_path: Path) -> Callable[..., Installed]:
-    """Return a function that installs distributions: tests' by name, or a folder."""
+def install(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    built: dict[Path, list[Path]],
+) -> Callable[..., Installed]:
+    """Return a function that installs distributions: tests' by name, or a folder.
+
+    Those of the tests are built once: nothing changes them.
+    """
+
+    def wheels_of(source: Path) -> list[Path]:
+        if source not in built:
+            wheels = build_wheels(source, tmp_path_factory.mktemp("wheels"))
+            if not source.is_relative_to(TESTS):
+                return wheels
+            built[source] = wheels
+        return built[source]
 
     def _install(*sources: str | Path) -> Installed:
-        site, scratch = tmp_path / "site", tmp_path / "wheels"
-        scratch.mkdir(exist_ok=True)
+        site = tmp_path / "site"
         site.mkdir(exist_ok=True)
         for source in sources:
             # an absolute path stands for itself
-            build_and_unpack(TESTS / "distributions" / source, site, scratch)
+            for wheel in wheels_of(TESTS / "distributions" / source):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(site)
         return Installed(site, tmp_path)
 
     return _install
