@@ -73,7 +73,7 @@ def interrupt(slow: Any, with_signal: int, after: int, delay: float) -> int:
         time.sleep(0.002)
     time.sleep(delay)
     process.send_signal(with_signal)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     return process.returncode
 
 

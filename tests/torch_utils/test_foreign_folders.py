@@ -250,13 +250,13 @@ def test_malformed_configurations_are_one_line(
 ) -> None:
     """Wrong types, shapes and sizes are named at once, with a new head as without."""
     change(folder, "config.json", **changes)
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(ModelError) as error:
         load_network("classifier", folder, "mine", new_head=new_head)
 
     assert expected in one_line(error)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{", "[]", "\xff", "3"])
@@ -393,13 +393,13 @@ def test_tokenizer_bombs_are_refused(
     tokenizer = word_tokenizer()
     trap(tokenizer)
     tokenizer.save(str(folder / "tokenizer.json"))
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(ModelError, match=r"its tokenizer\.json") as error:
         load_tokenizer(folder, "mine")
 
     one_line(error)
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from safebench.plugins import Plugins
 
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-SOON = 0.8  # seconds: a fraction, on a machine that is busy with other tests
+SOON = 5.0  # seconds, on a busy machine: those who must wait do so for 40
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def test_a_request_that_does_not_end_is_answered(
     with connect(port, HEAD) as client:
         client.settimeout(0.2)
         received = b""
-        while time.monotonic() - start < 10:
+        while time.monotonic() - start < 60:
             try:
                 data = client.recv(65536)
             except TimeoutError:
@@ -142,7 +142,7 @@ def test_a_request_that_does_not_end_is_answered(
 
     assert received.startswith(b"HTTP/1.0 408 Request Timeout")
     assert b"not complete after 1 seconds" in received
-    assert 1.0 <= time.monotonic() - start < 5.0
+    assert 1.0 <= time.monotonic() - start < 30.0
 
 
 @pytest.mark.slow

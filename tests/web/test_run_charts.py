@@ -90,7 +90,7 @@ def test_a_page_does_not_wait_for_charts(
 
     def slow(*args: Any) -> Any:
         drawn.append(args)
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         return draw(*args)
 
     monkeypatch.setattr(run_charts, "draw_set", slow)
@@ -198,7 +198,7 @@ def test_sets_that_wait_are_no_more_than_a_few(
     go_on = threading.Event()
 
     def slow(*_: Any) -> list[Any]:
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         return []
 
     monkeypatch.setattr(run_charts, "draw_set", slow)
@@ -208,4 +208,4 @@ def test_sets_that_wait_are_no_more_than_a_few(
 
     assert threading.active_count() - before <= run_charts.MAX_WAITING
     go_on.set()
-    assert all(job.finished.wait(30) for job in jobs[: run_charts.MAX_WAITING])
+    assert all(job.finished.wait(120) for job in jobs[: run_charts.MAX_WAITING])

@@ -32,11 +32,11 @@ def occupied(queue: ScoreQueue[Any, Any], gate: threading.Event) -> Ticket[Any, 
 
     def work() -> Any:
         begun.set()
-        return gate.wait(30)
+        return gate.wait(120)
 
     first = ticket(work)
     queue.submit(first)
-    assert begun.wait(10)
+    assert begun.wait(60)
     return first
 
 
@@ -52,7 +52,7 @@ def test_tickets_are_served_in_order_and_know_their_place(
 
     ahead = [queue.ahead_of(each) for each in (first, *others)]
     gate.set()
-    assert all(other.finished.wait(10) for other in others)
+    assert all(other.finished.wait(60) for other in others)
 
     assert [0, 1, 2, 3] == ahead
     assert [0, 1, 2] == order
@@ -74,8 +74,8 @@ def test_work_that_dies_is_told_and_does_not_stop_the_queue(
     queue.submit(dead)
     queue.submit(alive)
 
-    assert dead.finished.wait(10)
-    assert alive.finished.wait(10)
+    assert dead.finished.wait(60)
+    assert alive.finished.wait(60)
     assert (error, None) == (dead.error, dead.result)
     assert (None, "answer") == (alive.error, alive.result)
 
@@ -108,7 +108,7 @@ def test_who_does_not_look_again_is_left_out(gate: threading.Event) -> None:
         queue.visit(kept.id)
     gate.set()
 
-    assert kept.finished.wait(10)
+    assert kept.finished.wait(60)
     assert not left.finished.is_set()
     assert queue.visit(left.id) is None
     assert queue.visit(kept.id) is kept
@@ -120,7 +120,7 @@ def test_old_results_make_room() -> None:
     tickets = [ticket() for _ in range(MAX_FINISHED + 3)]
     for each in tickets:
         queue.submit(each)
-        assert each.finished.wait(10)
+        assert each.finished.wait(60)
 
     kept = [queue.visit(each.id) is not None for each in tickets]
 

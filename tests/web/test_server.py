@@ -106,7 +106,7 @@ def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
         assert process.stdout is not None
         text = process.stdout.readline()
         process.kill()
-        _, warned = process.communicate(timeout=30)
+        _, warned = process.communicate(timeout=120)
 
     assert "http://127.0.0.1:" in text
     assert warned.startswith("warning: whoever can reach this machine (it listens on 0")
@@ -136,7 +136,7 @@ def test_ctrl_c_stops_it(serving: Serving) -> None:
     _, process = serving
 
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert 0 == process.returncode, errors
     assert "stopped" == errors.strip()

@@ -74,11 +74,11 @@ def test_what_cannot_be_read_is_said_and_hides_no_other(
     make_run("good", [{"metric": "auroc", "value": 0.7}])
     folder = make_run("odd", [])
     (folder / "results.jsonl").write_bytes(data)
-    start = time.monotonic()
+    start = time.process_time()  # a busy machine costs no time of this process
 
     listed, alone, good = (client.get(f"/runs/{n}") for n in ("", "odd", "good"))
 
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     assert [200, 400, 200] == [r.status_code for r in (listed, alone, good)]
     assert "runs/odd/results.jsonl" in read_page(listed).text()
     assert "runs/odd/results.jsonl" in read_page(alone).text()

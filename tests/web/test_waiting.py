@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Read = Callable[..., Any]
     Serve = Callable[[float], str]
 
-SOON = 0.8  # seconds: a fraction, on a machine that is busy with other tests
+SOON = 5.0  # seconds, on a busy machine: the slow guard takes 12
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_pages_do_not_wait_for_four_slow_requests(serve: Serve) -> None:
     assert [200, 200, 200, 404] * 2 == [status for status, *_ in answers + again]
     assert max(seconds for *_, seconds in answers + again) < SOON
     assert [202] * 4 == [status for status, *_ in waiting]
-    assert max(seconds for *_, seconds in waiting) < 6
+    assert max(seconds for *_, seconds in waiting) < 11
     found = [
         re.search(r"Place (\d) in the queue|slow has been at it", p) for p in places
     ]
@@ -129,7 +129,7 @@ def test_some_threads_are_never_held(
     client = create_app(state).test_client()
     gate = Event()
     monkeypatch.setattr(
-        state.service, "record", lambda *args: gate.wait(30) and sys.exit(3)
+        state.service, "record", lambda *args: gate.wait(120) and sys.exit(3)
     )
     fields = {"prompt": "x", "classifier": "keyword"}
     app = client.application
@@ -138,7 +138,7 @@ def test_some_threads_are_never_held(
             pool.submit(lambda: app.test_client().post("/", data=fields).status_code)
             for _ in range(MAX_HELD_REQUESTS)
         ]
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while state._held._value and time.monotonic() < end:
             time.sleep(0.01)
         start = time.monotonic()
@@ -166,7 +166,7 @@ def test_what_died_while_it_waited_is_told(
         url = client.post("/", data={"prompt": "x", "classifier": name}).headers[
             "Location"
         ]
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while (response := client.get(url, follow_redirects=True)).status_code == 202:
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -37,4 +37,4 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
         it.kill()
 
-        assert it.communicate(timeout=30)[0] == b""
+        assert it.communicate(timeout=90)[0] == b""

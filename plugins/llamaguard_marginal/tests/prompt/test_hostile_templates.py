@@ -129,7 +129,7 @@ def test_a_template_that_never_ends_is_not_tried_on_everything(
         with pytest.raises(PromptError, match=r"not end (within|for 3 kinds)"):
             layout.render(ASKED + n * ANSWERED[1:] + ASKED)
 
-    assert time.monotonic() - started < 8 * chat_template.MAX_SECONDS
+    assert time.monotonic() - started < 20 * chat_template.MAX_SECONDS
     assert layout.render(ASKED).text  # known before, and needs no trial
 
 
