@@ -44,6 +44,7 @@ from safebench_cost_model.train.evaluation import (
     ranking_correct,
     sign_correct,
 )
+from safebench_cost_model.train.pairs import read_pairs
 from safebench_cost_model.train.stack import StackTrainer
 from safebench_cost_model.train.trainer import fit_networks
 
@@ -166,20 +167,26 @@ def held_out(
 ) -> tuple[list[PreferencePair], dict[str, list[Array]]]:
     """Return the test pairs, and the costs (N, 2) of each arm by seed."""
     costs: dict[str, list[Array]] = {name: [] for name in arms}
-    pairs: Sequence[PreferencePair] = []
+    pairs = read_pairs(runs[0].test, "error", say)
     for training in runs:
         for name, fit in arms.items():
             say(f"held out, seed {training.seed}: {name}")
             arm = replace(training, out=training.out / name)
-            arm.out.mkdir(parents=True, exist_ok=True)
-            fitted = fit(arm, ())
-            rows = {
-                pair.contents: x
-                for pair, x in zip(fitted.pairs, fitted.costs, strict=True)
-            }
-            pairs = pairs or fitted.pairs
-            costs[name].append(np.array([rows[pair.contents] for pair in pairs]))
-    return list(pairs), costs
+            rows = test_costs(arm, fit)
+            costs[name].append(np.array([rows[" ".join(p.contents)] for p in pairs]))
+    return pairs, costs
+
+
+def test_costs(training: Training, fit: FitBase) -> dict[str, Any]:
+    """Return the costs of each test pair by its contents, fitted unless stored."""
+    path = training.out / "costs.json"
+    if not path.exists():
+        training.out.mkdir(parents=True, exist_ok=True)
+        fitted = fit(training, ())
+        rows = zip(fitted.pairs, fitted.costs.tolist(), strict=True)
+        write_json(path, {" ".join(pair.contents): costs for pair, costs in rows})
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def compare(
