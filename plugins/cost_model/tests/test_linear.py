@@ -62,6 +62,25 @@ def test_the_ranking_term_is_a_logistic_regression_on_differences() -> None:
     assert expected.coef_[0] == pytest.approx(given.fit(1.0)[0], abs=2e-3)
 
 
+def test_the_loss_is_that_of_its_formula() -> None:
+    """Each term by hand, over the sum of all weights; the margin moves a difference."""
+    given = terms()
+    w, b, c = np.array([0.5, -1.0, 0.2, 2.0]), 0.3, 0.5
+
+    def ce(x: float, q: float) -> float:
+        return float(q * np.log1p(np.exp(-x)) + (1 - q) * np.log1p(np.exp(x)))
+
+    total = w @ w / (2 * c)
+    for i, row in enumerate(given.features):
+        total += (1.0 if i < 30 else 0.5) * ce(row @ w + b, given.unsafe[i])
+    for j, (first, second) in enumerate(given.pairs):
+        gap = (given.features[first] - given.features[second]) @ w
+        total += 2.0 * ce(gap - given.margin[j], given.p_first[j])
+    differences = given.features[0:30:2] - given.features[1:30:2]
+    value, _ = given._loss(np.append(w, b), c, differences)
+    assert value == pytest.approx(total / (30 * 1.0 + 10 * 0.5 + 15 * 2.0))
+
+
 def test_the_gradient_is_that_of_the_loss() -> None:
     """By finite differences, with all terms and the margin."""
     given = terms()
