@@ -11,8 +11,12 @@ import pytest
 
 from safebench.errors import DataError, ModelError, OptionError
 from safebench.statistics import mean_difference
+from safebench.torch_utils import ModelFolder
+from safebench_cost_model.model.encoding import ExchangeEncoder
+from safebench_cost_model.model.template import PAIR
 from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.cross_fit import cross_fit, split_folds
+from safebench_cost_model.train.dataset import load_splits
 from safebench_cost_model.train.evaluation import difference_interval
 from safebench_cost_model.train.folds import assign_folds
 from safebench_cost_model.train.stack import LearningRows
@@ -125,9 +129,36 @@ def test_more_folds_than_prompts_are_refused(training: Training) -> None:
     """There would be folds with nothing to measure on."""
     many = replace(training, options=CostTrainOptions(base="tfidf", cross_fit=5000))
     with pytest.raises(DataError, match="--cross-fit 5000: there are"):
-        list(split_folds(many, 5000))
+        fit(many)
     with pytest.raises(ValueError, match="cross_fit=1: 2 folds or more"):
         CostTrainOptions(base="tfidf", cross_fit=1)
+
+
+@pytest.mark.slow
+def test_networks_are_cross_fitted_with_single_responses(
+    training: Training, make_training: Callable[..., Training], tiny_bert: Path
+) -> None:
+    """They learn singles beside pairs, and judge those of their fold."""
+    lines: list[str] = []
+    networks = make_training(
+        training.out, tiny_bert, cross_fit=2, batch=64, evaluations=1, lines=lines
+    )
+    both = replace(networks, singles=training.singles, data=training.data)
+    tokenizer = ModelFolder(tiny_bert, "tiny").tokenizer()
+    splits = load_splits(both, ExchangeEncoder(tokenizer, PAIR, 48))
+    singles = [p for p in splits.train.encoded.pairs if np.isnan(p.targets[0])]
+    assert len(splits.train.encoded) == len(splits.train.pairs) + len(singles)
+    assert all(single.first is single.second for single in singles)
+    found = {(m.who, m.metric): m for m in fit(both).measures if m.part == "cross-fit"}
+    natural = found["cost_model", "sign_accuracy (natural mix)"]
+    assert natural.n == len({s.content for s in training.singles.samples})  # type: ignore[union-attr]
+    gain = found["cost_model - cost_tfidf on pairs", "ranking_accuracy"].value
+    parts = [
+        found[who, "ranking_accuracy"].value
+        for who in ("cost_model", "cost_tfidf on pairs")
+    ]
+    assert gain == pytest.approx(np.subtract(*parts))
+    assert "fold 2/2: cost_tfidf on pairs on" in " ".join(lines)
 
 
 def test_folds_are_fitted_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

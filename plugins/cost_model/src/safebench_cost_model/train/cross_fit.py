@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from safebench.training import Measure, Training
     from safebench.typing import Array
 
+    from .evaluation import PairLabels
     from .fitted import FitBase, FittedBase
     from .pairs import PreferencePair
     from .singles import SingleResponse
@@ -115,15 +116,9 @@ def split_folds(training: Training, k: int) -> Iterable[FoldData]:
     What was named by --val-dataset serves every fold; otherwise a fold's validation
     rows are cut from those it does not measure.
     """
-    given = {source["part"] for source in training.data.get("sources", ())}
-    parts = [training.train]
-    parts += [] if "val" in given else [training.val]
-    parts += [] if "test" in given else [training.test]
-    pool = _concatenate(parts)
+    given, pool = _given_parts(training), _pool(training)
     singles = training.singles
     groups = {sample.group for sample in pool.samples}
-    if len(groups) < k:
-        raise DataError(f"--cross-fit {k}: there are {len(groups)} prompts")
     alone = [sample.group for sample in singles.samples] if singles else []
     folds = assign_folds(groups, alone, k, training.seed)
     share = len(training.val) / (len(training.train) + len(training.val))
@@ -149,6 +144,27 @@ def split_folds(training: Training, k: int) -> Iterable[FoldData]:
             read_pairs(test, training.options.conflicts, _silent),
             unseen,
         )
+
+
+def check_prompts(training: Training) -> None:
+    """Raise `DataError` where there are fewer prompts than folds."""
+    groups = {sample.group for sample in _pool(training).samples}
+    if len(groups) < (k := training.options.cross_fit):
+        raise DataError(f"--cross-fit {k}: there are {len(groups)} prompts")
+
+
+def _given_parts(training: Training) -> set[str]:
+    """Return the splits that have sources of their own."""
+    return {source["part"] for source in training.data.get("sources", ())}
+
+
+def _pool(training: Training) -> Dataset:
+    """Return all rows of the training sets."""
+    given = _given_parts(training)
+    parts = [training.train]
+    parts += [] if "val" in given else [training.val]
+    parts += [] if "test" in given else [training.test]
+    return _concatenate(parts)
 
 
 def _val_groups(groups: set[str], share: float, training: Training) -> set[str]:
@@ -305,14 +321,14 @@ def _measures(
     known = ~np.isnan(costs).any(axis=(0, 2))
     labels = pair_labels([p for p, k in zip(pairs, known, strict=True) if k])
     model = joined[kind]
-    measures = cost_measures(labels, model.costs[known], who=kind, split=PART)
+    measures = _pooled_measures(labels, model.costs[known], kind)
     if not np.isnan(model.probability[known]).any():
         measures += probability_measures(labels, model.probability[known], split=PART)
     measures += natural_mix_measures(singles, model.single_costs, who=kind, split=PART)
     if not baseline:
         return measures
     other = joined[baseline]
-    measures += cost_measures(labels, other.costs[known], who=baseline, split=PART)
+    measures += _pooled_measures(labels, other.costs[known], baseline)
     measures += natural_mix_measures(
         singles, other.single_costs, who=baseline, split=PART
     )
@@ -324,3 +340,15 @@ def _measures(
         who=f"{kind} - {baseline}",
         split=PART,
     )
+
+
+def _pooled_measures(labels: PairLabels, costs: Array, who: str) -> list[Measure]:
+    """Return the measures of costs that several models gave, one a fold."""
+    measures = cost_measures(labels, costs, who=who, split=PART)
+    across = ("auroc", "kendall_tau_b")  # they compare costs of different models
+    return [
+        replace(m, note=f"{m.note}; costs of all folds' models on one scale")
+        if m.metric in across
+        else m
+        for m in measures
+    ]

@@ -18,7 +18,7 @@ from safebench_cost_model.model.network import model_family
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.options import STACK, TFIDF
 
-from .cross_fit import check_cross_fit, cross_fit
+from .cross_fit import check_cross_fit, check_prompts, cross_fit
 from .dataset import SINGLES, load_splits
 from .evaluation import accuracy_measures, cost_measures
 from .fitted import FittedBase
@@ -96,6 +96,8 @@ def check_family(options: CostTrainOptions, label: str, family: Family) -> None:
 
 def fit(training: Training) -> Trained:
     """Train what the options name, and return its measures and manifest."""
+    if training.options.cross_fit:
+        check_prompts(training)  # before the model that is kept is trained
     fit_base = base_fitter(training)
     trained = fit_base(training, ()).trained
     if not training.options.cross_fit:
