@@ -234,17 +234,16 @@ def out_of_fold(
     training: Training, stack: StackTrainer
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the measures of all rows out of fold, by model and metric."""
-    arms: dict[str, tuple[str, FitBase, CostTrainOptions]] = {
-        "cost_stack": ("stack", stack, training.options),
+    arms: dict[str, tuple[FitBase, CostTrainOptions]] = {
+        "cost_stack": (stack, training.options),
         "words_singles": (
-            "words",
             fit_baseline,
             CostTrainOptions(base="tfidf", cross_fit=training.options.cross_fit),
         ),
     }
     content: dict[str, dict[str, dict[str, Any]]] = {}
-    for kind, (folder, fit, options) in arms.items():
-        run = replace(training, out=training.out / f"cross-{folder}", options=options)
+    for kind, (fit, options) in arms.items():
+        run = replace(training, out=training.out / "cross", options=options)
         run.out.mkdir(parents=True, exist_ok=True)
         for measure in cross_fit(run, kind, fit):
             assert measure.part == PART

@@ -55,7 +55,7 @@ def test_a_stack_is_stored_as_it_was_fitted(
     assert all(n < whole for n in inner)
     assert 4 * whole == sum(inner[::2]), "five folds, each without its own rows"
     Artifact(training.out).write(
-        {**fitted.trained.manifest, "kind": "cost_stack", "status": "done"}
+        {**fitted.finish().manifest, "kind": "cost_stack", "status": "done"}
     )
     classifier = CostStack(StackOptions(model=str(training.out), device="cpu"))
     samples = list(severity_set["test"].samples)

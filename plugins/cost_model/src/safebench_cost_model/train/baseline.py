@@ -64,19 +64,22 @@ def fit_baseline(
     labels = {name: pair_labels(split) for name, split in pairs.items()}
     platt = fit_platt(val_costs[best].reshape(-1), labels["val"].unsafe.reshape(-1))
     costs = {"val": val_costs[best], "test": _pair_costs(model, pairs["test"])}
-    measures: list[Measure] = []
-    for name, values in costs.items():
-        measures += cost_measures(
-            labels[name], values, who=KIND_TFIDF, split=name, platt=platt
-        )
-    words_sha256 = model.save(training.out / BASELINE_FOLDER)
-    manifest = {
-        "words_sha256": words_sha256,
-        "strength": best,
-        "calibration": platt.as_json() if platt else None,
-    }
+
+    def finish() -> Trained:
+        measures: list[Measure] = []
+        for name, values in costs.items():
+            measures += cost_measures(
+                labels[name], values, who=KIND_TFIDF, split=name, platt=platt
+            )
+        manifest = {
+            "words_sha256": model.save(training.out / BASELINE_FOLDER),
+            "strength": best,
+            "calibration": platt.as_json() if platt else None,
+        }
+        return Trained(classifier=KIND_TFIDF, manifest=manifest, measures=measures)
+
     return FittedBase(
-        trained=Trained(classifier=KIND_TFIDF, manifest=manifest, measures=measures),
+        finish=finish,
         pairs=pairs["test"],
         costs=costs["test"],
         single_costs=model.costs([(s.prompt, s.response) for s in unseen_singles]),

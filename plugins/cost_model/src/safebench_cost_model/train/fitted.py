@@ -30,10 +30,12 @@ REGULARIZATION_GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class FittedBase:
     """What a base came to, with its costs of the N test pairs and of S responses.
 
-    The responses are those that the caller had labelled alone and kept out.
+    The responses are those that the caller had labelled alone and kept out. `finish`
+    measures the model and writes what is not written yet: what is left of it if it is
+    to be kept, and nothing that a fold's model needs.
     """
 
-    trained: Trained
+    finish: Callable[[], Trained]
     pairs: Sequence[PreferencePair]
     costs: Array  # (N, 2)
     single_costs: Array  # (S,)

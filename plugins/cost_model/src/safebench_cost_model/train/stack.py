@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.torch_utils import ModelFolder
-    from safebench.training import Training
+    from safebench.training import Measure, Training
     from safebench.typing import Array
+    from safebench_cost_model.model.platt_scaling import PlattScaling
     from safebench_cost_model.options import CostTrainOptions
 
     from .pairs import PreferencePair
@@ -291,20 +292,42 @@ class StackTrainer:
         penalties: tuple[float, float],
         unseen_singles: Sequence[SingleResponse],
     ) -> FittedBase:
-        """Measure and calibrate a stack, and write it."""
+        """Calibrate a stack; measured and written it is at the end."""
         costs = {
             name: by_pair(self._costs(model, exchanges_of(split)))
             for name, split in pairs.items()
         }
         labels = {name: pair_labels(split) for name, split in pairs.items()}
         platt = fit_platt(costs["val"].reshape(-1), labels["val"].unsafe.reshape(-1))
-        measures = [
-            measure
-            for name, values in costs.items()
-            for measure in cost_measures(
-                labels[name], values, who=KIND_STACK, split=name, platt=platt
-            )
-        ]
+        alone = [(single.prompt, single.response) for single in unseen_singles]
+
+        def finish() -> Trained:
+            measures = [
+                measure
+                for name, values in costs.items()
+                for measure in cost_measures(
+                    labels[name], values, who=KIND_STACK, split=name, platt=platt
+                )
+            ]
+            return self._trained(model, training, penalties, measures, platt)
+
+        return FittedBase(
+            finish=finish,
+            pairs=pairs["test"],
+            costs=costs["test"],
+            single_costs=self._costs(model, alone),
+            platt=platt,
+        )
+
+    def _trained(
+        self,
+        model: StackModel,
+        training: Training,
+        penalties: tuple[float, float],
+        measures: list[Measure],
+        platt: PlattScaling | None,
+    ) -> Trained:
+        """Write the artifact, and return what the manifest says of it."""
         words_sha256 = model.save(training.out)
         self.texts.encoder.save(training.out / ENCODER_FOLDER)
         manifest = {
@@ -315,16 +338,11 @@ class StackTrainer:
             "max_length": self.texts.encoder.encoder.max_length,
             "calibration": platt.as_json() if platt else None,
         }
-        alone = [(single.prompt, single.response) for single in unseen_singles]
-        notes = [] if platt else ["costs on val allow no calibration: no cost_platt"]
-        return FittedBase(
-            trained=Trained(
-                classifier=KIND_STACK, manifest=manifest, measures=measures, notes=notes
-            ),
-            pairs=pairs["test"],
-            costs=costs["test"],
-            single_costs=self._costs(model, alone),
-            platt=platt,
+        return Trained(
+            classifier=KIND_STACK,
+            manifest=manifest,
+            measures=measures,
+            notes=[] if platt else ["costs on val allow no calibration: no cost_platt"],
         )
 
     def _costs(self, model: StackModel, exchanges: Sequence[Exchange]) -> Array:

@@ -99,7 +99,7 @@ def fit(training: Training) -> Trained:
     if training.options.cross_fit:
         check_prompts(training)  # before the model that is kept is trained
     fit_base = base_fitter(training)
-    trained = fit_base(training, ()).trained
+    trained = fit_base(training, ()).finish()
     if not training.options.cross_fit:
         return trained
     measures = cross_fit(training, trained.classifier, fit_base)
@@ -144,14 +144,18 @@ def fit_networks(
     unsafe = splits.val.labels.unsafe
     platt = fit_platt(mean_costs["val"].reshape(-1), unsafe.reshape(-1))
     singles = mean_costs.get(SINGLES, np.zeros((0, 2)))
-    return FittedBase(
-        trained=Trained(
+
+    def finish() -> Trained:
+        return Trained(
             classifier=KIND,
             manifest=build_manifest(base, family, splits.encoder, training, platt)
             | ({"sft_base": learnt_from.base_record()} if options.sft else {}),
             measures=_measures(splits, mean_costs, costs, platt),
             notes=_notes(options, platt),
-        ),
+        )
+
+    return FittedBase(
+        finish=finish,
         pairs=splits.test.pairs,
         costs=mean_costs["test"],
         single_costs=singles[:, 0],
