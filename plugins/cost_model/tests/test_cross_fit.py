@@ -15,6 +15,7 @@ from safebench.torch_utils import ModelFolder
 from safebench_cost_model.model.encoding import ExchangeEncoder
 from safebench_cost_model.model.template import PAIR
 from safebench_cost_model.options import CostTrainOptions
+from safebench_cost_model.train import evaluation
 from safebench_cost_model.train.cross_fit import cross_fit, split_folds
 from safebench_cost_model.train.dataset import load_splits
 from safebench_cost_model.train.evaluation import difference_interval
@@ -40,8 +41,11 @@ def training(
     make_training: Callable[..., Training],
     severity_set: dict[str, Dataset],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Training:
     """Return a training of word counts, with half of the test rows as singles."""
+    for name in ("TAU_RESAMPLES", "TAU_BLOCKS"):  # no test here looks at tau
+        monkeypatch.setattr(evaluation, name, 10)
     made = make_training(tmp_path / "out", "tfidf", cross_fit=3)
     test = severity_set["test"]
     singles = replace(
