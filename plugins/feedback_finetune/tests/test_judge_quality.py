@@ -77,6 +77,8 @@ def test_the_auroc_is_scikit_learns() -> None:
         labels = [record.response_label for record in chosen]
         expected = roc_auc_score(labels, [record.p_out for record in chosen])
         assert expected == pytest.approx(quality["auroc"])
+        mean_p = sum(record.p_out or 0.0 for record in chosen) / len(chosen)
+        assert mean_p == pytest.approx(quality["mean_p"])
         assert quality["low"] < expected < quality["high"]
         assert (len(chosen), sum(map(bool, labels))) == (
             quality["n"],
@@ -107,7 +109,7 @@ def test_a_weak_judge_is_warned_of() -> None:
     good = quality_text("j", judge_quality(records(300, shift=2.0)))
 
     assert weak[0].startswith("judge against people on a:test: AUROC 0.5")
-    assert weak[0].endswith("300 labelled responses to 300 prompts")
+    assert "300 labelled responses to 300 prompts; mean p(unsafe) 0.5" in weak[0]
     assert weak[1].startswith("warning: on a:test the judge is below 0.65")
     assert 1 == len(good)
 
