@@ -23,6 +23,8 @@ TEXTS = (
     "Name three rivers of Asia.",
 )
 
+pytestmark = pytest.mark.slow  # for what they import
+
 
 @pytest.fixture(autouse=True)
 def _build_code(monkeypatch: pytest.MonkeyPatch) -> None:

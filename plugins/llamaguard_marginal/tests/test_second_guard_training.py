@@ -19,6 +19,8 @@ WORDS = [
 ]
 LAYERS = 3
 
+pytestmark = pytest.mark.slow  # for what they import
+
 
 @pytest.fixture(autouse=True)
 def _build_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +96,6 @@ def test_states_and_trained_layers_together_are_the_whole_encoder(
         assert odds == pytest.approx(float(whole), abs=0.05)
 
 
-@pytest.mark.slow
 def test_encoder_learns_from_some_rows_and_judges_others(encoder: Path) -> None:
     """It orders texts that it was not fitted on."""
     from sklearn.metrics import roc_auc_score
@@ -135,7 +136,6 @@ def first_guard() -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(FIRST)
 
 
-@pytest.mark.slow
 def test_interrupted_student_ends_as_one_that_was_not(
     first_guard: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +227,6 @@ def test_comparison_has_the_auroc_of_each_and_the_lead_between_them() -> None:
     json.dumps(found)
 
 
-@pytest.mark.slow
 def test_measurement_names_every_set_and_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
