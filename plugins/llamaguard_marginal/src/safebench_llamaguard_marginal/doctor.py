@@ -27,6 +27,7 @@ from safebench_llamaguard_marginal.prompt.prompt_format import (
     listed_categories,
 )
 from safebench_llamaguard_marginal.strategies.marginal import marginal_any
+from safebench_llamaguard_marginal.texts.doctor import text_checks
 
 from .classifier import LlamaGuard
 from .identity import model_identity
@@ -63,6 +64,9 @@ _OBJECTS = (
 
 def doctor(options: GuardOptions) -> Iterator[Check]:
     """Yield (name, ok | warn | fail, detail) about the guard that the options name."""
+    if not options.logprobs:
+        yield from text_checks(options)
+        return
     unknown = _is_unknown(options)
     if unknown:  # said first: without a template there is nothing to load
         yield from _unknown_guard_checks(options)

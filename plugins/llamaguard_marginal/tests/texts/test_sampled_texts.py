@@ -91,13 +91,11 @@ def test_scores_are_the_shares_of_samples() -> None:
     judged = judge(texts_of(VOTES))
 
     assert [2 / 4, 1.0, 2 / 4] == judged.score.tolist()
-    assert [2 / 4, 1.0, 2 / 4] == judged.lower.tolist()
-    # "unsa" may have become unsafe
-    assert [2 / 4, 1.0, 3 / 4] == judged.upper.tolist()
+    assert judged.lower is None
+    assert judged.upper is None
     assert ["S1", "S2", "S10"] == list(judged.labels)
-    # "S1" that was cut may have become S10
+    # an "S1" that was cut may have become S10
     assert [[0.5, 0.25, 0.0], [0, 1, 0], [0, 0, 0.25]] == judged.categories.tolist()
-    assert [0.5, 0.5, 0.75] == judged.category_upper[2].tolist()
     assert [math.log(2), 0.0, math.log(2)] == pytest.approx(judged.uncertainty)
     assert "score of 5 values" in judged.note
     assert "up to 0.25" in judged.note
@@ -142,6 +140,24 @@ def test_intervals_are_wilson_s() -> None:
             assert interval.high == pytest.approx(found.upper[n], abs=1e-12)
         assert interval.low == pytest.approx(judged.category_lower[n, 0], abs=1e-12)
     assert "95 % intervals" in judged.note
+
+
+def test_what_was_cut_off_may_be_either_in_an_interval() -> None:
+    """Of 4 samples, two of which were cut: "unsa", and "S1" that may become S10."""
+    options = SelfConsistencyOptions(bounds="wilson")
+
+    judged = judge(texts_of(VOTES[2:]), options=options)
+
+    def end(count: int, side: str) -> float:
+        interval = binomtest(count, 4).proportion_ci(0.95, method="wilson")
+        return float(getattr(interval, side))
+
+    assert end(2, "low") == pytest.approx(judged.lower[0])
+    assert end(3, "high") == pytest.approx(judged.upper[0])
+    assert [end(n, "low") for n in (0, 0, 1)] == pytest.approx(judged.category_lower[0])
+    assert [end(n, "high") for n in (2, 2, 3)] == pytest.approx(
+        judged.category_upper[0]
+    )
 
 
 def test_another_temperature_and_a_server_that_repeats_itself_are_noted() -> None:

@@ -16,6 +16,7 @@ from safebench.evidence import EvidenceBundle
 from safebench.plugins import Plugins
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
+from safebench_llamaguard_marginal.doctor import doctor
 from safebench_llamaguard_marginal.identity import model_identity
 from safebench_llamaguard_marginal.opening import open_guard
 from safebench_llamaguard_marginal.options import GuardOptions
@@ -404,3 +405,20 @@ def test_a_shard_of_one_form_says_so_of_the_others(server: Any) -> None:
     assert "in another form" in str(errors[2])
     levels = recording.evidence[VerdictTexts]["level"]
     np.testing.assert_array_equal([0, 0], levels)
+
+
+def test_the_doctor_shows_what_is_asked_and_what_is_read(server: Any) -> None:
+    """The server's fields, the conversation, and an answer that holds no verdict."""
+    server.table = {"Hello.": {"Hi!": 1.0}}
+
+    checks = list(doctor(options(server, samples=2)))
+
+    by_name = {name: (state, detail) for name, state, detail in checks}
+    assert ("ok", True) == (
+        by_name["conversation"][0],
+        '"Hello."' in by_name["conversation"][1],
+    )
+    answers = [(s, d) for name, s, d in checks if name == "answer"]
+    assert ["fail", "ok", "ok"] == [state for state, _ in answers]
+    assert "wrote 'Hi!', which is no level" in answers[0][1]
+    assert any("guard-x" in detail for _, _, detail in checks)

@@ -34,14 +34,14 @@ _ENOUGH_TO_TELL = 8  # samples that would hardly all agree in each of so many pr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledTextsOptions(PositiveOptions):
-    """What the bounds of a share of k samples are.
+    """Whether a share of k samples has bounds.
 
-    `bounds`: of the share itself (``share``), which is open where an answer was cut off
-    before it said anything; or ``wilson``, the 95 % interval of the probability that
-    the share estimates (Wilson 1927), of each sample by itself.
+    None does by itself: more samples could change it. `bounds` ``wilson`` gives the
+    95 % interval of the probability that it estimates (Wilson 1927), of each prompt by
+    itself; an answer that was cut off before it said anything may be either there.
     """
 
-    bounds: Literal["share", "wilson"] = "share"
+    bounds: Literal["none", "wilson"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +175,8 @@ def _judge(
     shares = vote_shares(texts, context, options)
     grammar = Grammar.from_json(texts.meta["grammar"])
     columns = LabelColumns([*grammar.categories(context.task)], context.policy)
-    ends = shares.lower, shares.upper
-    label_ends = shares.categories, shares.categories_upper
+    ends: tuple[Floats | None, Floats | None] = (None, None)
+    label_ends = ends
     if options.bounds == "wilson":
         ends = wilson_interval(shares.lower, shares.total, shares.upper)
         label_ends = wilson_interval(
@@ -189,11 +189,15 @@ def _judge(
         upper=ends[1],
         labels=columns.names,
         categories=columns.arrange(shares.categories),
-        category_lower=columns.arrange(label_ends[0]),
-        category_upper=columns.arrange(label_ends[1]),
+        category_lower=_arranged(columns, label_ends[0]),
+        category_upper=_arranged(columns, label_ends[1]),
         uncertainty=unsure,
         note=_note(texts, options),
     )
+
+
+def _arranged(columns: LabelColumns, values: Floats | None) -> Floats | None:
+    return None if values is None else columns.arrange(values)
 
 
 def _note(texts: VerdictTexts, options: SampledTextsOptions) -> str:
@@ -210,7 +214,7 @@ def _note(texts: VerdictTexts, options: SampledTextsOptions) -> str:
         else ""
     )
     wilson = (
-        "lower and upper are 95 % intervals of each sample, not bounds"
+        "bounds are those of 95 % intervals of each prompt, which one in 20 misses"
         if options.bounds == "wilson"
         else ""
     )
