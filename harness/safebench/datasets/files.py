@@ -22,7 +22,8 @@ from .class_names import (
     name_rows,
     note_class_names,
 )
-from .formats import JsonLines, csv_rows, is_json_lines, json_rows, parse_separator
+from .csv_rows import CsvRows, parse_separator
+from .formats import JsonLines, is_json_lines, json_rows
 from .labels import normalise_label
 from .row_errors import RowErrors
 from .row_survey import survey_rows
@@ -109,7 +110,9 @@ def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
-    lines = _json_lines(path, name, request, errors)
+    lines = _json_lines(path, name, request, errors) or _separated(
+        path, name, request, errors
+    )
     rows: Iterable[RawRow] = () if lines is None else lines
     if lines is None:
         data = uncompressed(path, name)
@@ -153,19 +156,48 @@ def _json_lines(
     return JsonLines(lines, name, errors) if is_json_lines(lines()) else None
 
 
+def _separated(
+    path: Path, name: str, request: DatasetRequest, errors: RowErrors
+) -> CsvRows | None:
+    """Return the rows of a CSV or TSV file; None for any other."""
+    if file_kind(path.name) != "csv":
+        return None
+
+    @contextmanager
+    def open_file() -> Iterator[Any]:
+        with reading(name), opened(path) as file:
+            yield file
+
+    with open_file() as file:
+        _refuse_other_content(file.read(8), name, "csv")
+    options = request.options
+    separator = options.sep if isinstance(options, ColumnOptions) else "auto"
+    return CsvRows(
+        open_file,
+        name,
+        errors,
+        separator=parse_separator(separator),
+        columns={*(ColumnOptions().columns | request.columns).values()},
+        report=request.report,
+    )
+
+
+def opened(path: Path) -> Any:
+    """Return a file, opened to read its bytes, unpacked if its suffix says so."""
+    module = COMPRESSIONS.get(path.suffix.casefold())
+    # only here, since a Python may be built without one of them
+    return __import__(module).open(path) if module else path.open("rb")
+
+
 def line_reader(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
     """Return what opens a file, perhaps a packed one, and yields its lines.
 
     They end with a line feed. Raises `DataError` for what cannot be read or unpacked.
     """
-    module = COMPRESSIONS.get(path.suffix.casefold())
 
     def read() -> Iterator[bytes]:
-        with reading(name):
-            # only here, since a Python may be built without one of them
-            opened = __import__(module).open(path) if module else path.open("rb")
-            with opened as file:
-                yield from file
+        with reading(name), opened(path) as file:
+            yield from file
 
     return read
 
@@ -175,6 +207,8 @@ def reading(name: str) -> Iterator[None]:
     """Raise `DataError` for a file that cannot be read or unpacked."""
     try:
         yield
+    except UnicodeDecodeError:  # of what was unpacked: told by whoever decodes it
+        raise
     except (EOFError, zlib.error, lzma.LZMAError, ImportError, ValueError) as error:
         raise DataError(f"{name}: cannot be unpacked ({error})") from None
     except OSError as error:
@@ -199,21 +233,12 @@ def _parse(
     _refuse_other_content(data, name, kind)
     options = request.options
     separator = options.sep if isinstance(options, ColumnOptions) else "auto"
-    if kind != "csv" and separator != "auto":
+    if separator != "auto":
         raise DataError(f"{name}: sep= is for CSV and TSV files")
     if kind == "parquet":
         from .parquet_rows import parquet_rows
 
         return parquet_rows(data, name, request.report)
-    if kind == "csv":
-        return csv_rows(
-            data,
-            name,
-            errors,
-            separator=parse_separator(separator),
-            columns={*(ColumnOptions().columns | request.columns).values()},
-            report=request.report,
-        )
     return json_rows(data, name, errors)
 
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from safebench.errors import DataError, did_you_mean
 
 from .class_names import CARD
+from .csv_rows import csv_rows
 from .files import COMPRESSIONS, uncompressed
-from .formats import csv_rows, json_rows, parse_json
+from .formats import json_rows, parse_json
 from .request import LoadReport
 from .row_errors import RowErrors
 
