@@ -36,6 +36,33 @@ def attach_singles(
     row of val or test: it would teach what they measure. `say` gets a line of counts.
     Raises `DataError` if no response is left.
     """
+    by_owner = _grouped_together(sources, splits, spec, say)
+    held_out = {row.group for name in ("val", "test") for row, _ in by_owner[name]}
+    singles = by_owner["singles"]
+    kept = [row for row in singles if row[0].group not in held_out]
+    positive = sum(truth.label.value is True for _, truth in kept)
+    removed = len(singles) - len(kept)
+    say(
+        f"singles {len(kept)} rows ({positive} positive)"
+        + (f"; {removed} share a prompt with val or test: left out" if removed else "")
+    )
+    if not kept:
+        raise DataError("singles: no response is left to learn from")
+    train = splits["train"]
+    train_rows = [row for row, _ in by_owner["train"]]
+    return replace(train, samples=train_rows), concatenate(sources, kept, "singles")
+
+
+def _grouped_together(
+    sources: Sequence[Dataset],
+    splits: Mapping[str, Dataset],
+    spec: TrainerSpec,
+    say: Say,
+) -> dict[str, list[LabelledSample]]:
+    """Return the rows of each split and those of singles, in groups across all."""
+    by_owner: dict[str, list[LabelledSample]] = {
+        name: [] for name in (*SPLIT_NAMES, "singles")
+    }
     owners: list[str] = []
     rows: list[tuple[str, LabelledSample]] = []
     for name in SPLIT_NAMES:
@@ -51,21 +78,6 @@ def attach_singles(
             for row, truth in single
         ]
         owners += ["singles"] * len(single)
-    regrouped = merge_groups(rows)
-    by_owner: dict[str, list[LabelledSample]] = {}
-    for owner, row in zip(owners, regrouped, strict=True):
-        by_owner.setdefault(owner, []).append(row)
-    held_out = {row.group for name in ("val", "test") for row, _ in by_owner[name]}
-    singles = by_owner.get("singles", [])
-    kept = [row for row in singles if row[0].group not in held_out]
-    positive = sum(truth.label.value is True for _, truth in kept)
-    removed = len(singles) - len(kept)
-    say(
-        f"singles {len(kept)} rows ({positive} positive)"
-        + (f"; {removed} share a prompt with val or test: left out" if removed else "")
-    )
-    if not kept:
-        raise DataError("singles: no response is left to learn from")
-    train = splits["train"]
-    train_rows = [row for row, _ in by_owner["train"]]
-    return replace(train, samples=train_rows), concatenate(sources, kept, "singles")
+    for owner, row in zip(owners, merge_groups(rows), strict=True):
+        by_owner[owner].append(row)
+    return by_owner

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from safebench.errors import DataError
 from safebench_cost_model.options import CostTrainOptions
 from safebench_cost_model.train.baseline import train_tfidf
 from safebench_cost_model.train.loss import PairLoss
@@ -119,3 +120,12 @@ def test_options_that_a_base_would_ignore_are_refused(
     """What somebody sets is meant to do something."""
     with pytest.raises(ValueError, match=f"^{option}={value}: "):
         CostTrainOptions(base=base, **{option: value})
+
+
+def test_texts_without_a_common_word_are_too_few(
+    make_dataset: Callable[..., Dataset],
+) -> None:
+    """In one line of this library, not in scikit-learn's terms."""
+    pairs = read_pairs(make_dataset([("a1", ("b1", True, None), ("c1", False, None))]))
+    with pytest.raises(DataError, match="2 training responses are too few"):
+        train_tfidf(pairs, 1.0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.classifiers import Classifier, Recording, Trace
-from safebench.errors import ModelError
+from safebench.errors import DataError, ModelError
 from safebench.evidence import Cost
 from safebench.torch_utils import load_arrays
 
@@ -74,6 +74,21 @@ def new_vectorizer(words: Sequence[str] | None = None) -> Any:
         sublinear_tf=True,
         vocabulary=words,
     )
+
+
+def fit_vectorizers(exchanges: Sequence[tuple[str, str]]) -> list[Any]:
+    """Return the vectorizers of both sides, with the words of N exchanges.
+
+    Raises `DataError` where no word stands in two prompts, or in two responses.
+    """
+    try:
+        sides = zip(*exchanges, strict=True)
+        return [new_vectorizer().fit(texts) for texts in sides]
+    except ValueError as error:  # scikit-learn's, which speaks of its own parameters
+        raise DataError(
+            f"{len(exchanges)} training responses are too few: no word stands in two "
+            "of them, or in two of their prompts"
+        ) from error
 
 
 def tfidf_features(

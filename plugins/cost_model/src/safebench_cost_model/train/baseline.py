@@ -12,7 +12,7 @@ from safebench_cost_model.model.artifact import BASELINE_FOLDER, KIND_TFIDF
 from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.tfidf import (
     ExchangeTfidfModel,
-    new_vectorizer,
+    fit_vectorizers,
     tfidf_features,
 )
 
@@ -116,9 +116,7 @@ def train_tfidf(
     exchanges += [(single.prompt, single.response) for single in singles]
     row_weight = np.repeat([1.0, w_single], [len(unsafe_share), len(singles)])
     unsafe_share = np.append(unsafe_share, [single.unsafe for single in singles])
-    vectorizers = [
-        new_vectorizer().fit(texts) for texts in zip(*exchanges, strict=True)
-    ]
+    vectorizers = fit_vectorizers(exchanges)
     features = tfidf_features(vectorizers, exchanges)
     y = np.repeat([1, 0], len(unsafe_share))
     weight = np.concatenate([unsafe_share, 1 - unsafe_share]) * np.tile(row_weight, 2)

@@ -16,7 +16,7 @@ from safebench_cost_model.model.platt_scaling import fit_platt
 from safebench_cost_model.model.stack import StackModel
 from safebench_cost_model.model.tfidf import (
     ExchangeTfidfModel,
-    new_vectorizer,
+    fit_vectorizers,
     tfidf_features,
 )
 
@@ -146,8 +146,7 @@ class LearningFeatures:
 
     def __post_init__(self) -> None:
         exchanges = self.rows.exchanges
-        sides = zip(*exchanges, strict=True)
-        self.vectorizers = [new_vectorizer().fit(texts) for texts in sides]
+        self.vectorizers = fit_vectorizers(exchanges)
         counts = tfidf_features(self.vectorizers, exchanges)
         self.words = self.rows.terms(counts, self.options)
         features = self.texts.features(exchanges)
@@ -176,6 +175,24 @@ class Parts:
         """Return the costs (n, 2) of exchanges by words and by the encoder."""
         features = texts.features(exchanges)
         return np.column_stack([self.words.costs(exchanges), self.head.costs(features)])
+
+
+def _fit_mix(
+    seen: Sequence[LearningRows], costs: Sequence[Array], options: CostTrainOptions
+) -> tuple[Array, float]:
+    """Return the weights (2,) and the bias of costs (rows, 2) of each fold's rows."""
+    joined = LearningRows(
+        [pair for part in seen for pair in part.pairs],
+        [single for part in seen for single in part.singles],
+    )
+    # Each fold has its pairs before its singles, and so has all of them together.
+    cuts = [2 * len(part.pairs) for part in seen]
+    of_pairs = [x[:n] for x, n in zip(costs, cuts, strict=True)]
+    of_singles = [x[n:] for x, n in zip(costs, cuts, strict=True)]
+    columns = np.concatenate([*of_pairs, *of_singles])
+    spread = np.maximum(columns.std(axis=0), 1e-6)
+    weights, bias = joined.terms(columns / spread, options).fit(_MIX_PENALTY)
+    return weights / spread, bias
 
 
 @dataclass(slots=True, eq=False)
@@ -272,17 +289,7 @@ class StackTrainer:
             )
             costs.append(parts.costs(held_out.exchanges, self.texts))
             seen.append(held_out)
-        joined = LearningRows(
-            [pair for part in seen for pair in part.pairs],
-            [single for part in seen for single in part.singles],
-        )
-        # Each fold has its pairs before its singles, and so has all of them together.
-        of_pairs = [x[: 2 * len(s.pairs)] for x, s in zip(costs, seen, strict=True)]
-        of_singles = [x[2 * len(s.pairs) :] for x, s in zip(costs, seen, strict=True)]
-        columns = np.concatenate([*of_pairs, *of_singles])
-        spread = np.maximum(columns.std(axis=0), 1e-6)
-        weights, bias = joined.terms(columns / spread, options).fit(_MIX_PENALTY)
-        return weights / spread, bias
+        return _fit_mix(seen, costs, options)
 
     def _finish(
         self,
