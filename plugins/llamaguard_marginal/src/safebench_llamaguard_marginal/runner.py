@@ -26,6 +26,7 @@ from safebench_llamaguard_marginal.engines.served_guard import (
     ServedGuard,
     load_served_guard,
 )
+from safebench_llamaguard_marginal.model.allocator import reuse_large_blocks
 from safebench_llamaguard_marginal.model.architecture import max_prompt_tokens
 from safebench_llamaguard_marginal.model.loading import LoadedGuard, load_guard
 from safebench_llamaguard_marginal.model.torch_logits import TorchLogitSummarizer
@@ -115,6 +116,8 @@ class NetworkRunner:
         model.on_device = model.device.type != "cpu"  # and summarized there
         model.in_groups = options.record == "lean"
         device = model.device.type
+        if device == "cpu":
+            reuse_large_blocks()
         self.batcher = Batcher.for_device(device, _batch_tokens(options, device))
         self.draft_opener: str | None = None
         self.draft_length = 0
