@@ -103,8 +103,16 @@ def trainer_command(spec: TrainerSpec) -> click.Command:
         params=[*trainer_flags, *common],
         callback=partial(_run_trainer, spec),
         help=f"Train {spec.name}: {spec.summary}.",
-        epilog=f"Example: safebench train {spec.name} -d {spec.dataset} --out my-model",
+        epilog=_examples(spec),
     )
+
+
+def _examples(spec: TrainerSpec) -> str:
+    command = f"safebench train {spec.name} -d {spec.dataset}"
+    example = f"{command} --out my-model"
+    if not spec.singles:
+        return f"Example: {example}"
+    return f"\b\nExamples:\n  {example}\n  {command} --singles beavertails:30k_test\n"
 
 
 def common_flags(spec: TrainerSpec) -> list[click.Option]:
