@@ -61,7 +61,17 @@ def training(folder: Path, *, whole: bool, **gate: Any) -> Path:
             "options": {"epochs": 1.0, "benign": ["toxic_chat"]},
         },
         "base_guard": "org/guard",
-        "collected": {"sources": [{"name": "beavertails:train", "rows": 60}]},
+        "collected": {
+            "sources": [{"name": "beavertails:train", "rows": 60}],
+            "judge": {
+                "label": "cost/words",
+                "calibrated_on": [{"name": "diasafety:validation", "rows": 40}],
+                "quality": [
+                    {"dataset": "a", "n": 9, "auroc": 0.7, "low": 0.6, "high": 0.8},
+                    {"dataset": "b", "n": 0, "auroc": None},
+                ],
+            },
+        },
         "benign": [{"name": "toxic_chat:train", "prompts": 90}],
         "parts": {"train": {"collected": 24}},
         "gate": {**GATE, **gate},
@@ -102,6 +112,10 @@ def test_a_certified_adapter_is_shared_without_its_prompts(
     assert (
         "| xstest (prompt_harm) | improved | f1 | 0.500 | [0.400, 0.600] | 99 |" in card
     )
+    assert "- responses were judged by cost/words" in card
+    assert "AUROC of the judge on a: 0.700 [0.600, 0.800] on 9 responses" in card
+    assert "quality of the judge on b: unknown (0 labelled responses)" in card
+    assert "| diasafety | thu-coai/diasafety | validation | judge | 40 |" in card
     assert "alarm of its training: nothing is flagged" in card
     assert "--model org/guard --adapter org/adapter" in card
     assert "-s first_token,threshold=0.25" in card

@@ -59,10 +59,13 @@ def describe(folder: Path, manifest: Mapping[str, Any]) -> ArtifactDescription:
         library="peft",
         pipeline_tag="text-generation",
         tags=("lora", "guard-feedback"),
-        recipe=tuple(
-            f"{name}: {value}"
-            for name, value in manifest["identity"]["options"].items()
-            if name not in _NOT_SHOWN
+        recipe=(
+            *_judge_lines(manifest),
+            *(
+                f"{name}: {value}"
+                for name, value in manifest["identity"]["options"].items()
+                if name not in _NOT_SHOWN and value not in (None, "", [], {})
+            ),
         ),
         gate=tuple(_gate_lines(manifest)),
         rejected=rejected,
@@ -91,6 +94,26 @@ def _commands(
     threshold = gate["candidate"]["threshold"]
     words.append(f"-s first_token,threshold={threshold:.6g} -d xstest")
     return (" ".join(words),)
+
+
+def _judge(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts of what judged responses, empty for the guard itself."""
+    judge: Mapping[str, Any] = (manifest.get("collected") or {}).get("judge") or {}
+    return judge
+
+
+def _judge_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield who judged responses, and how well by people's labels where it is known."""
+    judge = _judge(manifest)
+    yield f"responses were judged by {judge.get('label') or 'the guard itself'}"
+    for quality in judge.get("quality") or ():
+        n, name, auroc = (quality.get(key) for key in ("n", "dataset", "auroc"))
+        if auroc is None:
+            yield f"quality of the judge on {name}: unknown ({n} labelled responses)"
+            continue
+        low, high = quality.get("low"), quality.get("high")
+        interval = f" [{low:.3f}, {high:.3f}]" if high is not None else ""
+        yield f"AUROC of the judge on {name}: {auroc:.3f}{interval} on {n} responses"
 
 
 def _gate_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -124,6 +147,9 @@ def _sources(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for source in (manifest.get("collected") or {}).get("sources") or ():
         name, _, split = str(source["name"]).partition(":")
         yield {**source, "name": name, "split": split, "part": "train"}
+    for rows in _judge(manifest).get("calibrated_on") or ():
+        name, _, split = str(rows["name"]).partition(":")
+        yield {**rows, "name": name, "split": split, "part": "judge"}
     for benign in manifest.get("benign") or ():
         name, _, split = str(benign["name"]).partition(":")
         rows = benign.get("prompts")
@@ -142,7 +168,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8"))
         return {
-            f"{measured['name']} ({measured['task']})": {
+            _named_set(measured): {
                 guard: {
                     metric: {"n": measured["n"], **entry}
                     for metric, entry in metrics.items()
@@ -154,3 +180,9 @@ def _metrics(folder: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # not evaluated, or damaged: nothing is claimed
+
+
+def _named_set(measured: Mapping[str, Any]) -> str:
+    """Return a set with its task, and with whose labels count as true where several."""
+    truth = f", by {measured['truth']}" if measured.get("truth") else ""
+    return f"{measured['name']} ({measured['task']}{truth})"

@@ -17,7 +17,7 @@ import numpy as np
 
 from safebench import echo, lock_folder, write_json
 from safebench.results import RESULTS_FILE, merge_rows
-from safebench.training import format_measures
+from safebench.training import Artifact, format_measures
 from safebench_feedback_finetune.certify.collapse_checks import collapse_warnings
 from safebench_feedback_finetune.collect.labelled_prompts import read_labelled_sets
 from safebench_feedback_finetune.guard_loading import (
@@ -83,6 +83,8 @@ def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
     registration = registration_for(options.registration, manifest)
     with lock_folder(out):
         _evaluate(out, manifest, options, plugins, say, registration)
+        for line in Artifact(out).write_card(plugins):
+            say(line)
     return int(options.strict and manifest["gate"]["status"] != "passed")
 
 
