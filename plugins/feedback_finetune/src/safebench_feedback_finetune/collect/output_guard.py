@@ -158,16 +158,14 @@ class OutputGuard:
     def scores(self, pairs: Sequence[Pair]) -> tuple[Floats, list[str | None]]:
         """Return p(unsafe) of responses (n,), and why one has none (NaN).
 
-        Raises ModelError if no response of several could be judged: an endpoint that is
-        down is no property of the responses.
+        Raises ModelError if it judges none of them and no harmless text either: an
+        endpoint that is down is no property of the responses.
         """
         scores, errors = self._raw_scores(pairs)
         known = ~np.isnan(scores)
-        if len(pairs) > 1 and not known.any():
+        if pairs and not known.any() and np.isnan(self._raw_scores([_PROBE])[0][0]):
             reason = next((error for error in errors if error), "no score")
-            raise ModelError(
-                f"judge {self.label} judged none of {len(pairs)}: {reason}"
-            )
+            raise ModelError(f"judge {self.label} judges nothing any more: {reason}")
         if self._platt is not None and known.any():
             scores[known] = self._platt.transform(scores[known])
         return scores, errors
