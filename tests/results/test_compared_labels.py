@@ -85,6 +85,23 @@ def test_marks_on_the_errors_of_one_side_favour_it(run: Any) -> None:
     assert f"0 of {n_b} that B alone does: that favours A" in text
 
 
+def test_a_mark_on_a_text_that_only_one_side_has_is_no_label_of_both(
+    run: Any, write: Write
+) -> None:
+    """The same id with another text is another sample."""
+    y, _, strong = run
+    other = np.array(["content-0", "other", *(f"content-{i}" for i in range(2, 200))])
+    write("a", "guard/strong", y, strong, columns={"content": other})
+    mark(0, y[0], "wrong")
+    assert 0 == compare("--labels", "reviewed").exit_code
+    mark(1, y[1], "wrong")
+
+    result = compare("--labels", "reviewed")
+
+    assert 2 == result.exit_code
+    assert "different texts of set/test/1, which was reviewed" in result.stderr
+
+
 def test_marks_on_all_samples_favour_nobody(run: Any) -> None:
     """Whatever they say of single labels."""
     for row, label in enumerate(run[0]):

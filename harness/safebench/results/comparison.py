@@ -232,6 +232,13 @@ def _compare_pair(
     reviewed = None
     if request.labels is not None:
         applied = request.labels.apply(shared_a)
+        others = request.labels.apply(shared_b).reviewed
+        if (applied.reviewed != others).any():
+            row = int(np.flatnonzero(applied.reviewed != others)[0])
+            raise DataError(
+                f"{file_a.path} and {file_b.path} have different texts of "
+                f"{shared_a.ids[row]}, which was reviewed: a mark is about one of them"
+            )
         reviewed = compared_labels(shared_a, shared_b, applied)
         shared_a, shared_b = applied.change(shared_a), applied.change(shared_b)
         if not shared_a.n:
