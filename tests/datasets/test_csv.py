@@ -120,12 +120,12 @@ def test_bad_rows_are_named_once() -> None:
     assert [("set.csv:3", "3 fields, the header has 2")] == errors.errors
 
 
-@pytest.mark.parametrize("row", [2, 1000, 60_000])
+@pytest.mark.parametrize("row", [2, 1000, 20_000])
 def test_a_byte_that_is_no_utf8_is_found_wherever_it_is(row: int) -> None:
     """Far behind what is read at once, too."""
     lines = [
         b"prompt,label",
-        *(b"a prompt of some length %d,0" % i for i in range(60_000)),
+        *(b"a prompt of some length %d,0" % i for i in range(20_000)),
     ]
     lines[row - 1] = b"caf\xe9,0"
 

@@ -11,22 +11,22 @@ import hashlib
 import io
 import re
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError, OptionError, did_you_mean
 
 from .row_errors import RowErrors
+from .text_stream import decoded, utf8_or_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterator
 
     from .request import LoadReport
+    from .text_stream import Open
 
     RawRow = tuple[str, dict[str, Any]]
-    Open = Callable[[], AbstractContextManager[BinaryIO]]
 
 # A comma ends an option on the command line: the words can be typed without quotes.
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -34,7 +34,6 @@ AUTO = "auto"
 # The line that Excel reads, and writes, to say which separator follows.
 DIRECTIVE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ;,\t]*\r?\n', re.IGNORECASE)
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_CHUNK = 2**16  # bytes
 
 
 def parse_separator(text: str) -> str:
@@ -89,13 +88,12 @@ class CsvRows:
 
     def _first_time(self) -> Iterator[RawRow]:
         digest = hashlib.sha256()
-        with self._utf8_or_error():
-            self._look_at_the_head()
+        self._look_at_the_head()
         yield from self._rows(self._errors, digest)
         self.sha256 = digest.hexdigest()
 
     def _rows(self, errors: RowErrors, digest: Any) -> Iterator[RawRow]:
-        with self._utf8_or_error():
+        with utf8_or_error(self._open, self._name, self._encoding):
             first_line, lines = self._without_directive(digest)
             yield from self._records(first_line, lines, errors)
 
@@ -131,6 +129,10 @@ class CsvRows:
         with self._open() as file:
             is_utf16 = file.read(2) in _UTF16_MARKS  # what Excel calls Unicode text
         self._encoding = "utf-16" if is_utf16 else "utf-8-sig"
+        with utf8_or_error(self._open, self._name, self._encoding):
+            self._find_separator()
+
+    def _find_separator(self) -> None:
         if not self._separator:
             directive = DIRECTIVE.match(next(self._lines(None), ""))
             self._separator = directive[1] if directive else ""
@@ -174,47 +176,7 @@ class CsvRows:
     def _lines(self, digest: Any) -> Iterator[str]:
         """Yield the lines with their ends, and add all bytes to the digest, if any."""
         with self._open() as file:
-            read = _Hashed(file, digest)
-            buffered = io.BufferedReader(read, _CHUNK)
-            yield from io.TextIOWrapper(buffered, self._encoding, newline="")
-
-    @contextmanager
-    def _utf8_or_error(self) -> Iterator[None]:
-        try:
-            yield
-        except UnicodeDecodeError:
-            raise DataError(
-                f"{self._name}:{self._undecodable_line()}: not UTF-8: save it as UTF-8"
-            ) from None
-
-    def _undecodable_line(self) -> int:
-        decoder = codecs.getincrementaldecoder(self._encoding)()
-        line = 1
-        with self._open() as file:
-            while chunk := file.read(_CHUNK):
-                try:
-                    decoder.decode(chunk)
-                except UnicodeDecodeError as error:
-                    return line + error.object.count(b"\n", 0, error.start)
-                line += chunk.count(b"\n")
-        return line
-
-
-class _Hashed(io.RawIOBase):
-    """Bytes of a file, each added to a digest, if there is one."""
-
-    def __init__(self, file: BinaryIO, digest: Any) -> None:
-        self._file, self._digest = file, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        if self._digest is not None:
-            self._digest.update(content)
-        return len(content)
+            yield from decoded(file, self._encoding, digest)
 
 
 def csv_rows(

@@ -10,6 +10,7 @@ import hashlib
 import lzma
 import zlib
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from .class_names import (
     note_class_names,
 )
 from .csv_rows import CsvRows, parse_separator
-from .formats import JsonLines, is_json_lines, json_rows
+from .formats import BYTE_ORDER_MARK, JsonLines, is_json_lines, json_rows
+from .json_array import ArrayRows
 from .labels import normalise_label
 from .row_errors import RowErrors
 from .row_survey import survey_rows
@@ -50,6 +52,7 @@ FILE_SUFFIXES = {
 }
 # Suffix -> the module of the standard library that reads it.
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+MAX_WHOLE_ARRAY = 32 * 2**20  # bytes; a larger array of JSON is read value by value
 EXPECTED_SUFFIXES = ".jsonl, .json, .csv, .tsv or .parquet (perhaps with .gz)"
 
 
@@ -110,8 +113,10 @@ def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
-    lines = _json_lines(path, name, request, errors) or _separated(
-        path, name, request, errors
+    lines = (
+        _json_lines(path, name, request, errors)
+        or _separated(path, name, request, errors)
+        or _large_array(path, name, request, errors)
     )
     rows: Iterable[RawRow] = () if lines is None else lines
     if lines is None:
@@ -162,12 +167,7 @@ def _separated(
     """Return the rows of a CSV or TSV file; None for any other."""
     if file_kind(path.name) != "csv":
         return None
-
-    @contextmanager
-    def open_file() -> Iterator[Any]:
-        with reading(name), opened(path) as file:
-            yield file
-
+    open_file = partial(_opened, path, name)
     with open_file() as file:
         _refuse_other_content(file.read(8), name, "csv")
     options = request.options
@@ -180,6 +180,30 @@ def _separated(
         columns={*(ColumnOptions().columns | request.columns).values()},
         report=request.report,
     )
+
+
+def _large_array(
+    path: Path, name: str, request: DatasetRequest, errors: RowErrors
+) -> ArrayRows | None:
+    """Return the rows of a large file that begins as an array; None for any other.
+
+    A smaller one is parsed whole, which finds out more about what is wrong with it.
+    """
+    options = request.options
+    separator = options.sep if isinstance(options, ColumnOptions) else "auto"
+    is_json = file_kind(path.name) == "jsonl" and separator == "auto"
+    if not is_json or path.stat().st_size <= MAX_WHOLE_ARRAY:
+        return None
+    open_file = partial(_opened, path, name)
+    with open_file() as file:
+        head = file.read(1024).removeprefix(BYTE_ORDER_MARK).lstrip()
+    return ArrayRows(open_file, name, errors) if head[:1] == b"[" else None
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[Any]:
+    with reading(name), opened(path) as file:
+        yield file
 
 
 def opened(path: Path) -> Any:

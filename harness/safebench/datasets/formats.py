@@ -64,7 +64,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # made once: `json.loads` makes a decoder for each text that is read with a hook
-_decode = json.JSONDecoder(object_pairs_hook=_object).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_object)
+_decode, raw_decode = _decoder.decode, _decoder.raw_decode
 
 
 def _whole_value(data: bytes, name: str) -> Any:
@@ -104,7 +105,7 @@ def _array_rows(values: list[Any], name: str, errors: RowErrors) -> Iterator[Raw
     for i, value in enumerate(values):
         where = f"{name}[{i}]"
         try:
-            yield where, _row(value, escapes=True)
+            yield where, array_row(value)
         except (BadRowError, RecursionError) as error:
             errors.add(where, str(error))
 
@@ -173,6 +174,11 @@ def is_json_lines(lines: Iterable[bytes]) -> bool:
             opens_object = content[:1] == b"{"
             return content[:1] != b"[" and not (opens_object and _spans_lines(content))
     return True
+
+
+def array_row(value: Any) -> dict[str, Any]:
+    """Return a value of an array as a row; raises `BadRowError` for what is none."""
+    return _row(value, escapes=True)
 
 
 def _row(value: Any, *, escapes: bool) -> dict[str, Any]:
