@@ -76,7 +76,7 @@ class GuardOptions(EndpointOptions):
     that cannot change (``certify``). `mc_samples` verdicts a tree are sampled from the
     mass that was left out. `record` is ``full``, or ``lean``: without what is forced
     after openers that a level follows once in a million times, with exponentials in
-    float32 and other batches, on a CPU a quarter quicker (hf alone).
+    float32 and other batches, on a CPU three tenths quicker (hf alone).
 
     `engine` says where the guard runs: ``hf`` is a network in this process, ``vllm``
     an engine that serves it. Engines list the `top_logprobs` likeliest tokens (K);
