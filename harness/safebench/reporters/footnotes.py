@@ -361,9 +361,9 @@ def _licences(heads: Sequence[Row], lines: Sequence[LeaderboardLine]) -> Iterato
         yield Explanation(f"licences of the data: {listed}", "licences")
 
 
-def named(names: Sequence[str]) -> str:
+def named(names: Sequence[str], most: int = _MAX_NAMED) -> str:
     """Return the first names, and the number of the others."""
-    shown = list(names[:_MAX_NAMED])
+    shown = list(names[:most])
     rest = len(names) - len(shown)
     if rest == 1:  # its name takes no more room than the count
         return ", ".join(names)

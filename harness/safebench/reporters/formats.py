@@ -292,10 +292,10 @@ def _without_explanations(notes: Sequence[str]) -> list[str]:
     explaining = [note for note in notes if isinstance(note, Explanation)]
     if len(explaining) <= _MOST_EXPLANATIONS:
         return list(notes)
-    topics = named([*dict.fromkeys(note.topic for note in explaining)])
+    topics = named([*dict.fromkeys(note.topic for note in explaining)], most=2)
     return [
         *(note for note in notes if not isinstance(note, Explanation)),
-        f"{len(explaining)} more notes with --notes: {topics}",
+        f"{len(explaining)} more notes with leaderboard --notes: {topics}",
     ]
 
 
