@@ -120,3 +120,13 @@ def test_one_summarizer_serves_two_vocabularies(vocabulary: Vocabulary) -> None:
     actual = summarizer(z, ask(other, 40), other)
 
     assert_same(LogitSummarizer()(z, ask(other, 40), other), actual)
+
+
+def test_the_largest_of_bfloat16_are_float32() -> None:
+    """NumPy has no such format: their values are the same, wider."""
+    logits = torch.tensor([[1.5, -2.0, 3.25]], dtype=torch.bfloat16)
+
+    argmax, ids, values = TorchLogitSummarizer().largest(logits, np.array([0]), 2)
+
+    assert ([2], [[2, 0]]) == (argmax.tolist(), ids.tolist())
+    assert [[3.25, 1.5]] == values.tolist()

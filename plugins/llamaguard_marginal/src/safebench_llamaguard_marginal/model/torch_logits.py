@@ -97,7 +97,9 @@ class TorchLogitSummarizer(LogitSummarizer):
         z = logits[_to_device(rows, logits)]
         argmax = z.argmax(dim=1).cpu().numpy()  # the first of equals
         values, ids = z.topk(count, dim=1)
-        top_ids, top_logits = ids.cpu().numpy(), values.cpu().numpy()
+        # NumPy has no bfloat16.
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        top_ids, top_logits = ids.cpu().numpy(), wide.cpu().numpy()
         # `topk` promises no order among equals: the lower id comes first, as in numpy.
         order = np.lexsort((top_ids, -top_logits), axis=1)
         return (
