@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,7 +67,10 @@ def test_the_cost_model_starts_from_the_tuned_decoder(
     after = load_file(tmp_path / "sft" / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     assert not torch.equal(before[name], after[name])
-    assert {"name": "sft", "folder": "", "revision": ""} == trained.manifest["base"]
+    tuned = (tmp_path / "sft" / "model.safetensors").read_bytes()
+    base = dict(trained.manifest["base"])
+    assert hashlib.sha256(tuned).hexdigest() == base.pop("hashes")["weights"]
+    assert {"name": "sft", "folder": "", "revision": ""} == base
     content = {"kind": "cost_model", "status": "done", **trained.manifest}
     Artifact(tmp_path).write(content)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
