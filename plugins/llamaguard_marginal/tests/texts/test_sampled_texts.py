@@ -19,7 +19,12 @@ from safebench_llamaguard_marginal.strategies.sampled_texts import (
     sampled_verdict_entropy,
     self_consistency,
 )
-from safebench_llamaguard_marginal.texts.evidence import LENGTH, STOP, VerdictTexts
+from safebench_llamaguard_marginal.texts.evidence import (
+    FILTER,
+    LENGTH,
+    STOP,
+    VerdictTexts,
+)
 from safebench_llamaguard_marginal.texts.reading import TextReader
 
 if TYPE_CHECKING:
@@ -210,3 +215,31 @@ def test_a_verdict_that_is_not_read_is_a_failure_and_not_safe(
     bundle = EvidenceBundle({VerdictTexts: texts_of(samples)})
 
     assert reasons == [bool(r) for r in bundle.unread([None, None], 0.5)]
+
+
+def test_text_behind_a_verdict_is_counted() -> None:
+    """It may deny what is read: of the greedy answer, and of the sampled ones."""
+    samples = [["safe\nor rather unsafe", "safe, no", "unsafe\nS1"], ["safe"] * 3]
+
+    for strategy, said in ((greedy, "1 of 2 verdicts"), (self_consistency, "1 of 4")):
+        note = judge(texts_of(samples), strategy).note
+        assert said in note
+        assert "followed by text off the grammar, which is not read" in note
+        assert "off the grammar" not in judge(texts_of([["safe"] * 3]), strategy).note
+
+
+def test_an_answer_that_a_filter_replaced_may_be_either() -> None:
+    """As one that was cut: in the upper end of an interval, and in no other."""
+    options = SelfConsistencyOptions(bounds="wilson")
+    texts = texts_of([["safe", "", "", "safe", "safe"]])
+    before = judge(texts, options=options)
+    finish: Any = texts["finish"]
+    texts.arrays["finish"] = np.array([STOP, FILTER, FILTER, STOP, STOP], finish.dtype)
+    after = judge(texts, options=options)
+
+    interval = binomtest(2, 4).proportion_ci(method="wilson")
+    assert before.score.tolist() == after.score.tolist() == [0.0]
+    assert before.lower.tolist() == after.lower.tolist()
+    assert interval.high == pytest.approx(after.upper[0])
+    assert before.upper[0] < after.upper[0]
+    assert after.category_upper[0].tolist() == pytest.approx([interval.high] * 3)

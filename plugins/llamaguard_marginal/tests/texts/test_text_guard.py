@@ -422,3 +422,14 @@ def test_the_doctor_shows_what_is_asked_and_what_is_read(server: Any) -> None:
     assert ["fail", "ok", "ok"] == [state for state, _ in answers]
     assert "wrote 'Hi!', which is no level" in answers[0][1]
     assert any("guard-x" in detail for _, _, detail in checks)
+
+
+def test_a_model_that_was_not_named_is_named_beside_its_numbers(server: Any) -> None:
+    """Stored answers are used again, whatever the server has by then."""
+    said = {}
+    for name in ("", "guard-x"):
+        recording = record(options(server, served_model=name), ["calm"])
+        said[name] = " ".join(recording.evidence[VerdictTexts].meta["notes"])
+
+    assert "guard-x answered" in said[""]
+    assert "answered" not in said["guard-x"]

@@ -16,7 +16,13 @@ from safebench.strategies import Judgements, LabelColumns, first_reason
 from safebench.verdict_tree import Grammar
 from safebench_llamaguard_marginal.texts.evidence import GreedyVerdict
 
-from .common import PositiveOptions, count_unread_labels, label_bits, nan_where
+from .common import (
+    PositiveOptions,
+    count_unread_labels,
+    joined_notes,
+    label_bits,
+    nan_where,
+)
 
 if TYPE_CHECKING:
     from safebench.evidence import EvidenceBundle
@@ -54,8 +60,19 @@ def greedy(evidence: EvidenceBundle, context: Context) -> Judgements:
         ),
         uncertainty=1.0 - verdict["p"] if "p" in verdict else None,
         errors=verdict.failures(context.written),
-        note="two-valued score",
+        note=joined_notes("two-valued score", _goes_on(verdict)),
         category_note=count_unread_labels(verdict["unread_labels"]),
+    )
+
+
+def _goes_on(verdict: GreedyVerdict) -> str:
+    """Count the verdicts that other text follows: "safe" may be denied there."""
+    count = int(verdict["goes_on"].sum()) if "goes_on" in verdict else 0
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(verdict)} verdicts are followed by text off the grammar, "
+        "which is not read"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from safebench.strategies import Judgements, LabelColumns
 from safebench.verdict_tree import Grammar
-from safebench_llamaguard_marginal.texts.evidence import LENGTH, VerdictTexts
+from safebench_llamaguard_marginal.texts.evidence import FILTER, LENGTH, VerdictTexts
 from safebench_llamaguard_marginal.texts.verdicts import answer_rows
 
 from .common import (
@@ -103,7 +103,10 @@ def sampled_verdict_entropy(evidence: EvidenceBundle, context: Context) -> Judge
 def vote_shares(
     texts: VerdictTexts, context: Context, options: SampledTextsOptions
 ) -> VoteShares:
-    """Return the shares of the sampled answers that are positive, or name a label."""
+    """Return the shares of the sampled answers that are positive, or name a label.
+
+    Answers that were cut, or that a filter replaced, may be either in the upper shares.
+    """
     grammar = Grammar.from_json(texts.meta["grammar"])
     row, sampled = answer_rows(texts)
     level, size = texts["level"], len(texts)
@@ -113,7 +116,9 @@ def vote_shares(
     is_positive = positive[level] | has_label[:, answers].any(axis=1)
     cut = texts["finish"] == LENGTH
     # the level of a verdict that was cut is read, what was to follow is not
-    may = is_positive | (cut & ((level < 0) | bool(answers)))
+    # and of one that a filter of the service replaced nothing is known
+    filtered = (texts["finish"] == FILTER) & (level < 0)
+    may = is_positive | (cut & ((level < 0) | bool(answers))) | filtered
     own = [*grammar.categories(context.task).values()]
     total = np.bincount(row, sampled, size)
 
@@ -132,7 +137,7 @@ def vote_shares(
         share(is_positive),
         share(may),
         by_label(has_label),
-        by_label(has_label | cut[:, None]),
+        by_label(has_label | (cut | filtered)[:, None]),
     )
 
 
@@ -218,7 +223,9 @@ def _note(texts: VerdictTexts, options: SampledTextsOptions) -> str:
         if options.bounds == "wilson"
         else ""
     )
-    return joined_notes(coarse, other, wilson, _unread(texts), _one_answer(texts))
+    return joined_notes(
+        coarse, other, wilson, _unread(texts), _goes_on(texts), _one_answer(texts)
+    )
 
 
 def _unread(texts: VerdictTexts) -> str:
@@ -230,6 +237,18 @@ def _unread(texts: VerdictTexts) -> str:
     return (
         f"{count} of {int(sampled.sum())} sampled answers hold no level, and count as "
         "not positive"
+    )
+
+
+def _goes_on(texts: VerdictTexts) -> str:
+    """Count the sampled verdicts that other text follows: it may deny them."""
+    sampled = texts["sample"] > 0
+    count = int((sampled & texts["malformed"]).sum())
+    if not count:
+        return ""
+    return (
+        f"{count} of {int(sampled.sum())} sampled verdicts are followed by text off "
+        "the grammar, which is not read"
     )
 
 

@@ -73,7 +73,8 @@ class GreedyVerdict(Evidence):
 
     Never stored. `level` is -1 where none was read, `labels_mask` has the labels as
     bits, `unread_labels` says that a level takes labels and none could be read. `p` is
-    the probability of the verdict, where it is known. `failures` of the texts that were
+    the probability of the verdict, where it is known, and `goes_on` says where texts
+    are that other text follows it, which is not read. `failures` of the texts that were
     written says of each sample why no level was read, None where one was.
 
     `meta`: ``grammar``.
@@ -84,8 +85,9 @@ class GreedyVerdict(Evidence):
         "labels_mask": ("u64", "B"),
         "unread_labels": ("bool", "B"),
         "p": ("f64", "B"),
+        "goes_on": ("bool", "B"),
     }
-    OPTIONAL = frozenset({"p"})
+    OPTIONAL = frozenset({"p", "goes_on"})
     derived_from = {
         VerdictTree: f"{_PACKAGE}.verdicts:verdict_of_tree",
         VerdictTexts: f"{_PACKAGE}.verdicts:verdict_of_text",

@@ -182,8 +182,14 @@ class TextGuard(Classifier):
 
     def _notes(self) -> list[str]:
         """Return what whoever reads numbers of these texts has to know."""
-        notes = self.server.form.notes if self.options.samples else []
-        return [*([UNCHECKED] if self.parts.prompts is None else []), *notes]
+        notes = [UNCHECKED] if self.parts.prompts is None else []
+        if not self.options.served_model:
+            name = self.server.model.id
+            notes.append(
+                f"no served_model was named and {name} answered: with "
+                f"served_model={name} no run of another model uses this evidence"
+            )
+        return [*notes, *(self.server.form.notes if self.options.samples else [])]
 
     @property
     def label(self) -> str:

@@ -48,13 +48,13 @@ def verdict_of_text(texts: VerdictTexts) -> GreedyVerdict:
     takes = np.array([*(lv.takes_labels for lv in grammar.levels), False])
     labels = _at(texts["labels_mask"], rows, 0)
     own = np.uint64((1 << len(grammar.labels)) - 1)
+    goes_on = _at(texts["malformed"], rows, fill=False)
     verdict = GreedyVerdict(
         {
             "level": level,
             "labels_mask": labels,
-            "unread_labels": takes[level]
-            & (labels & own == 0)
-            & _at(texts["malformed"], rows, fill=False),
+            "unread_labels": takes[level] & (labels & own == 0) & goes_on,
+            "goes_on": goes_on,
         },
         meta={"grammar": texts.meta["grammar"]},
         size=len(texts),
