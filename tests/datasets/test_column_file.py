@@ -157,10 +157,13 @@ def test_no_text_is_stored(rows: list[dict[str, Any]], plugins: Plugins) -> None
     assert all(SECRET.encode() not in part for part in content)
 
 
-def test_texts_are_read_from_the_source_as_it_was(plugins: Plugins) -> None:
-    """A file that was changed in the meantime gives none."""
+@pytest.mark.parametrize(("old", "new"), [("now", "next"), ("forum", "board")])
+def test_texts_are_read_from_the_source_as_it_was(
+    old: str, new: str, plugins: Plugins
+) -> None:
+    """A file that was changed in the meantime gives none, whatever was changed."""
     _, other = kept(write(ROWS), plugins)
-    Path("rows.jsonl").write_text(Path("rows.jsonl").read_text().replace("now", "next"))
+    Path("rows.jsonl").write_text(Path("rows.jsonl").read_text().replace(old, new))
 
     assert list(other.columns.ids)  # these need no file
     with pytest.raises(DataError, match=r"rows\.jsonl has changed since"):

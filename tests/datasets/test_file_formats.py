@@ -6,11 +6,14 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from safebench.datasets import files
 from safebench.datasets.loader import load_dataset
+from safebench.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +112,31 @@ def test_a_packed_file_is_what_it_holds(
 
     assert EXPECTED == content(dataset)
     assert load(str(plain)).revision == dataset.revision
+
+
+@pytest.mark.parametrize("name", ["lines.jsonl", "comma.csv", "tab.csv"])
+@pytest.mark.parametrize("is_longer", [True, False])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    load: Load,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_longer: bool,
+) -> None:
+    """Its rows would be others than those whose hash stands in the results."""
+    path, survey_rows = tmp_path / name, files.survey_rows
+    path.write_bytes(FORMS[name])
+
+    def survey(*words: Any) -> Any:
+        survey = survey_rows(*words)
+        end = b"\n" if is_longer else b""
+        path.write_bytes(FORMS[name].replace(b"hello", b"hallo") + end)
+        os.utime(path, ns=(0, 0))  # a clock may tick seldom
+        return survey
+
+    monkeypatch.setattr(files, "survey_rows", survey)
+    with pytest.raises(DataError, match="changed while it was read"):
+        load(str(path))
 
 
 @pytest.mark.parametrize(

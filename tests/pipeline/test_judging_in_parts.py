@@ -158,7 +158,10 @@ def test_each_judgement_is_of_its_sample_alone(kind: str, plugins: Plugins) -> N
         (["in 1 of 3: x", "in 1 of 3: y"], [3, 3], None),
         (["1 of 3, 2 of 3", "1 of 3, 2 of 3"], [3, 3], None),
         (["of 3", "of 3"], [3, 3], None),
-        (["1 of 5 labels", "1 of 5 labels"], [4, 3], "1 of 5 labels"),
+        (["1 in 5 labels", "1 in 5 labels"], [4, 3], "1 in 5 labels"),
+        # ten answers to each sample, of which none was read in any part
+        (["30 of 30 answers", "30 of 30 answers"], [3, 3], None),
+        (["1 of 3: 2 of 30 answers", "1 of 3: 2 of 30 answers"], [3, 3], None),
     ],
 )
 def test_counts_in_notes_are_added_up(

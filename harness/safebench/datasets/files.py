@@ -113,6 +113,7 @@ def _read_file(
     path: Path, name: str, request: DatasetRequest, extra_columns: tuple[str, ...] = ()
 ) -> Iterator[Example]:
     errors = RowErrors(name, skip=request.on_bad_row == "skip")
+    before = _state(path)
     lines = (
         _json_lines(path, name, request, errors)
         or _separated(path, name, request, errors)
@@ -135,6 +136,20 @@ def _read_file(
         note_class_names(name, request)
     named = _Named(rows, features) if features else rows
     yield from read_surveyed(named, survey, name, request, errors, extra_columns)
+    if lines is not None and _state(path) != before:
+        raise DataError(f"{name} changed while it was read: run it again")
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs once a file was written to, None if it is gone.
+
+    Its rows are read twice, and the hash in results is that of the first time.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class _Named:

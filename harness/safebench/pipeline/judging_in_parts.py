@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # judgements of several strategies at a time: those of all may be as large as a tree
 STRATEGIES_AT_ONCE = 4
 _NOTES = ("note", "decision_note", "category_note")
+_COUNT = re.compile(r"\b\d[\d,]* of (the )?\d")
 _OF_ALL = ("labels", "probability", "categories_decide", "threshold")
 
 
@@ -140,12 +141,15 @@ def joined_note(notes: Sequence[str], sizes: Sequence[int]) -> str | None:
     """Return the note on all samples of the notes on parts, None if it is not known.
 
     "3 of 40" of a part of 40 samples is a count, which is added up. A note that has the
-    number of a part's samples elsewhere may speak of the part.
+    number of a part's samples elsewhere may speak of the part, and so may any other
+    count: of the answers to its samples.
     """
     told = [(n, size) for n, size in zip(notes, sizes, strict=True) if n]
     counts = [_count_pattern(size).findall(note) for note, size in told]
     texts = {_count_pattern(size).sub("{} of {}", note) for note, size in told}
     if any(re.search(rf"\b{size}\b", text) for text in texts for size in {*sizes}):
+        return None
+    if any(_COUNT.search(text) for text in texts):
         return None
     if not any(counts):
         return notes[0] if len(set(notes)) == 1 else None
