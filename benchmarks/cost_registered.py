@@ -90,6 +90,16 @@ def read_registration(path: Path) -> Registration:
     return Registration(content, hashlib.sha256(data).hexdigest(), last[0], last[1])
 
 
+def check_work(work: Path, sha256: str) -> None:
+    """Exit where WORK holds what another registration came to."""
+    mark = work / "registration.sha256"
+    work.mkdir(parents=True, exist_ok=True)
+    before = mark.read_text(encoding="utf-8") if mark.exists() else ""
+    if before != sha256 and any(work.iterdir()):
+        sys.exit(f"{work} holds work of another registration: name a new folder")
+    mark.write_text(sha256, encoding="utf-8")
+
+
 def git(path: Path, *arguments: str) -> bytes:
     """Return what git says of a file, nothing where it knows none."""
     done = subprocess.run(  # noqa: S603 - no shell
@@ -280,6 +290,7 @@ def verdicts(content: dict[str, Any]) -> dict[str, dict[str, str]]:
 def main(work: Path, result: Path, *, with_encoder: bool) -> None:
     """Check the registration, train, compare, and write the numbers."""
     registration = read_registration(REGISTRATION)
+    check_work(work, registration.sha256)
     runs = trainings(registration, work)
     stack = stack_trainer(runs[0], work)
     arms: dict[str, FitBase] = {

@@ -87,6 +87,24 @@ def test_folds_of_pairs_do_not_depend_on_singles() -> None:
     assert [5, 5, 5, 5] == sizes.tolist()
 
 
+def test_a_fold_that_was_cut_is_not_gone_on_with_by_other_folds(
+    training: Training,
+) -> None:
+    """What is half learnt there has seen prompts that the other fold measures."""
+    found: list[list[str]] = []
+
+    def cut(fold: Training, _: Any) -> Any:
+        found.append([path.name for path in fold.out.iterdir()])
+        (fold.out / "half-learnt").touch()
+        raise KeyboardInterrupt
+
+    for k in (3, 2, 3):
+        options = replace(training.options, cross_fit=k)
+        with pytest.raises(KeyboardInterrupt):
+            cross_fit(replace(training, options=options), "cost_model", cut)
+    assert found == [[], [], ["half-learnt"]]
+
+
 @pytest.mark.slow
 def test_a_cross_fit_is_measured_kept_and_resumed(
     training: Training, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +131,7 @@ def test_a_cross_fit_is_measured_kept_and_resumed(
         for who in ("cost_tfidf", "cost_tfidf on pairs")
     ]
     assert pytest.approx(np.subtract(*expected)) == gain
-    assert not (training.out / "cross-fit" / "fold-1").exists()
+    assert not (training.out / "cross-fit" / "3-folds" / "fold-1").exists()
 
     def never(*_: Any) -> Any:
         raise AssertionError("a finished fold was fitted again")

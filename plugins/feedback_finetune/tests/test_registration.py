@@ -15,8 +15,9 @@ from safebench_feedback_finetune.evaluate.held_out import (
     HeldOutSets,
     check_independent,
 )
-from safebench_feedback_finetune.options import FeedbackTrainOptions
+from safebench_feedback_finetune.options import EvaluateOptions, FeedbackTrainOptions
 from safebench_feedback_finetune.registration import (
+    check_evaluation,
     read_registration,
     registered_options,
     registration_for,
@@ -197,3 +198,30 @@ def _harm_rate() -> HeldOutSets:
     from safebench_feedback_finetune.evaluate.measurement import GuardTestSet
 
     return HeldOutSets([GuardTestSet("x", "harm_rate", [], [], [])])
+
+
+@pytest.mark.parametrize(
+    ("registered", "options", "message"),
+    [
+        ({}, {"eval_limit": 5}, r"registers eval_limit: None, and .* has 5"),
+        ({"draws": 500}, {}, r"registers draws: 500, and .* has 2000"),
+        ({"ood": ["a"]}, {"ood": ("b",)}, r"registers ood: \['a'\]"),
+        ({"drawz": 5}, {}, r"no option 'drawz'; did you mean 'draws'"),
+        ({"ood": ["a"], "draws": 9}, {"ood": ("a",), "draws": 9}, ""),
+        ({}, {"ungated": True, "ood": ("a",)}, ""),
+    ],
+    ids=["some prompts", "draws", "other set", "unknown", "as registered", "beside"],
+)
+def test_an_evaluation_is_the_registered_one(
+    tmp_path: Path, registered: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    """Fewer prompts would give another number under the same registration."""
+    registration = read_registration(
+        commit(tmp_path, CONTENT | {"evaluate": registered})
+    )
+    chosen = EvaluateOptions(improved="out", **options)
+    if not message:
+        check_evaluation(registration, chosen)
+        return
+    with pytest.raises(OptionError, match=message):
+        check_evaluation(registration, chosen)

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from safebench import OptionFile
 from safebench.errors import OptionError, did_you_mean
-from safebench_feedback_finetune.options import LATER_OPTIONS, FeedbackTrainOptions
+from safebench_feedback_finetune.options import (
+    LATER_OPTIONS,
+    EvaluateOptions,
+    FeedbackTrainOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 REQUIRED = ("recipe", "seeds", "truth", "measure", "comparison", "inputs")
 OPTIONAL = ("question", "shown_if", "judge_training", "collect", "evaluate", "notes")
 INPUTS = ("collected", "benign", "parts", "judge")
+EVALUATE = ("eval_limit", "draws")  # what the numbers of an evaluation depend on
 _GIT_SECONDS = 30.0
 
 
@@ -200,3 +205,25 @@ def registration_for(path: str, manifest: Mapping[str, Any]) -> Registration | N
         )
     check_registered(registration, manifest)
     return registration
+
+
+def check_evaluation(registration: Registration, options: EvaluateOptions) -> None:
+    """Raise OptionError for an evaluation that is not as it was registered.
+
+    What the numbers depend on must be the default where the registration does not name
+    it: a registered result on some of the prompts would look like that on all.
+    """
+    where, registered = registration.file, registration.content.get("evaluate") or {}
+    if not isinstance(registered, dict):
+        raise OptionError(f"{where}: evaluate is no mapping")
+    defaults = {option.name: option.default for option in fields(EvaluateOptions)}
+    for name in registered:
+        if name not in defaults:
+            hint = did_you_mean(str(name), defaults)
+            raise OptionError(f"{where}: evaluate: no option {name!r}{hint}")
+    for name in dict.fromkeys([*EVALUATE, *registered]):
+        given, wanted = getattr(options, name), registered.get(name, defaults[name])
+        if (list(given) if isinstance(given, tuple) else given) != wanted:
+            raise OptionError(
+                f"{where} registers {name}: {wanted}, and this evaluation has {given}"
+            )

@@ -85,7 +85,7 @@ def cross_fit(training: Training, kind: str, fit: FitBase) -> list[Measure]:
     """
     k = training.options.cross_fit
     folds = list(split_folds(training, k))
-    folder = training.out / CROSS_FIT_FOLDER / f"{k}-folds"
+    folder = folds_folder(training, k)
     # The baseline on the same rows is the one that it is compared with.
     is_baseline = kind == KIND_TFIDF and training.singles is None
     baseline = f"{KIND_TFIDF} on pairs" if training.singles else KIND_TFIDF
@@ -108,6 +108,14 @@ def fit_on_pairs(training: Training, singles: Sequence[SingleResponse]) -> Fitte
 
     options = CostTrainOptions(base=TFIDF, conflicts=training.options.conflicts)
     return fit_baseline(replace(training, options=options, singles=None), singles)
+
+
+def folds_folder(training: Training, k: int) -> Path:
+    """Return where k folds lie: a fold of another number holds other prompts.
+
+    Nothing that was left there half done may be gone on with.
+    """
+    return training.out / CROSS_FIT_FOLDER / f"{k}-folds"
 
 
 def split_folds(training: Training, k: int) -> Iterable[FoldData]:
@@ -134,7 +142,7 @@ def split_folds(training: Training, k: int) -> Iterable[FoldData]:
         yield FoldData(
             replace(
                 training,
-                out=training.out / CROSS_FIT_FOLDER / f"fold-{fold + 1}",
+                out=folds_folder(training, k) / f"fold-{fold + 1}",
                 train=_select(pool, rest - val_groups),
                 val=training.val if "val" in given else _select(pool, val_groups),
                 test=test,

@@ -25,7 +25,10 @@ from safebench_feedback_finetune.guard_loading import (
     load_adapter,
     load_verdict_scorer,
 )
-from safebench_feedback_finetune.registration import registration_for
+from safebench_feedback_finetune.registration import (
+    check_evaluation,
+    registration_for,
+)
 from safebench_feedback_finetune.train.score_cache import ScoreCache
 from safebench_feedback_finetune.train.training_folder import (
     TRAINED_FOLDER,
@@ -81,6 +84,8 @@ def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
     require_same_guard(manifest["identity"]["guard"], guard_identity(options))
     # Before the test part is read, which is what registering is about.
     registration = registration_for(options.registration, manifest)
+    if registration is not None:
+        check_evaluation(registration, options)
     with lock_folder(out):
         _evaluate(out, manifest, options, plugins, say, registration)
         for line in Artifact(out).write_card(plugins):
