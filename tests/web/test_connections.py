@@ -35,10 +35,11 @@ def served(app: WSGIApplication) -> Iterator[int]:
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
+        # first who answers: a thread that is done with an answer tells the loop so
+        server.task_dispatcher.shutdown()
         # in the thread of the loop, which ends when nothing is left to look at
         server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
         thread.join(10)
-        server.task_dispatcher.shutdown()
 
 
 @pytest.fixture
