@@ -275,19 +275,31 @@ def _config_hashes(root: Path, folders: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def find_baseline(options: BaselineOptions) -> BaselineLocation:
-    """Return where the baseline is; raises `ModelError` or `OptionError`."""
+def _find_trained(
+    options: BaselineOptions | StackOptions, name: str, kind: str, command: str
+) -> tuple[Path, str, dict[str, Any]]:
+    """Return folder, label and manifest of what `command` has trained.
+
+    Raises `OptionError` without a model, `ModelError` for another one.
+    """
     if not options.model:
         raise OptionError(
-            f"cost_tfidf: which one? --model DIR, a folder that {_TRAIN_TFIDF} wrote"
-            + offer_trained(KIND_TFIDF)
+            f"{name}: which one? --model DIR, a folder that {command} wrote"
+            + offer_trained(kind)
         )
-    advice = f"; train one with {_TRAIN_TFIDF}{offer_trained(KIND_TFIDF)}"
+    advice = f"; train one with {command}{offer_trained(kind)}"
     found = ModelFolder.find(
         options.model, options.revision, packaged=False, advice=advice
     )
-    folder, label = found.folder, found.label
-    manifest = Artifact(folder).finished(KIND_TFIDF, _TRAIN_TFIDF)
+    manifest = Artifact(found.folder).finished(kind, command)
+    return found.folder, found.label, manifest
+
+
+def find_baseline(options: BaselineOptions) -> BaselineLocation:
+    """Return where the baseline is; raises `ModelError` or `OptionError`."""
+    folder, label, manifest = _find_trained(
+        options, "cost_tfidf", KIND_TFIDF, _TRAIN_TFIDF
+    )
     calibration = manifest["calibration"] or {}
     return BaselineLocation(
         folder=folder / BASELINE_FOLDER,
@@ -309,17 +321,9 @@ def baseline_identity(options: BaselineOptions) -> dict[str, Any]:
 
 def find_stack(options: StackOptions) -> BaselineLocation:
     """Return where the stack is; raises `ModelError` or `OptionError`."""
-    if not options.model:
-        raise OptionError(
-            f"cost_stack: which one? --model DIR, a folder that {_TRAIN_STACK} wrote"
-            + offer_trained(KIND_STACK)
-        )
-    advice = f"; train one with {_TRAIN_STACK}{offer_trained(KIND_STACK)}"
-    found = ModelFolder.find(
-        options.model, options.revision, packaged=False, advice=advice
+    folder, label, manifest = _find_trained(
+        options, "cost_stack", KIND_STACK, _TRAIN_STACK
     )
-    folder, label = found.folder, found.label
-    manifest = Artifact(folder).finished(KIND_STACK, _TRAIN_STACK)
     calibration = manifest["calibration"] or {}
     encoder = folder / ENCODER_FOLDER
     _check_folder(folder, encoder, NETWORK_FILES)
