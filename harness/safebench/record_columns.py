@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from safebench.typing import Array
 
@@ -212,7 +212,7 @@ class ColumnsBuilder:
         self._target, self._n_turns = array("i"), array("i")
         self._length = array("q")
         self._tasks: set[str | None] = set()
-        self.any_of = dict.fromkeys(
+        self._any_of = dict.fromkeys(
             ("annotated", "paired", "rated", "described"), False
         )
 
@@ -249,6 +249,30 @@ class ColumnsBuilder:
         self._length.append(length)
         self._tasks.add(task)
 
+    def note_extras(
+        self,
+        *,
+        categories: object,
+        pair: object,
+        meta: Mapping[str, Any],
+        gold_meta: Mapping[str, Any],
+        named: bool,
+    ) -> None:
+        """Note which of the things that few datasets have this sample has.
+
+        `categories` and `pair` are None where there are none; `named` says whether a
+        language or a transform of the sample is known.
+        """
+        any_of = self._any_of
+        if categories is not None:
+            any_of["annotated"] = True
+        if pair is not None:
+            any_of["paired"] = True
+        if gold_meta.get("severity") is not None:
+            any_of["rated"] = True
+        if named or meta or gold_meta:
+            any_of["described"] = True
+
     def columns(self, ids: PackedTexts | None = None) -> RecordColumns:
         """Return what was collected; `ids` take the place of those that were given."""
         import numpy as np
@@ -267,5 +291,5 @@ class ColumnsBuilder:
             several=(flags & 1) > 0,
             documents=(flags & 2) > 0,
             task=next(iter(self._tasks)) if len(self._tasks) == 1 else None,
-            **self.any_of,
+            **self._any_of,
         )

@@ -213,22 +213,14 @@ def _columns_of(
             documents=bool(sample.documents),
             task=sample.task,
         )
-        note_extras(builder, sample, truth)
+        builder.note_extras(
+            categories=truth.categories,
+            pair=truth.pair,
+            meta=sample.meta,
+            gold_meta=truth.meta,
+            named=sample.language is not None or sample.transform is not None,
+        )
     return builder.columns()
-
-
-def note_extras(builder: ColumnsBuilder, sample: Sample, truth: GroundTruth) -> None:
-    """Note which of the things that few datasets have a sample has."""
-    any_of = builder.any_of
-    if truth.categories is not None:
-        any_of["annotated"] = True
-    if truth.pair is not None:
-        any_of["paired"] = True
-    if truth.meta.get("severity") is not None:
-        any_of["rated"] = True
-    named = sample.language is not None or sample.transform is not None
-    if named or sample.meta or truth.meta:
-        any_of["described"] = True
 
 
 __getattr__ = old_names(__name__)

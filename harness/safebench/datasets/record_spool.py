@@ -186,23 +186,20 @@ class RecordSpool:
         self._digest.update(row)
 
     def _count(self, example: Example) -> None:
-        any_of, truth = self._builder.any_of, example
-        if truth.categories is not None:
-            any_of["annotated"] = True
-        if truth.pair is not None:
-            any_of["paired"] = True
-        if truth.gold_meta.get("severity") is not None:
-            any_of["rated"] = True
-        named = example.language is not None or example.transform is not None
-        if named or example.meta or example.gold_meta:
-            any_of["described"] = True
+        self._builder.note_extras(
+            categories=example.categories,
+            pair=example.pair,
+            meta=example.meta,
+            gold_meta=example.gold_meta,
+            named=example.language is not None or example.transform is not None,
+        )
         judged = example.turns[example.target]
         if judged.role == "assistant" and not judged.text.strip():
             self.n_empty_responses += 1
         # with categories annotated in part, an unsafe row may well have none of them
-        if truth.categories is not None and truth.known is None:
-            value = truth.label.value
-            if value is not None and value != bool(truth.categories):
+        if example.categories is not None and example.known is None:
+            value = example.label.value
+            if value is not None and value != bool(example.categories):
                 self.n_label_conflicts += 1
 
     def _close_block(self) -> None:
