@@ -15,7 +15,7 @@ import pytest
 
 from safebench import lock_folder
 from safebench_feedback_finetune.collect.collection_folder import read_collection
-from safebench_feedback_finetune.collect.collection_loop import CollectionLoop
+from safebench_feedback_finetune.collect.exchanges import ChunkCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ def test_finished_chunks_are_not_processed_again(
     """A second command reads the folder and asks no guard anything."""
     run_collect(rows_file, tmp_path / "out")
     processed: list[int] = []
-    monkeypatch.setattr(CollectionLoop, "process_chunk", lambda *a: processed.append(1))
+    monkeypatch.setattr(ChunkCollector, "collect", lambda *a: processed.append(1))
 
     assert 0 == run_collect(rows_file, tmp_path / "out")
     assert [] == processed

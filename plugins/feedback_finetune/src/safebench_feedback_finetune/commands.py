@@ -33,7 +33,8 @@ _GROUP_SIZE_VARIABLES = (
     *("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
     "SLURM_STEP_NUM_TASKS",
 )
-SHARED_STAGES = ("train",)  # of which each process does a share
+# The library that trains connects the processes itself, by what --set says of that.
+_TRAINING_STAGES = ("train", "full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +255,12 @@ def run_stage(
     # click has None or () for a flag that was not typed
     typed = {name: value for name, value in flags.items() if value not in (None, ())}
     options = build_options(stage, values | typed)
-    return int(stage.code()(options, plugins, say))
+    run = stage.code()
+    from .process_group import join_group, leave_group
+
+    if stage.name not in _TRAINING_STAGES:
+        join_group(options.device)
+    return leave_group(int(run(options, plugins, say)))
 
 
 def _discard(_: str) -> None:
@@ -262,34 +268,26 @@ def _discard(_: str) -> None:
 
 
 def _check_process_group(stage: Stage) -> None:
-    """Raise OptionError in every process of a launched group that cannot share a stage.
+    """Raise OptionError in every process of a launched group that cannot be joined.
 
-    Training alone is shared, among processes that torchrun or accelerate numbered. In
-    another stage, all of them would write to one folder.
+    A stage is shared among processes that torchrun or accelerate numbered; those of
+    other launchers would all take themselves for the main one.
     """
-    if stage.name in SHARED_STAGES:
-        check_process_group()
+    check_process_group()
+    if os.environ.get("WORLD_SIZE") not in (None, "", "1"):
+        return  # torchrun below srun or mpirun numbers the processes itself
     for name in _GROUP_SIZE_VARIABLES:
         size = os.environ.get(name, "")
-        if not size or size == "1":
+        if not size:
             continue
         if not (size.isascii() and size.isdigit()) or int(size) < 1:
             raise OptionError(
                 f"feedback {stage.name}: {name}={size!r} in the environment is no "
                 "number of processes, as launchers set it; unset it"
             )
-        if int(size) == 1 or (name == "WORLD_SIZE" and stage.name in SHARED_STAGES):
-            continue
-        if stage.name in SHARED_STAGES:
-            if os.environ.get("WORLD_SIZE") not in (None, "", "1"):
-                continue  # torchrun below srun or mpirun numbers the processes itself
+        if int(size) > 1:
             raise OptionError(
                 f"feedback {stage.name}: a launcher started {size} processes ({name}) "
                 "that it does not number as torchrun and accelerate launch do; start "
                 "it with one of these"
             )
-        raise OptionError(
-            f"feedback {stage.name} runs in one process, and a launcher started "
-            f"{size} ({name}): they would write to one folder; start it without one. "
-            "feedback train alone is shared, by torchrun or accelerate launch"
-        )

@@ -3,6 +3,8 @@
 Prompts are processed in chunks. A finished chunk is appended to the folder; a chunk
 that was interrupted is processed again as a whole, so that its scores come from the
 same batches as without the interruption, and only records that are missing are added.
+The processes of a launched group take turns with chunks, so that what comes of them is
+what one process would have got.
 """
 
 from __future__ import annotations
@@ -13,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from safebench import echo, lock_folder
 from safebench.errors import DataError
-from safebench.records import Turn
-from safebench.training import ProgressBar
+from safebench.training import ProgressBar, is_main_process
 from safebench_feedback_finetune.guard_loading import (
     guard_identity,
-    label_with_revision,
     load_verdict_scorer,
 )
 from safebench_feedback_finetune.options import REPLAY
-from safebench_feedback_finetune.scorer import p_unsafe
-from safebench_llamaguard_marginal import PromptError, fingerprint, locate_model
+from safebench_feedback_finetune.process_group import (
+    gather,
+    group_rank,
+    group_size,
+    share,
+)
+from safebench_llamaguard_marginal import fingerprint, locate_model
 
 from .collection_folder import (
     COLLECTED_FILE,
@@ -30,34 +35,35 @@ from .collection_folder import (
     CollectionRecord,
     stored_manifest,
 )
-from .collection_input import majority_vote, read_collection_input
+from .collection_input import read_collection_input
+from .exchanges import ChunkCollector, ChunkResult, record_keys
 from .judge_quality import judge_quality, quality_text
 from .judge_rows import JudgeRows, read_judge_rows, seen_note, trained_on_facts
 from .output_guard import OutputGuard
-from .predicted_categories import predict_categories
 from .summary import collection_counts, summary_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from safebench import Plugins
     from safebench_feedback_finetune.options import CollectOptions
-    from safebench_feedback_finetune.scorer import VerdictScorer
 
     from .collection_input import CollectionInput, CollectionItem
     from .generator import ResponseGenerator
 
-    Ids = tuple[int, ...]
-    Key = tuple[str, str]
     Say = Callable[[str], None]
 
 
 def run(options: CollectOptions, plugins: Plugins, say: Say) -> int:
     """Collect into a folder, print a summary, and return the exit code.
 
-    Raises SafebenchError before any model is loaded if the data or the folder cannot be
-    used, or if another process is writing to the folder.
+    In a launched group each process asks its share of the prompts, and the main one
+    does the rest. Raises SafebenchError before any model is loaded if the data or the
+    folder cannot be used, or if another process is writing to the folder.
     """
+    if not is_main_process():
+        take_part(options, plugins, say)
+        return 0
     collection_input = read_collection_input(options, plugins, say)
     judge = None
     if options.output_guard:
@@ -77,6 +83,24 @@ def run(options: CollectOptions, plugins: Plugins, say: Say) -> int:
         return _collect(options, collection_input, folder, judge, say)
 
 
+def take_part(options: CollectOptions, plugins: Plugins, say: Say) -> None:
+    """Ask a share of the chunks that the main process of a group hands out."""
+    identity = share(None)
+    judge = OutputGuard(options, plugins, say) if options.output_guard else None
+    judge_facts = share(None)
+    if judge:
+        judge.load(judge_facts)
+    try:
+        generator = _load_generator(options)
+        scorer = load_verdict_scorer(options, options.adapter)
+        collector = ChunkCollector(options, scorer, generator, judge, identity)
+        for _ in shared_chunks(collector, share(None)):
+            pass  # the main process keeps what came of it
+    finally:
+        if judge:
+            judge.judge.close()
+
+
 def _collect(
     options: CollectOptions,
     collection_input: CollectionInput,
@@ -85,10 +109,12 @@ def _collect(
     say: Say,
 ) -> int:
     facts: dict[str, Any] = {}
+    share(folder.identity)
     if judge:
         others = "the guard" if options.generator == REPLAY else "generator and guard"
         say(f"loading the judge, then {others}; each stays in memory until the end")
         facts["judge"] = judge.load(folder.manifest.get("judge"))
+    share(facts.get("judge"))  # so that one map to probabilities serves all
     generator = _load_generator(options)
     scorer = load_verdict_scorer(options, options.adapter)
     folder.write_manifest(
@@ -102,7 +128,8 @@ def _collect(
         verdict_ids=list(scorer.verdict_ids),
     )
     guard = judge.guard if judge else None
-    loop = CollectionLoop(options, scorer, generator, folder, guard)
+    collector = ChunkCollector(options, scorer, generator, guard, folder.identity)
+    loop = CollectionLoop(collector, folder)
     try:
         loop.run(collection_input.items)
     # What was collected so far is whole, and of use by itself.
@@ -186,50 +213,12 @@ def _generator_identity(options: CollectOptions) -> dict[str, Any]:
     }
 
 
-@dataclass(slots=True)
-class Exchange:
-    """A prompt with one response on its way through the guards.
-
-    `prompt_tokens` is the guard's input about the prompt alone, `conversation_tokens`
-    that about prompt and response, None if there is no response to judge.
-    """
-
-    item: CollectionItem
-    response_id: str
-    response: str | None
-    p_in: float
-    prompt_tokens: Ids
-    conversation_tokens: Ids | None = None
-    p_out: float | None = None
-    categories: tuple[str, ...] = ()
-
-
 class CollectionLoop:
     """Sends prompts through guard, language model and guard, chunk by chunk."""
 
-    def __init__(
-        self,
-        options: CollectOptions,
-        scorer: VerdictScorer,
-        generator: ResponseGenerator | None,
-        folder: CollectionFolder,
-        judge: OutputGuard | None = None,
-    ) -> None:
-        self.options = options
-        self.scorer = scorer
-        self.generator = generator
+    def __init__(self, collector: ChunkCollector, folder: CollectionFolder) -> None:
+        self.collector = collector
         self.folder = folder
-        self.judge = judge
-        self.judge_label = judge.record_label if judge else None
-        guard = folder.identity["guard"]
-        self.guard_label = label_with_revision(
-            scorer.label, guard["weights"], guard["adapter"]
-        )
-        self.generator_label = REPLAY
-        if generator:
-            weights = folder.identity["generator"]["weights"]
-            self.generator_label = label_with_revision(generator.label, weights)
-        self._left_out: list[dict[str, str]] = []
         self._check_stored_records()
 
     def _check_stored_records(self) -> None:
@@ -238,12 +227,13 @@ class CollectionLoop:
         Lines that were lost are collected again, and those that were changed do not
         have their checksum; but a whole file may be that of another collection.
         """
+        ours = self.collector
+        labels = (ours.guard_label, ours.generator_label, ours.judge_label)
         for record in self.folder.records:
-            made_by = (record.guard, record.generator, record.judge)
             if (
-                made_by != (self.guard_label, self.generator_label, self.judge_label)
-                or record.passed != (record.p_in < self.options.threshold)
-                or record.blocked != self._blocks(record.p_out)
+                (record.guard, record.generator, record.judge) != labels
+                or record.passed != (record.p_in < ours.options.threshold)
+                or record.blocked != ours.blocks(record.p_out)
             ):
                 raise DataError(
                     f"{self.folder.path / COLLECTED_FILE} holds records of another "
@@ -251,217 +241,49 @@ class CollectionLoop:
                     "into a new folder"
                 )
 
-    def _blocks(self, p_out: float | None) -> bool | None:
-        return None if p_out is None else p_out >= self.options.threshold
-
     def run(self, items: Sequence[CollectionItem]) -> None:
         """Process all chunks that are not in the folder yet, with a progress bar."""
-        done = self.folder.processed_keys
+        done, answers = self.folder.processed_keys, self.collector.options.answers
         # Chunks are cut before finished ones are dropped: their borders, and with them
         # the batches, must not depend on how far an earlier run came.
         open_chunks = [
             chunk
             for chunk in self._chunks(items)
-            if not all(key in done for item in chunk for key in self._record_keys(item))
+            if not all(
+                key in done for item in chunk for key in record_keys(item, answers)
+            )
         ]
         n_done = len(items) - sum(map(len, open_chunks))
         bar = ProgressBar("collect", len(items), "prompts").start(n_done)
+
         try:
-            with self.scorer.reuse_shared_prefix():
-                for chunk in open_chunks:
-                    self.process_chunk(chunk, done)
-                    bar.move(len(chunk))
+            for n_prompts, results in shared_chunks(self.collector, share(open_chunks)):
+                for result in results:
+                    new = result.without(done)
+                    self.folder.append(new.records, new.left_out)
+                bar.move(n_prompts)
         finally:
             bar.end()
 
     def _chunks(
         self, items: Sequence[CollectionItem]
     ) -> Iterator[list[CollectionItem]]:
-        size = self.options.save_every
+        size = self.collector.options.save_every
         for start in range(0, len(items), size):
             yield list(items[start : start + size])
 
-    def process_chunk(self, items: Sequence[CollectionItem], done: set[Key]) -> None:
-        """Score and answer some prompts; append those records that are not `done`."""
-        self._left_out = []
-        exchanges = self._add_responses(self._score_prompts(items))
-        if self.judge:
-            exchanges = self._judge_responses(exchanges, self.judge)
-        else:
-            self._score_responses(exchanges)
-        self._add_categories(exchanges)
-        records = [self._to_record(exchange) for exchange in exchanges]
-        self.folder.append(
-            [record for record in records if record.key not in done],
-            [
-                row
-                for row in self._left_out
-                if (row["prompt_id"], row["response_id"]) not in done
-            ],
-        )
 
-    def _score_prompts(self, items: Sequence[CollectionItem]) -> list[Exchange]:
-        """Score the prompts alone; return an exchange for each response to come."""
-        encoded = [
-            (item, self._encode_or_skip(item, _prompt_turns(item))) for item in items
-        ]
-        readable = [(item, ids) for item, ids in encoded if ids is not None]
-        # All of a chunk in one call, which sorts by length: batches are tight.
-        logits = self.scorer.logits_of_encoded([ids for _, ids in readable])
-        return [
-            Exchange(item, response_id, _replayed_response(item, response_id), p, ids)
-            for (item, ids), p in zip(readable, p_unsafe(logits).tolist(), strict=True)
-            for _, response_id in self._record_keys(item)
-        ]
+def shared_chunks(
+    collector: ChunkCollector, chunks: Sequence[list[CollectionItem]]
+) -> Iterator[tuple[int, list[ChunkResult]]]:
+    """Yield how many prompts were asked, and what came of them, in their order.
 
-    def _add_responses(self, exchanges: list[Exchange]) -> list[Exchange]:
-        """Answer the prompts that passed; drop exchanges that the guard cannot read."""
-        passed = [exchange for exchange in exchanges if self._passes(exchange)]
-        if self.generator:
-            prompts = [exchange.item.prompt for exchange in passed]
-            answers = self.generator.answer(prompts)
-            for exchange, answer in zip(passed, answers, strict=True):
-                exchange.response = answer
-        if self.judge:  # the guard reads no response
-            return exchanges
-        unreadable: set[int] = set()
-        for exchange in passed:
-            # An empty answer has nothing to be harmful: it is kept, and not judged.
-            if exchange.response and exchange.response.strip():
-                exchange.conversation_tokens = self._encode_or_skip(
-                    exchange.item,
-                    (
-                        *_prompt_turns(exchange.item),
-                        Turn("assistant", exchange.response),
-                    ),
-                    exchange.response_id,
-                )
-                if exchange.conversation_tokens is None:
-                    unreadable.add(id(exchange))
-        return [exchange for exchange in exchanges if id(exchange) not in unreadable]
-
-    def _passes(self, exchange: Exchange) -> bool:
-        return exchange.p_in < self.options.threshold
-
-    def _score_responses(self, exchanges: Iterable[Exchange]) -> None:
-        """Set p(unsafe) of each response in the light of its prompt."""
-        judged = [
-            (exchange, exchange.conversation_tokens)
-            for exchange in exchanges
-            if exchange.conversation_tokens is not None
-        ]
-        logits = self.scorer.logits_of_encoded([ids for _, ids in judged])
-        for (exchange, _), p in zip(judged, p_unsafe(logits).tolist(), strict=True):
-            exchange.p_out = p
-
-    def _judge_responses(
-        self, exchanges: Sequence[Exchange], judge: OutputGuard
-    ) -> list[Exchange]:
-        """Set the judge's p(unsafe) of each response; drop what it cannot judge.
-
-        Responses to blocked prompts are judged as well: they are the truth of prompts
-        that are held out, and the judge is not there any more when that is needed.
-        """
-        judged = [e for e in exchanges if e.response and e.response.strip()]
-        pairs = [(e.item.prompt, e.response or "") for e in judged]
-        scores, errors = judge.scores(pairs)
-        failed: set[int] = set()
-        for exchange, p, error in zip(judged, scores.tolist(), errors, strict=True):
-            if error is None and p == p:  # noqa: PLR0124 - NaN has no score
-                exchange.p_out = p
-                continue
-            failed.add(id(exchange))
-            self._left_out.append(
-                {
-                    "prompt_id": exchange.item.id,
-                    "response_id": exchange.response_id,
-                    "reason": f"judge: {error or 'no score'}",
-                }
-            )
-        return [exchange for exchange in exchanges if id(exchange) not in failed]
-
-    def _add_categories(self, exchanges: Iterable[Exchange]) -> None:
-        """Set the categories that the guard names for what it blocked."""
-        blocked = [(exchange, self._blocked_tokens(exchange)) for exchange in exchanges]
-        # Exchanges of one blocked prompt share its tokens: it is decoded once.
-        inputs = list(dict.fromkeys(ids for _, ids in blocked if ids))
-        categories = dict(
-            zip(inputs, predict_categories(self.scorer, inputs), strict=True)
-        )
-        for exchange, ids in blocked:
-            if ids:
-                exchange.categories = categories[ids]
-
-    def _blocked_tokens(self, exchange: Exchange) -> Ids | None:
-        """Return the guard's input whose verdict blocked an exchange, if any did."""
-        if not self._passes(exchange):
-            return exchange.prompt_tokens
-        return exchange.conversation_tokens if self._is_blocked(exchange) else None
-
-    def _is_blocked(self, exchange: Exchange) -> bool | None:
-        """Return whether the response is blocked, None if it was not judged."""
-        return self._blocks(exchange.p_out)
-
-    def _encode_or_skip(
-        self,
-        item: CollectionItem,
-        turns: tuple[Turn, ...],
-        response_id: str | None = None,
-    ) -> Ids | None:
-        """Return the guard's input, or None and a note for each record that it costs.
-
-        Without `response_id` the input is that of the prompt, whose records all depend
-        on it.
-        """
-        try:
-            return self.scorer.encode(turns)
-        except PromptError as error:
-            for prompt_id, key in self._record_keys(item):
-                if response_id in (None, key):
-                    row = {"prompt_id": prompt_id, "response_id": key}
-                    self._left_out.append(row | {"reason": str(error)})
-        return None
-
-    def _record_keys(self, item: CollectionItem) -> list[Key]:
-        return record_keys(item, self.options.answers)
-
-    def _to_record(self, exchange: Exchange) -> CollectionRecord:
-        item = exchange.item
-        from_dataset = item.responses.get(exchange.response_id)
-        return CollectionRecord(
-            prompt_id=item.id,
-            response_id=exchange.response_id,
-            prompt=item.prompt,
-            response=exchange.response,
-            p_in=exchange.p_in,
-            p_out=exchange.p_out,
-            categories=exchange.categories,
-            passed=self._passes(exchange),
-            blocked=self._is_blocked(exchange),
-            label=majority_vote(item.votes),
-            response_label=majority_vote(from_dataset.votes) if from_dataset else None,
-            group=item.group,
-            dataset=item.dataset,
-            revision=item.revision,
-            guard=self.guard_label,
-            generator=self.generator_label,
-            judge=self.judge_label,
-        )
-
-
-def record_keys(item: CollectionItem, answers: int) -> list[Key]:
-    """Return the key of each record of a prompt: of its responses, or of `answers`.
-
-    Answers of a language model are numbered: their texts are unknown until they are
-    generated, and a key must be known before.
+    Each process of a group takes one chunk of each round. Which one asks a chunk
+    changes nothing: its batches are the same. What was yielded can be kept.
     """
-    response_ids = list(item.responses) or [str(i) for i in range(answers)]
-    return [(item.id, response_id) for response_id in response_ids]
-
-
-def _replayed_response(item: CollectionItem, response_id: str) -> str | None:
-    return item.responses[response_id].text if item.responses else None
-
-
-def _prompt_turns(item: CollectionItem) -> tuple[Turn, ...]:
-    return (Turn("user", item.prompt),)
+    size, rank = group_size(), group_rank()
+    with collector.scorer.reuse_shared_prefix():
+        for start in range(0, len(chunks), size):
+            turn = chunks[start : start + size]
+            own = collector.collect(turn[rank]) if rank < len(turn) else ChunkResult()
+            yield sum(map(len, turn)), gather(own)[: len(turn)]

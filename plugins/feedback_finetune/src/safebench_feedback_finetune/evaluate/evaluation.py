@@ -17,7 +17,7 @@ import numpy as np
 
 from safebench import echo, lock_folder, write_json
 from safebench.results import RESULTS_FILE, merge_rows
-from safebench.training import Artifact, format_measures
+from safebench.training import Artifact, format_measures, is_main_process
 from safebench_feedback_finetune.certify.collapse_checks import collapse_warnings
 from safebench_feedback_finetune.collect.labelled_prompts import read_labelled_sets
 from safebench_feedback_finetune.guard_loading import (
@@ -78,7 +78,12 @@ BASE, CONTROL, IMPROVED, UNGATED = (
 
 
 def run(options: EvaluateOptions, plugins: Plugins, say: Say) -> int:
-    """Evaluate, write rows and numbers, print them, and return the exit code."""
+    """Evaluate, write rows and numbers, print them, and return the exit code.
+
+    The main process of a launched group does it alone.
+    """
+    if not is_main_process():
+        return 0
     out = Path(options.improved).expanduser()
     manifest = finished_manifest(out)
     require_same_guard(manifest["identity"]["guard"], guard_identity(options))

@@ -15,6 +15,7 @@ from safebench_feedback_finetune.guard_loading import (
     load_adapter,
     load_verdict_scorer,
 )
+from safebench_feedback_finetune.process_group import share
 from safebench_feedback_finetune.stored_files import (
     changed_file,
     checked,
@@ -29,7 +30,6 @@ from .batches import EncodedExamples
 from .examples import ExampleSelection, select_examples
 from .lora_training import add_lora, train_lora
 from .policy_augmentation import augmented_copies
-from .process_sharing import share
 from .score_cache import ScoreCache
 from .training_folder import FACTS_FILE, WEIGHTS_FILE
 

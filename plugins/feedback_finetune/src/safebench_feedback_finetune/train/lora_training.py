@@ -28,6 +28,7 @@ from safebench.torch_utils import (
     quiet_transformers,
 )
 from safebench.training import is_main_process
+from safebench_feedback_finetune.process_group import GROUP_TIMEOUT
 
 from .adapters import CONFIG_FILE, copy_permissions, scale_adapter
 from .training_folder import WEIGHTS_FILE
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 CHECKPOINTS_FOLDER = "checkpoints"
 PROGRESS_KEYS = ("step", "epoch")
-_DAY_SECONDS = 24 * 60 * 60
 _BEST = "the best state is that of the best F1 under the cap; or --keep last"
 _BATCHED = "prompts are scored in batches of tokens"
 _OWN_FORWARD = "the verdict's loss takes the place of the network's forward pass"
@@ -290,8 +290,7 @@ def training_arguments(
         "seed": options.seed,
         "data_seed": options.seed,
         "use_cpu": device == "cpu",
-        # Others wait while the main process scores prompts, which may take hours.
-        "ddp_timeout": _DAY_SECONDS,
+        "ddp_timeout": int(GROUP_TIMEOUT.total_seconds()),
         # Each adapter takes part in each step; looking for others costs time.
         "ddp_find_unused_parameters": False,
     }

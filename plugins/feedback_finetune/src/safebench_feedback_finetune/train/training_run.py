@@ -49,6 +49,7 @@ from safebench_feedback_finetune.guard_loading import (
     load_verdict_scorer,
 )
 from safebench_feedback_finetune.options import LATER_OPTIONS
+from safebench_feedback_finetune.process_group import share
 from safebench_feedback_finetune.registration import read_registration
 from safebench_feedback_finetune.stored_files import sealed
 from safebench_llamaguard_marginal import locate_model
@@ -56,7 +57,6 @@ from safebench_llamaguard_marginal import locate_model
 from .adapters import write_scaled_adapter
 from .fine_tune import fine_tune, take_part, terms_from_options
 from .lora_training import check_arguments
-from .process_sharing import share
 from .score_cache import ScoreCache
 from .training_folder import (
     PRE_REGISTRATION_FILE,
