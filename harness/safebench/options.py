@@ -59,9 +59,16 @@ class OptionSchema:
 
     @cached_property
     def names(self) -> list[str]:
-        """The option keys, in the order of the dataclass."""
+        """The option keys, in the order of the dataclass.
+
+        Fields that are marked as internal are no options.
+        """
         own = fields(self.options_class) if self.options_class else ()
-        return [f.name for f in own if not f.metadata.get("holds_given")]
+        return [
+            f.name
+            for f in own
+            if not f.metadata.get("holds_given") and not f.metadata.get("internal")
+        ]
 
     @cached_property
     def _given_field(self) -> str | None:

@@ -168,6 +168,11 @@ class ClassifierSpec(Component):
     the `Capabilities` that they give; `tasks` is then what any options could give.
     `profiles` ("module:function") returns the `GuardProfile` of each guard that the
     classifier knows by name.
+    `settle` ("module:function" of the options and of what is stored) asks a service
+    what only it can say, before anything is recorded: it returns the options with that
+    filled in, and facts that stored evidence must have to be read (an empty mapping:
+    any). What is stored is a list, the oldest first, of mappings with ``identity``,
+    ``facts`` and ``state``.
     `profile_doctor` ("module:function" of the options) yields checks of a profile
     without its model.
     """
@@ -186,6 +191,7 @@ class ClassifierSpec(Component):
     capabilities: str = ""
     profiles: str = ""
     profile_doctor: str = ""
+    settle: str = ""
 
 
 @old_fields

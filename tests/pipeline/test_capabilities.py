@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from safebench import Capabilities, ClassifierSpec, GuardProfile, hookimpl
 from safebench.cli import cli
-from safebench.errors import IncompatibleError, PluginError
+from safebench.errors import IncompatibleError, ModelError, PluginError
 from safebench.evidence import Scores
 from safebench.pipeline.config import RunConfig, parse_component_ref
 from safebench.pipeline.grid import build_grid
@@ -35,11 +35,25 @@ def capabilities(options: Options) -> Any:
     """Return what the options say, or something that is none."""
     if options.answers == "nothing":
         return None
+    known = ("injection", "jailbreak")
+    unsettled = options.answers in ("ask", "away", "broken")
     return Capabilities(
-        tasks=frozenset({options.answers}),
+        tasks=frozenset(known if unsettled else {options.answers}),
         policy="llama-guard-3",
         threshold=options.level,
     )
+
+
+def settle(options: Options, stored: Any) -> Any:
+    """Return what a service would say, where it is there; nothing is stored here."""
+    assert [] == stored
+    if options.answers == "away":
+        raise ModelError("many: nothing answers")
+    if options.answers == "broken":
+        raise ValueError("a fault of the plugin")
+    if options.answers == "ask":
+        return replace(options, answers="jailbreak"), {"host": "a"}
+    return options, {}
 
 
 def profiles() -> list[Any]:
@@ -64,6 +78,7 @@ SPEC = ClassifierSpec(
     tasks=frozenset({"injection", "jailbreak"}),
     capabilities=f"{__name__}:capabilities",
     profiles=f"{__name__}:profiles",
+    settle=f"{__name__}:settle",
 )
 
 
@@ -87,6 +102,36 @@ def resolve(plugins: Plugins, classifier: str, strategy: str = "score") -> Any:
         strategies=(parse_component_ref(strategy),),
     )
     return build_grid(config, plugins).classifiers[0]
+
+
+def test_what_a_service_says_is_part_of_the_options(plugins: Plugins) -> None:
+    """Asked before anything loads; stored evidence must have the facts that it told."""
+    asked = resolve(plugins, "many,answers=ask")
+    known = resolve(plugins, "many,answers=jailbreak")
+
+    assert {"jailbreak"} == asked.tasks
+    assert (known.request, {"host": "a"}) == (asked.request, asked.known_facts)
+    assert {} == known.known_facts
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [("away", "nothing answers"), ("broken", "a fault of the plugin")],
+)
+def test_a_service_that_is_away_costs_its_classifier(
+    plugins: Plugins, answers: str, message: str
+) -> None:
+    """The others run; alone it is the error of the run."""
+    many, keyword = (
+        parse_component_ref(text) for text in (f"many,answers={answers}", "keyword")
+    )
+
+    grid = build_grid(RunConfig(classifiers=(many, keyword)), plugins, go_on=True)
+
+    assert ["keyword"] == [c.label for c in grid.classifiers]
+    assert message in str(grid.failed[0].error)
+    with pytest.raises((ModelError, PluginError), match=message):
+        build_grid(RunConfig(classifiers=(many,)), plugins, go_on=True)
 
 
 def test_options_say_what_is_answered(plugins: Plugins) -> None:

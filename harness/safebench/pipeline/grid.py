@@ -47,9 +47,11 @@ from .selection import (
     strategy_option_names,
     unused_model_notes,
 )
+from .settling import Settled, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from safebench.evidence.scope import EvidenceScope
     from safebench.plugins import Plugins
@@ -91,7 +93,8 @@ class ResolvedClassifier:
 
     `request` is what its evidence is stored for: another request, other evidence.
     `capabilities` are what it can do with these options, `noted_files` hashes of files
-    of its model that `request` does not hold.
+    of its model that `request` does not hold, and `known_facts` those that stored
+    evidence must have.
     """
 
     label: str
@@ -102,6 +105,7 @@ class ResolvedClassifier:
     strategies: tuple[ResolvedStrategy, ...]
     capabilities: Capabilities
     noted_files: Mapping[str, str] = field(default_factory=dict)
+    known_facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -152,13 +156,43 @@ class Grid:
     failed: tuple[FailedPart, ...] = ()
 
 
-def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> Grid:
-    """Resolve names and options.
+def build_grid(
+    config: RunConfig, plugins: Plugins, *, go_on: bool = False, settle: bool = True
+) -> Grid:
+    """Resolve names and options; ask services what only they can say.
 
     Raises a `SafebenchError` for whatever is unknown, ambiguous or out of range, and
     if no strategy can read any of the classifiers. With `go_on`, a plugin whose code
-    fails is among the `failed` as long as something else can run.
+    fails is among the `failed` as long as something else can run. Without `settle` no
+    service is asked: `settle_grid` does, once the run folder is known.
     """
+    grid = _build_grid(config, plugins, {}, go_on=go_on)
+    return settle_grid(grid, config, plugins, go_on=go_on) if settle else grid
+
+
+def settle_grid(
+    grid: Grid,
+    config: RunConfig,
+    plugins: Plugins,
+    root: Path | None = None,
+    *,
+    go_on: bool = False,
+) -> Grid:
+    """Return the grid with what services say; `root` is where its evidence lies.
+
+    Raises what `build_grid` does.
+    """
+    settled = settle_all(grid.classifiers, root)
+    return _build_grid(config, plugins, settled, go_on=go_on) if settled else grid
+
+
+def _build_grid(
+    config: RunConfig,
+    plugins: Plugins,
+    settled: Mapping[str, Settled],
+    *,
+    go_on: bool,
+) -> Grid:
     classifiers = select_classifiers(config, plugins)
     broken: list[str] = []
     strategies = select_strategies(config, classifiers, plugins, broken.append)
@@ -178,12 +212,16 @@ def build_grid(config: RunConfig, plugins: Plugins, *, go_on: bool = False) -> G
         ]
         try:
             classifier = _overridden(selected, overrides.for_label(selected.label))
+            said = settled.get(selected.label)
+            if said and said.error:
+                failed.append(_failed_classifier(selected, readers, said.error))
+                continue
             if config.models:
                 names = _model_and_label(classifier)
                 names_used.append(_names_in_file(selected, names))
                 for_model = model_overrides(config.models, names, strategies)
                 readers = [_for_model(reader, for_model) for reader in readers]
-            whole, failing = _resolve_classifier(classifier, readers, plugins)
+            whole, failing = _resolve_classifier(classifier, readers, plugins, said)
             without = _without_categories(whole) + _without_fields(whole)
             dropped = {pair.strategy for pair in without}
             kept = [s for s in whole.strategies if s.label not in dropped]
@@ -407,13 +445,16 @@ def _resolve_classifier(
     classifier: Selected[ClassifierSpec],
     strategies: Sequence[Selected[StrategySpec]],
     plugins: Plugins,
+    settled: Settled | None,
 ) -> tuple[ResolvedClassifier, list[FailedPart]]:
     """Resolve a classifier with the strategies that can read it.
 
-    Strategies whose code fails are returned apart.
+    Strategies whose code fails are returned apart. `settled` is what its service said.
     """
     requested = _requested_record_options(strategies, classifier)
     options = classifier.schema.build(requested | classifier.ref.options)
+    if settled:
+        options = settled.options
     spec = classifier.spec
     # another token gives no other evidence, and what is stored holds none
     stated, noted_files = _classifier_identity(spec, options)
@@ -433,6 +474,7 @@ def _resolve_classifier(
         strategies=(),
         capabilities=capabilities_of(spec, options),
         noted_files=noted_files,
+        known_facts=settled.facts if settled else {},
     )
     resolved, failed = [], []
     for strategy in strategies:

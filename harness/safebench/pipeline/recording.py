@@ -43,6 +43,7 @@ from .evidence_set import (
 )
 from .probes import MAIN
 from .recording_code import other_code_notes
+from .settling import STATE_FILE
 from .stored_bundle import MAX_WHOLE, StoredBundle, StoredKinds, fitting_together
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from .executor import RunExecutor
     from .grid import ResolvedClassifier
 
-STATE_FILE = "state.json"
 MAX_SHARD = 1024  # samples, of classifiers that say nothing else
 
 
@@ -123,7 +123,12 @@ class EvidenceRecorder:
         asked_for = [dataset for sets in wanted.values() for dataset in sets]
         self.n_samples = sum(map(len, asked_for))
         request = _as_json(self.classifier.request)
-        earlier = [m for m in self._stored_manifests() if m.request == request]
+        known = _as_json(dict(self.classifier.known_facts)).items()
+        earlier = [
+            manifest
+            for manifest in self._stored_manifests()
+            if manifest.request == request and known <= manifest.facts.items()
+        ]
         if not self.refresh:
             for manifest in earlier:
                 self._open_stores(manifest)

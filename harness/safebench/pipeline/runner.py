@@ -28,7 +28,7 @@ from .calibration import Calibration
 from .evaluation_set import EvaluationSet, label_as_stored, load_evaluation_sets
 from .evaluator import Evaluator
 from .executor import choose_executor
-from .grid import FailedPart, build_grid, keep_engines
+from .grid import FailedPart, build_grid, keep_engines, settle_grid
 from .latency import measure_latency
 from .manifest import (
     DataFingerprint,
@@ -86,9 +86,11 @@ class Runner:
         self.calibration = Calibration(config, plugins)
         self.log = log
         self.executor = choose_executor(config, plugins)
-        self.grid = build_grid(config, plugins, go_on=True)
+        self.grid = build_grid(config, plugins, go_on=True, settle=False)
         sets = load_evaluation_sets(config, plugins, self._folder_for)
         self.folder = self._folder_for([*dict.fromkeys(s.folder_label for s in sets)])
+        stored = None if refresh else self.folder / EVIDENCE_FOLDER
+        self.grid = settle_grid(self.grid, config, plugins, stored, go_on=True)
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
         self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))
         self.assignments = assign(self.grid.classifiers, self.evaluation_sets)

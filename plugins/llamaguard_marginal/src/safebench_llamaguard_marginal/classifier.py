@@ -22,6 +22,7 @@ from safebench_llamaguard_marginal.compat.search import (
     record_original_search,
 )
 from safebench_llamaguard_marginal.engines.served_guard import ServedGuard
+from safebench_llamaguard_marginal.engines.server_identity import without_server
 from safebench_llamaguard_marginal.model.loading import LoadedGuard
 from safebench_llamaguard_marginal.model.verdict_grammar import verdict_grammar
 from safebench_llamaguard_marginal.profile.answer import one_sided_answer
@@ -197,12 +198,16 @@ class LlamaGuard(Classifier):
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """Return the token budget if it shrank, as it does when memory runs out."""
-        return self.batcher.state
+        """Return the token budget if it shrank, and what a server says of itself.
+
+        It shrinks when memory runs out.
+        """
+        return {**self.batcher.state, **self.runner.state}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue with the budget at which an interrupted run had arrived."""
-        self.batcher.restore(state)
+        if own := without_server(state):
+            self.batcher.restore(own)
 
     def record(
         self,

@@ -11,6 +11,7 @@ from safebench.evidence import EvidenceBundle, VerdictTree
 from safebench.records import Sample, Turn
 from safebench.strategies import Context
 from safebench.verdict_tree import TreeBounds
+from safebench_llamaguard_marginal.engines.catalog import settle_options
 from safebench_llamaguard_marginal.model.model_files import locate_model
 from safebench_llamaguard_marginal.profile.model_facts import read_model_facts
 from safebench_llamaguard_marginal.profile.resolve import (
@@ -64,7 +65,8 @@ _OBJECTS = (
 
 def doctor(options: GuardOptions) -> Iterator[Check]:
     """Yield (name, ok | warn | fail, detail) about the guard that the options name."""
-    if not options.logprobs:
+    options, _ = settle_options(options, ())
+    if options.reads_texts:
         yield from text_checks(options)
         return
     unknown = _is_unknown(options)

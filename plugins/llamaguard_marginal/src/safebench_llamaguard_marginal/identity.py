@@ -90,7 +90,7 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
     # Before the model is looked for: what is wrong here costs no download.
     profile = resolve_profile(options)
     policy = profile.policy(options.policy)
-    if not options.logprobs:
+    if options.reads_texts:
         return _texts_identity(with_defaults(options, profile), profile, policy)
     source = locate_model(options.model, options.revision, weights=options.has_network)
     adapter = locate_model(options.adapter, kind="adapter") if options.adapter else None
@@ -142,7 +142,7 @@ def _texts_identity(
         "runs_on": {
             "engine": options.runs_on,
             "served_model": options.served_model,
-            "api": options.api,
+            "api": _asked_api(options),
             "texts": {
                 "samples": options.samples,
                 **(sampled if options.samples else {}),
@@ -173,7 +173,7 @@ def _engine_identity(options: GuardOptions) -> dict[str, Any]:
     served = {}
     if options.runs_on == ENDPOINT:
         # not the address: one server may move to another port or machine
-        served = {"served_model": options.served_model, "api": options.api}
+        served = {"served_model": options.served_model, "api": _asked_api(options)}
     return {
         "runs_on": {
             "engine": options.runs_on,
@@ -182,6 +182,14 @@ def _engine_identity(options: GuardOptions) -> dict[str, Any]:
             **served,
         }
     }
+
+
+def _asked_api(options: GuardOptions) -> str:
+    """Return the option `api` as the user gave it: what was found is among the facts.
+
+    So evidence has the key that it had when nobody asked before the run.
+    """
+    return "auto" if "api" in dict(options.found) else options.api
 
 
 def _profile_identity(profile: Profile) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def open_guard(options: GuardOptions) -> Classifier:
 
     Each is imported where it is needed: texts need no tensor library.
     """
-    if options.logprobs:
+    if not options.reads_texts:
         from .classifier import LlamaGuard
 
         return LlamaGuard(options)

@@ -177,7 +177,7 @@ class GuardOptions(EndpointOptions):
     @property
     def has_files(self) -> bool:
         """Whether a tokenizer and a configuration are here: texts may need none."""
-        return self.logprobs or bool(self.model) or self.profile == "auto"
+        return not self.reads_texts or bool(self.model) or self.profile == "auto"
 
     @property
     def tree_version(self) -> int:
@@ -213,7 +213,7 @@ class GuardOptions(EndpointOptions):
 
     def _check_texts(self) -> None:
         """Raise OptionError for options of probabilities where there are texts."""
-        if self.logprobs:
+        if not self.reads_texts:
             return
         for name, default in (
             ("top_logprobs", 64),

@@ -36,6 +36,7 @@ def safebench_classifiers() -> list[ClassifierSpec]:
             },
             on_request=frozenset({SeedTree}),
             capabilities=f"{_PACKAGE}.profile.catalog:capabilities",
+            settle=f"{_PACKAGE}.engines.catalog:settle_options",
             profile_doctor=f"{_PACKAGE}.profile.check:check_profile",
             profiles=f"{_PACKAGE}.profile.catalog:guard_profiles",
             # The union over all profiles: `capabilities` says those of one.

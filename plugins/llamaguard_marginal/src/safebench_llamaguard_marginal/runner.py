@@ -95,6 +95,10 @@ class GuardRunner(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What "auto" became, as JSON."""
 
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What is stored beside evidence, as JSON: who answers, if it is a server."""
+
     def close(self) -> None:
         """Free the model."""
 
@@ -199,6 +203,11 @@ class NetworkRunner:
             "layout": self.guard.model.tree_layout,
             "draft": draft_option_value(opener),
         }
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: its files say what the network is."""
+        return {}
 
     def close(self) -> None:
         """Free the model."""
@@ -311,6 +320,11 @@ class EngineRunner:
             "top_logprobs": self.guard.model.top_k,
             "unlisted": self._unlisted,
         }
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What the engine says of itself beside its facts."""
+        return self.guard.model.state
 
     def close(self) -> None:
         """End the engine, if it was started here."""

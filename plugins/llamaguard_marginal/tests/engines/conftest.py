@@ -107,7 +107,7 @@ class StubServer(LocalServer):
         content, path = [], list(ids)
         while len(content) < body["max_tokens"] and path[-1] != self.eos:
             logp = self.distribution(path)
-            order = np.argsort(-logp, kind="stable")[: body["top_logprobs"]]
+            order = np.argsort(-logp, kind="stable")[: body.get("top_logprobs", 1)]
             listed = [
                 {**self.spell(int(token)), "logprob": float(logp[token])}
                 for token in order

@@ -14,7 +14,7 @@ from safebench.errors import ModelError, OptionError
 from safebench.evidence import SeedTree, VerdictTree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from safebench.evidence import Evidence
@@ -125,3 +125,14 @@ LACKS: dict[type[Evidence], frozenset[str]] = {
 def _default(options: Any, name: str) -> Any:
     (own,) = (f for f in fields(options) if f.name == name)
     return own.default if own.default is not MISSING else None
+
+
+def settle_options(options: Any, stored: Sequence[Mapping[str, Any]]) -> Any:
+    """Return options with what a server says, and facts; see `ClassifierSpec.settle`.
+
+    Nothing is imported or asked where the guard is behind none.
+    """
+    if options.runs_on != ENDPOINT:
+        return options, {}
+    discovery = import_module("safebench_llamaguard_marginal.engines.discovery")
+    return discovery.settle(options, stored)

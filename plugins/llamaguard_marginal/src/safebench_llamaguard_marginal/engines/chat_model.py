@@ -18,6 +18,7 @@ from safebench.verdict_tree import ListedTokens
 
 from .chat_answers import NoLogprobsError, TokenNames, read_chat
 from .endpoint_checks import ExplainedErrors, NoCompletionsError
+from .server_identity import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,6 +87,11 @@ class ChatModel:
             "served_from": self._served.root,
             "api": "chat",
         }
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is stored beside evidence, to know the server again."""
+        return server_state(self._served)
 
     def converse(self, conversations: Mapping[tuple[int, ...], Messages]) -> None:
         """Take over the conversations behind the prompts that come next."""

@@ -45,6 +45,7 @@ _ANY_ID = (1,)  # that every vocabulary has
 _ROUND_WAIT = 0.2  # seconds before the second round, doubled each time
 _NO_KEY = "none"  # servers without keys take any, and the client needs one
 _NOT_FOUND = 404
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Endpoint:
         self.options = options
         self.address = options.base_url.rstrip("/")
         self.service = Service(NAME, options, deadline=True)
+        self.service.n_requests = options.spent
         self.client = _client(options, self.address)
         self.served_model = options.served_model
         self._is_spoilt = False  # whether others keep the likeliest tokens from us
@@ -103,6 +105,21 @@ class Endpoint:
                     raise
                 time.sleep(self.options.backoff)
         raise AssertionError
+
+    def attempt_or_wait(self, call: Callable[[], str]) -> str:
+        """Return an answer; only a server that is busy or failing is waited for.
+
+        Raises the client's own error for what it refuses.
+        """
+        try:
+            return self.attempt(call, retries=1)
+        except ModelError:
+            raise
+        except Exception as error:
+            status = getattr(error, "status_code", None) or 0
+            if status != _TOO_MANY and status < _SERVER_ERROR:
+                raise
+            return self.request(call)
 
     def models(self) -> list[ListedModel] | None:
         """Return the models that the server lists, None if it has no list.

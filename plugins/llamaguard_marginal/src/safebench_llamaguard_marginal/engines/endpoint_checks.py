@@ -15,6 +15,7 @@ from safebench.services import MalformedAnswerError, hide_secrets
 
 from .completion_answers import Expected, parse_answer, read_completions
 from .endpoint import MAX_IDS, api_key
+from .server_identity import SAME_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +31,6 @@ PROBE_TEXTS = (
     "Hello wörld,  12345 + 67!\n\n\tif x == 'y':",
     "Привет, 世界 ¿qué tal? \U0001f642",
 )
-# Mean difference of log-probabilities between two requests. Half precision and the
-# cache of prefixes change them by a few hundredths, another temperature by some units.
-_SAME_VALUES = 0.1
 _BAD_REQUEST = 400
 _UNPROCESSABLE = 422
 _NOT_FOUND = (404, 405, 501)
@@ -99,7 +97,7 @@ class ExplainedErrors:
         except Exception as error:  # noqa: BLE001 - client libraries raise anything
             status = getattr(error, "status_code", None)
             reason = reason_of(error)
-            if status in _NOT_FOUND and "model" not in reason.casefold():
+            if status in _NOT_FOUND and _has_no_address(reason):
                 raise NoCompletionsError(reason) from None
             if status in (_BAD_REQUEST, _UNPROCESSABLE):
                 raise self._refused(reason, top) from None
@@ -143,10 +141,19 @@ class ExplainedErrors:
         return f"{where}: {reason_of(error)}"
 
 
+def _has_no_address(reason: str) -> bool:
+    """Tell whether a server lacks the address, and not the model.
+
+    Services say of models for chats that they are none of the other address.
+    """
+    text = reason.casefold()
+    return "model" not in text or "chat model" in text or "chat/completions" in text
+
+
 class ServerProbe:
     """Asks once about the probe texts: errors are the client's, places may be empty.
 
-    `first` is what the server said at first.
+    `first` is what the server said at first of `prompts`.
     """
 
     def __init__(
@@ -158,7 +165,7 @@ class ServerProbe:
     ) -> None:
         self.first: Sequence[NextToken | None] = ()
         self._endpoint = endpoint
-        self._prompts = prompts
+        self.prompts = prompts
         self._size = size
         self._top = top
 
@@ -167,12 +174,12 @@ class ServerProbe:
     ) -> list[NextToken | None]:
         text = self._endpoint.attempt(
             lambda: self._endpoint.completions(
-                self._prompts, top=self._top, asked=asked, temperature=temperature
+                self.prompts, top=self._top, asked=asked, temperature=temperature
             ),
             retries=1,
         )
         expected = Expected(
-            n_prompts=len(self._prompts),
+            n_prompts=len(self.prompts),
             vocabulary_size=self._size,
             top=0 if asked else self._top,
             asked=asked,
@@ -231,7 +238,7 @@ class ServerProbe:
             if before and after
             for token in before.logp.keys() & after.logp.keys()
         ]
-        return sum(differences) <= _SAME_VALUES * len(differences)
+        return sum(differences) <= SAME_VALUES * len(differences)
 
 
 def check_tokenizer(endpoint: Endpoint, encode: Callable[[str], list[int]]) -> None:
@@ -241,7 +248,7 @@ def check_tokenizer(endpoint: Endpoint, encode: Callable[[str], list[int]]) -> N
     """
     for text in PROBE_TEXTS:
         ids = encode(text)
-        content = parse_answer(endpoint.attempt(partial(_ask_text, endpoint, text)))
+        content = parse_answer(endpoint.attempt(partial(ask_text, endpoint, text)))
         served = _prompt_ids(content)
         count = (content.get("usage") or {}).get("prompt_tokens")
         if served is not None:
@@ -261,7 +268,8 @@ def check_tokenizer(endpoint: Endpoint, encode: Callable[[str], list[int]]) -> N
             )
 
 
-def _ask_text(endpoint: Endpoint, text: str) -> str:
+def ask_text(endpoint: Endpoint, text: str) -> str:
+    """Return the answer to a text, as the tokenizer is compared by."""
     reply = endpoint.client.completions.with_raw_response.create(
         model=endpoint.served_model,
         prompt=text,

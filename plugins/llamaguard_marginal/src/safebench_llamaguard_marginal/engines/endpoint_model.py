@@ -10,6 +10,7 @@ from .chat_model import load_chat
 from .completion_answers import as_listed
 from .endpoint import Endpoint
 from .endpoint_checks import NoCompletionsError, check_server
+from .server_identity import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,12 @@ class EndpointModel:
             "api": "completions",
         }
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is stored beside evidence, to know the server again."""
+        probe = self._server.probe
+        return server_state(self._server.model, probe.prompts, probe.first)
+
     def top_tokens(self, contexts: Sequence[Sequence[int]]) -> ListedTokens:
         """List the K likeliest tokens after each context."""
         found = self._endpoint.next_tokens(
@@ -113,7 +120,7 @@ def load(options: GuardOptions, files: GuardFiles) -> EndpointModel | ChatModel:
     try:
         server = check_server(endpoint, encode, size, top_k)
     except NoCompletionsError as error:
-        if options.api == "completions":
+        if options.api == "completions" and "api" not in dict(options.found):
             raise ModelError(
                 f"{endpoint.where}: no completions of token ids ({error}); api=chat "
                 "would give the written verdict and its alternatives, logprobs=no its "

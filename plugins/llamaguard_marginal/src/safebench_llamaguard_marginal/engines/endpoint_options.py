@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
@@ -26,11 +26,17 @@ class EndpointOptions(RequestOptions):
     the server has). `prompts_per_request` prompts go into one request. The key is read
     from the environment variable `api_key_env`.
 
-    `logprobs=no` is for servers that give texts alone: one greedy verdict is recorded,
-    and `samples` others at `sample_temperature`, each with a seed that `sample_seed`,
-    its number and its prompt make, where the server takes one. Without a model, and
-    with a profile that is named, no tokenizer is needed here. The other options are of
-    all services.
+    `logprobs` says whether trees are recorded of log-probabilities, or texts: ``auto``
+    asks the server once whether it gives any, ``yes`` insists on them. Of texts one
+    greedy verdict is recorded, and `samples` others at `sample_temperature`, each with
+    a seed that `sample_seed`, its number and its prompt make, where the server takes
+    one. Without a model, and with a profile that is named, no tokenizer is needed here.
+    `other_server` says what follows where evidence is stored, and the server says other
+    things of itself than when it was recorded: ``refuse``, or ``accept``. The other
+    options are of all services.
+
+    `found` are the options that the server settled, each with the reason, and `spent`
+    is how many requests that took.
     """
 
     base_url: str = ""
@@ -38,14 +44,22 @@ class EndpointOptions(RequestOptions):
     api: Literal["auto", "completions", "chat"] = "auto"
     api_key_env: str = KEY_VARIABLE
     prompts_per_request: int = 128
-    logprobs: bool = True
+    logprobs: Literal["auto"] | bool = "auto"
     samples: int = 0
     sample_temperature: float = 1.0
     sample_seed: int = 0
+    other_server: Literal["refuse", "accept"] = "refuse"
     # a level of many long prompts takes longer than one answer of a service, and a
     # server that is started again takes a minute
     timeout: float = 120.0
     retries: int = 8
+    found: tuple[tuple[str, str], ...] = field(default=(), metadata={"internal": True})
+    spent: int = field(default=0, repr=False, metadata={"internal": True})
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether texts are recorded, and no log-probabilities asked for."""
+        return self.logprobs is False
 
     def __post_init__(self) -> None:
         RequestOptions.__post_init__(self)
@@ -70,7 +84,7 @@ class EndpointOptions(RequestOptions):
                 f"sample_temperature={self.sample_temperature} is not above 0; the "
                 "greedy verdict is recorded anyway"
             )
-        if self.samples and self.logprobs:
+        if self.samples and self.logprobs is True:
             raise OptionError(
                 f"samples={self.samples} is for servers that give texts alone, and add "
                 "nothing where probabilities are known; with logprobs=no it would work"

@@ -49,6 +49,10 @@ class ServedModel(SparseModel, Protocol):
     def notes(self) -> tuple[str, ...]:
         """What whoever reads its numbers has to know."""
 
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What is stored beside evidence, to know the engine again, as JSON."""
+
     def close(self) -> None:
         """End what was started for it."""
 

@@ -135,6 +135,11 @@ class VllmModel:
         rows = self._ask(contexts, [params[id(own)] for own in ids], ids)
         return ListedTokens.from_rows(rows, [float(logp.max()) for _, logp in rows])
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """Nothing: its weights are files here."""
+        return {}
+
     def close(self) -> None:
         """End the engine's processes and free its memory."""
         if llm := vars(self).pop("_llm", None):

@@ -33,6 +33,10 @@ _NO_SPELLINGS = (
     "reads canonical spellings, and api=chat gives the written verdict alone; a server "
     "that takes token ids (api=completions) gives them, too"
 )
+_CHAT_ALONE = (
+    "reads canonical spellings, and the chat endpoint, which is all that the server "
+    "has, gives the written verdict alone"
+)
 _ONE_PROCESS = "its requests have a concurrency and a count of their own"
 
 
@@ -45,6 +49,7 @@ def capabilities(options: GuardOptions) -> Capabilities:
         threshold=profile.data.threshold,
         evidence_scope=_evidence_scope(profile, options),
         families=_families(profile, options),
+        note=dict(options.found).get("other_server", ""),
         one_process=_ONE_PROCESS if options.runs_on == ENDPOINT else "",
         **_lacks(options),
     )
@@ -52,7 +57,7 @@ def capabilities(options: GuardOptions) -> Capabilities:
 
 def _lacks(options: GuardOptions) -> dict[str, Any]:
     """Return what evidence does not have where an engine runs the guard."""
-    if not options.logprobs:
+    if options.reads_texts:
         return _of_texts(options)
     texts = "logprobs=no samples=8"
     if options.runs_on != ENDPOINT:
@@ -61,26 +66,33 @@ def _lacks(options: GuardOptions) -> dict[str, Any]:
     if options.runs_on == HF:
         return {"turned_off": turned_off}
     because = f"engine={options.runs_on} lists {options.top_logprobs} tokens, no logits"
-    found = {"lacks": LACKS, "lacks_because": because, "turned_off": turned_off}
+    found: dict[str, Any] = {"lacks": LACKS, "lacks_because": because}
+    if options.runs_on != ENDPOINT or options.logprobs is True:
+        found["turned_off"] = turned_off
     if options.api == "chat":
-        found["unreadable"] = dict.fromkeys(ON_CANONICAL_SPELLINGS, _NO_SPELLINGS)
+        reason = _CHAT_ALONE if "api" in dict(options.found) else _NO_SPELLINGS
+        found["unreadable"] = dict.fromkeys(ON_CANONICAL_SPELLINGS, reason)
     return found
 
 
 def _of_texts(options: GuardOptions) -> dict[str, Any]:
-    """Return what evidence has where a server gives texts alone."""
+    """Return what evidence has where texts are recorded."""
     lacks: dict[type[Evidence], frozenset[str]] = {
         VerdictTree: frozenset(),
         SeedTree: frozenset(),
     }
     if options.samples:
-        because = "logprobs=no records the texts of verdicts and no probabilities"
+        recorded = "the texts of verdicts and no probabilities"
     else:
         lacks[VerdictTexts] = frozenset({"sample"})
-        because = (
-            "logprobs=no records the text of the greedy verdict alone (samples=8 adds "
-            "eight sampled ones)"
+        recorded = (
+            "the text of the greedy verdict, which greedy reads (samples=8 adds eight "
+            "sampled ones)"
         )
+    if found := dict(options.found).get("logprobs"):
+        because = f"{found}: recorded is {recorded}"
+    else:
+        because = f"logprobs=no records {recorded}"
     return {
         "lacks": lacks,
         "lacks_because": because,

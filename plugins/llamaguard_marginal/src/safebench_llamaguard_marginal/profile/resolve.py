@@ -48,6 +48,8 @@ _OWN_OPTIONS = (
     "policy",
     "format",
     "given",
+    "found",
+    "spent",
 )
 
 

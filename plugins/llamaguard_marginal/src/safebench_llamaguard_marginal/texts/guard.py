@@ -18,6 +18,7 @@ from safebench_llamaguard_marginal.engines.conversations import (
     no_conversation,
 )
 from safebench_llamaguard_marginal.engines.endpoint import Endpoint
+from safebench_llamaguard_marginal.engines.server_identity import server_state
 from safebench_llamaguard_marginal.profile.answer import (
     answer_grammar,
     one_sided_answer,
@@ -183,6 +184,8 @@ class TextGuard(Classifier):
     def _notes(self) -> list[str]:
         """Return what whoever reads numbers of these texts has to know."""
         notes = [UNCHECKED] if self.parts.prompts is None else []
+        if found := dict(self.options.found).get("logprobs"):
+            notes.append(f"{found}: texts of verdicts were read")
         if not self.options.served_model:
             name = self.server.model.id
             notes.append(
@@ -205,6 +208,11 @@ class TextGuard(Classifier):
             "template": self._template_hash(),
             "max_new_tokens": self.budget,
         }
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What is stored beside evidence, to know the server again."""
+        return server_state(self.server.model)
 
     @rendered_together()
     def _template_hash(self) -> str:
@@ -404,12 +412,14 @@ def affordable_shard(options: GuardOptions) -> int:
     limit, each = options.max_requests, 1 + options.samples
     if limit is None:
         return _SHARD
-    if limit < each + _CHECKS:
+    least = each + _CHECKS
+    if limit - options.spent < least:
         raise OptionError(
             f"llamaguard: samples={options.samples} takes {each} requests about each "
             f"prompt, and a few come first, so that max_requests={limit} leaves none "
-            f"done; {each + _CHECKS} or more would work"
+            f"done; {least + options.spent} or more would work"
         )
+    limit -= options.spent
     return max(1, min(_SHARD, (limit - _CHECKS) // each))
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _PROBE: Prompt = ({"role": "user", "content": "Hello."},)
 _REFUSED = (400, 422)
-_TOO_MANY, _SERVER_ERROR = 429, 500
 _MOST_FORMS = 6  # that are tried before a server is given up
 
 
@@ -105,7 +104,7 @@ def open_text_server(
         try:
             explained.run(lambda: check_tokenizer(endpoint, encode))
             found = explained.run(
-                lambda: _accepted_form(endpoint, form, probe, samples=samples)
+                lambda: accepted_form(endpoint, form, probe, samples=samples)
             )
         except NoCompletionsError as error:
             reason = str(error)
@@ -118,14 +117,14 @@ def open_text_server(
             )
     try:
         found = explained.run(
-            lambda: _accepted_form(endpoint, form, _PROBE, samples=samples)
+            lambda: accepted_form(endpoint, form, _PROBE, samples=samples)
         )
     except NoCompletionsError as error:
         raise ModelError(f"{endpoint.where}: no chat: {error}") from None
     return TextServer(endpoint, "chat", model, found)
 
 
-def _accepted_form(
+def accepted_form(
     endpoint: Endpoint, form: RequestForm, prompt: Prompt, *, samples: bool
 ) -> RequestForm:
     """Return the form of requests that a server takes, found by asking.
@@ -136,7 +135,8 @@ def _accepted_form(
     for sampling in samplings:
         for left in range(_MOST_FORMS, -1, -1):
             try:
-                _try(endpoint, partial(write, endpoint, form, prompt, sampling))
+                request = partial(write, endpoint, form, prompt, sampling)
+                read_text_answer(endpoint.attempt_or_wait(request))
                 break
             except MalformedAnswerError:
                 raise
@@ -147,18 +147,6 @@ def _accepted_form(
                     raise
                 form = smaller
     return form
-
-
-def _try(endpoint: Endpoint, request: Callable[[], str]) -> None:
-    """Make a request; only a server that is busy is waited for."""
-    try:
-        text = endpoint.attempt(request, retries=1)
-    except Exception as error:
-        status = getattr(error, "status_code", None) or 0
-        if status != _TOO_MANY and status < _SERVER_ERROR:
-            raise
-        text = endpoint.request(request)
-    read_text_answer(text)
 
 
 def facts_of(server: TextServer) -> dict[str, Any]:
