@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -36,6 +37,37 @@ def check_file_name(path: Path) -> None:
                 f"{MAX_NAME_BYTES}: choose a shorter name"
             )
 
+
+# Two writes within a tick of a file system's clock leave the same times: FAT has the
+# longest tick, Linux's own file systems one of 1 to 10 ms.
+TICK_SECONDS = 2.0
+
+# Whatever changes a file changes one of its numbers.
+FileState = tuple[int, ...]
+
+
+def file_state(path: Path) -> FileState:
+    """Return what is other than before whenever a file is: inode, size, two times.
+
+    What is kept in memory by the state of a file is right as long as the state is the
+    same. A file that was written to within the last tick could be written to once more
+    and look the same: its state has one number more, is equal to no other (`is_settled`
+    is false), and whoever keeps something by it reads the file anew.
+    Raises OSError.
+    """
+    status = path.stat()
+    state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    age = time.time() - status.st_mtime
+    # a server's clock may be ahead for hours: its files are not read anew all the time
+    return (*state, next(_UNIQUE)) if abs(age) < TICK_SECONDS else state
+
+
+def is_settled(state: FileState) -> bool:
+    """Tell whether a file in that state cannot change without another state."""
+    return len(state) == 4  # noqa: PLR2004 - inode, size, two times
+
+
+_UNIQUE = itertools.count()
 
 SET_ASIDE = ".set-aside"  # after the name of what could not be read
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.tmp")

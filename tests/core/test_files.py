@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ from safebench.errors import RunFolderError
 from safebench.files import (
     SET_ASIDE,
     atomic_path,
+    file_state,
+    is_settled,
     lock_folder,
     set_aside,
     write_json,
@@ -144,3 +147,37 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
         write_json(tmp_path / "file" / "deep" / "value.json", 1)
     with pytest.raises(RunFolderError, match="folder is in its place"):
         write_json(tmp_path / "folder.json", 1)
+
+
+@pytest.mark.parametrize("age", [0.0, 1.9, -1.9])
+def test_the_state_of_a_file_of_this_moment_equals_no_other(
+    tmp_path: Path, age: float
+) -> None:
+    """It could be written to within one tick of the clock: nothing else would differ."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"1")
+    moment = time.time() - age
+    os.utime(path, (moment, moment))
+
+    first, second = file_state(path), file_state(path)
+
+    assert not is_settled(first)
+    assert first != second
+    assert first[:4] == second[:4]
+
+
+@pytest.mark.parametrize("age", [60.0, -3600.0])
+def test_the_state_of_an_older_file_changes_with_the_file(
+    tmp_path: Path, age: float
+) -> None:
+    """Also that of a server whose clock is ahead; written anew, it is another."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"1")
+    moment = time.time() - age
+    os.utime(path, (moment, moment))
+    first = file_state(path)
+
+    assert is_settled(first)
+    assert first == file_state(path)
+    path.write_bytes(b"2")
+    assert first != file_state(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,6 +153,19 @@ def test_large_files_are_hashed_once(
     assert first == base_model.file_sha256(path)
     os.utime(path, ns=(2, 2))
     assert first != base_model.file_sha256(path)
+
+
+def test_the_digest_of_a_large_file_of_this_moment_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is written within the same tick of the clock has another digest."""
+    monkeypatch.setattr(base_model, "_CACHE_FROM_BYTES", 4)
+    monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "cache"))
+    path, moment = tmp_path / "weights", time.time_ns()
+    for content in (b"12345", b"54321"):
+        path.write_bytes(content)
+        os.utime(path, ns=(moment, moment))
+        assert sha256(content) == base_model.file_sha256(path)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(

@@ -21,6 +21,7 @@ from typing import (
 )
 
 from safebench.errors import RunFolderError, unknown_name
+from safebench.files import FileState, file_state
 from safebench.results import RESULTS_FILE, Row, read_rows
 from safebench.results.prediction_reading import (
     CALIBRATOR,
@@ -123,7 +124,7 @@ class LoadedRun(Generic[FrameT]):
         self._frames = frames
         self._make = make
         self._lock = threading.Lock()
-        self._files: dict[Path, tuple[tuple[int, ...], FrameColumns]] = {}
+        self._files: dict[Path, tuple[FileState, FrameColumns]] = {}
 
     def __repr__(self) -> str:
         return f"<safebench run in {str(self.folder)!r}, frames in {self._frames}>"
@@ -275,13 +276,12 @@ class LoadedRun(Generic[FrameT]):
 
     def _read(self, path: Path) -> FrameColumns:
         """Return a file of predictions, from memory if it is as it was."""
-        stat = path.stat()
-        version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        state = file_state(path)
         with self._lock:
             known = self._files.get(path)
-            if known is None or known[0] != version:
+            if known is None or known[0] != state:
                 lines = map(_flat_line, _lines(path))
-                known = version, collect_columns(lines, PREDICTION_KINDS)
+                known = state, collect_columns(lines, PREDICTION_KINDS)
                 self._files[path] = known
             return known[1]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import ModelError, RunFolderError
-from safebench.files import write_json
+from safebench.files import file_state, is_settled, write_json
 
 from .folder_checks import CONFIG_FILE, read_model_json
 
@@ -123,22 +123,26 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file.
 
     That of a large file in the hub's cache is the name under which it lies there; of
-    other large files it is kept in a cache, by path, size and time of change.
+    other large files it is kept in a cache, by path, size and time of change, unless
+    the file was written to a moment ago: the next write might not change the time.
     """
-    stat = path.stat()
+    state = file_state(path)
+    size, modified = state[1:3]
     resolved = path.resolve()
     is_blob = path.is_symlink() and resolved.parent.name == "blobs"
     if is_blob and _BLOB.fullmatch(resolved.name):
         return resolved.name  # compared with the content when it was written
-    if stat.st_size < _CACHE_FROM_BYTES:
+    if size < _CACHE_FROM_BYTES:
         return _sha256(path)
-    key = [str(resolved), stat.st_size, stat.st_mtime_ns]
+    key = [str(resolved), size, modified]
     name = hashlib.sha256(str(resolved).encode()).hexdigest()
     cache_file = _cache_folder() / "sha256" / f"{name}.json"
     entry = _read_cache_entry(cache_file)
     if entry and entry[:-1] == key:
         return str(entry[-1])
     digest = _sha256(path)
+    if not is_settled(state):
+        return digest
     with suppress(OSError, RunFolderError):  # that it cannot be kept is no error
         write_json(cache_file, [*key, digest])
     return digest

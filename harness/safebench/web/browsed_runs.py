@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from safebench.errors import DataError, SafebenchError
+from safebench.files import FileState, file_state
 from safebench.isolation import describe_error
 from safebench.results import RESULTS_FILE, read_rows
 from safebench.results.prediction_reading import FORMS
@@ -208,16 +209,6 @@ def _distinct(names: Iterable[str]) -> list[str]:
             name = f"{base}~{count}"
         distinct.append(name)
     return distinct
-
-
-# Whatever changes a file changes one of these: its inode, size, or times.
-FileState = tuple[int, ...]
-
-
-def file_state(file: Path) -> FileState:
-    """Return what changes whenever a file does."""
-    status = file.stat()
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _run_state(file: Path) -> FileState:

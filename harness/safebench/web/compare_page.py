@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import render_template, request
 
 from safebench.errors import DataError
+from safebench.files import FileState, file_state
 from safebench.metrics.intervals import can_compare
 from safebench.number_format import format_metric
 from safebench.reporters.comparison import remarks, verdict
@@ -20,7 +21,6 @@ from safebench.specs import MetricSpec
 from .browsed_runs import (
     MAX_PREDICTIONS_BYTES,
     check_size,
-    file_state,
     without_surrogates,
 )
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from safebench.results.comparison import Comparison
     from safebench.results.prediction_reading import PredictionFile
 
-    from .browsed_runs import BrowsedRun, FileState
+    from .browsed_runs import BrowsedRun
     from .state import AppState
 
 MAX_COMPARED_BYTES = 32 * 2**20

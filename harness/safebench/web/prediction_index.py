@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from safebench.errors import unknown_name
+from safebench.files import FileState, file_state
 from safebench.results.parquet_predictions import (
     iter_parquet_lines,
     read_parquet_rows,
 )
 from safebench.results.prediction_reading import FORMS, parse_prediction_line
 
-from .browsed_runs import FileState, file_state, without_surrogates
+from .browsed_runs import without_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flask import abort, redirect, request, url_for
 
 from safebench.errors import DataError, RunFolderError
+from safebench.files import FileState, file_state
 from safebench.results.review_marks import (
     MARKS,
     MAX_NOTE,
@@ -24,7 +25,7 @@ from safebench.results.review_marks import (
     verdicts,
 )
 
-from .browsed_runs import FileState, describe_problem, file_state
+from .browsed_runs import describe_problem
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,6 +15,7 @@ from flask import Response, render_template
 
 from safebench.charts import ChartCard, chart_css, chart_entries, set_charts
 from safebench.errors import DataError
+from safebench.files import file_state, is_settled
 from safebench.results.prediction_reading import (
     FORMS,
     CombinationKey,
@@ -27,7 +28,6 @@ from .browsed_runs import (
     MAX_PREDICTIONS_BYTES,
     check_size,
     describe_problem,
-    file_state,
     without_surrogates,
 )
 
@@ -102,9 +102,14 @@ class ChartCache:
 
 
 def _state_or_none(path: Path) -> object:
-    """Return the state of a file; None for a link to nothing, or in a circle."""
+    """Return the state of a file; None for a link to nothing, or in a circle.
+
+    That of a file that was written to a moment ago is the same until it is settled:
+    who asks again for its charts finds the job, which is done once more after that.
+    """
     try:
-        return file_state(path)
+        state = file_state(path)
+        return *state[:4], is_settled(state)
     except OSError:
         return None
 

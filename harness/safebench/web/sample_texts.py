@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.analysis.sample_metadata import read_run_datasets
 from safebench.errors import SafebenchError
+from safebench.files import FileState, file_state
 from safebench.isolation import describe_error
 from safebench.pipeline.config import load_run_config
 from safebench.results.run_files import CONFIG_FILE, MANIFEST_FILE, parse_manifest
 from safebench.results.stored_texts import TEXTS, read_texts, text_files
 
 from .browsed_runs import (
-    FileState,
     check_size,
     describe_problem,
-    file_state,
     without_surrogates,
 )
 

@@ -11,6 +11,7 @@ from safebench.errors import DataError
 from safebench.evidence import VerdictTree
 from safebench.evidence.scope import SCOPES, sample_keys
 from safebench.evidence.store import EvidenceStore
+from safebench.files import FileState, file_state
 from safebench.isolation import describe_error
 from safebench.pipeline.config import load_run_config
 from safebench.pipeline.probes import MAIN
@@ -22,7 +23,7 @@ from safebench.results.run_files import (
 )
 from safebench.score.tree_view import build_tree_views
 
-from .browsed_runs import FileState, check_size, file_state, without_surrogates
+from .browsed_runs import check_size, without_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -88,6 +88,7 @@ def test_hostile_templates_are_bounded(
     kind: str,
     with_template: Callable[..., Any],
     tokenizer: Any,
+    copies: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Endless, huge and failing templates are one line, the second time at once."""
@@ -104,17 +105,18 @@ def test_hostile_templates_are_bounded(
     if layout.name == "instruct":  # which has one turn, whatever is judged
         assert layout.render(ANSWERED).text
         return
-    started = time.monotonic()
+    copies.clear()
     for _ in range(20):
         with pytest.raises(PromptError, match=message):
             layout.render(ANSWERED)
-    assert time.monotonic() - started < 5 * chat_template.MAX_SECONDS
+    assert 1 >= len(copies)
     assert layout.render(ASKED).text
 
 
 def test_a_template_that_never_ends_is_not_tried_on_everything(
     with_template: Callable[..., Any],
     tokenizer: Any,
+    copies: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Conversations of many lengths would each take the whole time."""
@@ -123,26 +125,34 @@ def test_a_template_that_never_ends_is_not_tried_on_everything(
     each = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     layout = ChatTemplateFormat(with_template(tokenizer, endless + each))
     assert layout.render(ASKED).text
-    started = time.monotonic()
+    copies.clear()
 
     for n in range(1, 30):
-        with pytest.raises(PromptError, match=r"not end (within|for 3 kinds)"):
+        problem = "not end within" if n <= 3 else "not end for 3 kinds"
+        with pytest.raises(PromptError, match=problem):
             layout.render(ASKED + n * ANSWERED[1:] + ASKED)
 
-    assert time.monotonic() - started < 20 * chat_template.MAX_SECONDS
+    assert 3 == len(copies)
     assert layout.render(ASKED).text  # known before, and needs no trial
 
 
+def resident_memory() -> int:
+    """Return the memory that this process holds, in bytes."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.mark.parametrize(
-    ("template", "message"),
+    ("template", "seconds", "message"),
     [
-        (GROWING, "needs more than 64 MiB"),
-        (ENDLESS, "does not end within"),
-        ("", None),
+        (GROWING, 60.0, "needs more than 64 MiB"),
+        (ENDLESS, 0.5, "does not end within"),
+        ("", 60.0, None),
     ],
 )
 def test_where_no_copy_is_safe_a_thread_is_watched(
     template: str,
+    seconds: float,
     message: str | None,
     with_template: Callable[..., Any],
     tokenizer: Any,
@@ -150,8 +160,10 @@ def test_where_no_copy_is_safe_a_thread_is_watched(
 ) -> None:
     """Time and memory are bounded between the operations of a template."""
     monkeypatch.setattr(chat_template, "_CAN_FORK", False)
-    monkeypatch.setattr(chat_template, "MAX_SECONDS", 2.0)
+    monkeypatch.setattr(chat_template, "MAX_SECONDS", seconds)
     monkeypatch.setattr(chat_template, "MAX_MEMORY", 64 << 20)
+    # The most that this process has ever held depends on the tests before this one.
+    monkeypatch.setattr(chat_template, "_peak_memory", resident_memory)
     hostile = with_template(tokenizer, template + "{{ messages[0]['content'] }}")
 
     if message is None:
@@ -316,7 +328,7 @@ def test_forks_of_the_process_render_apart(
                     same = written(mixed, TALKS[0]) == expected
                     own, other = copies[-1], os.fork()  # which holds the pipe open
                     if other == 0:
-                        time.sleep(30)
+                        time.sleep(240)
                     os.write(writer, f"{same} {own} {other}".encode())
                     os.kill(os.getpid(), signal.SIGKILL)
             finally:
@@ -325,10 +337,10 @@ def test_forks_of_the_process_render_apart(
         same, own, other = os.read(reader, 99).split()
         assert expected == written(mixed, TALKS[0])
         assert 1 + 1 == len(copies)  # the one that renders here, and the fork
-        end = time.monotonic() + 2 * chat_template._ORPHAN_SECONDS + 2
-        while not is_gone(int(own)) and time.monotonic() < end:
+        end = time.monotonic() + 120
+        while not is_gone(int(own)):
+            assert time.monotonic() < end
             time.sleep(0.02)
-        assert is_gone(int(own))
         assert int(own) != copies[0]
 
     os.kill(int(other), signal.SIGKILL)

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     from safebench.records import Turn
 
-MAX_SECONDS = 5.0  # templates of guards take about a millisecond
+MAX_SECONDS = 5.0  # of the processor; templates of guards take about a millisecond
+_PATIENCE = (
+    12.0  # times as long at most by the clock, on a machine that does other work
+)
 MAX_CHARACTERS = 1_000_000  # of a template around placeholders; guards' have some 5,000
 MAX_MEMORY = 1 << 30  # bytes above what this process has mapped
 _MAX_REASON = 200  # characters
@@ -284,12 +287,12 @@ class _Copy:
 
     def answer(self, line: bytes = b"") -> bytes | None:
         """Return the answer as a line; b"" if the copy ended, None if it takes long."""
-        end = time.monotonic() + MAX_SECONDS
+        allowance = _Allowance(self._process)
         try:
-            written = _write_until(self._requests, line, end)
+            written = _write_until(self._requests, line, allowance)
         except BrokenPipeError:
             return b""
-        return _read_until(self._answers, end) if written else None
+        return _read_until(self._answers, allowance) if written else None
 
     def end(self, *, is_ours: bool) -> None:
         """End the process, unless this one is only another fork of who made it."""
@@ -301,6 +304,31 @@ class _Copy:
             os.kill(self._process, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self._process, 0)
+
+
+class _Allowance:
+    """What is left of the time that a process may take for one template.
+
+    In time of the processor: by the clock a template would be refused because a
+    machine does other work. What only waits is ended, too, but later.
+    """
+
+    def __init__(self, process: int) -> None:
+        # MAKE_PROCESS_CPUCLOCK in Linux's include/linux/posix-timers_types.h
+        self._clock = ~process << 3 | 2
+        self._start = self._used()
+        self._end = time.monotonic() + _PATIENCE * MAX_SECONDS
+
+    def left(self) -> float:
+        """Return how many seconds are left, at least; none once it is 0 or less."""
+        used = self._used() - self._start
+        return min(MAX_SECONDS - used, self._end - time.monotonic())
+
+    def _used(self) -> float:
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:  # the process is gone, as its pipe says
+            return 0.0
 
 
 def _answer_all(
@@ -361,25 +389,25 @@ def _bound_time() -> None:
 
     with suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        seconds = int(time.process_time() + MAX_SECONDS) + 1
+        seconds = int(time.process_time() + 2 * MAX_SECONDS) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
-def _write_until(writer: int, content: bytes, end: float) -> bool:
-    """Write to a pipe that does not block; False if that is not done at time `end`."""
+def _write_until(writer: int, content: bytes, allowance: _Allowance) -> bool:
+    """Write to a pipe that does not block; False if that is not done in time."""
     poll = select.poll()
     poll.register(writer, select.POLLOUT)
-    while content and (left := end - time.monotonic()) > 0:
+    while content and (left := allowance.left()) > 0:
         if poll.poll(left * 1000):
             content = content[os.write(writer, content) :]
     return not content
 
 
-def _read_until(reader: int, end: float) -> bytes | None:
-    """Return what is written to a pipe, None if that is not finished at time `end`."""
+def _read_until(reader: int, allowance: _Allowance) -> bytes | None:
+    """Return what is written to a pipe, None if that is not finished in time."""
     poll, blocks = select.poll(), []
     poll.register(reader)
-    while (left := end - time.monotonic()) > 0:
+    while (left := allowance.left()) > 0:
         ready = poll.poll(left * 1000)
         if not ready:
             continue
