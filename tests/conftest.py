@@ -35,7 +35,7 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=240,
         )
 
     def safebench(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -480,7 +480,7 @@ def test_the_workflow_of_the_documents_runs(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert 0 == done.returncode, done.stderr

@@ -297,8 +297,11 @@ def test_categories_have_thresholds_of_their_own(
 
 
 @pytest.mark.usefixtures("two_sets")
-def test_tables_fit_a_terminal_of_80_columns(safebench: Run) -> None:
+def test_tables_fit_a_terminal_of_80_columns(
+    safebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rates, review, costs and numbers at a prevalence; Markdown has the same rows."""
+    monkeypatch.setenv("COLUMNS", "80")
     options = ("--max-fpr", "0.1", "--review-budget", ".05", "--transfer")
     options += ("--cost-fp", "1", "--cost-fn", "20", "--prevalence", ".001")
 

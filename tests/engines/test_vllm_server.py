@@ -131,7 +131,7 @@ def post(vllm: Any, path: str, body: Any) -> Any:
     """Return the server's answer to a request, past our client."""
     data = json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
-    with urlopen(Request(vllm.address + path, data, headers), timeout=60) as answer:
+    with urlopen(Request(vllm.address + path, data, headers), timeout=240) as answer:
         return json.load(answer)
 
 

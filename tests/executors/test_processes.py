@@ -152,7 +152,7 @@ def test_an_interruption_in_a_shard_leaves_no_process(
     workers = start(job, workers=1)
     (worker,) = workers.launcher.processes
     workers.launcher.submit(worker, shards("wait")[0])
-    log, deadline = tmp_path / "log", time.monotonic() + 120
+    log, deadline = tmp_path / "log", time.monotonic() + 240
     while not log.exists() or not log.read_text().endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.02)

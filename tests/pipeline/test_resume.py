@@ -57,7 +57,13 @@ def uninterrupted(slow: Any) -> dict[str, bytes]:
 
 
 def interrupt(slow: Any, with_signal: int, after: int, delay: float) -> int:
-    """Start a run, send a signal `delay` s after `after` shards began; exit code."""
+    """Start a run, send a signal `delay` s after `after` shards began; exit code.
+
+    Without a delay, the last of these shards does not end before the signal comes.
+    """
+    hold = slow.cwd / "hold"
+    if not delay:
+        hold.write_text(f"{after}\n", encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-c", WITH_DEFAULT_SIGINT, "-m", "safebench", *COMMAND],
         env=os.environ | {"PYTHONPATH": str(slow.site)},
@@ -73,7 +79,8 @@ def interrupt(slow: Any, with_signal: int, after: int, delay: float) -> int:
         time.sleep(0.002)
     time.sleep(delay)
     process.send_signal(with_signal)
-    process.communicate(timeout=120)
+    process.communicate(timeout=240)
+    hold.unlink(missing_ok=True)
     return process.returncode
 
 
@@ -81,7 +88,7 @@ def test_after_sigint_nothing_finished_is_lost(
     slow: Any, uninterrupted: dict[str, bytes]
 ) -> None:
     """Exit code 130, finished shards kept, the rest recorded, equal predictions."""
-    code = interrupt(slow, signal.SIGINT, after=3, delay=0.02)
+    code = interrupt(slow, signal.SIGINT, after=3, delay=0.0)
     kept = len(list((slow.cwd / "run" / "evidence").glob("*/main/*.npz")))
     status = json.loads((slow.cwd / "run" / "manifest.json").read_text())["status"]
     (slow.cwd / "shards-begun").unlink()
@@ -190,8 +197,9 @@ def test_a_run_that_measured_nothing_is_in_nobodys_way(
 
 def test_a_second_process_is_kept_out_of_a_folder_in_use(slow: Any) -> None:
     """Two writers would mix their shards."""
+    (slow.cwd / "hold").write_text("1\n", encoding="utf-8")
     first = subprocess.Popen(
-        [sys.executable, "-m", "safebench", *COMMAND, "--set", "pause=0.02"],
+        [sys.executable, "-m", "safebench", *COMMAND],
         env=os.environ | {"PYTHONPATH": str(slow.site)},
         cwd=slow.cwd,
         stdout=subprocess.DEVNULL,
@@ -199,8 +207,9 @@ def test_a_second_process_is_kept_out_of_a_folder_in_use(slow: Any) -> None:
     )
     try:
         while not (slow.cwd / "shards-begun").exists():
+            assert first.poll() is None
             time.sleep(0.01)
-        second = slow.safebench(*COMMAND, "--set", "pause=0.02")
+        second = slow.safebench(*COMMAND)
     finally:
         first.kill()
         first.wait()

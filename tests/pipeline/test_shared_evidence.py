@@ -246,7 +246,7 @@ def test_a_run_that_is_ended_goes_on_as_if_it_had_not_been(
         cwd=place,
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=240,
     )
     assert code == ended.returncode, ended.stderr
     if end_by == "exit":

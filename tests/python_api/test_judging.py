@@ -137,13 +137,13 @@ def test_calls_take_turns(odd_guards: Plugins, monkeypatch: pytest.MonkeyPatch) 
 
     def waiting(self: Keyword, *args: Any) -> Any:
         inside.release()
-        assert go_on.wait(120)
+        assert go_on.wait(240)
         return record(self, *args)
 
     monkeypatch.setattr(Keyword, "record", waiting)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(judge, "attack", "keyword")
-        assert inside.acquire(timeout=60)
+        assert inside.acquire(timeout=240)
         second = pool.submit(run, "keyword", datasets="starter", limit=5, out=None)
         both = inside.acquire(timeout=1)
         go_on.set()

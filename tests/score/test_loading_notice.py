@@ -45,7 +45,7 @@ def test_a_slow_load_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
 
     with loading_notice("loading it ...", seconds=0.01):
-        assert terminal.written.wait(120)
+        assert terminal.written.wait(240)
 
     assert "loading it ...\n" == terminal.getvalue()
 
@@ -60,7 +60,7 @@ def test_a_run_that_starts_slowly_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         def __init__(
             self, _: Any, __: Any, log: Callable[[str], None], **___: Any
         ) -> None:
-            assert terminal.written.wait(120)  # for the notice
+            assert terminal.written.wait(240)  # for the notice
             log("first line")
             raise OptionError("that is enough")
 

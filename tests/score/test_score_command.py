@@ -387,7 +387,7 @@ def test_any_encoding_of_the_output_will_do(form: list[str]) -> None:
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
     assert 0 == result.returncode, result.stderr
@@ -401,7 +401,7 @@ def test_a_closed_standard_input_is_told() -> None:
     command = f"{shlex.quote(sys.executable)} -m safebench score -c keyword - <&-"
 
     result = subprocess.run(
-        command, shell=True, capture_output=True, text=True, check=False, timeout=60
+        command, shell=True, capture_output=True, text=True, check=False, timeout=240
     )
 
     assert 2 == result.returncode

@@ -209,6 +209,8 @@ def test_a_signal_ends_a_run_in_order(
 ) -> None:
     """As Ctrl-C does: one notice, a manifest that says so, and a run that goes on."""
     slow = install("slow_guard")
+    hold = slow.cwd / "hold"
+    hold.write_text("2\n", encoding="utf-8")
     # the tests themselves may run under nohup, which children inherit
     heeding = (
         f"import os, signal, sys; signal.signal(signal.{name}, signal.SIG_DFL); "
@@ -227,7 +229,8 @@ def test_a_signal_ends_a_run_in_order(
 
     process.send_signal(getattr(signal, name))
 
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
+    hold.unlink()
     manifest = json.loads((slow.cwd / "run" / "manifest.json").read_text())
     again = slow.safebench(*CALM, "--out", "run")
     assert code == process.returncode
@@ -244,6 +247,8 @@ def test_a_signal_that_the_caller_ignores_is_ignored(
 ) -> None:
     """A run under nohup outlives its terminal."""
     slow = install("slow_guard")
+    hold = slow.cwd / "hold"
+    hold.write_text("2\n", encoding="utf-8")
     ignoring = (
         "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -260,8 +265,9 @@ def test_a_signal_that_the_caller_ignores_is_ignored(
         time.sleep(0.01)
 
     process.send_signal(signal.SIGHUP)
+    hold.unlink()
 
-    assert 0 == process.wait(timeout=60)
+    assert 0 == process.wait(timeout=240)
 
 
 def test_an_interrupt_while_modules_are_imported_is_no_traceback(

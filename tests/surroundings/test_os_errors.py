@@ -256,7 +256,7 @@ def python(code: str, **streams: Any) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", program],
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
     )
 

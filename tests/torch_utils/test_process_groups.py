@@ -19,7 +19,7 @@ def _fail_in(rank: int) -> None:
 
 
 def _wait_long() -> None:
-    time.sleep(60)
+    time.sleep(250)
 
 
 def _read_nowhere() -> None:
@@ -36,15 +36,19 @@ def test_the_first_that_fails_is_told_at_once(rank: int) -> None:
         run_in_group(2, _fail_in, rank)
 
     assert f"ValueError: what {rank} cannot do" in str(error.value)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 200
 
 
 def test_a_process_that_never_ends_says_where_it_is() -> None:
     """And not only that it took too long."""
-    with pytest.raises(RuntimeError, match=r"process 1 \(after 0.3 s\)") as error:
-        run_in_group(2, _wait_long, timeout=0.3)
-
-    assert "in _wait_long" in str(error.value)
+    for seconds in (0.3, 3.0, 30.0):  # on a busy machine it is not there so soon
+        with pytest.raises(RuntimeError, match="process 1") as error:
+            run_in_group(2, _wait_long, timeout=seconds)
+        assert f"process 1 (after {seconds:g} s)" in str(error.value)
+        if str(error.value).count("in _wait_long") == 2:
+            break
+    else:
+        pytest.fail(f"no stack: {error.value}")
 
 
 def test_a_signal_is_told_with_the_stack_that_it_met() -> None:

@@ -97,7 +97,7 @@ def test_the_first_page_does_not_wait_for_the_libraries_of_all(
     client, looked = create_app(state).test_client(), Event()
 
     def reason(_: Plugins, ref: ComponentRef) -> str:
-        looked.wait(20)
+        looked.wait(240)
         return f"{ref.name} needs time"
 
     monkeypatch.setattr(state_module, "unavailable_reason", reason)

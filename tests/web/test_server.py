@@ -59,7 +59,7 @@ def ask(address: str, fields: dict[str, str] | None = None) -> tuple[int, str]:
     """Return status and page of a GET, or of a POST of fields."""
     data = urllib.parse.urlencode(fields).encode() if fields else None
     try:
-        with urllib.request.urlopen(address, data, timeout=60) as response:
+        with urllib.request.urlopen(address, data, timeout=240) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -106,7 +106,7 @@ def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
         assert process.stdout is not None
         text = process.stdout.readline()
         process.kill()
-        _, warned = process.communicate(timeout=120)
+        _, warned = process.communicate(timeout=240)
 
     assert "http://127.0.0.1:" in text
     assert warned.startswith("warning: whoever can reach this machine (it listens on 0")
@@ -136,7 +136,7 @@ def test_ctrl_c_stops_it(serving: Serving) -> None:
     _, process = serving
 
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=240)
 
     assert 0 == process.returncode, errors
     assert "stopped" == errors.strip()
@@ -199,7 +199,7 @@ def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
     assert 2 == result.returncode, result.stderr

@@ -131,12 +131,12 @@ def test_what_is_no_file_is_not_read(
     place = "predictions/keyword/mine.all/odd.jsonl"
     with suppress(OSError):
         make_odd(folder.parent / "good" / place)
-    start = time.monotonic()
+    start = time.process_time()
 
     names = ("", "odd", "good", f"good/{place}")
     responses = [client.get(f"/runs/{name}") for name in names]
 
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     statuses = [r.status_code for r in responses]
     assert [200, 400, 200] == statuses[:3]
     assert statuses[3] in (400, 404)  # a link to nothing is not listed

@@ -90,7 +90,7 @@ def test_a_default_that_cannot_be_loaded_is_told_in_the_terminal(
 
     state.start_loading()
     assert state._loading is not None
-    state._loading.join(20)
+    state._loading.join(240)
 
     errors = capfd.readouterr().err.splitlines()
     assert 1 == len(errors)

@@ -22,10 +22,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A shell makes its background jobs ignore Ctrl-C, and their children inherit that.
-RESTORE_SIGINT = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
+# The tenth chunk waits, so that a test need not be quick to interrupt the command.
+INTERRUPTIBLE = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from safebench.cli import main
+from safebench_feedback_finetune.collect.collection_loop import CollectionLoop
+process_chunk, begun = CollectionLoop.process_chunk, []
+def process(*args, **options):
+    begun.append(1)
+    if len(begun) == 10:
+        time.sleep(240)
+    return process_chunk(*args, **options)
+CollectionLoop.process_chunk = process
+main()
+"""
 CHUNKS = ("--save-every", 4)
 
 
@@ -171,9 +182,9 @@ def test_ctrl_c_loses_nothing_and_resuming_gives_the_same_bytes(
 ) -> None:
     """Exit code 130, whole lines, status interrupted; then as if undisturbed."""
     out = tmp_path / "out"
-    command = ["-m", "safebench", "feedback", "collect", "-d", many_rows, "--out", out]
+    command = ["feedback", "collect", "-d", many_rows, "--out", out]
     process = subprocess.Popen(
-        [sys.executable, "-c", RESTORE_SIGINT, *map(str, (*command, *CHUNKS))],
+        [sys.executable, "-c", INTERRUPTIBLE, *map(str, (*command, *CHUNKS))],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -182,7 +193,7 @@ def test_ctrl_c_loses_nothing_and_resuming_gives_the_same_bytes(
     while process.poll() is None and not (file.exists() and file.stat().st_size):
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
 
     records = read_collection(out)
     status = json.loads((out / "manifest.json").read_text())["status"]

@@ -328,7 +328,7 @@ def test_forks_of_the_process_render_apart(
                     same = written(mixed, TALKS[0]) == expected
                     own, other = copies[-1], os.fork()  # which holds the pipe open
                     if other == 0:
-                        time.sleep(240)
+                        time.sleep(290)
                     os.write(writer, f"{same} {own} {other}".encode())
                     os.kill(os.getpid(), signal.SIGKILL)
             finally:
@@ -337,7 +337,7 @@ def test_forks_of_the_process_render_apart(
         same, own, other = os.read(reader, 99).split()
         assert expected == written(mixed, TALKS[0])
         assert 1 + 1 == len(copies)  # the one that renders here, and the fork
-        end = time.monotonic() + 120
+        end = time.monotonic() + 200
         while not is_gone(int(own)):
             assert time.monotonic() < end
             time.sleep(0.02)

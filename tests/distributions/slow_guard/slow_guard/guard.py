@@ -1,5 +1,6 @@
 """Guards for tests of interruption and failure."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,15 @@ class SlowOptions:
 
 
 class Slow(Classifier):
-    """Scores by the content's hash; leaves a mark for every shard it begins."""
+    """Scores by the content's hash; leaves a mark for every shard it begins.
+
+    As long as there is a file `hold`, with a number, it goes no further than to the
+    beginning of its shard of that number: a test need not be quick to find it at work.
+    """
 
     shard_size = 40
     shards = 0
+    begun = 0  # by this process
 
     @property
     def state(self):
@@ -38,6 +44,9 @@ class Slow(Classifier):
         with Path("shards-begun").open("a") as log:
             log.write(f"{len(samples)}\n")
         self.shards += 1
+        self.begun += 1
+        while self.begun >= _held_from():
+            time.sleep(0.01)
         values = []
         for sample in samples:
             time.sleep(self.options.pause)
@@ -46,6 +55,13 @@ class Slow(Classifier):
         meta = {"labels": ["unsafe"], "scale": "probability"}
         scores = Scores({"values": values}, meta=meta)
         return Recording(evidence={Scores: scores}, traces=[Trace() for _ in samples])
+
+
+def _held_from():
+    try:
+        return int(Path("hold").read_text())
+    except FileNotFoundError:
+        return math.inf
 
 
 class Failing(Classifier):
