@@ -32,8 +32,10 @@ SHORT_PROMPT = 200
 SENTENCE_LENGTHS = (25, 300)
 
 
-def neighbour_table(folder: Path, words: set[str]) -> dict[str, list[str]]:
-    """Nearest whole words of each word by cosine of MiniLM's word vectors."""
+def neighbour_table(
+    folder: Path, words: set[str], count: int = NEIGHBOURS
+) -> dict[str, list[str]]:
+    """Nearest `count` whole words of each word by cosine of MiniLM's word vectors."""
     vocabulary: dict[str, int] = AutoTokenizer.from_pretrained(folder).get_vocab()
     weight = AutoModel.from_pretrained(folder).get_input_embeddings().weight
     # The vocabulary comes in no fixed order.
@@ -47,12 +49,17 @@ def neighbour_table(folder: Path, words: set[str]) -> dict[str, list[str]]:
     for start in range(0, len(places), 500):
         chunk = places[start : start + 500]
         close = vectors[chunk] @ vectors.T
-        best = np.argpartition(-close, NEIGHBOURS + 1, axis=1)[:, : NEIGHBOURS + 1]
+        best = np.argpartition(-close, count + 1, axis=1)[:, : count + 1]
         for place, near in zip(chunk, best, strict=True):
             table[whole_words[place]] = [
                 whole_words[index] for index in sorted(near) if index != place
             ]
     return table
+
+
+def words_of(texts: list[str]) -> set[str]:
+    """Lower-case words of the texts, of three letters or more."""
+    return {word.lower() for text in texts for word in _WORD.findall(text)}
 
 
 def swap_words(text: str, table: dict[str, list[str]], draw: random.Random) -> str:
@@ -104,8 +111,7 @@ def unlabelled_texts(
     """
     prompts = (row.prompt for row in rows if not row.response)
     short = [prompt for prompt in prompts if len(prompt) <= SHORT_PROMPT]
-    words = {word.lower() for text in short for word in _WORD.findall(text)}
-    table = neighbour_table(folder, words)
+    table = neighbour_table(folder, words_of(short))
     texts: list[str] = []
     for text in short:
         # A generator of its own for each text: an edited row changes no other.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,10 +180,12 @@ def store(model: Any, tokenizer: Any, out: Path) -> None:
     fresh.rename(out)
 
 
-def row_counts(corpus: Corpus | SecondCorpus) -> dict[str, dict[str, Any]]:
+def row_counts(
+    corpus: Corpus | SecondCorpus, further: Sequence[TrainingRow] = ()
+) -> dict[str, dict[str, Any]]:
     """Rows trained on per source: safe, unsafe, with categories, without a label."""
     counts: dict[str, dict[str, Any]] = {}
-    for row in corpus.train + corpus.unlabelled:
+    for row in [*corpus.train, *corpus.unlabelled, *further]:
         start = {"source": row.source, "licence": row.licence}
         count = counts.setdefault(row.origin or row.source, start)
         label = {True: "unsafe", False: "safe", None: "unlabelled"}[row.unsafe]

@@ -1,9 +1,10 @@
-"""Train the second embedded guard and measure it, end to end, by one command.
+"""Train an embedded guard from the one before and measure it, by one command.
 
 ``python plugins/llamaguard_marginal/tiny_guard/distil.py WORK --data-root DATA`` fits
 the teachers of ``benchmarks/registered/embedded_guard.yaml``, trains the students from
 the first guard's weights, stores their mean as WORK/tiny-guard-2, and compares it with
-TF-IDF that learnt the same rows, on rows that neither saw. Interrupted, the same
+TF-IDF that learnt the same rows, on rows that neither saw. The third guard is made by
+``--registration benchmarks/registered/embedded_guard_3.yaml``. Interrupted, the same
 command goes on. The measured rows are judged only where the registration is committed
 as it is.
 """
@@ -29,6 +30,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-root", type=Path, default=os.environ.get("SAFEBENCH_DATA")
     )
+    parser.add_argument(
+        "--teachers",
+        type=Path,
+        help="WORK of another registration with the same texts and teachers: "
+        "they are not fitted again",
+    )
     parser.add_argument("--encoder", type=Path, help="MiniLM folder, if not installed")
     parser.add_argument(
         "--registration",
@@ -38,7 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=REPOSITORY / "benchmarks/results/embedded_guard.json",
+        help="result, if not of the registration's name in benchmarks/results",
     )
     parser.add_argument(
         "--until",
@@ -59,6 +66,9 @@ def main() -> None:
     options = arguments().parse_args()
     if options.data_root is None or not Path(options.data_root).is_dir():
         sys.exit("no data: name its folder by --data-root or SAFEBENCH_DATA")
+    if options.out is None:
+        name = f"{options.registration.stem}.json"
+        options.out = REPOSITORY / "benchmarks/results" / name
     # Run as a file, the script finds its package beside it.
     sys.path.insert(0, str(PLUGIN))
     from tiny_guard.second.build import run  # noqa: PLC0415 - `--help` stays light

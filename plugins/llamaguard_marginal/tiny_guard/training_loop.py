@@ -138,7 +138,12 @@ class Student:
         weight = is_text / is_text.sum(1, keepdim=True)  # (rows, tokens)
         pooled = torch.einsum("rt,rth->rh", weight, middle)
         pooled = functional.layer_norm(pooled, pooled.shape[-1:])
-        outputs = self.heads(pooled)
+        return self.heads_loss(self.heads(pooled), target, batch)
+
+    def heads_loss(
+        self, outputs: torch.Tensor, target: torch.Tensor, batch: Sequence[EncodedRow]
+    ) -> torch.Tensor:
+        """Loss of the heads' outputs (rows, 1 + vector), summed over rows."""
         loss = functional.binary_cross_entropy_with_logits(
             outputs[:, 0], target, reduction="sum"
         )

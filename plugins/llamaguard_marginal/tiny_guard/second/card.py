@@ -9,14 +9,21 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from tiny_guard.card import markdown, rows_table
-from tiny_guard.second.compare import NEW, OLD, TFIDF
+from tiny_guard.second.compare import TFIDF
 from tiny_guard.train import ARTIFACT
 
 if TYPE_CHECKING:
+    from tiny_guard.second.compare import Contest
     from tiny_guard.second.recipe import Recipe
 
-TEMPLATE = Path(__file__).with_name("card.md")
-INSTALLED = ARTIFACT.with_name("tiny_guard_2")
+HERE = Path(__file__).parent
+# How the guards before are called in a table and in a sentence.
+BEFORE = {"tiny-guard": "first guard", "tiny-guard-2": "second guard"}
+
+
+def packaged(name: str) -> Path:
+    """Return the folder of a guard of this name inside the package."""
+    return ARTIFACT.with_name(name.replace("-", "_"))
 
 
 def with_interval(interval: dict[str, Any]) -> str:
@@ -26,16 +33,19 @@ def with_interval(interval: dict[str, Any]) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def results_table(sets: dict[str, Any]) -> str:
-    """One row a set: size, three AUROCs, two leads."""
-    head = ["set", "n", "unsafe", "AUROC", "first guard", "TF-IDF"]
-    head += ["lead on TF-IDF", "lead on the first guard"]
+def results_table(sets: dict[str, Any], contest: Contest) -> str:
+    """One row a set: size, AUROC of all, and the leads on TF-IDF and each guard."""
+    before = contest.before
+    names = [BEFORE[name] for name in before]
+    head = ["set", "n", "unsafe", "AUROC", *names, "TF-IDF", "lead on TF-IDF"]
+    head += [f"lead on the {name}" for name in names]
     rows = []
     for name, facts in sets.items():
-        aurocs = [f"{facts['auroc'][who]['value']:.3f}" for who in (OLD, TFIDF)]
+        others = (*before, TFIDF)
+        aurocs = [f"{facts['auroc'][who]['value']:.3f}" for who in others]
         cells = [name, str(facts["n"]), str(facts["unsafe"])]
-        cells += [with_interval(facts["auroc"][NEW]), *aurocs]
-        cells += [with_interval(facts["lead"][who]) for who in (TFIDF, OLD)]
+        cells += [with_interval(facts["auroc"][contest.new]), *aurocs]
+        cells += [with_interval(facts["lead"][who]) for who in (TFIDF, *before)]
         rows.append(cells)
     return markdown(head, rows)
 
@@ -47,17 +57,20 @@ def verdicts(sets: dict[str, str]) -> str:
 
 def card(result: dict[str, Any], recipe: Recipe) -> str:
     """Fill card.md with the numbers of one result."""
+    contest = recipe.contest
     categories = ", ".join(
-        f"{name} {both[NEW]['micro_f1']:.3f} (first guard {both[OLD]['micro_f1']:.3f}, "
-        f"n = {both[NEW]['n']})"
+        f"{name} {both[contest.new]['micro_f1']:.3f} "
+        f"({BEFORE[contest.old]} {both[contest.old]['micro_f1']:.3f}, "
+        f"n = {both[contest.new]['n']})"
         for name, both in result["categories"].items()
     )
     out_of_fold = result["teachers"]["out of fold"]
     seeds = len(recipe.student.seeds)
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    template = HERE / f"{recipe.name}.md"
+    return Template(template.read_text(encoding="utf-8")).substitute(
         PARAMETERS=f"{result['parameters']:,}",
         COMMIT=result["registration"]["commit"][:12],
-        RESULTS=results_table(result["sets"]),
+        RESULTS=results_table(result["sets"], contest),
         VERDICTS=verdicts(result["decision"]["against_tfidf"]),
         CATEGORIES=categories,
         LABELLED=f"{result['rows']['labelled']:,}",
@@ -73,7 +86,7 @@ def card(result: dict[str, Any], recipe: Recipe) -> str:
     )
 
 
-def install(guard: Path, result: Path, recipe: Recipe, where: Path = INSTALLED) -> Path:
+def install(guard: Path, result: Path, recipe: Recipe, where: Path) -> Path:
     """Copy a guard into the package, with its card; the folder in which it lies.
 
     ValueError where its result says that it is not to be shipped, or is another
@@ -83,7 +96,9 @@ def install(guard: Path, result: Path, recipe: Recipe, where: Path = INSTALLED) 
     if content["registration"]["sha256"] != recipe.sha256:
         raise ValueError(f"{result.name} is of another registration")
     if not content["decision"]["ship"]:
-        raise ValueError("the guard is not better than the first one: not installed")
+        raise ValueError(
+            f"the guard is not better than {recipe.contest.old}: not installed"
+        )
     fresh = where.with_name(where.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(guard, fresh)

@@ -1,4 +1,4 @@
-"""The registered comparison: AUROC against TF-IDF and the first guard, paired.
+"""The registered comparison: AUROC against TF-IDF and the guards before, paired.
 
 A set's rows are drawn in clusters of near copies. The difference of two AUROCs is that
 of the same rows; its interval and its p are the harness's own.
@@ -6,6 +6,7 @@ of the same rows; its interval and its p are the harness's own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +26,30 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
-NEW, OLD, TFIDF = "tiny-guard-2", "tiny-guard", "tf-idf"
+TFIDF = "tf-idf"
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Names of the new guard and of those before; the first of them is to be beaten."""
+
+    new: str = "tiny-guard-2"
+    before: tuple[str, ...] = ("tiny-guard",)
+
+    @property
+    def old(self) -> str:
+        """The guard that the new one must be better than."""
+        return self.before[0]
+
+
+SECOND = Contest()
 
 
 def compare_set(
-    rows: Sequence[TrainingRow], scores: Mapping[str, Array], similarity: float
+    rows: Sequence[TrainingRow],
+    scores: Mapping[str, Array],
+    similarity: float,
+    contest: Contest = SECOND,
 ) -> dict[str, Any]:
     """AUROC of every scorer with its interval, and the new guard's lead on others."""
     truth = np.array([bool(row.unsafe) for row in rows])
@@ -50,12 +70,12 @@ def compare_set(
                 "auroc",
                 truth,
                 scores[other],
-                scores[NEW],
+                scores[contest.new],
                 groups=groups,
                 n_resamples=RESAMPLES,
             )
         )
-        for other in (TFIDF, OLD)
+        for other in (TFIDF, *contest.before)
     }
     result["at_one_half"] = {
         name: binary_results(truth, score) for name, score in scores.items()
@@ -79,12 +99,13 @@ def verdict(lead: Mapping[str, Any]) -> str:
     return "ahead, not shown" if lead["value"] > 0 else "not ahead"
 
 
-def decision(sets: Mapping[str, Any]) -> dict[str, Any]:
-    """Decide what the registration asks: is the new guard better than the first one.
+def decision(sets: Mapping[str, Any], contest: Contest = SECOND) -> dict[str, Any]:
+    """Decide what the registration asks: is the new guard better than the one before.
 
     It is where its mean AUROC over the sets is higher, and it leads TF-IDF on at least
-    as many sets as the first guard does.
+    as many sets as the guard before does.
     """
+    new, old = contest.new, contest.old
 
     def mean(name: str) -> float:
         values = [facts["auroc"][name]["value"] for facts in sets.values()]
@@ -97,11 +118,11 @@ def decision(sets: Mapping[str, Any]) -> dict[str, Any]:
             if facts["auroc"][name]["value"] > facts["auroc"][TFIDF]["value"]
         ]
 
-    means = {name: mean(name) for name in (NEW, OLD, TFIDF)}
-    better = means[NEW] > means[OLD] and len(leads(NEW)) >= len(leads(OLD))
+    means = {name: mean(name) for name in (new, *contest.before, TFIDF)}
+    better = means[new] > means[old] and len(leads(new)) >= len(leads(old))
     return {
         "mean_auroc": means,
-        "ahead_of_tfidf": {NEW: leads(NEW), OLD: leads(OLD)},
+        "ahead_of_tfidf": {name: leads(name) for name in (new, *contest.before)},
         "against_tfidf": {
             k: verdict(facts["lead"][TFIDF]) for k, facts in sets.items()
         },

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,12 @@ class TextStates:
         states = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).float()
         sizes = torch.tensor([len(part) for part in parts])
         return states, torch.arange(states.shape[1]) < sizes[:, None]
+
+    def means(self) -> npt.NDArray[np.float32]:
+        """Mean state of each text, (texts, hidden)."""
+        ends = self.starts.tolist()
+        parts = (self.flat[start:end].float().mean(0) for start, end in pairwise(ends))
+        return torch.stack(list(parts)).numpy()
 
 
 def load_encoder(folder: Path) -> Any:

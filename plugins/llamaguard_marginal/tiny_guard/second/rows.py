@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class SecondCorpus:
     """Rows to train on, texts without a label, rows kept back, and measured sets.
 
-    `clusters` (rows of `train`,) numbers what reads nearly the same.
+    `clusters` (rows of `train`,) numbers what reads nearly the same. `pool` are further
+    texts without a label, which teachers of all rows judge.
     """
 
     train: list[TrainingRow]
@@ -43,6 +44,7 @@ class SecondCorpus:
     measured: dict[str, list[TrainingRow]]
     forbidden: set[str]
     dropped: Counter[str]
+    pool: list[TrainingRow] = field(default_factory=list)
 
 
 def near_clusters(texts: Sequence[str], similarity: float) -> npt.NDArray[np.int64]:

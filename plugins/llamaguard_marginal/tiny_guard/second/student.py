@@ -10,6 +10,7 @@ import copy
 import math
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 LONG_BATCH = 48
+# Weight of the squared error of a member's log-odds, in units of their spread.
+MEMBER_WEIGHT = 0.3
 # Steps between two stored states: about two minutes.
 STORE_EVERY = 200
 # The whole template from the first step on: the weights already know it.
@@ -56,6 +59,51 @@ def mixed_targets(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What the heads on the middle states learn beside the verdict, one row a text.
+
+    `vectors` (texts, hidden) are the encoder's, `members` (texts, members) each
+    teacher's log-odds; both centred and in units of their spread.
+    """
+
+    vectors: torch.Tensor
+    members: torch.Tensor
+
+    @classmethod
+    def of(cls, vectors: Array, members: Array) -> Lessons:
+        """Standardise both."""
+        return cls(*(_standard(values) for values in (vectors, members)))
+
+
+def _standard(values: Array) -> torch.Tensor:
+    spread = (values - values.mean(0)) / values.std(0)
+    return torch.from_numpy(spread.astype(np.float32))
+
+
+class TaughtStudent(Student):
+    """A student whose heads also say what the encoder sees, and each teacher says.
+
+    What a teacher knows of a text is more than its verdict: the heads hand it on.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, lessons: Lessons) -> None:
+        super().__init__(model, tokenizer, lessons.vectors)
+        self.members = lessons.members
+        outputs = self.heads.out_features + self.members.shape[1]
+        self.heads = torch.nn.Linear(self.heads.in_features, outputs)
+
+    def heads_loss(
+        self, outputs: torch.Tensor, target: torch.Tensor, batch: Sequence[EncodedRow]
+    ) -> torch.Tensor:
+        """As of any student, and the squared error of the teachers' log-odds."""
+        count = self.members.shape[1]
+        members = self.members[[example.row_number for example in batch]]
+        error = (outputs[:, -count:] - members).square().sum()
+        said = super().heads_loss(outputs[:, :-count], target, batch)
+        return said + MEMBER_WEIGHT * error
+
+
 def train_student(
     model: Any,
     tokenizer: Any,
@@ -65,6 +113,8 @@ def train_student(
     seed: int,
     states: Path,
     say: Say,
+    *,
+    lessons: Lessons | None = None,
 ) -> Any:
     """Train a copy of `model` in both stages; goes on from the states of before."""
     short, long = recipe.limits
@@ -89,9 +139,12 @@ def train_student(
         say(f"seed {seed}, stage {place + 1}: {len(examples)} examples")
         path = states / f"seed-{seed}-stage-{place + 1}.pt"
         torch.manual_seed(seed)  # for the heads
-        student = run_stage(
-            Student(student, tokenizer, None), examples, settings, path, say
+        taught = (
+            Student(student, tokenizer, None)
+            if lessons is None
+            else TaughtStudent(student, tokenizer, lessons)
         )
+        student = run_stage(taught, examples, settings, path, say)
     return student
 
 
