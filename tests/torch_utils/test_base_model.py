@@ -177,3 +177,67 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     monkeypatch.setenv("SAFEBENCH_CACHE", str(tmp_path / "file"))
 
     assert sha256(b"") == base_model.file_sha256(tmp_path / "file")
+
+
+TEMPLATE = b"{{ messages }}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"chat_template__jinja": TEMPLATE + b"\n"}, "chat_template"),
+        ({"chat_template__jinja": None}, "chat_template"),
+        ({"tokenizer_config__json": b'{"add_bos_token": false}'}, "tokenizer_config"),
+        ({"special_tokens_map__json": b'{"eos_token": "x"}'}, "tokenizer_config"),
+    ],
+    ids=["template", "no-template", "settings", "special-tokens"],
+)
+def test_the_same_weights_under_another_template_are_refused(
+    changes: dict[str, Any], part: str, tmp_path: Path
+) -> None:
+    """The network would read other texts; what differs, and what to copy, is said."""
+    before = {
+        "chat_template__jinja": TEMPLATE,
+        "tokenizer_config__json": b'{"add_bos_token": true}',
+    }
+    stored = model(tmp_path / "a" / "base", **before).base_record()
+    other = model(tmp_path / "b" / "base", **before | changes)
+
+    with pytest.raises(ModelError) as error:
+        other.check_base(stored, "adapter x")
+
+    message = error.value.message
+    assert "\n" not in message
+    assert f"({part} {stored['hashes'][part][:12]})" in message
+    assert f"the same weights with another {part.replace('_', ' ')}" in message
+    assert "" == other.check_base(stored, "adapter x", own=(part,))
+
+
+def test_what_a_library_writes_elsewhere_is_the_same_input(tmp_path: Path) -> None:
+    """A template within the configuration, and notes on where that was read from."""
+    stored = model(
+        tmp_path / "base",
+        chat_template__jinja=TEMPLATE,
+        tokenizer_config__json=b'{"eos_token": "x", "bos_token": "y"}',
+    ).base_record()
+    settings = {"bos_token": "y", "eos_token": "x", "name_or_path": "/tmp"}
+    copies = {
+        "one": {"chat_template": TEMPLATE.decode()},
+        "list": {"chat_template": [{"name": "default", "template": TEMPLATE.decode()}]},
+    }
+    for name, holder in copies.items():
+        content = json.dumps(settings | holder).encode()
+        copy = model(tmp_path / name, tokenizer_config__json=content)
+        assert "" == copy.check_base(stored, "adapter x")
+
+
+def test_trainings_of_before_do_not_know_their_template(tmp_path: Path) -> None:
+    """They have three hashes, and load as they did; the others refuse to the letter."""
+    base = model(tmp_path / "base", chat_template__jinja=TEMPLATE)
+    record = base.base_record()
+    for part in ("chat_template", "tokenizer_config"):
+        del record["hashes"][part]
+    assert {"weights", "config", "tokenizer"} == record["hashes"].keys()
+    other = model(tmp_path / "other", chat_template__jinja=b"{{ others }}")
+
+    assert "" == other.check_base(record, "adapter x")

@@ -1,4 +1,4 @@
-"""Which base something was learnt on: hashes of its weights, configuration, tokenizer.
+"""Which base something was learnt on: hashes of its weights and of how it reads texts.
 
 Adapters mean something on one base alone. A name does not tell two bases apart: a
 folder can hold anything, and a branch of a repository moves. Needs no torch.
@@ -20,10 +20,13 @@ from safebench.files import file_state, is_settled, write_json
 from .folder_checks import CONFIG_FILE, read_model_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 HASHES = "hashes"  # of a base, where an artifact names it
 PARTS = ("weights", "config", "tokenizer")
+# Artifacts of before have none of these; where there is no such file they say so.
+INPUT_PARTS = ("chat_template", "tokenizer_config")
+_NONE = "none"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or their shards
 _TOKENIZER_FILE = "tokenizer.json"
 # Of tokenizers without that file, which is read in place of all of them.
@@ -33,14 +36,31 @@ _COSMETIC = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
 _CACHE_FROM_BYTES = 1 << 23  # smaller files are hashed faster than looked up
 # The hub's cache links files to blobs: those of large files are named by their SHA-256.
 _BLOB = re.compile(r"[0-9a-f]{64}")
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+# Of earlier libraries; that file comes first where there are both.
+_TOKENIZER_SETTINGS = ("special_tokens_map.json", "added_tokens.json")
+# What a library notes there on its own, and no input depends on.
+_COSMETIC_OF_TOKENIZERS = (
+    *("name_or_path", "_name_or_path", "transformers_version", "processor_class"),
+    *("tokenizer_file", "special_tokens_map_file", "local_files_only", "is_local"),
+)
+# By priority: the library takes a file of its own before a key of the configuration.
+_TEMPLATE_FILE, _TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
+_TEMPLATE_KEY = "chat_template"
+_TEMPLATE_HOLDERS = (_TOKENIZER_CONFIG, "chat_template.json")
+_FILES_OF = {
+    "chat_template": f"{_TEMPLATE_FILE} or {_TOKENIZER_CONFIG}",
+    "tokenizer_config": _TOKENIZER_CONFIG,
+}
 _SHOWN_DIGITS = 12
 
 
 def base_hashes(folder: Path, label: str) -> dict[str, str]:
     """Return the SHA-256 (hex) of each part of a model that its folder holds.
 
-    Weights in one file have the hash of that file. The configuration's is of its
-    values, whatever their order, without what a library notes of itself.
+    Weights in one file have the hash of that file. A configuration's is of its values,
+    whatever their order, without what a library notes of itself. The chat template's is
+    of its text, whichever file holds it; "none" says that there is none.
     """
     hashes = {
         "weights": _joint_hash(_weight_files(folder, label)),
@@ -49,9 +69,54 @@ def base_hashes(folder: Path, label: str) -> dict[str, str]:
     if (folder / CONFIG_FILE).is_file():
         config = read_model_json(folder / CONFIG_FILE, label)
         kept = {key: value for key, value in config.items() if key not in _COSMETIC}
-        text = json.dumps(kept, sort_keys=True)
-        hashes["config"] = hashlib.sha256(text.encode()).hexdigest()
-    return {part: hashes[part] for part in PARTS if hashes.get(part)}
+        hashes["config"] = _hash_of_values(kept)
+    known = {part: hashes[part] for part in PARTS if hashes.get(part)}
+    templates, settings = _chat_templates(folder, label), _settings(folder, label)
+    return known | {
+        "chat_template": _hash_of_values(templates) if templates else _NONE,
+        "tokenizer_config": _hash_of_values(settings) if settings else _NONE,
+    }
+
+
+def _hash_of_values(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _chat_templates(folder: Path, label: str) -> dict[str, Any]:
+    """Return the templates that the library would read, by name; {} without any."""
+    paths = {path.stem: path for path in (folder / _TEMPLATE_FOLDER).glob("*.jinja")}
+    if (folder / _TEMPLATE_FILE).is_file():
+        paths["default"] = folder / _TEMPLATE_FILE
+    if paths:
+        return {
+            name: path.read_text(encoding="utf-8", errors="surrogateescape")
+            for name, path in paths.items()
+        }
+    for holder in _TEMPLATE_HOLDERS:
+        if (folder / holder).is_file():
+            value = read_model_json(folder / holder, label).get(_TEMPLATE_KEY)
+            if isinstance(value, list):
+                return {
+                    str(entry.get("name")): entry.get("template")
+                    for entry in value
+                    if isinstance(entry, dict)
+                }
+            if value:
+                return {"default": value}
+    return {}
+
+
+def _settings(folder: Path, label: str) -> dict[str, Any]:
+    """Return what tells a tokenizer how to use its tokens, by file; {} without any."""
+    settings = {}
+    for name in (_TOKENIZER_CONFIG, *_TOKENIZER_SETTINGS):
+        if (folder / name).is_file():
+            values = read_model_json(folder / name, label)
+            left_out = (*_COSMETIC_OF_TOKENIZERS, _TEMPLATE_KEY)
+            kept = {k: v for k, v in values.items() if k not in left_out}
+            if kept:
+                settings[name] = kept
+    return settings
 
 
 def base_record(folder: Path, label: str, commit: str) -> dict[str, Any]:
@@ -59,11 +124,18 @@ def base_record(folder: Path, label: str, commit: str) -> dict[str, Any]:
     return {"name": label, "revision": commit, HASHES: base_hashes(folder, label)}
 
 
-def check_base(folder: Path, label: str, stored: Mapping[str, Any], learnt: str) -> str:
+def check_base(
+    folder: Path,
+    label: str,
+    stored: Mapping[str, Any],
+    learnt: str,
+    own: Collection[str] = (),
+) -> str:
     """Return a note where it is not known whether `stored` is this base, or "".
 
     `stored` is a `base_record`, or names a base without its hashes; `learnt` names what
-    was learnt on it. Raises `ModelError` if it is another base.
+    was learnt on it, and `own` those of `INPUT_PARTS` that it brings itself. Raises
+    `ModelError` if it is another base, or one that reads its input in another way.
     """
     name = stored.get("name") or "a base that it does not name"
     known = stored.get(HASHES)
@@ -81,6 +153,15 @@ def check_base(folder: Path, label: str, stored: Mapping[str, Any], learnt: str)
                 f"{learnt} was trained on {name} ({_shown(known, part)}), and {label} "
                 f"is another base ({_shown(found, part)}): name the one it was "
                 "trained on"
+            )
+    for part in INPUT_PARTS:
+        if part in known and part not in own and known[part] != found[part]:
+            words = part.replace("_", " ")
+            raise ModelError(
+                f"{learnt} was trained on {name} ({_shown(known, part)}), and {label} "
+                f"has the same weights with another {words} ({_shown(found, part)}), "
+                "so that it would read other texts: name the one it was trained on, "
+                f"or copy its {_FILES_OF[part]}"
             )
     return ""
 

@@ -17,7 +17,7 @@ from .base_model import base_record, check_base, file_sha256
 from .folder_checks import read_model_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import Tensor
 
@@ -82,17 +82,22 @@ class ModelFolder:
     def base_record(self) -> dict[str, Any]:
         """Return what the manifest of something that is learnt on it says of it.
 
-        Its name and commit, and the hashes of weights, configuration and tokenizer.
+        Its name and commit; hashes of weights, configuration, tokenizer and chat
+        template.
         """
         return base_record(self.folder, self.label, self.commit)
 
-    def check_base(self, stored: Mapping[str, Any], learnt: str) -> str:
+    def check_base(
+        self, stored: Mapping[str, Any], learnt: str, own: Collection[str] = ()
+    ) -> str:
         """Return a note where it is unknown whether this is the base `stored`, or "".
 
         `stored` is a `base_record`, with or without hashes, and `learnt` names what was
-        learnt on it. Raises `ModelError` if this is another base.
+        learnt on it. Raises `ModelError` if this is another base, or one of another
+        ``chat_template`` or ``tokenizer_config``; `own` are those of the two that the
+        base's part is not read of.
         """
-        return check_base(self.folder, self.label, stored, learnt)
+        return check_base(self.folder, self.label, stored, learnt, own)
 
     @staticmethod
     def suggest_sibling(folder: Path) -> str:

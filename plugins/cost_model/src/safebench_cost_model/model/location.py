@@ -215,7 +215,9 @@ def _find_base_of(folder: Path, base: dict[str, Any]) -> tuple[Path, str]:
                 f"{folder} holds adapters for {base['name']}, which is not there any "
                 f"more: {error.message}"
             ) from error
-    return model.folder, model.check_base(base, f"cost model {folder}")
+    # Its tokenizer lies beside its adapters, and it has a template of its own.
+    own = ("chat_template", "tokenizer_config")
+    return model.folder, model.check_base(base, f"cost model {folder}", own)
 
 
 def _check_folder(artifact: Path, folder: Path, required: tuple[str, ...]) -> None:

@@ -107,6 +107,16 @@ def _one_stored_template(adapter: ModelFolder) -> Any:
     return None
 
 
+def _own_parts(adapter: ModelFolder) -> tuple[str, ...]:
+    """Return what an adapter brings itself of the parts that `check_base` names."""
+    own = []
+    if _has_tokenizer(adapter.folder):
+        own.append("tokenizer_config")
+    if _stored_template(adapter):
+        own.append("chat_template")
+    return tuple(own)
+
+
 def base_note(adapter: ModelFolder | None, base: ModelFolder) -> str:
     """Return a note where an adapter may have been trained on another base, or "".
 
@@ -121,7 +131,7 @@ def base_note(adapter: ModelFolder | None, base: ModelFolder) -> str:
         stored = manifest.get("base")
         if not isinstance(stored, dict):  # of before there were hashes
             stored = {"name": manifest.get("base_guard")}
-        return base.check_base(stored, f"adapter {adapter.label}")
+        return base.check_base(stored, f"adapter {adapter.label}", _own_parts(adapter))
     named = adapter.read_json("adapter_config.json").get("base_model_name_or_path")
     trained_on = str(named or "").rstrip("/").rpartition("/")[2]
     put_on = base.label.rpartition("/")[2]
