@@ -49,6 +49,7 @@ MODULES = {
     "shelve",
 }
 CALLS = {"torch.load", "np.load", "numpy.load", "torch.hub.load", "yaml.load"}
+LAST_OF_CALLS = {name.rpartition(".")[2] for name in CALLS}
 BUILTINS = {"eval", "exec", "input"}
 SAFE_FLAGS = {
     "trust_remote_code": "False",
@@ -69,7 +70,7 @@ def loads_in(source: str) -> list[tuple[int, str]]:
 def loads_of(node: ast.AST) -> list[str]:
     """Return the names in one node that could load foreign code."""
     match node:
-        case ast.Attribute(attr=attribute):
+        case ast.Attribute(attr=attribute) if attribute in METHODS | LAST_OF_CALLS:
             name = ast.unparse(node)
             return [name] if attribute in METHODS or name in CALLS else []
         case ast.Import(names=names):

@@ -71,13 +71,18 @@ def write(folder: Path) -> Callable[..., Path]:
     return _write
 
 
+@pytest.fixture(scope="session")
+def installed() -> Plugins:
+    """Return the plugins that are installed: nothing here changes them."""
+    return Plugins()
+
+
 @pytest.fixture
-def safebench() -> Callable[..., Result]:
+def safebench(installed: Plugins) -> Callable[..., Result]:
     """Return ``safebench`` as a function of its arguments."""
-    plugins = Plugins()
 
     def run(*args: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(cli, args, obj=plugins, input=stdin)
+        return CliRunner().invoke(cli, args, obj=installed, input=stdin)
 
     return run
 

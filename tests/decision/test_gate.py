@@ -79,10 +79,9 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def gate(folder: Path) -> Gate:
+def gate(folder: Path, installed: Plugins) -> Gate:
     """Return ``safebench gate`` as a function of its arguments."""
-    plugins = Plugins()
-    return lambda *args: CliRunner().invoke(cli, ["gate", *args], obj=plugins)
+    return lambda *args: CliRunner().invoke(cli, ["gate", *args], obj=installed)
 
 
 def change(metric: str, dataset: str = "easy.jsonl", **fields: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -133,7 +134,13 @@ def unruly(monkeypatch: pytest.MonkeyPatch) -> Plugins:
 def _with_plugin(name: str, monkeypatch: pytest.MonkeyPatch) -> Plugins:
     monkeypatch.syspath_prepend(str(DISTRIBUTIONS / name))
     entry_point = EntryPoint(name, f"{name}.plugin", ENTRY_POINT_GROUP)
-    return Plugins([*entry_points(group=ENTRY_POINT_GROUP), entry_point])
+    return Plugins([*_installed(), entry_point])
+
+
+@cache
+def _installed() -> list[EntryPoint]:
+    # to read them from all packages takes longer than most tests
+    return [*entry_points(group=ENTRY_POINT_GROUP)]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import csv
 import math
 import unicodedata
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -162,7 +163,7 @@ class RunConfig:
         if self.latency is not None and self.latency < 1:
             raise OptionError(f"latency: at least 1 sample, got {self.latency}")
         # click checks the words of flags, nobody those of a file
-        for name, hint in get_type_hints(RunConfig).items():
+        for name, hint in _field_types().items():
             if get_origin(hint) is Literal:
                 convert(getattr(self, name), hint, name)
         self.allowed_failures(1)  # refuse a text that is neither count nor share now
@@ -227,6 +228,11 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     return {name: _parse_value(path, name, value) for name, value in plural.items()}
 
 
+@cache
+def _field_types() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
+
+
 def _parse_value(path: Path, name: str, value: Any) -> Any:
     if name in COMPONENT_KEYS:
         return _parse_component_refs(path, name, value)
@@ -235,7 +241,7 @@ def _parse_value(path: Path, name: str, value: Any) -> Any:
     if name in ("models", *MAPPING_KEYS):
         return _checked_mapping(path, name, value)
     # The field says what a value is: a new option needs no table here.
-    hint = get_type_hints(RunConfig)[name]
+    hint = _field_types()[name]
     types = {hint, *get_args(hint)}
     if bool in types:
         return convert(value, hint, f"{path}: {name}")

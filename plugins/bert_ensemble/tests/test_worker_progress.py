@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,10 +50,13 @@ def test_no_time_is_told_before_the_first_step(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Workers that still import say nothing of the rate, however long they take."""
+    now = [10_000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr("safebench.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("safebench.progress.time", clock)
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     bar = ProgressBar("training", 400)
-    bar.started -= 3600
+    now[0] += 3600
     listener = ProgressListener(queue, bar, print)
     worker = WorkerProgress(0, queue)
 

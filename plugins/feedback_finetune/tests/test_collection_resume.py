@@ -27,14 +27,14 @@ INTERRUPTIBLE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from safebench.cli import main
-from safebench_feedback_finetune.collect.collection_loop import CollectionLoop
-process_chunk, begun = CollectionLoop.process_chunk, []
-def process(*args, **options):
+from safebench_feedback_finetune.collect.exchanges import ChunkCollector
+collect, begun = ChunkCollector.collect, []
+def held(*args, **options):
     begun.append(1)
     if len(begun) == 10:
         time.sleep(240)
-    return process_chunk(*args, **options)
-CollectionLoop.process_chunk = process
+    return collect(*args, **options)
+ChunkCollector.collect = held
 main()
 """
 CHUNKS = ("--save-every", 4)

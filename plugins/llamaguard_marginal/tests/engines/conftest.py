@@ -142,13 +142,16 @@ def _error(status: int, message: str) -> tuple[int, Any]:
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubServer]:
     """Return a server whose key is in the environment."""
     pytest.importorskip("openai", reason="the client of OpenAI is not installed")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # No certificate is needed: to read those of the system takes longer than a test.
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with serving(StubServer()) as running:
         yield running
 

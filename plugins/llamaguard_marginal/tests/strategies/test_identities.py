@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,9 +114,15 @@ def judge(name: str, tree: VerdictTree, options: Any = None) -> Judgements:
 
 def tree_of(odds: dict[str, float], eps: float) -> VerdictTree:
     """Explore what is said with given odds."""
+    return _explored(tuple(odds.items()), eps)
+
+
+@cache
+def _explored(odds: tuple[tuple[str, float], ...], eps: float) -> VerdictTree:
+    # most identities are of the same trees
     options = ExploreOptions(eps=eps, max_tokens=BUDGET, max_nodes=None)
     return explore(
-        model_from_texts(PIECES, odds), [[0]], llama_guard(CODES), options
+        model_from_texts(PIECES, dict(odds)), [[0]], llama_guard(CODES), options
     ).tree
 
 

@@ -15,6 +15,7 @@ from safebench.testing.local_server import LocalServer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 KEY = "sk-texts-key-0123456789"
 # of the documented API; other servers refuse what they do not know
@@ -94,12 +95,15 @@ class TextStub(LocalServer):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextStub]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TextStub]:
     """Return a server whose key is in the environment."""
     pytest.importorskip("openai", reason="the client of OpenAI is not installed")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # No certificate is needed: to read those of the system takes longer than a test.
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with serving(TextStub()) as running:
         yield running
