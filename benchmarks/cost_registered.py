@@ -331,7 +331,8 @@ def main(work: Path, result: Path, *, with_encoder: bool) -> None:
         networks = [replace(training, options=options) for training in runs]
         _, trained = held_out(networks, {"encoder": fit_networks})
         both = compare(pairs, {"control": costs["control"], **trained})
-        content |= {"encoder": both, "encoder_reason": ""}
+        command = f"{content['command']} --encoder"
+        content |= {"command": command, "encoder": both, "encoder_reason": ""}
         write_json(result, content)
     print(json.dumps(content["verdicts"], indent=1))
 
