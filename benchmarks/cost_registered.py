@@ -32,7 +32,7 @@ from safebench import Plugins, TrainerSpec
 from safebench.files import write_json
 from safebench.metrics import mean_interval
 from safebench.torch_utils import load_arrays
-from safebench.training import Training
+from safebench.training import Artifact, Training
 from safebench.training.config import TrainConfig
 from safebench.training.data import load_training_data
 from safebench_cost_model.options import CostTrainOptions
@@ -292,6 +292,11 @@ def main(work: Path, result: Path, *, with_encoder: bool) -> None:
     registration = read_registration(REGISTRATION)
     check_work(work, registration.sha256)
     runs = trainings(registration, work)
+    looks = Artifact(work).record_look(
+        f"cost_model {registration.content['inputs']['test']}",
+        {"registration": registration.sha256},
+    )
+    say(looks["summary"])
     stack = stack_trainer(runs[0], work)
     arms: dict[str, FitBase] = {
         "control": fit_on_pairs,
@@ -307,6 +312,7 @@ def main(work: Path, result: Path, *, with_encoder: bool) -> None:
             "commit": registration.commit,
             "committed": registration.committed,
         },
+        "looks": looks,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in PACKAGES},

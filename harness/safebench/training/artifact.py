@@ -27,6 +27,8 @@ from safebench.files import write_json
 from safebench.forwarding import old_names
 from safebench.provenance import differences
 
+from .looks import record_look
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
@@ -70,6 +72,15 @@ class Artifact:
         except (OSError, TypeError, ValueError, RecursionError) as error:
             problem = " ".join(str(error).split())[:200]
             raise ModelError(f"{self.path} cannot be read: {problem}") from None
+
+    def record_look(self, test: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave a mark before a test part is read; return what is known of earlier.
+
+        `test` identifies its rows, `facts` (JSON values, ``registration`` among them)
+        say what looks. Returns ``number``, ``earlier`` (their facts and times) and a
+        ``summary`` for people, of marks in this folder and in the user's cache.
+        """
+        return record_look(self.folder, test, facts)
 
     def finished(
         self, kinds: str | Collection[str], command: str = ""

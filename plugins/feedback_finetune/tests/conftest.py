@@ -13,10 +13,18 @@ from safebench_feedback_finetune.commands import feedback_group
 from safebench_feedback_finetune.scorer import load_scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from safebench_feedback_finetune.scorer import VerdictScorer
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no evaluation of a test know of those of another day."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

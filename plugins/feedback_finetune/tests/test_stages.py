@@ -120,6 +120,9 @@ def test_full_runs_all_stages_and_resumes(folder: Path) -> None:
         out / "trained" / "adapter_model.safetensors"
     ).stat().st_mtime_ns == modified
     assert read_rows(out / "results.jsonl") == rows
+    evaluated = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    assert evaluated["looks"]["number"] == 1
+    assert evaluated["looks"]["earlier"][0]["registration"] is None
     shown = CliRunner().invoke(cli, ["leaderboard", str(folder / "out")], obj=Plugins())
     assert shown.exit_code == 0, shown.output
     assert "base re-tuned" in shown.output

@@ -8,6 +8,8 @@ other datasets whether annotators call the prompts harmful.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +37,7 @@ from safebench_feedback_finetune.train.training_folder import (
     finished_manifest,
     read_seen_hashes,
     require_same_guard,
+    test_part_hash,
     text_hash,
 )
 
@@ -106,6 +109,7 @@ def _evaluate(
     say: Say,
     registration: Registration | None,
 ) -> None:
+    looks = _record_look(out, manifest, options, registration)
     # Data before models: a dataset that cannot be read fails at once.
     held_out = held_out_sets(out, manifest, options.eval_limit)
     if registration is not None:
@@ -131,6 +135,7 @@ def _evaluate(
         "contenders": [asdict(guard) for guard in guards],
         "sets": set_records,
         "notes": held_out.notes,
+        "looks": looks,
     }
     if registration is not None:
         content["registration"] = registration.to_json()
@@ -142,9 +147,28 @@ def _evaluate(
         echo(f"{prevention_text(set_record)}\n")
     if registration is not None:
         echo(f"registered by {registration.file}, commit {registration.commit[:12]}")
+    echo(looks["summary"])
     if IMPROVED not in [guard.name for guard in guards]:
         echo(f"no improved guard: {why_no_candidate(manifest)}")
     echo(f"results: {out / RESULTS_FILE}")
+
+
+def _record_look(
+    out: Path,
+    manifest: Mapping[str, Any],
+    options: EvaluateOptions,
+    registration: Registration | None,
+) -> dict[str, Any]:
+    """Leave a mark of this look at the test part; return the earlier ones."""
+    identity = json.dumps(manifest["identity"], sort_keys=True)
+    return Artifact(out).record_look(
+        f"feedback {test_part_hash(out)}",
+        {
+            "training": hashlib.sha256(identity.encode()).hexdigest()[:16],
+            "registration": registration.sha256 if registration else None,
+            "eval_limit": options.eval_limit,
+        },
+    )
 
 
 def why_no_candidate(manifest: Mapping[str, Any]) -> str:

@@ -267,6 +267,20 @@ def read_seen_hashes(out: Path) -> set[str]:
     return seen
 
 
+def test_part_hash(out: Path) -> str:
+    """Return a hash of which prompts are in the test part, without reading them.
+
+    Trainings of one collection and one split have the same. Raises ModelError that
+    names the damaged line.
+    """
+    ids = []
+    for where, row in _read_rows(out / SPLITS_FILE):
+        with _damage_named(where):
+            if row["part"] == "test":
+                ids.append(checked(row["prompt_id"], str))
+    return hash_lines(ids)
+
+
 def _check_prompt(prompt: Prompt) -> None:
     """Raise TypeError or ValueError for a stored prompt that holds no prompt."""
     for text in (prompt.id, prompt.text, prompt.dataset, prompt.group):
