@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Unlisted = Literal["auto", "rest", "cap", "ids"]
 
+_FLOAT64 = 1e-12  # by which a sum of exact probabilities may miss 1
 _ALL = np.iinfo(np.int64).max  # of the K likeliest tokens
 # Of probability at one node: so the bounds of a category stay within a thousandth.
 _WIDE = 3e-4
@@ -233,6 +234,19 @@ class _Answers(NamedTuple):
             n_top=np.minimum(self.n_top, other.n_top),
         )
 
+    def of_sum_one(self, count: int) -> Self:
+        """Return the answers of Q = `count` rows, whose probabilities exceed 1 no more.
+
+        Engines round them, and a bound that takes them as they are would leave [0, 1].
+        Rows that sum to less stay as they are: the rest was not listed.
+        """
+        row = self.keys // self.width
+        sums = np.bincount(row, weights=np.exp(self.logp), minlength=count)
+        excess = np.log(np.where(sums > 1 + _FLOAT64, sums, 1.0))
+        if not excess.any():
+            return self
+        return self._replace(logp=self.logp - excess[row])
+
     def find(self, keys: Array) -> tuple[Array, Array]:
         """Return the places of `keys`, and whether each is there."""
         place = np.searchsorted(self.keys, keys)
@@ -244,6 +258,7 @@ def _summarize(
     answers: _Answers, query: LogitQuery, vocabulary: Vocabulary, *, capped: bool
 ) -> SparseSummary:
     count, width = len(query.state), answers.width
+    answers = answers.of_sum_one(count)
     row, token = np.divmod(answers.keys, width)
     p = np.exp(answers.logp)
     kind, sizes = _kinds(query.state, row, token, vocabulary)

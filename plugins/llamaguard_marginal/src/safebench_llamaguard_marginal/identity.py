@@ -159,6 +159,7 @@ def _texts_identity(
             )
         }
         | _lenient_record(options)
+        | ({"criteria": list(options.criteria)} if options.criteria else {})
         | _reasoning_record(profile, options),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from safebench.evidence import Evidence, VerdictTree
 
@@ -30,6 +30,8 @@ class VerdictTexts(Evidence):
 
     `meta`: ``grammar``, ``policy``, token budget ``D``, ``samples`` (k), and where k is
     not 0 ``temperature`` and ``seeds`` (whether each sample had a seed of its own).
+    ``questions`` are several that were asked about each sample, as of `VerdictTree`:
+    as many answers to one as to the other, one question behind the other.
     """
 
     kind_id = "safebench_llamaguard_marginal.VerdictTexts"
@@ -46,6 +48,27 @@ class VerdictTexts(Evidence):
         "sample": ("i32", "A"),
     }
     OPTIONAL = frozenset({"sample"})
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The questions that were asked about each sample; empty for one."""
+        return tuple(self.meta.get("questions", ()))
+
+    def unfold(self) -> Self:
+        """Return the answers to every question as a sample of their own."""
+        import numpy as np
+
+        if not (n_questions := len(self.questions)):
+            return self
+        answers = np.repeat(np.diff(self.offsets["A"]) // n_questions, n_questions)
+        rows = np.concatenate(([0], np.cumsum(answers)))
+        ends = np.concatenate(([0], np.cumsum(self["length"], dtype=np.int64)))
+        return type(self)(
+            self.arrays,
+            offsets={"A": rows, "X": ends[rows]},
+            meta={k: v for k, v in self.meta.items() if k != "questions"},
+            size=len(self) * n_questions,
+        )
 
     def texts(self) -> list[list[str]]:
         """Return the texts about each sample, the greedy one first."""

@@ -29,7 +29,7 @@ from safebench_llamaguard_marginal.prompt.chat_template import (
 )
 
 from .evidence import LENGTH, VerdictTexts
-from .parts import UNCHECKED, load_parts
+from .parts import NO_QUESTIONS, UNCHECKED, load_parts
 from .reading import ReadText, TextReader
 from .requests import RequestForm, Sampling, seed_of
 from .server import Question, facts_of, open_text_server
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from safebench.records import Sample
     from safebench.services import Reply
     from safebench_llamaguard_marginal.options import GuardOptions
+    from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
 
     from .answers import TextAnswer
     from .requests import Prompt
@@ -61,13 +62,14 @@ _MIXED_ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class AskedSample:
-    """What is asked about a sample: its prompt, and the ids it should come to.
+    """What is asked about a sample: its prompts, and the ids they should come to.
 
-    `ids` are None where no tokenizer is here; `error` says why nothing is asked.
+    There is a prompt for each question. `ids` are empty where no tokenizer is here;
+    `error` says why nothing is asked.
     """
 
-    prompt: Prompt = ()
-    ids: Sequence[int] | None = None
+    prompts: tuple[Prompt, ...] = ()
+    ids: tuple[Sequence[int], ...] = ()
     error: str | None = None
 
 
@@ -110,7 +112,7 @@ class TextGuard(Classifier):
         if profile.reasoning:
             self.budget += options.reasoning_tokens or profile.reasoning.budget
         self.conversations: Conversations | None = None
-        self.shard_size = affordable_shard(options)
+        self.shard_size = affordable_shard(options, len(parts.questions) or 1)
         self.server = self._open_server()
         self.notes = self._notes()
 
@@ -145,7 +147,7 @@ class TextGuard(Classifier):
             variables = self.conversations.variables
         except OptionError as error:  # token ids may do
             problem = error
-            if options.api == "chat" or prompts is None:
+            if options.api == "chat" or not prompts:
                 raise
         endpoint = Endpoint(options)
         try:
@@ -153,7 +155,7 @@ class TextGuard(Classifier):
                 endpoint,
                 RequestForm(tokens=self.budget, variables=variables),
                 "completions" if problem else options.api,
-                encode=prompts.encoder.encode_text if prompts else None,
+                encode=_first(prompts).encoder.encode_text if prompts else None,
                 probe=self._probe(),
                 samples=bool(options.samples),
             )
@@ -165,7 +167,10 @@ class TextGuard(Classifier):
         return server
 
     def _check_layout(self) -> None:
-        """Refuse layouts of ours, which hold control tokens, for conversations."""
+        """Refuse for conversations what they do not hold: control tokens, criteria."""
+        if self.parts.questions:
+            name = self.parts.profile.name
+            raise OptionError(f"llamaguard: profile {name} {NO_QUESTIONS}")
         if self.parts.format_name.startswith("llama-guard-"):
             raise OptionError(
                 f"llamaguard: format={self.parts.format_name} writes control tokens, "
@@ -174,16 +179,14 @@ class TextGuard(Classifier):
 
     def _probe(self) -> Prompt | None:
         """Return the token ids of a short prompt; None where there are none."""
-        if self.parts.prompts is None:
-            return None
-        for role in self.readers:
+        for role in self.readers if self.parts.prompts else ():
             with suppress(PromptError):
-                return list(self.parts.prompts.probe_prompt(role).ids)
+                return list(_first(self.parts.prompts).probe_prompt(role).ids)
         return None
 
     def _notes(self) -> list[str]:
         """Return what whoever reads numbers of these texts has to know."""
-        notes = [UNCHECKED] if self.parts.prompts is None else []
+        notes = [] if self.parts.prompts else [UNCHECKED]
         if found := dict(self.options.found).get("logprobs"):
             notes.append(f"{found}: texts of verdicts were read")
         if not self.options.served_model:
@@ -217,12 +220,13 @@ class TextGuard(Classifier):
     @rendered_together()
     def _template_hash(self) -> str:
         """Return the SHA-256 of two whole prompts; "" where none is made here."""
-        if self.parts.prompts is None:
+        if not self.parts.prompts:
             return ""
         prompts = []
-        for role in ("user", "assistant"):
-            with suppress(PromptError):
-                prompts.append((role, self.parts.prompts.probe_prompt(role).ids))
+        for builder in self.parts.prompts.values():
+            for role in ("user", "assistant"):
+                with suppress(PromptError):
+                    prompts.append((role, builder.probe_prompt(role).ids))
         return hashlib.sha256(repr(prompts).encode()).hexdigest()
 
     def record(
@@ -265,20 +269,17 @@ class TextGuard(Classifier):
                 error=f"{self.parts.profile.name} does not answer {sample.task} where "
                 f"a turn of the {role} is judged"
             )
-        ids: Sequence[int] | None = None
-        if self.parts.prompts is not None:
-            built = self.parts.prompts.build(sample)
-            error = built.error
-            if error is None and self.conversations is not None:
-                error = no_conversation([built])
-            if error is not None:
-                return AskedSample(error=error)
-            ids = list(built.prompts[0].ids)
+        built = [builder.build(sample) for builder in self.parts.prompts.values()]
+        error = next((part.error for part in built if part.error), None)
+        if built and error is None and self.conversations is not None:
+            error = no_conversation(built)
+        if error is not None:
+            return AskedSample(error=error)
+        ids = tuple(list(part.prompts[0].ids) for part in built)
         if self.conversations is None:
-            assert ids is not None
             return AskedSample(ids, ids)
         try:
-            return AskedSample(self.conversations.messages(sample), ids)
+            return AskedSample((self.conversations.messages(sample),), ids)
         except PromptError as error:
             return AskedSample(error=str(error))
 
@@ -294,7 +295,7 @@ class TextGuard(Classifier):
             i
             for i, sample in enumerate(asked)
             if sample.error is None
-            for _ in range(1 + self.options.samples)
+            for _ in range(len(sample.prompts) * self._n_each)
         ]
         questions = [q for s in asked if s.error is None for q in self._questions(s)]
         pending = Counter(owners)
@@ -316,13 +317,20 @@ class TextGuard(Classifier):
         return answered
 
     def _questions(self, sample: AskedSample) -> Iterator[Question]:
-        """Yield the greedy question, then the sampled ones."""
+        """Yield the greedy question of each prompt, then its sampled ones."""
         options = self.options
-        yield Question(sample.prompt, Sampling())
-        for number in range(1, options.samples + 1):
-            seed = seed_of(options.sample_seed, number, sample.prompt)
-            sampling = Sampling(temperature=options.sample_temperature, seed=seed)
-            yield Question(sample.prompt, sampling)
+        for prompt in sample.prompts:
+            yield Question(prompt, Sampling())
+            for number in range(1, self._n_each):
+                seed = seed_of(options.sample_seed, number, prompt)
+                sampling = Sampling(temperature=options.sample_temperature, seed=seed)
+                yield Question(prompt, sampling)
+
+    @property
+    def _n_each(self) -> int:
+        """How many answers there are to a prompt."""
+        samples: int = self.options.samples
+        return 1 + samples
 
     def _answered(
         self,
@@ -333,9 +341,10 @@ class TextGuard(Classifier):
     ) -> Answered:
         error = sample.error or next((r.error for r in replies if r.error), None)
         answers = [reply.value for reply in replies if reply.value is not None]
-        if error is None and sample.ids is not None:
-            ids = sample.ids
-            if not all(answer.is_about(ids) for answer in answers):
+        if error is None and sample.ids:
+            prompts = [ids for ids in sample.ids for _ in range(self._n_each)]
+            pairs = zip(answers, prompts, strict=True)
+            if not all(answer.is_about(ids) for answer, ids in pairs):
                 error = _OTHER_PROMPT
         if error is not None:
             return Answered(error)
@@ -356,7 +365,7 @@ class TextGuard(Classifier):
         self, answered: Sequence[Answered], reader: TextReader
     ) -> VerdictTexts:
         """Return the answers as evidence; samples that failed have none."""
-        options = self.options
+        options, questions = self.options, self.parts.questions
         answers = [a for sample in answered for a in sample.answers]
         read = [r for sample in answered for r in sample.read]
         texts = [answer.text.encode(errors="replace") for answer in answers]
@@ -376,7 +385,7 @@ class TextGuard(Classifier):
         }
         sampled: dict[str, Any] = {}
         if options.samples:
-            arrays["sample"] = [i for n in counts for i in range(n)]
+            arrays["sample"] = [i % self._n_each for n in counts for i in range(n)]
             sampled = {
                 "temperature": options.sample_temperature,
                 "seeds": self.server.form.seeds,
@@ -393,6 +402,7 @@ class TextGuard(Classifier):
                 "D": self.budget,
                 "samples": options.samples,
                 **sampled,
+                **({"questions": list(questions)} if questions else {}),
                 **({"notes": self.notes} if self.notes else {}),
             },
             size=len(answered),
@@ -404,12 +414,13 @@ class TextGuard(Classifier):
             server.close()
 
 
-def affordable_shard(options: GuardOptions) -> int:
+def affordable_shard(options: GuardOptions, n_questions: int = 1) -> int:
     """Return how many samples are stored together: fewer than one command may ask.
 
-    Raises OptionError where it may not even ask about one sample.
+    `n_questions` are asked about each sample. Raises OptionError where it may not even
+    ask about one.
     """
-    limit, each = options.max_requests, 1 + options.samples
+    limit, each = options.max_requests, n_questions * (1 + options.samples)
     if limit is None:
         return _SHARD
     least = each + _CHECKS
@@ -421,6 +432,10 @@ def affordable_shard(options: GuardOptions) -> int:
         )
     limit -= options.spent
     return max(1, min(_SHARD, (limit - _CHECKS) // each))
+
+
+def _first(prompts: Mapping[str, PromptBuilder]) -> PromptBuilder:
+    return next(iter(prompts.values()))
 
 
 def read_answer(reader: TextReader, answer: TextAnswer) -> ReadText:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from safebench.errors import OptionError
 from safebench_llamaguard_marginal.engines.catalog import ENGINES
@@ -13,6 +13,8 @@ from safebench_llamaguard_marginal.profile.resolve import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from safebench.policies import Policy
     from safebench_llamaguard_marginal.options import GuardOptions
     from safebench_llamaguard_marginal.profile.resolve import Profile
@@ -22,6 +24,11 @@ UNCHECKED = (
     "the server's chat template makes the prompts, which nothing here compares: name "
     "the model for that (model=FOLDER or a hub id)"
 )
+NO_QUESTIONS = (
+    "asks about each category by itself, in a prompt that no conversation says: token "
+    "ids (model=FOLDER or a hub id, at a server with completions) would work, or "
+    "engine=hf"
+)
 _ANY_LENGTH = 1 << 30  # tokens: the server says what is too long
 
 
@@ -30,20 +37,22 @@ class TextGuardParts:
     """A guard's profile and policy, with its prompts where its tokenizer is here.
 
     `label` is the model's name, "" where the server has it; `options` are those of the
-    user with the profile's defaults. `formats` is the name of the prompts' format.
+    user with the profile's defaults. `prompts` make those of each question, by its name
+    ("" of the only one), empty where no tokenizer is here; `format_name` is the name of
+    their format.
     """
 
     label: str
     options: GuardOptions
     profile: Profile
     policy: Policy
-    prompts: PromptBuilder | None = None
+    prompts: Mapping[str, PromptBuilder] = field(default_factory=dict)
     format_name: str = ""
 
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer here; None where there is none."""
-        return self.prompts.encoder if self.prompts else None
+    def questions(self) -> tuple[str, ...]:
+        """The codes that are asked about one by one; empty for one question."""
+        return tuple(code for code in self.prompts if code)
 
 
 def load_parts(options: GuardOptions) -> TextGuardParts:
@@ -54,12 +63,8 @@ def load_parts(options: GuardOptions) -> TextGuardParts:
     ENGINES[options.runs_on].check_installed()
     profile = resolve_profile(options)
     options = with_defaults(options, profile)
-    if profile.data.ask_each:
-        raise OptionError(
-            f"llamaguard: profile {profile.name} asks about each category by itself, "
-            "and texts are answers to one question; a server with log-probabilities, "
-            "or engine=hf, would work"
-        )
+    if profile.data.ask_each and (options.api == "chat" or not options.model):
+        raise OptionError(f"llamaguard: profile {profile.name} {NO_QUESTIONS}")
     if options.has_files:
         return _with_prompts(options)
     if options.api == "completions":
@@ -86,6 +91,9 @@ def _with_prompts(options: GuardOptions) -> TextGuardParts:
     from safebench.torch_utils import model_load_errors, quiet_transformers
     from safebench_llamaguard_marginal.model.loading import pick_prompt
     from safebench_llamaguard_marginal.model.model_files import locate_model
+    from safebench_llamaguard_marginal.prompt.profile_format import (
+        formats_by_criterion,
+    )
     from safebench_llamaguard_marginal.prompt.prompt_builder import PromptBuilder
     from safebench_llamaguard_marginal.prompt.tokenization import PromptEncoder
 
@@ -93,14 +101,15 @@ def _with_prompts(options: GuardOptions) -> TextGuardParts:
     with quiet_transformers(), model_load_errors(source.label):
         tokenizer = source.tokenizer()
     profile, policy, prompt_format = pick_prompt(options, tokenizer, source.label)
-    limit = options.max_length or _ANY_LENGTH
+    limit, encoder = options.max_length or _ANY_LENGTH, PromptEncoder(tokenizer)
     return TextGuardParts(
         label=source.label,
         options=options,
         profile=profile,
         policy=policy,
-        prompts=PromptBuilder(
-            prompt_format, PromptEncoder(tokenizer), limit, options.truncation
-        ),
+        prompts={
+            code: PromptBuilder(own, encoder, limit, options.truncation)
+            for code, own in formats_by_criterion(prompt_format).items()
+        },
         format_name=prompt_format.name,
     )
