@@ -24,7 +24,7 @@ from safebench.verdict_tree.sparse_explorer import SparseExplorer
 from safebench.verdict_tree.sparse_model import ListedTokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from safebench.typing import Array
 
@@ -44,10 +44,27 @@ def bfloat16(values: Array) -> Array:
 
 
 class Table(dict[tuple[int, ...], Any]):
-    """Distributions over V tokens after every prefix, with ties or zeros."""
+    """Distributions over V tokens after every prefix, with ties or zeros.
 
-    def __init__(self, seed: int, width: int, style: str) -> None:
-        self._seed, self._width, self._style = seed, width, style
+    In the style of ``verdicts`` all tokens that go on with one are equally likely, and
+    no other is: then the cap of what is not listed says all that there is to know.
+    """
+
+    def __init__(
+        self, seed: int, tokens: Sequence[bytes], style: str, verdicts: Sequence[str]
+    ) -> None:
+        self._seed, self._width, self._style = seed, len(tokens), style
+        self._tokens = [token.decode() for token in tokens]
+        self._verdicts = verdicts
+
+    def _going_on(self, prefix: tuple[int, ...]) -> Array:
+        text = "".join(self._tokens[token] for token in prefix)
+        found = [
+            any(v.startswith(text + token) for v in self._verdicts) if token else False
+            for token in self._tokens
+        ]
+        found[0] = not any(found)
+        return np.array(found, dtype=np.float64)
 
     def get(self, prefix: tuple[int, ...], default: Any = None) -> Any:
         """Return the distribution after a prefix."""
@@ -55,12 +72,13 @@ class Table(dict[tuple[int, ...], Any]):
             rng = np.random.default_rng([self._seed, *prefix])
             logits = rng.normal(0, rng.choice([0.5, 2.5, 6.0]), self._width)
             if self._style == "ties":
-                # all alike at times: then the cap says all that there is to know
-                logits = np.round(logits * rng.choice([0.0, 0.4, 1.0]))
+                logits = np.round(logits)
             p = np.exp(logits - logits.max())
             if self._style == "zeros":
                 p *= rng.random(self._width) < rng.choice([0.1, 0.5])
                 p[rng.integers(self._width)] = 1.0
+            if self._style == "verdicts":
+                p = self._going_on(prefix)
             self[prefix] = p / p.sum()
         return self[prefix]
 
@@ -110,6 +128,15 @@ def draw_grammar(rng: random.Random) -> Grammar:
     )
 
 
+def whole_verdicts(grammar: Grammar) -> Iterator[str]:
+    """Yield the verdicts of at most one label."""
+    for opener in grammar.openers:
+        for level in grammar.levels:
+            yield opener + level.name
+            for label in grammar.labels if level.takes_labels else ():
+                yield opener + level.name + grammar.intro + label
+
+
 def draw_tokens(grammar: Grammar, rng: random.Random) -> list[bytes]:
     """Return tokens that spell the grammar, others, and special ones without a text."""
     texts = [text for text in grammar.texts() if text]
@@ -125,12 +152,13 @@ def draw_tokens(grammar: Grammar, rng: random.Random) -> list[bytes]:
 def draw_case(seed: int) -> Case:
     """Return a case; a grammar that no guard may have is drawn again."""
     rng = random.Random(seed)
-    style = ("plain", "ties", "zeros", "ties")[seed]
+    style = ("plain", "ties", "zeros", "verdicts")[seed]
     while True:
         try:
             grammar = draw_grammar(rng)
             tokens = draw_tokens(grammar, rng)
-            tables = [Table(seed * 7 + i, len(tokens), style) for i in range(2)]
+            verdicts = [*whole_verdicts(grammar)]
+            tables = [Table(seed * 7 + i, tokens, style, verdicts) for i in range(2)]
             model = TableModel(tokens, 0, tables)
             explorer = TreeExplorer(model, grammar, options(1e-9))
         except OptionError:
@@ -180,3 +208,25 @@ def test_bounds_of_random_cases_hold_the_truth(seed: int, precision: str) -> Non
                 assert (lower <= upper + 1e-12).all()
                 assert (lower >= -1e-12).all()
                 assert (upper <= 1 + 1e-12).all()
+
+
+@pytest.mark.parametrize("n_levels", [2, 3, 5])
+def test_the_cap_is_reached_where_all_tokens_are_alike(n_levels: int) -> None:
+    """One of n equally likely levels is listed: the others may have a share each."""
+    names = ["safe", "bad", "worse", "ill", "foul"][:n_levels]
+    grammar = Grammar(levels=tuple(Level(name=name) for name in names))
+    tokens = [b"", *(name.encode() for name in names), b"else"]
+    ends = np.eye(1, len(tokens)).ravel()
+    alike = np.array([0, *[1 / n_levels] * n_levels, 0])
+    table = {(): alike} | {(i,): ends for i in range(1, len(tokens))}
+    view = SparseView.of_table(TableModel(tokens, 0, [table]), top_k=1)
+
+    explorer = SparseExplorer(view, grammar, options(1e-6), unlisted="cap")
+    bounds = TreeBounds(explorer.explore([[0]]).tree)
+
+    listed = bounds.level_bounds([i == 0 for i in range(n_levels)])
+    others = bounds.level_bounds([i > 0 for i in range(n_levels)])
+    share = 1 / n_levels
+    assert pytest.approx(share) == listed.lower[0]
+    assert pytest.approx(1 - share) == others.upper[0]
+    assert pytest.approx(0, abs=1e-9) == others.lower[0]
