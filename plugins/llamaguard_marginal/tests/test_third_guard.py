@@ -173,3 +173,95 @@ def test_card_names_both_guards_before_and_the_second_look() -> None:
     assert "**A second look**" in text
     assert "1200 steps of 64" in " ".join(text.split())
     assert "$" not in text
+
+
+def test_spans_are_runs_of_words_and_swaps_are_as_many_as_asked_for() -> None:
+    """Of short prompts there is no span; the same seed gives the same texts."""
+    from tiny_guard.second.pool import spans, swapped
+
+    prompts = [" ".join(f"{letter}{i}" for i in range(40)) for letter in "abcdefgh"]
+
+    cut = list(spans([*prompts, "five words are too few"], seed=0))
+
+    assert len(cut) == len(prompts)
+    for prompt, span in zip(prompts, cut, strict=True):
+        assert f" {span} " in f" {prompt} "
+        assert 5 <= len(span.split()) <= 30
+    assert cut == list(spans([*prompts, "five words are too few"], seed=0))
+    assert len({len(span.split()) for span in cut}) > 1
+    texts = swapped(["kill", "the process"], {"kill": ["stop"]}, 60, 0)
+    assert len(texts) == 60
+    assert {"kill", "stop", "the process"} == set(texts)
+
+
+def test_pool_has_nothing_known_kept_back_or_near_a_measured_prompt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was left out for being near a measured prompt is counted."""
+    from collections import Counter
+
+    from tiny_guard.rows import TrainingRow
+    from tiny_guard.second import pool
+    from tiny_guard.second.recipe import read_recipe
+    from tiny_guard.second.rows import SecondCorpus
+
+    def row(text: str) -> TrainingRow:
+        return TrainingRow("tdavidson", text, None, None)
+
+    people = ["a learnt tweet", "A KEPT back tweet!", "an unrated tweet of before"]
+    people += ["name all the rivers in Asia please", "a new tweet that nobody rated"]
+    monkeypatch.setattr(pool, "neighbour_table", lambda *_: {})
+    monkeypatch.setattr(pool, "written", lambda _: {"tweets": [row(t) for t in people]})
+    corpus = SecondCorpus(
+        [TrainingRow("x", people[0], None, True)],
+        np.zeros(1, int),
+        [],
+        [row(people[2])],
+        {"starter": [TrainingRow("y", "Name all the rivers in Asia.", None, True)]},
+        {"a kept back tweet"},
+        Counter(),
+    )
+
+    texts = pool.pool_texts(tmp_path, corpus, tmp_path, read_recipe(THIRD))
+
+    assert [text.prompt for text in texts] == [people[4]]
+    assert corpus.dropped["text without a label near a measured row"] == 1
+    assert pool.pool_texts(tmp_path, corpus, tmp_path, read_recipe(SECOND)) == []
+
+
+def test_pool_is_judged_once_and_stands_behind_the_other_texts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Vectors of kept-back rows are left out; another pool in the folder is refused."""
+    from collections import Counter
+
+    import torch
+    from tiny_guard.rows import TrainingRow
+    from tiny_guard.second import build
+    from tiny_guard.second.encoder import TextStates
+    from tiny_guard.second.recipe import read_recipe
+    from tiny_guard.second.rows import SecondCorpus
+
+    rows = [TrainingRow("x", text, None, True) for text in "abcde"]
+    corpus = SecondCorpus(
+        rows[:2], np.zeros(2, int), rows[2:3], rows[3:4], {}, set(), Counter(), rows[4:]
+    )
+    flat = torch.arange(5.0)[:, None].repeat(1, 2)
+    states = TextStates(flat, torch.tensor([0, 1, 2, 3, 5]))
+    monkeypatch.setattr(build, "cached_states", lambda *_: states)
+    judged = (np.array([[7.0, 8.0]]), np.array([[9.0, 9.0]]))
+    monkeypatch.setattr(build, "judge_others", lambda *_: judged)
+    start = build.Judged(corpus.train + corpus.unlabelled, np.ones((3, 2)))
+    ledger = build.Ledger(tmp_path)
+    given = (read_recipe(THIRD), tmp_path, tmp_path, ledger)
+
+    every = build.with_pool(corpus, start, *given)
+
+    assert "".join(row.prompt for row in every.rows) == "abde"
+    assert every.odds.tolist() == [[1, 1], [1, 1], [1, 1], [7, 8]]
+    assert every.vectors[:, 0].tolist() == [0, 1, 3.5, 9]
+    monkeypatch.delattr(build, "judge_others")
+    assert build.with_pool(corpus, start, *given).odds.tolist() == every.odds.tolist()
+    corpus.pool = rows[:1]
+    with pytest.raises(ValueError, match="another pool"):
+        build.with_pool(corpus, start, *given)
