@@ -171,7 +171,7 @@ def test_card_names_both_guards_before_and_the_second_look() -> None:
     assert "| second guard | first guard | TF-IDF |" in text
     assert "starter 0.333 (second guard 0.333, n = 7)" in text
     assert "**A second look**" in text
-    assert "1200 steps of 64" in " ".join(text.split())
+    assert "3500 steps of 64" in " ".join(text.split())
     assert "$" not in text
 
 
