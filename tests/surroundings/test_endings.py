@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -268,6 +270,22 @@ def test_a_signal_that_the_caller_ignores_is_ignored(
     hold.unlink()
 
     assert 0 == process.wait(timeout=240)
+
+
+def test_a_command_seldom_looks_for_garbage_among_all_objects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Libraries are many objects that stay; the young are looked at as ever."""
+    before = gc.get_threshold()
+    thresholds = []
+    fake = SimpleNamespace(main=lambda: thresholds.append(gc.get_threshold()))
+    monkeypatch.setitem(sys.modules, "safebench.cli", fake)
+    try:
+        main()
+    finally:
+        gc.set_threshold(*before)
+
+    assert [(*before[:2], 200)] == thresholds
 
 
 def test_an_interrupt_while_modules_are_imported_is_no_traceback(

@@ -105,7 +105,10 @@ def test_a_worker_that_fails_is_told_in_one_line(
     """What the library refuses comes from the worker without a traceback."""
     lines: list[str] = []
     training = make_training(
-        parallel="processes", arguments={"save_strategy": "no"}, say=lines.append
+        parallel="processes",
+        workers=1,
+        arguments={"save_strategy": "no"},
+        say=lines.append,
     )
 
     with pytest.raises(ModelError, match="a training process failed"):
