@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +23,26 @@ def pytest_configure() -> None:
     """Take away what tests would depend on, before a module of theirs is imported."""
     for name in OF_TERMINALS:
         os.environ.pop(name, None)
+    # An environment for the engines of models has no more than pytest.
+    if find_spec("hypothesis"):
+        _take_the_same_examples()
+
+
+def _take_the_same_examples() -> None:
+    """Let Hypothesis draw the same in each run, in any time.
+
+    Other examples, each within 200 ms by the clock, would fail by chance.
+    """
+    from hypothesis import HealthCheck, settings  # noqa: PLC0415 - may be missing
+
+    settings.register_profile(
+        "safebench",
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("safebench")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,8 +55,6 @@ def pytest_collection() -> Iterator[None]:
     try:
         return (yield)
     finally:
-        # It looks at who refers to what, which is not said of what is left alone.
-        importlib.import_module("hypothesis")
         gc.freeze()
         gc.set_threshold(MANY_OBJECTS, 10, 10)
         gc.enable()
