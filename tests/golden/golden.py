@@ -8,7 +8,8 @@ change that has to alter stored bytes raises the format, writes another pair wit
     python tests/golden/golden.py
 
 and leaves the earlier ones as they are: those folders are still read and resumed. Until
-a format is released its pair may be written again.
+a format is released its pair may be written again. What a new version of the recorded
+trees changes within a format is a pair of its own, ``format<N>-trees<M>``.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from safebench.results.rows import SCHEMA
+from safebench.verdict_tree import ENGINE_VERSION
 
 HERE = Path(__file__).parent
+GUARD = "guard=llamaguard,model=models/guard,batch_tokens=4096"
+FULL = f"{GUARD},record=full"  # as the guard recorded before today's version of trees
 GUARDS = (
     "keyword",
-    "guard=llamaguard,model=models/guard,batch_tokens=4096",
+    GUARD,
     "ensemble=bert_ensemble,model=models/ensemble",
 )
 FIRST_STRATEGIES = ("score", "greedy", "marginal_any", "marginal_fixed", "mean_probs")
@@ -125,4 +129,4 @@ def build_pair(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    build_pair(HERE / f"format{SCHEMA}")
+    build_pair(HERE / f"format{SCHEMA}-trees{ENGINE_VERSION}")

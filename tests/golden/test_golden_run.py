@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from safebench.cli import cli
 from safebench.plugins import Plugins
 from safebench.results.rows import SCHEMA
+from safebench.verdict_tree import ENGINE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ REWRITTEN = ("schema", "ci_low", "ci_high", "ci_method", "note")
 REWORDED = "error"  # of a prediction: since then it shows what was written
 MEASURES = ("classifier", "strategy", "dataset", "task", "metric")
 CURRENT = f"format{SCHEMA}"
+TODAY = f"{CURRENT}-trees{ENGINE_VERSION}"  # what is recorded where nobody says how
 CODES = (1, 0)  # in the first run more samples fail than --max-failures allows
 
 
@@ -155,10 +157,16 @@ def by_metric(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["first", "extended"])
-def test_a_stored_run_is_judged_again_to_the_same_bytes(place: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [(CURRENT, "first"), (CURRENT, "extended"), (TODAY, "extended")],
+    ids=["first", "extended", "today"],
+)
+def test_a_stored_run_is_judged_again_to_the_same_bytes(
+    place: Path, pair: str, name: str
+) -> None:
     """The same command on a golden folder changes no prediction, row or evidence."""
-    stored = place / CURRENT / name / "runs"
+    stored = place / pair / name / "runs"
     commands = golden.FIRST if name == "first" else golden.EXTENDED
     runs = run(place, commands, stored)
 
@@ -214,10 +222,16 @@ def test_a_golden_run_is_extended(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fresh_run_stores_what_the_golden_one_stored(place: Path) -> None:
-    """Evidence keys, kinds, fields and predictions are those of the earlier version."""
-    stored = place / CURRENT / "first" / "runs"
-    runs = run(place, golden.FIRST, None)
+@pytest.mark.parametrize("pair", [CURRENT, TODAY], ids=["full", "today"])
+def test_a_fresh_run_stores_what_the_golden_one_stored(place: Path, pair: str) -> None:
+    """Evidence keys, kinds, fields and predictions are those of the earlier version.
+
+    The one before today's version of trees is recorded with the option for it.
+    """
+    stored = place / pair / "first" / "runs"
+    names = {} if pair == TODAY else {golden.GUARD: golden.FULL}
+    commands = [[names.get(word, word) for word in words] for words in golden.FIRST]
+    runs = run(place, commands, None)
 
     assert shards(stored) == shards(runs)
     assert_same_lines(stored, runs)

@@ -365,8 +365,8 @@ def keep_engines(grid: Grid, stored: Mapping[str, Any]) -> Grid:
         classifiers.append(_with_engine(classifier, engine))
         if engine is not None:
             notes.append(
-                f"{classifier.label}: recorded as by the version that began this "
-                f"folder (engine={engine}); another --out records as of today"
+                f"{classifier.label}: recorded as what this folder holds "
+                f"(engine={engine}); another --out records as of today"
             )
     return replace(grid, classifiers=tuple(classifiers), notes=tuple(notes))
 

@@ -25,6 +25,7 @@ from safebench.pipeline.evidence_set import (
     sum_traces,
 )
 from safebench.pipeline.executor import choose_executor
+from safebench.pipeline.grid import Grid, keep_engines
 from safebench.pipeline.judging import apply_strategy
 from safebench.pipeline.metric_input import drop_unsupported
 from safebench.pipeline.predictions import (
@@ -137,6 +138,7 @@ class LogScorer:
                 self.log(f"{self.file.name}: reading")
                 survey = self.file.survey(skip=skip)
             task = self._task(survey)
+            self._record_as_begun(folder.about.get("identity"))
             folder.begin(self._identity(survey, task), survey)
             size = self.request.shard_size
             n_shards = -(-survey.n // size)
@@ -157,6 +159,16 @@ class LogScorer:
                 raise
             folder.finish(n_shards, {"rows": survey.n, "bad_rows": len(survey.bad)})
             return summary
+
+    def _record_as_begun(self, stored: Any) -> None:
+        """Go on as an earlier version recorded, where the folder has scores of it."""
+        if not isinstance(stored, dict) or self.deployment is not None:
+            return
+        begun = {"classifiers": {self.classifier.label: stored.get("classifier")}}
+        grid = keep_engines(Grid((self.classifier,), ()), begun)
+        (self.classifier,) = grid.classifiers
+        for note in grid.notes:
+            self.log(note)
 
     def _task(self, survey: LogSurvey) -> str:
         """Return what is judged; raises for a mixture, and for what nobody answers."""

@@ -27,6 +27,7 @@ from .stopping import (
     TreeLimits,
 )
 from .tree import NodeExpander, Nodes, TreeBatch, root_nodes
+from .unlikely_openers import UnlikelyOpeners
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ class ExploreOptions:
     `draft_opener` is the opener (often "") after which canonical verdicts are run along
     with the prompt, if the model can: more tokens, but fewer passes one after another.
     `engine` is the version that trees are marked with. With `greedy_only` nothing is
-    expanded but the greedy path, and nothing is forced. Nothing is forced after the
-    levels of an opener that have less than `forced_floor` together. With `quick`,
-    logits on a processor are summarized by exponentials in float32.
+    expanded but the greedy path, and nothing is forced. Levels after an opener that
+    have less than `forced_floor` together are not followed, unless something hangs on
+    them (`UnlikelyOpeners`). With `quick`, logits on a processor are summarized by
+    exponentials in float32.
     """
 
     eps: float = 1e-3
@@ -141,7 +143,6 @@ class TreeExplorer:
             ),
             eps=self.options.eps,
             top_k=self.top_k,
-            forced_floor=self.options.forced_floor,
         )
         self._draft: SpeculativeTree | None = None
         if self.options.draft_opener is not None:
@@ -216,9 +217,15 @@ class TreeExplorer:
         admission = BatchAdmission(
             [len(prompt) + drafted for prompt in prompts], batch_tokens
         )
+        continuations = self._expander.continuations
         search = TreeSearch(
             self._context(),
             self._expansion_rule(),
+            UnlikelyOpeners(
+                self.automaton,
+                self.options.forced_floor if continuations.enabled else 0.0,
+                self.options.eps,
+            ),
             keep_session=self.options.mc_samples > 0,
         )
         session = search.run(prompts, admission)
@@ -242,6 +249,7 @@ class TreeExplorer:
             expander=self._expander,
             summarize=self._summarize,
             draft=self._draft,
+            limits=self._limits,
             root_continuation=continuation,
             # Also where only a token that spans an opener and a level may follow.
             root_allows_level=bool(self.automaton.allows_level[0])
@@ -333,6 +341,7 @@ class ExpansionContext:
     expander: NodeExpander
     summarize: Summarize
     draft: SpeculativeTree | None
+    limits: TreeLimits
     root_continuation: int
     root_allows_level: bool
 
@@ -340,18 +349,25 @@ class ExpansionContext:
 class TreeSearch:
     """Grows the trees of prompts, wave by wave, until the rule selects no node.
 
-    `failed` are the prompts whose logits were NaN. With `keep_session` no prompt is
-    dropped, so that the session can be used after the search.
+    `openers` keeps what need not be followed. `failed` are the prompts whose logits
+    were NaN. With `keep_session` no prompt is dropped, so that the session can be used
+    after the search.
     """
 
     def __init__(
-        self, context: ExpansionContext, rule: ExpansionRule, *, keep_session: bool
+        self,
+        context: ExpansionContext,
+        rule: ExpansionRule,
+        openers: UnlikelyOpeners,
+        *,
+        keep_session: bool,
     ) -> None:
         self.trees = TreeBatch()
         self.failed: set[int] = set()
         self.session: SessionHandles | None = None
         self._context = context
         self._rule = rule
+        self._openers = openers
         self._keep_session = keep_session
 
     def run(
@@ -399,6 +415,7 @@ class TreeSearch:
         )
         trees.add_roots(roots)
         self._rule.add_roots(roots)
+        self._openers.add_trees(len(roots))
         return self._expand_wave(roots, logits, np.full(len(roots), -1), waiting)
 
     def _expand_wave(
@@ -420,10 +437,13 @@ class TreeSearch:
         children, remainders = expander.children(
             wave, handles, summary, self.trees.n_nodes
         )
+        children = self._openers.put_aside(wave, children)
         self.trees.add_expansion(wave, remainders, summary, children)
         nodes = Nodes.concat(
             [waiting, self._rule.select(ExpansionStep(wave, remainders, children))]
         )
+        if due := self._openers.due(np.setdiff1d(wave.row, nodes.row)):
+            nodes = Nodes.concat([nodes, self._context.limits.expandable(due)])
         nodes = nodes.select(~np.isin(nodes.row, sorted(self.failed)))
         finished = np.setdiff1d(wave.row, nodes.row)
         if len(finished) and session is not None and not self._keep_session:

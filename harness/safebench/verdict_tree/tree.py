@@ -251,15 +251,12 @@ class NodeExpander:
     """Gives nodes their children, by the grammar alone: no model, no stopping rule.
 
     Children of probability `eps` or more are kept, besides the greedy and the forced.
-    After an opener whose levels together have less than `forced_floor` the levels are
-    kept, but nothing is forced below them, unless the greedy verdict begins there.
     """
 
     vocabulary: Vocabulary
     continuations: ForcedContinuations
     eps: float
     top_k: int
-    forced_floor: float = 0.0
 
     def query(self, wave: Nodes) -> LogitQuery:
         """Return what is needed of the logits at the nodes of a wave."""
@@ -374,9 +371,6 @@ class NodeExpander:
         forced = np.isin(keys, forced_keys)
         continuation = np.full(len(keys), NO_CONTINUATION)
         continuation[forced] = next_[np.searchsorted(forced_keys, keys[forced])]
-        if self.forced_floor:
-            unlikely = self._below_unlikely_opener(wave, transitions, forced, path_logp)
-            continuation[unlikely] = NO_CONTINUATION
         # Nothing can be read there any more: to force tokens would add passes alone.
         continuation[~automaton.open[state]] = NO_CONTINUATION
         if self.continuations.enabled:
@@ -387,26 +381,6 @@ class NodeExpander:
             levels = self.continuations.state_continuations[state[at_level]]
             continuation[at_level] = levels
         return forced, continuation
-
-    def _below_unlikely_opener(
-        self, wave: Nodes, transitions: Transitions, forced: Array, path_logp: Array
-    ) -> Array:
-        """Return which children (M,) are the levels after an opener below the floor.
-
-        A level may take several tokens: the first of each bound its probability from
-        above. An opener that the greedy path goes on from with a level is none.
-        """
-        node, opener = transitions.node, wave.has_flag(LEVEL_START)
-        levels = forced & opener[node]
-        mass = np.bincount(
-            node[levels], weights=np.exp(path_logp[levels]), minlength=len(wave)
-        )
-        begins = np.bincount(
-            node[levels], weights=transitions.greedy[levels], minlength=len(wave)
-        )
-        unlikely = opener & (mass < self.forced_floor) & (begins == 0)
-        below: Array = levels & unlikely[node]
-        return below
 
 
 def _remaining_mass(summary: LogitSummary, kind: Array, count: int) -> Array:

@@ -135,12 +135,14 @@ def test_samples_can_be_drawn_row_by_row(guard_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_facts_say_what_auto_became(guard_folder: Path) -> None:
-    """On a CPU nothing is drafted; a Llama is read as a tree."""
-    facts = build(guard_folder).facts
+    """On a CPU a lean record alone drafts; a Llama is read as a tree."""
+    facts = build(guard_folder, record="full").facts
+    lean = build(guard_folder).facts
     drafted = build(guard_folder, draft="\\n\\n").facts
     rows = build(guard_folder, draft="\\n\\n", layout="rows").facts
 
     assert ("tree", "off") == (facts["layout"], facts["draft"])
+    assert lean["draft"] in ("", "\\n\\n")
     assert ("tree", "\\n\\n") == (drafted["layout"], drafted["draft"])
     assert ("rows", "off") == (rows["layout"], rows["draft"])
 

@@ -99,7 +99,7 @@ def record(**options: Any) -> tuple[VerdictTree, LlamaGuard]:
 @pytest.fixture(scope="module")
 def full() -> VerdictTree:
     """Return the trees of the embedded guard by its logits."""
-    return record()[0]
+    return record(record="full")[0]
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_engines_are_named_and_numbers_are_versions_still() -> None:
 
 def test_evidence_of_engines_has_keys_of_its_own() -> None:
     """Engine, K and mode are part of the key; that of the network is as it was."""
-    plain = model_identity(GuardOptions())
+    plain = model_identity(GuardOptions(record="full"))
     served = model_identity(GuardOptions(engine="top", top_logprobs=5, unlisted="cap"))
 
     assert "runs_on" not in plain

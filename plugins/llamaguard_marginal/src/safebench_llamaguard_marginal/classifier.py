@@ -15,7 +15,7 @@ from safebench.classifiers import Classifier, Recording, Trace
 from safebench.errors import OptionError
 from safebench.evidence import EvidenceBundle, SeedTree, VerdictTree
 from safebench.strategies import Context
-from safebench.verdict_tree import ENGINE_VERSION, SparseExplorer, TreeExplorer
+from safebench.verdict_tree import SparseExplorer, TreeExplorer
 from safebench_llamaguard_marginal.compat.search import (
     OriginalSearch,
     OriginalSearchOptions,
@@ -153,7 +153,7 @@ class LlamaGuard(Classifier):
                 options.grammar,
                 ignore_case=options.ignore_case,
                 role=role,
-                engine=options.tree_version or ENGINE_VERSION,
+                engine=options.tree_version,
             )
             profile = self.guard.profile
             for task in profile.data.tasks[role]:

@@ -9,7 +9,6 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from safebench.torch_utils import ModelFolder
-from safebench.verdict_tree import ENGINE_VERSION
 from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, HF
 from safebench_llamaguard_marginal.model.model_files import (
     NAMED_TEMPLATES,
@@ -102,13 +101,13 @@ def model_identity(options: GuardOptions) -> dict[str, Any]:
         "adapter": fingerprint(adapter, "adapter") if adapter else "",
         "policy": f"{policy.id}@{policy.version}:{policy.hash}",
         **_profile_identity(profile),
-        "engine": options.tree_version or ENGINE_VERSION,
+        "engine": options.tree_version,
         **_engine_identity(options),
         "record": {name: getattr(options, name) for name in _RECORD_OPTIONS}
         | {key: getattr(options, name) for key, name in _RENAMED_OPTIONS.items()}
         | _lenient_record(options)
         # evidence of before there was a choice is full
-        | ({"record": options.record} if options.record != "full" else {})
+        | ({"record": "lean"} if options.is_lean else {})
         | ({"criteria": list(options.criteria)} if options.criteria else {})
         | _reasoning_record(profile, options),
     }

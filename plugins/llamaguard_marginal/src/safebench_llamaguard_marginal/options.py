@@ -7,11 +7,14 @@ from math import inf
 from typing import Literal
 
 from safebench.errors import OptionError, did_you_mean
+from safebench.verdict_tree import ENGINE_VERSION
 from safebench_llamaguard_marginal.engines.catalog import ENDPOINT, ENGINES, HF
 from safebench_llamaguard_marginal.engines.endpoint_options import EndpointOptions
 
-# Versions of the recorded trees that can be recorded still.
-TREE_VERSIONS = (2, 3)
+# Versions of the recorded trees that can be recorded still; the lean ones are today's,
+# and FULL_VERSION is the one before, in which all that is forced is followed.
+FULL_VERSION = 3
+TREE_VERSIONS = (2, FULL_VERSION, ENGINE_VERSION)
 _FEWEST_LISTED = 2  # tokens: of one alone nobody knows how near the next one is
 AttentionKernel = Literal[
     "auto",
@@ -75,17 +78,18 @@ class GuardOptions(EndpointOptions):
     at least that probability; the others expand the likeliest nodes first, `width` at a
     time, until `max_nodes`, bounds closer than `delta` (``gap``), or decisions at `tau`
     that cannot change (``certify``). `mc_samples` verdicts a tree are sampled from the
-    mass that was left out. `record` is ``full``, or ``lean``: without what is forced
-    after openers that a level follows once in a million times, with exponentials in
-    float32 and other batches, on a CPU three tenths quicker (hf alone).
+    mass that was left out. `record` is ``lean``, without what is forced after openers
+    that a level follows once in a million times, with exponentials in float32 and other
+    batches, on a CPU three tenths quicker (hf alone); or ``full``, as versions before
+    did (``auto``: lean where it can be; what `engine` names decides, too).
 
     `engine` says where the guard runs: ``hf`` is a network in this process, ``vllm``
     an engine that serves it. Engines list the `top_logprobs` likeliest tokens (K);
     `unlisted` says how the others are bounded: ``rest`` by all probability that is
     left, ``cap`` by that of the K-th token too, ``ids`` by asking for every token that
     a verdict could go on with, which is exact (``auto``: that, where it is possible). A
-    number is the version whose trees are recorded (0: today's; hf); 2 reads a level
-    inside of a longer word. `original_*` are the parameters
+    number is the version whose trees are recorded (0: today's; hf): 4 is lean, 3 full,
+    2 also reads a level inside of a longer word. `original_*` are the parameters
     of the search behind ``compat=original``; `seed_*`, their names in 0.1, are still
     accepted. `given` are the names of the options that the user set, which a profile's
     `defaults` do not replace.
@@ -118,7 +122,7 @@ class GuardOptions(EndpointOptions):
     width: int = 16
     mc_samples: int = 0
     mc_seed: int = 0
-    record: Literal["full", "lean"] = "full"
+    record: Literal["auto", "lean", "full"] = "auto"
     engine: int | str = 0
     top_logprobs: int = 64
     unlisted: Literal["auto", "rest", "cap", "ids"] = "auto"
@@ -152,11 +156,7 @@ class GuardOptions(EndpointOptions):
             if getattr(self, name) < 0:
                 raise OptionError(f"llamaguard: {name} is a count, 0 or more")
         self._check_engine()
-        if self.record != "full" and self.runs_on != HF:
-            raise OptionError(
-                f"llamaguard: record={self.record} is for a network of this process, "
-                f"not engine={self.runs_on}; record=full would work"
-            )
+        self._check_record()
         if self.layout == "tree" and self.attention.startswith("flash"):
             raise OptionError(
                 f"llamaguard: attention={self.attention} takes no mask of a tree; "
@@ -180,9 +180,33 @@ class GuardOptions(EndpointOptions):
         return not self.reads_texts or bool(self.model) or self.profile == "auto"
 
     @property
+    def is_lean(self) -> bool:
+        """Whether trees are recorded without what hardly any verdict follows."""
+        if self.record != "auto":
+            return self.record == "lean"
+        return self.engine in (0, ENGINE_VERSION)  # not of a server, nor an earlier one
+
+    @property
     def tree_version(self) -> int:
-        """The version whose trees are recorded, 0 for today's."""
-        return 0 if isinstance(self.engine, str) else self.engine
+        """The version whose trees are recorded."""
+        if isinstance(self.engine, int) and self.engine:
+            return self.engine
+        return ENGINE_VERSION if self.is_lean else FULL_VERSION
+
+    def _check_record(self) -> None:
+        """Raise OptionError where `record` and `engine` say different things."""
+        if self.record == "lean" and self.runs_on != HF:
+            raise OptionError(
+                "llamaguard: record=lean is for a network of this process, not "
+                f"engine={self.runs_on}; record=full would work"
+            )
+        lean = self.engine == ENGINE_VERSION
+        numbered = isinstance(self.engine, int) and self.engine
+        if numbered and self.is_lean != lean:
+            raise OptionError(
+                f"llamaguard: engine={self.engine} records {'lean' if lean else 'full'}"
+                f" trees, not record={self.record}; leave out one of them"
+            )
 
     def _check_engine(self) -> None:
         if self.engine == HF:  # as without the option, so that evidence is the same

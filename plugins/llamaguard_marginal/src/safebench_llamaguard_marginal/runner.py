@@ -10,7 +10,6 @@ import numpy as np
 from safebench.errors import OptionError
 from safebench.torch_utils import Batcher
 from safebench.verdict_tree import (
-    ENGINE_VERSION,
     ExploreOptions,
     SparseExplorer,
     TreeExplorer,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 LEAN_FLOOR = 1e-6
 # In tokens, on a CPU: trees without unlikely openers have fewer nodes a pass.
 LEAN_BATCH_TOKENS = 16384
+LEAN_VOCABULARY = 32768  # of a larger one the logits of such a batch fill the memory
 _NO_LIMIT = 1 << 40  # tokens of a batch: an engine makes its own batches
 
 
@@ -118,11 +118,14 @@ class NetworkRunner:
         self._guard = guard
         model = guard.model
         model.on_device = model.device.type != "cpu"  # and summarized there
-        model.in_groups = options.record == "lean"
+        model.in_groups = options.is_lean
         device = model.device.type
         if device == "cpu":
             reuse_large_blocks()
-        self.batcher = Batcher.for_device(device, _batch_tokens(options, device))
+        n_tokens = len(model.token_bytes)
+        self.batcher = Batcher.for_device(
+            device, _batch_tokens(options, device, n_tokens)
+        )
         self.draft_opener: str | None = None
         self.draft_length = 0
 
@@ -149,7 +152,7 @@ class NetworkRunner:
             self.options.draft,
             self.guard,
             explorers[0].vocabulary,
-            lean=self.options.record == "lean",
+            lean=self.options.is_lean,
         )
         # In tokens a prompt: the draft is part of the batch that prefills prompts.
         self.draft_length = max(
@@ -341,16 +344,15 @@ def explore_options(options: GuardOptions) -> ExploreOptions:
             options.stop, width=options.width, delta=options.delta, tau=options.tau
         ),
         max_tokens=options.max_new_tokens or None,
-        engine=options.tree_version or ENGINE_VERSION,
+        engine=options.tree_version,
         mc_samples=options.mc_samples,
         mc_seed=options.mc_seed,
-        forced_floor=LEAN_FLOOR if options.record == "lean" else 0.0,
-        quick=options.record == "lean",
+        forced_floor=LEAN_FLOOR if options.is_lean else 0.0,
+        quick=options.is_lean,
     )
 
 
-def _batch_tokens(options: GuardOptions, device: str) -> int:
+def _batch_tokens(options: GuardOptions, device: str, vocabulary: int) -> int:
     """Return the budget of a batch, 0 for that of the device."""
-    if options.batch_tokens or options.record == "full" or device != "cpu":
-        return options.batch_tokens
-    return LEAN_BATCH_TOKENS
+    larger = options.is_lean and device == "cpu" and vocabulary <= LEAN_VOCABULARY
+    return options.batch_tokens or (LEAN_BATCH_TOKENS if larger else 0)
