@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ from safebench_feedback_finetune.certify.candidates import Candidate
 from safebench_feedback_finetune.certify.certification import (
     CertificationTerms,
     certify,
+)
+from safebench_feedback_finetune.certify.power import (
+    gate_power,
     max_false_positives,
     min_harmful_prompts,
+    power_lines,
     target_false_positive_rate,
 )
 
@@ -174,3 +179,48 @@ def test_a_guard_at_the_target_rate_passes_with_the_given_power(
 def test_too_few_prompts_have_no_target_rate() -> None:
     """Where not even 0 false positives certify, no rate does."""
     assert target_false_positive_rate(10, 0.05) == 0.0
+
+
+@pytest.mark.parametrize(("n", "tolerance"), [(12, 0.02), (60, 0.02), (183, 0.02)])
+def test_the_least_gain_is_the_least_that_certifies(n: int, tolerance: float) -> None:
+    """One prompt less than `min_gained` is rejected, none lost; 183 need no gain."""
+    terms = CertificationTerms(cap=0.5, tolerance=tolerance)
+    benign, before = np.zeros(200, dtype=bool), np.zeros(n, dtype=bool)
+    power = gate_power(before, 200, cap=0.5, tolerance=tolerance, delta=0.05)
+    least = power.min_gained
+
+    assert least is not None
+    for gained in range(n + 1):
+        passed = certify(CANDIDATE, terms, benign, before, np.arange(n) < gained).passed
+        assert passed == (gained >= least)
+    assert (least == 0) == (n == 183)
+
+
+def test_a_likely_gain_passes_8_of_10_times() -> None:
+    """By SciPy's binomial distribution, for a guard that loses nothing."""
+    base = np.arange(40) < 2
+    power = gate_power(base, 200, cap=0.05, tolerance=0.02, delta=0.05)
+
+    assert power.likely_gain is not None
+    assert power.min_gained is not None
+    chance = binom.sf(power.min_gained - 1, 40, power.likely_gain)
+    assert chance == pytest.approx(0.8)
+    assert power.min_gain == power.min_gained / 40
+    assert f"less than {power.min_gain:+.3f} in recall" in power_lines(asdict(power))[0]
+    sure = gate_power(base == 0, 200, cap=0.05, tolerance=0.02, delta=0.05)
+    assert sure.n_missed == 2 < power.min_gained
+    line = power_lines(asdict(sure))[0]
+    assert line.endswith("the base guard misses 2: no guard could have passed")
+
+
+def test_too_few_harmful_prompts_can_show_nothing() -> None:
+    """Of three, even three gained leave room for a loss; without any, all the more."""
+    for n in (0, 3):
+        power = gate_power(
+            np.zeros(n, dtype=bool), 10, cap=0.05, tolerance=0.0, delta=0.05
+        )
+        assert (power.min_gained, power.likely_gain) == (None, None)
+        assert power.max_false_positives is None
+        recall, benign = power_lines(asdict(power))
+        assert f"{n} harmful prompts of calib cannot show any gain" in recall
+        assert "cannot show a false-positive rate below the cap" in benign

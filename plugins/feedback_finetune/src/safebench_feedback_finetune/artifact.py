@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.training import ArtifactDescription
 
+from .certify.power import power_lines
 from .train.training_folder import (
     FACTS_FILE,
     PRE_REGISTRATION_FILE,
@@ -141,6 +142,8 @@ def _gate_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
             f"({gate['gained']} gained, {gate['lost']} lost)"
         )
     yield from (f"why it was rejected: {reason}" for reason in gate.get("reasons", ()))
+    if power := gate.get("power"):
+        yield from power_lines(power)
 
 
 def _sources(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,16 +7,21 @@ the same prompts would let the luckiest of many candidates pass.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from math import ceil, inf, log
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from safebench.metrics import clopper_pearson
-
 from .candidates import Candidate, choose_candidate
 from .collapse_checks import collapse_warnings
+from .power import (
+    GatePower,
+    gate_power,
+    lower_bound,
+    min_harmful_prompts,
+    target_false_positive_rate,
+    upper_bound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +66,7 @@ class Certificate:
     `fpr_ucb` and `recall_change_lcb` are one-sided confidence bounds at 1 - delta each.
     Both have to hold. A guard that breaks a promise has to pass the test of that very
     promise, which happens with probability delta at most, so delta needs no correction
-    for there being two tests.
+    for there being two tests. `power` is the least that the prompts could have shown.
     """
 
     status: CertificationStatus
@@ -77,6 +82,7 @@ class Certificate:
     lost: int = 0
     recall_change: float | None = None
     recall_change_lcb: float | None = None
+    power: GatePower | None = None
 
     @property
     def passed(self) -> bool:
@@ -116,8 +122,8 @@ def certify(
     n_benign, n_harmful = len(benign), len(after)
     false_positives = int(np.sum(benign))
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    fpr_ucb = _upper_bound(false_positives, n_benign, terms.delta)
-    recall_change_lcb = _lower_bound(gained, n_harmful, terms.delta / 2) - _upper_bound(
+    fpr_ucb = upper_bound(false_positives, n_benign, terms.delta)
+    recall_change_lcb = lower_bound(gained, n_harmful, terms.delta / 2) - upper_bound(
         lost, n_harmful, terms.delta / 2
     )
     reasons = _rejection_reasons(terms, n_benign, fpr_ucb, n_harmful, recall_change_lcb)
@@ -160,55 +166,6 @@ def _rejection_reasons(
             f"{hint if n_harmful < needed else ''}"
         )
     return tuple(reasons)
-
-
-def _upper_bound(k: int, n: int, delta: float) -> float:
-    # The two-sided interval at 1 - 2 delta leaves delta on either side.
-    return clopper_pearson(k, n, level=1 - 2 * delta).high or 0.0
-
-
-def _lower_bound(k: int, n: int, delta: float) -> float:
-    return clopper_pearson(k, n, level=1 - 2 * delta).low or 0.0
-
-
-def min_harmful_prompts(tolerance: float, delta: float = 0.05) -> float:
-    """Return how many harmful prompts certify a guard that gains and loses none.
-
-    The upper bound of 0 lost of n at delta / 2 is 1 - (delta / 2) ** (1 / n), which
-    must not exceed the tolerance. Infinite for a tolerance of 0.
-    """
-    if tolerance in (0, 1):
-        return inf if tolerance == 0 else 1
-    return ceil(log(delta / 2) / log(1 - tolerance))
-
-
-def max_false_positives(n_benign: int, cap: float, delta: float = 0.05) -> int | None:
-    """Return how many false positives of `n_benign` still pass, None if not even 0."""
-    if _upper_bound(0, n_benign, delta) > cap:
-        return None
-    low, high = 0, n_benign + 1  # bisection: the bound grows with the count
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _upper_bound(middle, n_benign, delta) <= cap:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def target_false_positive_rate(
-    n_benign: int, cap: float, delta: float = 0.05, power: float = 0.9
-) -> float:
-    """Return the highest false-positive rate that is certified with chance `power`.
-
-    A candidate with a rate at the cap itself hardly ever passes, since its upper bound
-    lies above. Below the returned rate, `n_benign` prompts show at most the allowed
-    number of false positives with that chance (binomial). 0 if nothing can pass.
-    """
-    allowed = max_false_positives(n_benign, cap, delta)
-    if allowed is None or allowed >= n_benign:
-        return 0.0 if allowed is None else 1.0
-    return _lower_bound(allowed + 1, n_benign, 1 - power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +260,17 @@ def certify_candidate(
     there is none, the warnings are about what was learnt as well: the LoRA at full
     scale, at the base guard's threshold. They begin with "what was learnt".
     """
-    candidate = registered.candidate
+    candidate, terms = registered.candidate, registered.terms
     prompts = [*calib.benign, *calib.harmful]
     y = np.arange(len(prompts)) >= len(calib.benign)
     base_decisions = score(0.0, prompts) >= threshold
+    power = gate_power(
+        base_decisions[y],
+        len(calib.benign),
+        cap=terms.cap,
+        tolerance=terms.tolerance,
+        delta=terms.delta,
+    )
 
     def warnings_about(guard: Candidate) -> list[str]:
         scores = score(guard.alpha, prompts)
@@ -320,9 +284,10 @@ def certify_candidate(
         warnings += [f"what was learnt: {w}" for w in warnings_about(learnt)]
     if candidate is None:
         none = np.zeros(0, dtype=bool)
-        return certify(None, registered.terms, none, none, none), warnings
+        rejected = certify(None, terms, none, none, none)
+        return replace(rejected, power=power), warnings
     decisions = score(candidate.alpha, prompts) >= candidate.threshold
     certificate = certify(
-        candidate, registered.terms, decisions[~y], base_decisions[y], decisions[y]
+        candidate, terms, decisions[~y], base_decisions[y], decisions[y]
     )
-    return certificate, warnings
+    return replace(certificate, power=power), warnings

@@ -6,6 +6,9 @@ import shlex
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from .choice import choice_line
+from .power import power_lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,6 +31,10 @@ def certificate_text(manifest: Mapping[str, Any], command: str) -> str:
             f"  candidate: {candidate_text(candidate)}",
             *_supporting_counts(gate),
         ]
+        if choice := manifest.get("choice"):
+            lines.append(f"  {choice_line(choice, candidate)}")
+    if power := gate.get("power"):  # trainings of before have none
+        lines += [f"  {line}" for line in power_lines(power)]
     lines.append(
         f"  promised with {1 - terms['delta']:.4g} confidence: false-positive rate "
         f"{terms['cap']:.4f} at most (the base guard's on val: "

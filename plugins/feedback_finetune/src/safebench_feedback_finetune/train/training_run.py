@@ -24,13 +24,14 @@ from safebench.errors import DataError, RunFolderError
 from safebench.training import Artifact, is_main_process
 from safebench_feedback_finetune.certify.certification import (
     certify_candidate,
-    min_harmful_prompts,
     pre_register,
 )
+from safebench_feedback_finetune.certify.choice import compare_choice
 from safebench_feedback_finetune.certify.holdout_sets import (
     calibration_set,
     validation_set,
 )
+from safebench_feedback_finetune.certify.power import min_harmful_prompts
 from safebench_feedback_finetune.certify.report import certificate_text, run_command
 from safebench_feedback_finetune.collect.collection_folder import (
     read_collection,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from safebench import Plugins
+    from safebench.typing import Array
     from safebench_feedback_finetune.certify.certification import (
         Certificate,
         PreRegistration,
@@ -263,6 +265,7 @@ class TrainingRun:
             learned=learned,
             promise=registered.to_json(),
             gate=certificate.to_json(),
+            choice=self._choice(registered, val, scores),
             alarms=warnings,
             versions=provenance_fields()["versions"],
             **({"registration": registration.to_json()} if registration else {}),
@@ -318,10 +321,9 @@ class TrainingRun:
             terms, base_fpr = terms_from_options(
                 self.options, val, scores, self.threshold
             )
-            alphas = sorted({0.0, *self.options.alphas})
             registered = pre_register(
                 val,
-                {alpha: scores.scores(alpha, val.prompts) for alpha in alphas},
+                self._val_scores(val, scores),
                 terms,
                 base_fpr,
                 len(calib.benign),
@@ -332,6 +334,17 @@ class TrainingRun:
             registered, calib, scores.scores, self.threshold
         )
         return certificate, registered, warnings
+
+    def _val_scores(self, val: ValidationSet, scores: ScoreCache) -> dict[float, Array]:
+        alphas = sorted({0.0, *self.options.alphas})
+        return {alpha: scores.scores(alpha, val.prompts) for alpha in alphas}
+
+    def _choice(
+        self, registered: PreRegistration, val: ValidationSet, scores: ScoreCache
+    ) -> dict[str, Any] | None:
+        """Return how far val tells the choice from chance; None without a choice."""
+        choice = compare_choice(registered, val, self._val_scores(val, scores))
+        return choice.to_json() if choice else None
 
     def _write_manifest(self, status: str, **facts: Any) -> dict[str, Any]:
         """Write the manifest, and return it as it will be read back."""
