@@ -227,7 +227,7 @@ def test_footnotes(rows: Rows) -> None:
         "failed samples count as wrong decisions; metrics of scores leave them out",
         "guard on set:test: 3 of 8 samples were truncated",
         f"set:test: 2 of 8 samples {CONFLICTING}",
-        "b on set:test: the model may have been trained on this set",
+        "b on set:test: the model may have been trained on this set, or on its prompts",
     ] == others
 
 

@@ -116,11 +116,15 @@ RESPONSE_DATASETS = [
     _public(
         "wildguardmix_response", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, harmful or not", task="response_harm",
-        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
+        splits="test train",
+        # Of the embedded guard: it learnt the prompts of train, not these labels.
+        trained_on_by="wildguard polyguard guardreasoner tiny-guard"),
     _public(
         "wildguardmix_refusal", "read_wildguardmix", "allenai/wildguardmix", "ODC-BY",
         "responses to WildGuardMix prompts, refusal or compliance", task="refusal",
-        splits="test train", trained_on_by="wildguard polyguard guardreasoner"),
+        splits="test train",
+        # Of the embedded guard: it learnt the prompts of train, not these labels.
+        trained_on_by="wildguard polyguard guardreasoner tiny-guard"),
     _public(
         "beavertails", "read_beavertails", "PKU-Alignment/BeaverTails", "CC-BY-NC-4.0",
         "question and answer with fourteen harm categories", task="response_harm",

@@ -298,7 +298,10 @@ def _contaminated(
         if head.contaminated
     }
     for classifier, dataset in sorted(contaminated):
-        yield f"{classifier} on {dataset}: the model may have been trained on this set"
+        yield (
+            f"{classifier} on {dataset}: the model may have been trained on this set, "
+            "or on its prompts"
+        )
 
 
 def _missing_of_packs(heads: Sequence[Row]) -> Iterator[str]:

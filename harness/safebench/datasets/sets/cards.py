@@ -30,6 +30,11 @@ _WILDGUARD = DatasetCard(
     gated=True,
     checked="data",
 )
+_WILDGUARD_ANSWERS = replace(
+    _WILDGUARD,
+    untold=f"{_WILDGUARD.untold}; the embedded guard learnt prompts of train by their "
+    "own labels, and none of answers: the prompts are shared, the labels are not",
+)
 _XSTEST_RESPONSE_SOURCES = (
     "https://huggingface.co/datasets/allenai/xstest-response",
     "fanyin3639/bingoguard_initial:eval_code/examples/binary.py",
@@ -88,8 +93,8 @@ CARDS = {
         checked="data",
     ),
     "wildguardmix": replace(_WILDGUARD, taxonomy="wildguard"),
-    "wildguardmix_response": _WILDGUARD,
-    "wildguardmix_refusal": _WILDGUARD,
+    "wildguardmix_response": _WILDGUARD_ANSWERS,
+    "wildguardmix_refusal": _WILDGUARD_ANSWERS,
     "xstest": DatasetCard(
         columns={
             "prompt": "a prompt that sounds dangerous",

@@ -23,7 +23,8 @@ _AEGIS_2 = DatasetCard(
         f"{PYRIT}aegis_ai_content_safety_dataset.py",
     ),
     untold="categories are those of prompt and answer together; prompts about suicide "
-    "are withheld in the set and left out",
+    "are withheld in the set and left out; it extends Aegis 1.0, of which the embedded "
+    "guard learnt prompts: how many of them stand here is not known",
     taxonomy="aegis-2",
     rows={"test": 1964, "validation": 1445, "train": 30007},
 )
@@ -147,7 +148,8 @@ SETS = [
         licence="CC-BY-4.0",
         policy="aegis-2",
         revision=_AEGIS_2_REVISION,
-        trained_on_by="aegis nemotron",
+        # Of the embedded guard: it learnt prompts of Aegis 1.0, which this set extends.
+        trained_on_by="aegis nemotron tiny-guard",
     ),
     declare(
         "aegis2_response",
@@ -166,7 +168,8 @@ SETS = [
         task="response_harm",
         policy="aegis-2",
         revision=_AEGIS_2_REVISION,
-        trained_on_by="aegis nemotron",
+        # Of the embedded guard: it learnt prompts of Aegis 1.0, which this set extends.
+        trained_on_by="aegis nemotron tiny-guard",
     ),
     declare(
         "or_bench",
