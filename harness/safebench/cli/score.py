@@ -167,6 +167,7 @@ def score_log(
         from safebench.pipeline.config import RunConfig
         from safebench.score import ScoringService
         from safebench.score.conversation import check_task
+        from safebench.score.log_output import ScoreFolder
         from safebench.score.log_scoring import LogRequest, LogScorer
 
         check_task(task)
@@ -181,7 +182,9 @@ def score_log(
         if deployment is not None:
             classifier = deployment.classifier
         else:
-            classifiers, skipped = ScoringService(plugins).resolve_all(config)
+            recorded = ScoreFolder(Path(given["out"]), "").recorded()
+            service = ScoringService(plugins)
+            classifiers, skipped = service.resolve_all(config, recorded)
             if len(classifiers) != 1:
                 raise OptionError("-o holds the scores of one classifier: say one -c")
             (classifier,) = classifiers

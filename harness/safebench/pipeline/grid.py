@@ -51,7 +51,6 @@ from .settling import Settled, settle_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from safebench.evidence.scope import EvidenceScope
     from safebench.plugins import Plugins
@@ -174,15 +173,15 @@ def settle_grid(
     grid: Grid,
     config: RunConfig,
     plugins: Plugins,
-    root: Path | None = None,
+    stored: Sequence[Mapping[str, Any]] = (),
     *,
     go_on: bool = False,
 ) -> Grid:
-    """Return the grid with what services say; `root` is where its evidence lies.
+    """Return the grid with what services say; `stored` is as in `settle_all`.
 
     Raises what `build_grid` does.
     """
-    settled = settle_all(grid.classifiers, root)
+    settled = settle_all(grid.classifiers, stored)
     return _build_grid(config, plugins, settled, go_on=go_on) if settled else grid
 
 
@@ -212,15 +211,12 @@ def _build_grid(
         ]
         try:
             classifier = _overridden(selected, overrides.for_label(selected.label))
-            said = settled.get(selected.label)
-            if said and said.error:
-                failed.append(_failed_classifier(selected, readers, said.error))
-                continue
             if config.models:
                 names = _model_and_label(classifier)
                 names_used.append(_names_in_file(selected, names))
                 for_model = model_overrides(config.models, names, strategies)
                 readers = [_for_model(reader, for_model) for reader in readers]
+            said = settled.get(selected.label)
             whole, failing = _resolve_classifier(classifier, readers, plugins, said)
             without = _without_categories(whole) + _without_fields(whole)
             dropped = {pair.strategy for pair in without}

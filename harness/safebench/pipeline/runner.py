@@ -44,6 +44,7 @@ from .probes import CONTENT_FREE
 from .recording import EvidenceRecorder
 from .recording_code import OTHER_CODE, OTHER_FILES, recording_code
 from .run_summary import PART_ERRORS, RunSummary
+from .settling import stored_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,7 +90,7 @@ class Runner:
         self.grid = build_grid(config, plugins, go_on=True, settle=False)
         sets = load_evaluation_sets(config, plugins, self._folder_for)
         self.folder = self._folder_for([*dict.fromkeys(s.folder_label for s in sets)])
-        stored = None if refresh else self.folder / EVIDENCE_FOLDER
+        stored = [] if refresh else stored_evidence(self.folder / EVIDENCE_FOLDER)
         self.grid = settle_grid(self.grid, config, plugins, stored, go_on=True)
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
         self.evaluation_sets = label_as_stored(sets, stored_tasks(self.folder))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safebench.checksums import unsealed
-from safebench.errors import SafebenchError
 from safebench.identity import json_mapping
 from safebench.isolation import isolated
 
@@ -43,47 +42,55 @@ class Resolved(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A classifier's options after its service was asked, or why it cannot run.
+    """A classifier's options after its service was asked.
 
     Stored evidence is read only if it has `facts`.
     """
 
     options: Any
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    error: SafebenchError | None = None
+    facts: Mapping[str, Any]
 
 
 def settle_all(
-    classifiers: Sequence[Resolved], root: Path | None = None
+    classifiers: Sequence[Resolved], stored: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Settled]:
     """Return what services say of classifiers, by label; the others are left out.
 
-    `root` is the evidence folder of the run, None where nothing is stored.
+    `stored` is what was recorded before, the oldest first, each with its ``request``,
+    ``facts`` and ``state``. Raises what classifiers raise, which ends the run: its
+    folder is of all of them.
     """
     settled = {}
     for classifier in classifiers:
         spec = classifier.spec
         if not spec.settle:
             continue
-        stored = _stored(root, classifier) if root else []
-        try:
-            settle = spec.import_object(spec.settle)
-            with isolated(spec):
-                options, facts = settle(classifier.options, stored)
-                facts = json_mapping(facts, "settle")
-        except SafebenchError as error:
-            settled[classifier.label] = Settled(classifier.options, error=error)
-            continue
+        own = [
+            {"identity": entry["request"].get("identity"), **_without_request(entry)}
+            for entry in stored
+            if _is_by(entry["request"], classifier.request)
+        ]
+        settle = spec.import_object(spec.settle)
+        with isolated(spec):
+            options, facts = settle(classifier.options, own)
+            facts = json_mapping(facts, "settle")
         if facts or options != classifier.options:
             settled[classifier.label] = Settled(options, facts)
     return settled
 
 
-def _stored(root: Path, classifier: Resolved) -> list[dict[str, Any]]:
-    """Return what evidence of a classifier is stored, the oldest first.
+def _without_request(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "request"}
 
-    Whether its identity is that of today is for the classifier to say.
-    """
+
+def _is_by(stored: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Tell whether a classifier recorded something, whatever model it was then."""
+    names = ("classifier", "producer")
+    return all(stored.get(name) == request[name] for name in names)
+
+
+def stored_evidence(root: Path) -> list[dict[str, Any]]:
+    """Return what evidence an evidence folder holds, the oldest first."""
     # here, since it loads numpy: nothing heavy is imported before evidence is there
     from safebench.evidence.store import (
         DamagedError,
@@ -91,22 +98,13 @@ def _stored(root: Path, classifier: Resolved) -> list[dict[str, Any]]:
         manifest_paths,
     )
 
-    paths = sorted(manifest_paths(root), key=lambda path: path.stat().st_mtime)
     stored = []
-    for path in paths:
-        with suppress(DamagedError, KeyError):  # said where evidence is read
+    for path in sorted(manifest_paths(root), key=lambda path: path.stat().st_mtime):
+        with suppress(DamagedError):  # said where evidence is read
             manifest = EvidenceManifest.read(path)
-            if any(
-                manifest.request[name] != classifier.request[name]
-                for name in ("classifier", "producer")
-            ):
-                continue
+            state = _state(path.with_name(STATE_FILE))
             stored.append(
-                {
-                    "identity": manifest.request["identity"],
-                    "facts": manifest.facts,
-                    "state": _state(path.with_name(STATE_FILE)),
-                }
+                {"request": manifest.request, "facts": manifest.facts, "state": state}
             )
     return stored
 

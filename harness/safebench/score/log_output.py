@@ -47,6 +47,15 @@ class ScoreFolder:
                 "folder with -o"
             )
 
+    def recorded(self) -> list[dict[str, Any]]:
+        """Return what was recorded here before, as `settle_all` takes it."""
+        identity = self.about.get("identity")
+        request = identity.get("classifier") if isinstance(identity, dict) else None
+        facts = self.about.get("facts")
+        if not isinstance(request, dict) or not isinstance(facts, dict):
+            return []
+        return [{"request": request, "facts": facts, "state": self.read_state()}]
+
     def stored_survey(self, sha256: str) -> LogSurvey | None:
         """Return what is known of a file, None if it has not been surveyed."""
         stored = self.about.get("survey")

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safebench.compatibility import format_skipped
 from safebench.datasets.rows import DOCUMENT_TASK
@@ -22,7 +22,7 @@ from safebench.executors.worker import ignore_progress, record_kinds
 from safebench.pipeline.config import ComponentRef, RunConfig
 from safebench.pipeline.evaluation_set import EvaluationSet
 from safebench.pipeline.evidence_set import Evaluation, EvidenceSet
-from safebench.pipeline.grid import build_grid
+from safebench.pipeline.grid import build_grid, settle_grid
 from safebench.pipeline.judging import NO_SCORE, apply_strategy
 from safebench.pipeline.recording import (
     kind_groups,
@@ -34,6 +34,8 @@ from safebench.records import RESPONSE_TASKS, Dataset, GroundTruth, Label
 from .result import build_result, failed_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from safebench.classifiers import Classifier, Trace
     from safebench.evidence import Evidence
     from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
@@ -134,13 +136,15 @@ class ScoringService:
         return classifiers[0]
 
     def resolve_all(
-        self, config: RunConfig
+        self, config: RunConfig, stored: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[list[ResolvedClassifier], list[str]]:
         """Resolve classifiers; also return the pairs with a strategy that were skipped.
 
-        A classifier whose evidence no named strategy reads is left out.
+        A classifier whose evidence no named strategy reads is left out. `stored` is
+        what was recorded before, as in `safebench.pipeline.settling.settle_all`.
         """
-        grid = build_grid(config, self.plugins)
+        grid = build_grid(config, self.plugins, settle=False)
+        grid = settle_grid(grid, config, self.plugins, stored)
         readable = [
             classifier for classifier in grid.classifiers if classifier.strategies
         ]

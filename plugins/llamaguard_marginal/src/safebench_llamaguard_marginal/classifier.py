@@ -137,7 +137,8 @@ class LlamaGuard(Classifier):
         if isinstance(self.guard, ServedGuard):
             raise OptionError(
                 f"llamaguard: engine={self.options.runs_on} reads verdicts alone, and "
-                f"{self.guard.profile.name} reasons first; engine=hf would work, or "
+                f"{self.guard.profile.name} reasons first; engine=hf would work, "
+                "logprobs=no at a server, which reads the texts behind reasonings, or "
                 "reasoning=off where the family has such a form"
             )
         return PromptReasoner(self.guard, self.options)

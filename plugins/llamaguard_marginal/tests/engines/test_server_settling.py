@@ -71,9 +71,10 @@ def test_requests_of_the_check_count_in_the_budget(stub: Any) -> None:
     """What may be asked in all is what the user said."""
     settled, _ = settle(options(stub, max_requests=30), [])
 
+    assert 3 == settled.spent
+    discovery._known.clear()
     with pytest.raises(ModelError, match="max_requests=2 allows"):
-        settle(options(stub, max_requests=2, served_model="guard"), [])
-    assert settled.spent > 0
+        settle(options(stub, max_requests=2), [])
 
 
 def test_a_server_of_conversations_alone_is_found(stub: Any) -> None:
@@ -157,15 +158,36 @@ def test_a_busy_server_is_waited_for(stub: Any, status: int) -> None:
     assert "completions" == settle(options(stub), [])[0].api
 
 
-def test_a_server_that_answers_nothing_is_no_server_of_texts(stub: Any) -> None:
-    """What fails for another reason is an error before the run."""
-    refusing(stub, "model")
-    with pytest.raises(ModelError, match="no answers at all"):
-        settle(options(stub), [])
+@pytest.mark.parametrize("answer", [(400, {}), (401, {}), (500, {})], ids=str)
+def test_a_server_that_answers_nothing_is_no_server_of_texts(
+    stub: Any, answer: Any
+) -> None:
+    """What fails for another reason is said where it is loaded, as ever.
 
-    stub.answer = lambda *_: (401, {"error": {"message": "no"}})
-    with pytest.raises(ModelError, match="asks for a key"):
-        settle(options(stub), [])
+    Options of texts, which loading would not understand, are refused at once.
+    """
+    stub.answer = lambda path, _: answer if path != "/v1/models" else (200, stub.models)
+
+    settled, _ = settle(options(stub, retries=1), [])
+
+    assert (True, "auto") == (settled.logprobs, settled.api)
+    with pytest.raises(ModelError, match=r"asks for a key|no answers|Error code"):
+        settle(options(stub, retries=1, samples=2, served_model="guard"), [])
+
+
+def test_a_server_that_fails_on_token_ids_is_asked_by_chat(stub: Any) -> None:
+    """Some answer 500 to what they do not know."""
+    answer, stub.render = stub.answer, lambda _: [3, 4]
+    stub.answer = lambda path, body: (
+        (500, {"error": {"message": "prompt must be str"}})
+        if path == "/v1/completions"
+        else answer(path, body)
+    )
+
+    settled, _ = settle(options(stub), [])
+
+    assert "chat" == settled.api
+    assert "prompt must be str" in dict(settled.found)["api"]
 
 
 def stored(stub: Any, given: GuardOptions, root: str = "/m", **more: Any) -> Any:

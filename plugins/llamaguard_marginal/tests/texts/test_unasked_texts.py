@@ -88,3 +88,30 @@ def test_strategies_that_texts_do_not_allow_are_left_out_before_a_sample_is_aske
     assert 0 == several.exit_code, several.output
     assert {"self_consistency"} == {r["strategy"] for r in rows_of(tmp_path / "c")}
     assert "skipped guard x joint" in several.output
+
+
+@pytest.mark.slow
+def test_scores_of_a_log_that_are_all_there_need_no_server(
+    server: Any, tmp_path: Path
+) -> None:
+    """What was recorded says that it is texts."""
+    log, out = tmp_path / "log.jsonl", tmp_path / "out"
+    log.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in TEXTS))
+    server.table = TEXTS
+
+    def score() -> Any:
+        discovery._known.clear()
+        given = {"engine": "openai", "base_url": server.address}
+        given |= {"profile": "llama-guard-3"}
+        options = [f"--set={name}={value}" for name, value in given.items()]
+        arguments = ["score", str(log), "-c", "guard", *options, "-o", str(out)]
+        return CliRunner().invoke(cli, arguments, obj=Plugins())
+
+    first = score()
+    assert 0 == first.exit_code, first.output
+    server.scripted, server.models = [lambda _: (503, {}, {})] * 99, None
+    again = score()
+
+    assert 0 == again.exit_code, again.output
+    assert "3 scored before" in again.output
+    assert 3 == len(asked(server))

@@ -25,6 +25,7 @@ from .endpoint_checks import (
     ExplainedErrors,
     NoCompletionsError,
     ask_text,
+    reason_of,
 )
 from .server_identity import same_server
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _ANY_IDS = ((1, 1),)  # a prompt of tokens that every vocabulary has
 _MESSAGES = ({"role": "user", "content": "Hello."},)
 _REFUSED = (400, 422)
+_SERVER_ERROR = 500
+_BUSY = (429, 502, 503, 504)
 _KEPT = 60.0  # seconds: a page that scores prompts one by one does not ask before each
 _MAX_REASON = 120  # characters of what a server said
 _STORED = {
@@ -66,8 +69,8 @@ def settle(
 ) -> tuple[GuardOptions, dict[str, Any]]:
     """Return the options of a server without "auto", as `ClassifierSpec.settle` says.
 
-    Raises `ModelError` where nothing answers, and where evidence of another server is
-    stored; `OptionError` for options that this one has no use for.
+    Raises `ModelError` where evidence of another server is stored, `OptionError` for
+    options that this one has no use for.
     """
     readings = _readings(options)
     matching = [(o, entry) for entry in stored for o in readings if _is_of(entry, o)]
@@ -75,7 +78,10 @@ def settle(
         return _as_stored(options, *same_server(options, matching))
     if options.reads_texts or "auto" not in (options.logprobs, options.api):
         return options, {}
-    abilities = _abilities_once(options)
+    try:
+        abilities = _abilities_once(options)
+    except ModelError as error:
+        return _unsettled(options, error), {}
     settled = replace(options, spent=abilities.spent)
     if not abilities.api:
         if options.logprobs == "auto":
@@ -84,6 +90,20 @@ def settle(
         return settled, {}  # else refused where it is loaded, with what would work
     settled = replace(settled, logprobs=True)
     return _with_api(settled, abilities.api, abilities.because), {}
+
+
+def _unsettled(options: GuardOptions, error: ModelError) -> GuardOptions:
+    """Return options by which loading says in turn what is wrong with a server.
+
+    So a server that is away costs its part of a run, and not the others. Raises `error`
+    for options of texts, which nobody could go on with, and where requests are counted.
+    """
+    if options.max_requests is not None:
+        raise error
+    try:
+        return replace(options, logprobs=True)
+    except OptionError:
+        raise error from None
 
 
 def _readings(options: GuardOptions) -> list[GuardOptions]:
@@ -188,7 +208,16 @@ def _gives_after_ids(endpoint: Endpoint) -> bool:
 
     Raises what `ExplainedErrors` turns into reasons.
     """
-    text = endpoint.attempt_or_wait(lambda: endpoint.completions(_ANY_IDS, top=1))
+    try:
+        text = endpoint.attempt(lambda: endpoint.completions(_ANY_IDS, top=1))
+    except Exception as error:
+        status = getattr(error, "status_code", None)
+        if status == _SERVER_ERROR:  # how some servers refuse what they do not know
+            raise NoCompletionsError(reason_of(error)) from None
+        if status is not None and status not in _BUSY:
+            raise
+        ask = partial(endpoint.completions, _ANY_IDS, top=1)
+        text = endpoint.attempt_or_wait(ask)
     choice = _first_choice(text)
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict) or not logprobs.get("top_logprobs"):

@@ -35,7 +35,7 @@ _NO_SPELLINGS = (
 )
 _CHAT_ALONE = (
     "reads canonical spellings, and the chat endpoint, which is all that the server "
-    "has, gives the written verdict alone"
+    "has, gives the written verdict alone ({because})"
 )
 _ONE_PROCESS = "its requests have a concurrency and a count of their own"
 
@@ -70,7 +70,8 @@ def _lacks(options: GuardOptions) -> dict[str, Any]:
     if options.runs_on != ENDPOINT or options.logprobs is True:
         found["turned_off"] = turned_off
     if options.api == "chat":
-        reason = _CHAT_ALONE if "api" in dict(options.found) else _NO_SPELLINGS
+        why = dict(options.found).get("api")
+        reason = _CHAT_ALONE.format(because=why) if why else _NO_SPELLINGS
         found["unreadable"] = dict.fromkeys(ON_CANONICAL_SPELLINGS, reason)
     return found
 
