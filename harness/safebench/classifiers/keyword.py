@@ -62,17 +62,62 @@ def read_words(options: KeywordOptions) -> list[str]:
     return words
 
 
+# letters, digits and the underscore of ASCII as they are, a space for all else
+_RUNS = bytes(
+    byte if re.match(rb"[0-9A-Za-z_]", bytes([byte])) else 32 for byte in range(256)
+)
+_SINGLE = re.compile(r"\w+", re.ASCII)
+
+
+class WordList:
+    """Words and phrases, lower-case, that are looked for in texts as whole words.
+
+    A pattern of all of them decides. Most texts hold none, which is seen sooner from
+    their runs of word characters: where a phrase stands as a whole word, each of its
+    own runs is one of the text.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        # The longest first: of alternatives, the first that matches is taken.
+        ordered = sorted(words, key=len, reverse=True)
+        alternatives = "|".join(map(re.escape, ordered))
+        self._pattern = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
+        single = {word for word in words if _SINGLE.fullmatch(word)}
+        others = [max(_runs(w), key=len, default=b"") for w in words if w not in single]
+        self._single = frozenset(word.encode() for word in single)
+        self._of_others = frozenset(others)
+        self._needed = self._single | self._of_others
+        self._seen_by_runs = b"" not in self._needed
+
+    def count(self, text: str) -> int:
+        """Return how many of the words a case-folded text holds.
+
+        Distinct ones, so that a text does not become worse by repeating itself.
+        """
+        if self._seen_by_runs:
+            runs = _runs(text)
+            if self._needed.isdisjoint(runs):
+                return 0
+            # a phrase may hold a word, which is then no hit beside it
+            if text.isascii() and self._of_others.isdisjoint(runs):
+                return len(self._single.intersection(runs))
+        return len(set(self._pattern.findall(text)))
+
+
+def _runs(text: str) -> list[bytes]:
+    """Return the runs of ASCII word characters; all else parts them."""
+    return text.encode("ascii", "replace").translate(_RUNS).split()
+
+
 class Keyword(Classifier):
     """Scores a text by its distinct hits h: h / (h + saturation), in [0, 1)."""
 
     options: KeywordOptions
 
     @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """A pattern of all words and phrases, matching whole words only."""
-        # The longest first: of alternatives, the first that matches is taken.
-        words = sorted(read_words(self.options), key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
+    def words(self) -> WordList:
+        """The words and phrases that are counted."""
+        return WordList(read_words(self.options))
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -87,10 +132,8 @@ class Keyword(Classifier):
     ) -> Recording:
         """Return one score a sample, from its judged turn alone."""
         assert kinds == {Scores}, kinds
-        # Distinct words, so that a text does not become worse by repeating itself.
-        hits = [
-            len(set(self.pattern.findall(s.judged.text.casefold()))) for s in samples
-        ]
+        count = self.words.count
+        hits = [count(s.judged.text.casefold()) for s in samples]
         on_progress(len(samples))
         values = [[h / (h + self.options.saturation)] for h in hits]
         # It ranks, but is no probability: calibration metrics must not read it as one.
