@@ -59,6 +59,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(EvidenceStore, "load", note)
     monkeypatch.setattr(recording, "MAX_WHOLE", 5)
+    monkeypatch.setattr(recording, "fits_whole", lambda _: False)
     monkeypatch.setattr(stored_bundle, "PART", 5)
     return read
 
@@ -268,3 +269,19 @@ def test_what_needs_the_whole_set_gets_it(
 
     assert first == stored(folder)
     assert sorted(read) == sorted(in_parts)
+
+
+def test_a_few_numbers_a_sample_are_judged_whole(
+    plugins: Plugins,
+    in_parts: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Of 16 samples with one double each, 128 bytes: read once, not in four parts."""
+    monkeypatch.setattr(recording, "fits_whole", stored_bundle.fits_whole)
+    for limit, read in ((127, [1, 1, 4, 4, 4, 4]), (128, [1, 16])):
+        monkeypatch.setattr(stored_bundle, "MAX_WHOLE_BYTES", limit)
+        in_parts.clear()
+        run(plugins, "-c", "keyword", out=tmp_path / str(limit))
+        assert sorted(in_parts) == read
+    assert stored(tmp_path / "127").keys() == stored(tmp_path / "128").keys()

@@ -44,7 +44,13 @@ from .evidence_set import (
 from .probes import MAIN
 from .recording_code import other_code_notes
 from .settling import STATE_FILE
-from .stored_bundle import MAX_WHOLE, StoredBundle, StoredKinds, fitting_together
+from .stored_bundle import (
+    MAX_WHOLE,
+    StoredBundle,
+    StoredKinds,
+    fits_whole,
+    fitting_together,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -165,7 +171,7 @@ class EvidenceRecorder:
         evidence: dict[type[Evidence], Evidence] = {}
         metas: list[dict[str, Any]] = []
         costs: list[RecordingCost] = []
-        whole = not self._in_parts(len(dataset))
+        whole = not self._in_parts(dataset, probe)
         times = None if probe != MAIN else stored_log(self.folder, self.log)
         for name, kinds in self.kind_groups[probe].items():
             store = self.stores[name]
@@ -206,11 +212,18 @@ class EvidenceRecorder:
             ),
         )
 
-    def _in_parts(self, n_samples: int) -> bool:
-        """Tell whether evidence is read part by part, as all strategies can read it."""
+    def _in_parts(self, dataset: Dataset, probe: str) -> bool:
+        """Tell whether evidence is read part by part: much, and all can read it so."""
         strategies = self.classifier.strategies
         readers = [s for t in strategies for s in (t, t.decision_fallback) if s]
-        return n_samples > MAX_WHOLE and all(s.spec.per_sample for s in readers)
+        if len(dataset) <= MAX_WHOLE or not all(s.spec.per_sample for s in readers):
+            return False
+        stored = (
+            StoredKinds(store, self._keys_in(store, dataset), kinds)
+            for name, kinds in self.kind_groups[probe].items()
+            for store in (self.stores[name],)
+        )
+        return not all(map(fits_whole, stored))
 
     def close(self) -> None:
         """Free the models, if any were loaded."""

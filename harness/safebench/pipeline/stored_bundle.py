@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from .evidence_set import Kinds
 
-MAX_WHOLE = 4096  # samples; the evidence of more is judged in parts
+MAX_WHOLE = 4096  # samples; much evidence of more is judged in parts
+MAX_WHOLE_BYTES = 2**25  # of arrays: a few numbers of each of a million samples
 PART = 1024  # samples of trees: some 15 MB, and a few times as much derived from them
 
 
@@ -44,6 +45,20 @@ def fitting_together(store: EvidenceStore) -> Iterator[None]:
             f"the evidence in {store.folder} does not fit together ({error}): "
             f"delete {store.folder} to record it again"
         ) from error
+
+
+def fits_whole(stored: StoredKinds) -> bool:
+    """Tell whether the evidence has a few numbers a sample, and can be held whole.
+
+    Its parts would cost more than they save: each shard would be read once more.
+    """
+    store, keys, kinds = stored
+    if any(kind.leading_dim(name) != "B" for kind in kinds for name in kind.SCHEMA):
+        return False  # some samples have more rows than others
+    with fitting_together(store):
+        example = store.load(keys.select(np.arange(1)), kinds).evidence
+    arrays = (array for batch in example.values() for array in batch.arrays.values())
+    return len(keys) * sum(array.nbytes for array in arrays) <= MAX_WHOLE_BYTES
 
 
 class StoredBundle(EvidenceBundle):
