@@ -31,6 +31,7 @@ from .row_errors import RowErrors
 from .row_survey import survey_rows
 from .rows import ColumnOptions
 from .tabular import read_surveyed
+from .text_stream import hashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -228,15 +229,16 @@ def opened(path: Path) -> Any:
     return __import__(module).open(path) if module else path.open("rb")
 
 
-def line_reader(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
+def line_reader(path: Path, name: str) -> Callable[..., Iterator[bytes]]:
     """Return what opens a file, perhaps a packed one, and yields its lines.
 
-    They end with a line feed. Raises `DataError` for what cannot be read or unpacked.
+    They end with a line feed. All bytes are added to a digest, if it is given one.
+    Raises `DataError` for what cannot be read or unpacked.
     """
 
-    def read() -> Iterator[bytes]:
+    def read(digest: Any = None) -> Iterator[bytes]:
         with reading(name), opened(path) as file:
-            yield from file
+            yield from file if digest is None else hashed(file, digest)
 
     return read
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from safebench.errors import DataError
@@ -66,6 +67,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # made once: `json.loads` makes a decoder for each text that is read with a hook
 _decoder = json.JSONDecoder(object_pairs_hook=_object)
 _decode, raw_decode = _decoder.decode, _decoder.raw_decode
+_scan = _decoder.scan_once  # type: ignore[attr-defined]
+# of what has no key twice
+_scan_known = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def _whole_value(data: bytes, name: str) -> Any:
@@ -111,17 +115,29 @@ def _array_rows(values: list[Any], name: str, errors: RowErrors) -> Iterator[Raw
 
 
 def _line_rows(
-    lines: Iterable[bytes], name: str, errors: RowErrors
+    lines: Iterable[bytes],
+    name: str,
+    errors: RowErrors,
+    *,
+    scan: Callable[[str, int], tuple[Any, int]] = _scan,
+    bad: set[int] | None = None,
 ) -> Iterator[RawRow]:
-    """Yield (where, row) of each line with a JSON object, skipping empty lines."""
+    """Yield (where, row) of each line with a JSON object, skipping empty lines.
+
+    Lines may have their line feed. `scan` reads a value from a text; the numbers of
+    lines that are bad are added to `bad`.
+    """
     for number, line in enumerate(lines, 1):
+        where = f"{name}:{number}"
+        row = _plain_object(line, scan)
+        if row is not None:
+            yield where, row
+            continue
+        line = line.removesuffix(b"\n")  # noqa: PLW2901 - as it is told of
         if not line.strip():
             continue
-        where = f"{name}:{number}"
-        # Only escapes can hold half a surrogate pair, and few lines have such escapes.
-        escapes = b"\\u" in line and _HALF_PAIR.search(line) is not None
         try:
-            row = _row(parse_json(line.decode("utf-8")), escapes=escapes)
+            row = _row(parse_json(line.decode("utf-8")), escapes=_may_be_half(line))
         except UnicodeDecodeError as error:
             errors.add(where, f"not UTF-8 (byte {error.start + 1})")
         except json.JSONDecodeError as error:
@@ -130,40 +146,76 @@ def _line_rows(
             errors.add(where, str(error))
         else:
             yield where, row
+            continue
+        if bad is not None:
+            bad.add(number)
+
+
+def _plain_object(
+    line: bytes, scan: Callable[[str, int], tuple[Any, int]]
+) -> dict[str, Any] | None:
+    """Return the object that a line is, None where somebody has to look closer.
+
+    Without the steps of a decoder that only find out what is wrong.
+    """
+    if line[:1] != b"{" or _may_be_half(line):
+        return None
+    try:
+        text = line.decode()
+        row: dict[str, Any]
+        row, end = scan(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    return None if text[end:].strip(" \t\n\r") else row
+
+
+def _may_be_half(line: bytes) -> bool:
+    """Tell whether a line may hold half a surrogate pair: only as an escape."""
+    return b"\\u" in line and _HALF_PAIR.search(line) is not None
 
 
 class JsonLines:
     """The rows of a file of JSON Lines, read from it each time they are gone through.
 
-    `read` opens the file and yields its lines, which end with a line feed. Bad rows are
-    added to `errors` once. After the first time `sha256` is that of all bytes (hex).
+    `read` opens the file and yields its lines, which end with a line feed, and adds all
+    bytes to the digest that it is given. Bad rows are added to `errors` once. After the
+    first time `sha256` is that of all bytes (hex).
     """
 
     def __init__(
-        self, read: Callable[[], Iterator[bytes]], name: str, errors: RowErrors
+        self, read: Callable[[Any], Iterator[bytes]], name: str, errors: RowErrors
     ) -> None:
         self._read, self._name, self._errors = read, name, errors
+        self._bad: set[int] = set()  # numbers of lines
         self.sha256 = ""
 
     def __iter__(self) -> Iterator[RawRow]:
-        if self.sha256:
-            again = RowErrors(self._name, skip=True)  # known already
-            return _line_rows(self._lines(None), self._name, again)
-        return self._first_time()
+        return self._again() if self.sha256 else self._first_time()
 
     def _first_time(self) -> Iterator[RawRow]:
         digest = hashlib.sha256()
-        yield from _line_rows(self._lines(digest), self._name, self._errors)
+        lines = self._lines(digest)
+        yield from _line_rows(lines, self._name, self._errors, bad=self._bad)
         self.sha256 = digest.hexdigest()
 
+    def _again(self) -> Iterator[RawRow]:
+        """Read what is known to be good, so that nothing is looked for but its end."""
+        known, bad = RowErrors(self._name, skip=True), self._bad
+        lines = self._lines(None)
+        good = (
+            b"" if bad and number in bad else line
+            for number, line in enumerate(lines, 1)
+        )
+        yield from _line_rows(
+            good if bad else lines, self._name, known, scan=_scan_known
+        )
+
     def _lines(self, digest: Any) -> Iterator[bytes]:
-        """Yield lines without their ends; binary files split at line feeds alone."""
-        mark = BYTE_ORDER_MARK
-        for line in self._read():
-            if digest is not None:
-                digest.update(line)
-            yield line.removeprefix(mark).removesuffix(b"\n")
-            mark = b""
+        """Yield lines; binary files split at line feeds alone."""
+        lines = self._read(digest)
+        for first in islice(lines, 1):
+            yield first.removeprefix(BYTE_ORDER_MARK)
+        yield from lines
 
 
 def is_json_lines(lines: Iterable[bytes]) -> bool:

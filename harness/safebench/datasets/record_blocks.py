@@ -1,16 +1,16 @@
 """Blocks of records in bytes: of a temporary file, or without the texts of a set.
 
-A record is a tuple of what its row had (`packed_example`), from which the sample and
+A record is a tuple of what its row had (`Packer`), from which the sample and
 the truth are made when somebody looks at them.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 import zlib
 from array import array
-from itertools import accumulate, pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
     from .request import Example
 
-    # what `packed_example` makes of an example
+    # what `Packer` makes of an example: id, where, content hash, group, texts,
+    # and the rest, one object for all rows that have the same (see `packed_rest`)
     Packed = tuple[Any, ...]
+    Rest = tuple[Any, ...]
 
-# places in what `packed_example` makes
-ID, WHERE, META, GOLD_META = 0, 1, 9, 14
-# places in what a block keeps once for all records that have it
-_DOCUMENTS, _NAMES, _METAS = 3, (4, 5), (6, 11)
-_NO_TRUTH = [None, None, None]  # neither categories, nor which are known, nor a pair
+# places in what `Packer` makes
+ID, WHERE, REST = 0, 1, 5
+# places in the rest
+_DOCUMENTS, _NAMES, META, GOLD_META = 2, (3, 4), 5, 10
 _SCALARS = (str, int, float, bool, type(None))
+_MAX_RESTS = 4096  # of different rows that are known
 _PLAIN_LABELS = {v: Label(value=v) for v in (True, False, None)}
 
 
@@ -42,23 +44,18 @@ class Scratch:
 
     def __init__(self) -> None:
         file = tempfile.TemporaryFile(prefix="safebench-")  # noqa: SIM115
-        self.seek, self.tell, self.write = file.seek, file.tell, file.write
-        self.read, self.readline = file.read, file.readline
+        self.seek, self.write, self.read = file.seek, file.write, file.read
         self._close = file.close
 
     def __del__(self) -> None:
         self._close()
 
 
-def packed_example(example: Example, group: str, content: str) -> Packed:
-    """Return an example in what JSON has, but for the values that came along."""
+def packed_rest(example: Example, roles: tuple[str, ...]) -> Rest:
+    """Return what an example has beside its texts and names, as JSON has it."""
     label = example.label
     return (
-        example.id,
-        example.where,
-        content,
-        group,
-        [(turn.role, turn.text) for turn in example.turns],
+        roles,
         example.target,
         example.documents,
         example.language,
@@ -70,6 +67,39 @@ def packed_example(example: Example, group: str, content: str) -> Packed:
         example.pair,
         example.gold_meta,
     )
+
+
+class Packer:
+    """Makes records of examples.
+
+    Little but ids and texts differs from row to row: most rows share the rest.
+    """
+
+    def __init__(self) -> None:
+        self._rests: dict[Any, Rest] = {}
+
+    def packed(
+        self, example: Example, roles: tuple[str, ...], group: str, content: str
+    ) -> Packed:
+        """Return an example in what JSON has, but for the values that came along."""
+        texts = tuple([turn.text for turn in example.turns])
+        rest = self._rest(example, roles)
+        return example.id, example.where, content, group, texts, rest
+
+    def _rest(self, example: Example, roles: tuple[str, ...]) -> Rest:
+        e, label = example, example.label
+        if e.documents or e.meta or e.gold_meta or e.pair is not None:
+            return packed_rest(e, roles)
+        if e.categories is not None or e.known is not None or label.votes is not None:
+            return packed_rest(e, roles)
+        of_label = (label.value, label.level, label.weight)
+        key = (roles, e.target, e.language, e.transform, of_label)
+        rest = self._rests.get(key)
+        if rest is None:
+            rest = packed_rest(e, roles)
+            if len(self._rests) < _MAX_RESTS:
+                self._rests[key] = rest
+        return rest
 
 
 def is_json(value: Any) -> bool:
@@ -84,15 +114,14 @@ def is_json(value: Any) -> bool:
 
 def sample_of(packed: Packed, sample_id: str, task: str) -> Sample:
     """Return the sample of a record."""
-    _, _, content, group, turns, target, documents, language, transform, meta, *_ = (
-        packed
-    )
+    _, _, content, group, texts, rest = packed
+    roles, target, documents, language, transform, meta, *_ = rest
     sample = Sample.__new__(Sample)
     # The frozen class's own `__init__` sets each field by a call: half of the time of
     # reading a million records.
     fields = {
         "id": sample_id,
-        "turns": tuple([Turn(role, text) for role, text in turns]),
+        "turns": tuple(map(Turn, roles, texts)),
         "task": task,
         "target": target,
         "documents": tuple(documents),
@@ -108,7 +137,7 @@ def sample_of(packed: Packed, sample_id: str, task: str) -> Sample:
 
 def truth_of(packed: Packed) -> GroundTruth:
     """Return the truth about a record."""
-    *_, (value, level, votes, weight), categories, known, pair, meta = packed
+    *_, (value, level, votes, weight), categories, known, pair, meta = packed[REST]
     plain = level is None and votes is None and weight == 1.0
     return GroundTruth(
         label=_PLAIN_LABELS[value]
@@ -123,60 +152,38 @@ def truth_of(packed: Packed) -> GroundTruth:
     )
 
 
-def encode_block(block: list[Packed]) -> bytes:
-    """Return a block in bytes: a line of JSON with all but texts, their ends, and them.
+def textless_block(block: Sequence[Packed]) -> bytes:
+    """Return a block without texts, ids, hashes and groups, as JSON, compressed.
 
-    Little but ids and texts differs from row to row: the rest is written once for all
-    rows that have the same.
+    Of the rest there is what predictions may hold. It is written once for all rows that
+    share it.
     """
-    texts: list[bytes] = []
-    rests: list[Any] = []
-    numbers: dict[Any, int] = {}
+    numbers: dict[int, int] = {}
+    rests: list[Rest] = []
     index = []
     for packed in block:
-        sample_id, where, content, group, turns, *rest = packed
-        of_row = [where, content, group, *[text for _, text in turns]]
-        texts += [text.encode("utf-8", "surrogatepass") for text in of_row]
-        roles = [role for role, _ in turns]
-        key = _key_of_rest(sample_id is None, tuple(roles), rest)
-        if key not in numbers:
-            numbers[key] = len(rests)
-            rests.append([sample_id is None, roles, *rest])
-        index.append(numbers[key])
-        if sample_id is not None:
-            texts.append(sample_id.encode("utf-8", "surrogatepass"))
-    ends = array("q", accumulate(map(len, texts)))
-    head = {"n_texts": len(texts), "rests": rests, "index": index}
-    line = json.dumps(head, default=str).encode() + b"\n"
-    return b"".join([line, ends.tobytes(), *texts])
+        rest = packed[REST]
+        number = numbers.setdefault(id(rest), len(rests))
+        if number == len(rests):
+            rests.append(rest)
+        index.append(number)
+    head = {"rests": list(map(_without_long_values, rests)), "index": index}
+    return zlib.compress(json.dumps(head, default=str).encode(), 1)
 
 
-def _key_of_rest(unnamed: bool, roles: tuple[str, ...], rest: list[Any]) -> Any:
-    """Return what is equal for rows whose rest is; most rows have little of it."""
-    target, documents, language, transform, meta, label, *truth, gold_meta = rest
-    if documents or meta or gold_meta or truth != _NO_TRUTH:
-        return json.dumps([unnamed, roles, *rest], default=str)
-    return unnamed, roles, target, language, transform, label
-
-
-def decode_block(head: bytes, read: Callable[[int], bytes]) -> list[Packed]:
-    """Return what `encode_block` was given; `read` gives the bytes after the head."""
-    facts = json.loads(head)
-    ends = array("q")
-    ends.frombytes(read(ends.itemsize * facts["n_texts"]))
-    body = read(ends[-1])
-    texts = (
-        body[start:end].decode("utf-8", "surrogatepass")
-        for start, end in pairwise([0, *ends])
-    )
-    block: list[Packed] = []
-    for number in facts["index"]:
-        unnamed, roles, *rest = facts["rests"][number]
-        where, content, group = next(texts), next(texts), next(texts)
-        turns = [(role, next(texts)) for role in roles]
-        sample_id = None if unnamed else next(texts)
-        block.append((sample_id, where, content, group, turns, *rest))
-    return block
+def _without_long_values(rest: Rest) -> list[Any]:
+    """Return the rest of a record with the values alone that predictions may hold."""
+    short = list(rest)
+    short[_DOCUMENTS] = []
+    for place in _NAMES:
+        short[place] = rest[place] if is_short(rest[place]) else None
+    for place in (META, GOLD_META):
+        short[place] = {
+            name: value
+            for name, value in rest[place].items()
+            if is_short(value) or name == "severity"
+        }
+    return short
 
 
 class Blocks:
@@ -221,15 +228,56 @@ class Blocks:
         raise NotImplementedError
 
 
-class FileBlocks(Blocks):
-    """Blocks of a temporary file; `kept` are the rows that JSON would change."""
+class BlockFile:
+    """Blocks of records in a temporary file, one written after another.
 
-    def __init__(
-        self, file: Scratch, starts: list[int], kept: dict[int, Packed], size: int
-    ) -> None:
-        super().__init__(size)
-        self._file, self._starts, self._kept = file, starts, kept
+    What JSON would change stays in memory, and is not `storable`.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._file = Scratch()
+        self._starts = array("q", [0])  # and the end of the last
+        self._kept: dict[int, Packed] = {}  # by row
+        self._textless: list[bytes] = []
         self._lock = Lock()  # of the file's place: threads of a server may read
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def write(self, block: Sequence[Packed]) -> None:
+        """Append a block; all but the last one have `size` records."""
+        first = len(self) * self.size
+        written: list[Packed | None] = list(block)
+        rests = {id(rest): rest for packed in block for rest in packed[REST:]}
+        changed = {
+            number
+            for number, rest in rests.items()
+            if not (is_json(rest[META]) and is_json(rest[GOLD_META]))
+        }
+        for place, packed in enumerate(block if changed else ()):
+            if id(packed[REST]) in changed:
+                self._kept[first + place] = packed
+                written[place] = None
+        content = pickle.dumps(written, pickle.HIGHEST_PROTOCOL)
+        with self._lock:
+            self._file.seek(self._starts[-1])
+            self._file.write(content)
+        self._starts.append(self._starts[-1] + len(content))
+        self._textless.append(b"" if self._kept else textless_block(block))
+
+    def read(self, number: int) -> list[Packed]:
+        """Return a block."""
+        start, end = self._starts[number : number + 2]
+        with self._lock:
+            self._file.seek(start)
+            content = self._file.read(end - start)
+        # of a file without a name, which nobody else can write to
+        block: list[Packed] = pickle.loads(content)  # noqa: S301
+        first = number * self.size
+        for row in self._kept.keys() & range(first, first + len(block)):
+            block[row - first] = self._kept[row]
+        return block
 
     @property
     def storable(self) -> bool:
@@ -238,38 +286,27 @@ class FileBlocks(Blocks):
 
     def textless(self) -> list[bytes]:
         """Return the blocks without texts and long values."""
-        blocks = []
-        for start in self._starts:
-            with self._lock:
-                self._file.seek(start)
-                line = self._file.readline()
-            blocks.append(zlib.compress(_without_long_values(line), 1))
-        return blocks
+        return self._textless
+
+
+class FileBlocks(Blocks):
+    """Blocks of a temporary file."""
+
+    def __init__(self, file: BlockFile) -> None:
+        super().__init__(file.size)
+        self._file = file
+
+    @property
+    def storable(self) -> bool:
+        """Whether JSON changes no value of any row."""
+        return self._file.storable
+
+    def textless(self) -> list[bytes]:
+        """Return the blocks without texts and long values."""
+        return self._file.textless()
 
     def _read(self, number: int) -> list[Packed]:
-        with self._lock:
-            self._file.seek(self._starts[number])
-            block = decode_block(self._file.readline(), self._file.read)
-        first = number * self.size
-        for row in self._kept.keys() & range(first, first + self.size):
-            block[row - first] = self._kept[row]
-        return block
-
-
-def _without_long_values(line: bytes) -> bytes:
-    """Return the head of a block with the values alone that predictions may hold."""
-    head = json.loads(line)
-    for rest in head["rests"]:
-        rest[_DOCUMENTS] = []
-        for place in _NAMES:
-            rest[place] = rest[place] if is_short(rest[place]) else None
-        for place in _METAS:
-            rest[place] = {
-                name: value
-                for name, value in rest[place].items()
-                if is_short(value) or name == "severity"
-            }
-    return json.dumps({"rests": head["rests"], "index": head["index"]}).encode()
+        return self._file.read(number)
 
 
 class TextlessBlocks(Blocks):
@@ -283,12 +320,12 @@ class TextlessBlocks(Blocks):
         self._blocks = blocks
 
     def _read(self, number: int) -> list[Packed]:
-        facts = json.loads(zlib.decompress(self._blocks[number]))
-        records = [
-            (None, "", "", "", [(role, "") for role in roles], *rest)
-            for _, roles, *rest in facts["rests"]
+        head = json.loads(zlib.decompress(self._blocks[number]))
+        records: list[Packed] = [
+            (None, "", "", "", ("",) * len(rest[0]), tuple(rest))
+            for rest in head["rests"]
         ]
-        return [records[place] for place in facts["index"]]
+        return [records[place] for place in head["index"]]
 
 
 class LateBlocks(Blocks):

@@ -18,15 +18,11 @@ from safebench.record_columns import UNKNOWN, ColumnsBuilder, TextPacker
 from safebench.records import content_hash
 
 from .record_blocks import (
-    GOLD_META,
     ID,
-    META,
     WHERE,
+    BlockFile,
     FileBlocks,
-    Scratch,
-    encode_block,
-    is_json,
-    packed_example,
+    Packer,
     sample_of,
     truth_of,
 )
@@ -73,9 +69,8 @@ class RecordSpool:
         self._builder = ColumnsBuilder()
         self._open: list[Packed] = []
         self._blocks: list[list[Packed]] = []
-        self._file: Scratch | None = None
-        self._starts: list[int] = []
-        self._kept: dict[int, Packed] = {}  # what JSON would change
+        self._file: BlockFile | None = None
+        self._packer = Packer()
         self._named = array("q")  # hashes of the ids that the source gives
         self._unnamed: list[int] | array[int] = array("q")
         self._digest, self._pairs = hashlib.sha256(), dict[str, int]()
@@ -98,7 +93,8 @@ class RecordSpool:
         else:
             self._named.append(hash(example.id))
         name = example.group or group(example)
-        roles = [turn.role for turn in example.turns]
+        turns = example.turns
+        roles = tuple([turn.role for turn in turns])
         self._builder.add(
             example.id or "",
             name,
@@ -106,12 +102,12 @@ class RecordSpool:
             example.label.value,
             roles=roles,
             target=example.target,
-            length=sum([len(turn.text) for turn in example.turns]),
+            length=sum([len(turn.text) for turn in turns]),
             documents=bool(example.documents),
         )
         self._count(example)
         self._hash(example, name, task)
-        self._open.append(packed_example(example, name, content))
+        self._open.append(self._packer.packed(example, roles, name, content))
         if len(self._open) == BLOCK:
             self._close_block()
 
@@ -124,7 +120,7 @@ class RecordSpool:
         if self._unnamed:
             columns = self._with_made_ids(columns)
         self._close_block()
-        reader = FileBlocks(self._file, self._starts, self._kept, BLOCK)
+        reader = FileBlocks(self._file)
         everything = range(len(columns))
         codes = columns.content_codes
         return ReadRecords(
@@ -186,13 +182,17 @@ class RecordSpool:
         self._digest.update(row)
 
     def _count(self, example: Example) -> None:
-        self._builder.note_extras(
-            categories=example.categories,
-            pair=example.pair,
-            meta=example.meta,
-            gold_meta=example.gold_meta,
-            named=example.language is not None or example.transform is not None,
-        )
+        named = example.language is not None or example.transform is not None
+        categories, pair = example.categories, example.pair
+        meta, gold_meta = example.meta, example.gold_meta
+        if named or meta or gold_meta or categories is not None or pair is not None:
+            self._builder.note_extras(
+                categories=categories,
+                pair=pair,
+                meta=meta,
+                gold_meta=gold_meta,
+                named=named,
+            )
         judged = example.turns[example.target]
         if judged.role == "assistant" and not judged.text.strip():
             self.n_empty_responses += 1
@@ -210,21 +210,12 @@ class RecordSpool:
             self._open = []
             return
         if self._file is None:
-            self._file = Scratch()
+            self._file = BlockFile(BLOCK)
             for block in self._blocks:
-                self._write(block)
+                self._file.write(block)
             self._blocks = []
-        self._write(self._open)
+        self._file.write(self._open)
         self._open = []
-
-    def _write(self, block: list[Packed]) -> None:
-        first = len(self._starts) * BLOCK
-        for place, packed in enumerate(block):
-            if not is_json(packed[META]) or not is_json(packed[GOLD_META]):
-                self._kept[first + place] = packed
-        assert self._file is not None
-        self._starts.append(self._file.tell())
-        self._file.write(encode_block(block))
 
     def _refuse_repeated_ids(self) -> None:
         import numpy as np
@@ -244,10 +235,8 @@ class RecordSpool:
 
     def _everything(self) -> Iterator[Packed]:
         if self._file is not None:
-            reader = FileBlocks(self._file, self._starts, self._kept, BLOCK)
-            for number in range(len(self._starts)):
-                yield from reader.block(number)
-            self._file.seek(0, 2)
+            for number in range(len(self._file)):
+                yield from self._file.read(number)
         for block in (*self._blocks, self._open):
             yield from block
 

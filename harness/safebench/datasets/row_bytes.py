@@ -83,8 +83,9 @@ def encoded_row(
     """
     task, target, group = about
     categories, known, severity = truth
-    has_more = documents or any(x is not None for x in (*truth, pair))
-    if _is_plain(label) and not has_more:
+    # told one by one: a generator takes as long as all the rest of a plain row
+    bare = categories is None and known is None and severity is None and pair is None
+    if bare and not documents and _is_plain(label):
         place = target % len(turns)
         return _plain_row(sample_id, turns, (task, place, group), label.value)
     numbered = None

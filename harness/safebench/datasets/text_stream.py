@@ -35,10 +35,14 @@ class _Hashed(io.RawIOBase):
         return len(content)
 
 
+def hashed(file: BinaryIO, digest: Any) -> io.BufferedReader:
+    """Return the bytes of an open file, each added to a digest, if there is one."""
+    return io.BufferedReader(_Hashed(file, digest), _CHUNK)
+
+
 def decoded(file: BinaryIO, encoding: str, digest: Any = None) -> io.TextIOWrapper:
     """Return the text of an open file, its line ends as they are."""
-    buffered = io.BufferedReader(_Hashed(file, digest), _CHUNK)
-    return io.TextIOWrapper(buffered, encoding, newline="")
+    return io.TextIOWrapper(hashed(file, digest), encoding, newline="")
 
 
 @contextmanager
