@@ -13,10 +13,11 @@ read whole before they are used.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import IO, TYPE_CHECKING, Any, Self, get_type_hints
 
 import numpy as np
 
@@ -58,13 +59,29 @@ def evidence_key(request: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 class _StoredShard:
     """A shard of a store: where it is, what recorded it, and what for.
 
-    `workers` is how many recorded side by side.
+    `workers` is how many recorded side by side. `facts` are what it says beside its
+    arrays, None where that is much and is read again.
     """
 
     path: Path
     recorder: Any
     dataset: str | None
     workers: int = 1
+    facts: StoredFacts | None = None
+
+    @classmethod
+    def of(
+        cls, path: Path, header: dict[str, Any], before: _StoredShard | None
+    ) -> Self:
+        """Describe a shard by its header; `before` is another of the store."""
+        workers = header.get("workers", 1)
+        return cls(
+            path,
+            header.get("recorder"),
+            header.get("dataset"),
+            workers if isinstance(workers, int) else 1,
+            _compact_facts(header, None if before is None else before.facts),
+        )
 
 
 class DamagedError(ValueError):
@@ -103,13 +120,7 @@ class EvidenceStore:
                 self.damaged[shard] = str(error)
                 continue
             if kind_ids <= set(header["kinds"]):
-                workers = header.get("workers", 1)
-                stored = _StoredShard(
-                    shard,
-                    header.get("recorder"),
-                    header.get("dataset"),
-                    workers if isinstance(workers, int) else 1,
-                )
+                stored = _StoredShard.of(shard, header, self._last)
                 keys = header["questions"]
                 errors = header["traces"].get("error", [None] * len(keys))
                 self._locate(stored, keys, errors)
@@ -191,12 +202,11 @@ class EvidenceStore:
         make_folder(self.folder)
         number = self.next_number() if number is None else number
         shard = self.folder / f"{number:05d}.npz"
-        write_shard(
+        header = write_shard(
             shard, keys, recording, self.key, self.recorder, dataset, workers=workers
         )
-        errors = trace_column(recording.traces, "error")
-        stored = _StoredShard(shard, self.recorder, dataset, workers)
-        self._locate(stored, keys, errors)
+        stored = _StoredShard.of(shard, header, self._last)
+        self._locate(stored, keys, header["traces"]["error"])
 
     def n_workers(self, keys: Iterable[str]) -> int:
         """Return the most workers that recorded any of some samples side by side."""
@@ -260,6 +270,10 @@ class EvidenceStore:
         numbers = [p for p in paths if p.stem.isascii() and p.stem.isdecimal()]
         return sorted((int(path.stem), path) for path in numbers)
 
+    @property
+    def _last(self) -> _StoredShard | None:
+        return self._shards[-1] if self._shards else None
+
     def _locate(
         self, shard: _StoredShard, keys: Sequence[str], errors: Sequence[str | None]
     ) -> None:
@@ -282,7 +296,8 @@ class EvidenceStore:
         places = self._places(keys)
         numbers = np.unique(places[:, 0])
         # by their numbers, as when evidence was found by the names of its shards
-        parts = [read_shard(self._shards[n].path, kinds) for n in numbers.tolist()]
+        shards = [self._shards[number] for number in numbers.tolist()]
+        parts = [read_shard(shard.path, kinds, shard.facts) for shard in shards]
         rows, in_order = _rows_of_joined(places, [len(part.traces) for part in parts])
         evidence = {}
         for kind in kinds:
@@ -310,24 +325,22 @@ class EvidenceStore:
         """
         places = self._places(keys)
         numbers = np.unique(places[:, 0])
-        paths = [self._shards[number].path for number in numbers.tolist()]
         traces, peaks = [], [0.0]
         metas: dict[type[Evidence], dict[str, Any]] = {}
-        for path in paths:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                header = json.loads(stored[HEADER].tobytes())  # checked when opened
-            columns = header["traces"]
-            traces.append(TraceColumns.of(columns, len(header["questions"])))
-            peaks.append(header["peak_memory_mib"] or 0.0)
+        for shard in [self._shards[number] for number in numbers.tolist()]:
+            facts = shard.facts or _read_facts(shard.path)
+            traces.append(facts.traces)
+            peaks.append(facts.peak_memory_mib or 0.0)
             for kind in kinds:
-                meta = header["kinds"][kind.kind_id]
                 # one by one: all of them may be large, and most are alike
                 known = [metas[kind]] if kind in metas else []
-                metas[kind] = kind.join_meta([*known, meta])
+                metas[kind] = kind.join_meta([*known, facts.metas[kind.kind_id]])
         rows, in_order = _rows_of_joined(places, [*map(len, traces)])
         joined_traces = TraceColumns.concat(traces)
         return StoredFacts(
-            joined_traces if in_order else joined_traces.select(rows), metas, max(peaks)
+            joined_traces if in_order else joined_traces.select(rows),
+            {kind.kind_id: meta for kind, meta in metas.items()},
+            max(peaks),
         )
 
     def _places(self, keys: Sequence[str]) -> Array:
@@ -352,11 +365,39 @@ def _rows_of_joined(places: Array, sizes: Sequence[int]) -> tuple[Array, bool]:
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
-    """What shards say of samples beside the arrays; `metas` by kind, as joined."""
+    """What shards say of samples beside the arrays; `metas` by the id of the kind."""
 
     traces: TraceColumns
-    metas: dict[type[Evidence], dict[str, Any]]
-    peak_memory_mib: float
+    metas: dict[str, dict[str, Any]]
+    peak_memory_mib: float | None
+
+    @classmethod
+    def of(cls, header: dict[str, Any]) -> Self:
+        """Take what the header of one shard says."""
+        # shards of another version may lack a field, or have one that is gone
+        traces = TraceColumns.of(header["traces"], len(header["questions"]))
+        return cls(traces, header["kinds"], header["peak_memory_mib"])
+
+
+def _compact_facts(
+    header: dict[str, Any], before: StoredFacts | None
+) -> StoredFacts | None:
+    """Return what a header says, None where it takes more space than a few numbers.
+
+    As it reads back from JSON, whether it was read or is to be written. The meta data
+    are those of the facts `before` where they are equal: they may be large.
+    """
+    facts = StoredFacts.of(header)
+    if not facts.traces.is_compact:
+        return None
+    metas = json.loads(json.dumps(facts.metas))
+    same = before is not None and before.metas == metas
+    return replace(facts, metas=before.metas if before and same else metas)
+
+
+def _read_facts(path: Path) -> StoredFacts:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return StoredFacts.of(json.loads(stored[HEADER].tobytes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,8 +456,11 @@ def write_shard(
     dataset: str | None = None,
     *,
     workers: int = 1,
-) -> None:
-    """Write a shard in one step: a reader finds all of it or nothing."""
+) -> dict[str, Any]:
+    """Write a shard in one step: a reader finds all of it or nothing.
+
+    Returns its header.
+    """
     header = {
         "key": key,
         "recorder": recorder,
@@ -434,17 +478,24 @@ def write_shard(
         arrays |= {f"{name}/{field}": array for field, array in batch.arrays.items()}
         arrays |= {f"{name}/@{dim}": rows for dim, rows in batch.offsets.items()}
     with atomic_path(path) as partial:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        _seal(partial)
+        _write_sealed(partial, arrays)
+    return header
 
 
-def _seal(path: Path) -> None:
-    """End an archive with the checksum of all bytes before it.
+def _write_sealed(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as `numpy.savez_compressed` does, and a checksum of all bytes.
 
-    In the archive's comment, which readers of archives pass over.
+    It ends the archive's comment, which readers of archives pass over.
     """
-    with zipfile.ZipFile(path, "a") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            # most of a header are hashes: a harder try takes four times as long
+            level = 1 if name == HEADER else None
+            archive.writestr(member, content.getbuffer(), compresslevel=level)
         archive.comment = _SEAL + b"0" * _DIGEST_SIZE
     with path.open("r+b") as file:
         sealed = file.read()[:-_DIGEST_SIZE]
@@ -465,7 +516,7 @@ def check_shard(
     has_seal = sealed.endswith(_SEAL)
     if has_seal and hashlib.sha256(sealed).hexdigest().encode() != digest:
         raise DamagedError("is damaged (its checksum differs)")
-    header = read_header(path)
+    header = _header_of(io.BytesIO(content))
     if header is None:
         raise DamagedError("is damaged (it cannot be read)")
     if "key" in header and not has_seal:
@@ -493,7 +544,15 @@ def _read_bytes(path: Path) -> bytes:
 def read_header(path: Path) -> dict[str, Any] | None:
     """Return the sample keys and meta of a shard, or None if it cannot be read."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path.open("rb") as file:
+            return _header_of(file)
+    except OSError:
+        return None
+
+
+def _header_of(file: IO[bytes]) -> dict[str, Any] | None:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
             header = json.loads(stored[HEADER].tobytes())
     except Exception:  # noqa: BLE001 - a damaged archive raises whatever it likes
         return None
@@ -508,7 +567,7 @@ def _is_header(header: Any) -> bool:
     peak = header.get("peak_memory_mib")
     return (
         isinstance(keys, list)
-        and all(isinstance(key, str) for key in keys)
+        and all(isinstance(key, str) for key in _one_of_each_type(keys))
         and isinstance(kinds, dict)
         and all(isinstance(meta, dict) for meta in kinds.values())
         and isinstance(peak, int | float | None)
@@ -516,29 +575,38 @@ def _is_header(header: Any) -> bool:
         and all(
             isinstance(column, list)
             and len(column) == len(keys)
-            and all(isinstance(v, _TRACE_TYPES.get(name, object)) for v in column)
+            and all(
+                isinstance(value, _TRACE_TYPES.get(name, object))
+                for value in _one_of_each_type(column)
+            )
             for name, column in traces.items()
         )
     )
 
 
-def read_shard(path: Path, kinds: Iterable[type[Evidence]]) -> Recording:
-    """Return the evidence of `kinds` and the traces of one shard."""
+def _one_of_each_type(values: Sequence[Any]) -> Iterable[Any]:
+    """Return values of JSON that stand for all of their types: there are thousands."""
+    return dict(zip(map(type, values), values, strict=True)).values()
+
+
+def read_shard(
+    path: Path, kinds: Iterable[type[Evidence]], facts: StoredFacts | None = None
+) -> Recording:
+    """Return the evidence of `kinds` and the traces of one shard.
+
+    `facts` are what it says beside its arrays, if that is known.
+    """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        header = json.loads(stored[HEADER].tobytes())
-        evidence = {
-            kind: _read_kind(kind, stored, header["kinds"][kind.kind_id])
-            for kind in kinds
-        }
-    size = len(header["questions"])
+        if facts is None:
+            facts = StoredFacts.of(json.loads(stored[HEADER].tobytes()))
+        metas = facts.metas
+        evidence = {k: _read_kind(k, stored, metas[k.kind_id]) for k in kinds}
+    size = len(facts.traces)
     for kind, batch in evidence.items():
         if len(batch) != size:
             raise DamagedError(f"{kind.__name__}: {len(batch)} of {size} in {path}")
     return Recording(
-        evidence=evidence,
-        # shards of another version may lack a field, or have one that is gone
-        traces=TraceColumns.of(header["traces"], size),
-        peak_memory_mib=header["peak_memory_mib"],
+        evidence=evidence, traces=facts.traces, peak_memory_mib=facts.peak_memory_mib
     )
 
 

@@ -57,6 +57,11 @@ class TraceColumns(Sequence[Trace]):
         columns = {name: _chosen(c, places) for name, c in self._columns.items()}
         return TraceColumns(columns, len(places))
 
+    @property
+    def is_compact(self) -> bool:
+        """Whether all columns are numbers, or one value for all traces."""
+        return all(map(_is_compact, self._columns.values()))
+
     def column(self, name: str) -> Column:
         """Return a field of all traces."""
         return self._columns[name]
@@ -112,6 +117,12 @@ def _compact(column: list[Any]) -> Column:
     if kinds == {int} and min(column) >= -(2**63) and max(column) < 2**63:
         return array("q", column)
     return column
+
+
+def _is_compact(column: Column) -> bool:
+    if isinstance(column, _Constant):
+        return column.value is None or type(column.value) in (int, float, str)
+    return isinstance(column, array)
 
 
 def _joined(columns: Sequence[Column]) -> Column:
