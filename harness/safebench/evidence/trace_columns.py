@@ -87,6 +87,11 @@ def trace_column(traces: Sequence[Trace], name: str) -> Column:
     return list(map(attrgetter(name), traces))
 
 
+def is_constant(column: Column) -> bool:
+    """Tell whether a column is one value for all of at least one trace."""
+    return isinstance(column, _Constant) and len(column) > 0
+
+
 class _Constant(Sequence[Any]):
     """One value for all."""
 

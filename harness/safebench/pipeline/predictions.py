@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from safebench.datasets.sample_columns import stored_columns
 from safebench.datasets.spooled_records import without_texts
-from safebench.evidence.trace_columns import trace_column
+from safebench.evidence.trace_columns import TraceColumns, is_constant, trace_column
 from safebench.record_columns import UNKNOWN
 from safebench.redaction import redact_text
-from safebench.results.line_columns import Constant, LineColumns, Varying
+from safebench.results.line_columns import (
+    Constant,
+    LineColumns,
+    Varying,
+    json_text,
+    one_of,
+)
 
 from .metric_input import drop_unsupported, project_categories, severity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from safebench.evidence.recording import Trace
     from safebench.records import Dataset
@@ -68,7 +76,7 @@ def prediction_columns(evaluation: Evaluation, predictions: Predictions) -> Line
         "config": Constant(dataset.config),
         "split": Constant(dataset.split),
         # all are kept: `analyze --part calibration`, thresholds fitted later
-        "part": Varying(lambda: map(_PARTS.__getitem__, held_out.tolist())),
+        "part": one_of(_PARTS, held_out.tolist),
         "task": Constant(dataset.task),
         "policy": Constant(classifier.policy),
         "score": number_field(judgements.score),
@@ -84,7 +92,7 @@ def prediction_columns(evaluation: Evaluation, predictions: Predictions) -> Line
         "predicted_categories": category_field(predictions),
         "decision": decision_field(predictions.decision),
         "threshold": Constant(json_number(predictions.threshold)),
-        "label": Varying(lambda: map(_VALUES.__getitem__, of_samples.value.tolist())),
+        "label": one_of(_VALUES, of_samples.value.tolist),
         **_truths(evaluation, judgements),
         "tokens_in": trace_field(traces, "tokens_in"),
         "tokens_dropped": trace_field(traces, "tokens_dropped"),
@@ -97,29 +105,37 @@ def prediction_columns(evaluation: Evaluation, predictions: Predictions) -> Line
     return LineColumns(fields, len(dataset))
 
 
-_PARTS = ("test", "calibration")
+_PARTS = {False: "test", True: "calibration"}
 _VALUES = {1: True, 0: False, UNKNOWN: None}
 _AT_ONCE = 4096  # numbers that are Python's at one time
 
 
 def number_field(column: Array | None) -> Constant | Varying:
     """Return a field of numbers (n,), null for NaN and where there is no column."""
-    if column is None:
-        return Constant(None)
-    return Varying(lambda: map(json_number, _unpacked(column)))
-
-
-def _unpacked(column: Array) -> Iterator[float]:
-    for first in range(0, len(column), _AT_ONCE):
-        yield from column[first : first + _AT_ONCE].astype(float).tolist()
+    return Constant(None) if column is None else _converted(column, json_number)
 
 
 def decision_field(decision: Array | None) -> Constant | Varying:
     """Return a field of decisions (n,) of 1 and 0, null for NaN."""
     if decision is None:
         return Constant(None)
+    return _converted(decision, lambda v: None if math.isnan(v) else bool(v))
+
+
+def _converted(column: Array, convert: Callable[[float], Any]) -> Varying:
+    """Return a field of what `convert` makes of each number of a column (n,)."""
+
+    def values(of: Callable[[float], Any]) -> Iterator[Any]:
+        for first in range(0, len(column), _AT_ONCE):
+            numbers = np.asarray(column[first : first + _AT_ONCE], dtype=np.float64)
+            # Guards say few different numbers, or all of them are different. By their
+            # bits: -0.0 is not 0.0, and NaN is like itself.
+            bits, places = np.unique(numbers.view(np.int64), return_inverse=True)
+            known = list(map(of, bits.view(np.float64).tolist()))
+            yield from map(known.__getitem__, places.tolist())
+
     return Varying(
-        lambda: (None if math.isnan(v) else bool(v) for v in _unpacked(decision))
+        lambda: values(convert), lambda: values(lambda v: json_text(convert(v)))
     )
 
 
@@ -130,8 +146,11 @@ def error_field(errors: Sequence[str | None]) -> Constant | Varying:
     return Varying(lambda: (None if e is None else redact_text(e) for e in errors))
 
 
-def trace_field(traces: Sequence[Trace], name: str) -> Varying:
+def trace_field(traces: Sequence[Trace], name: str) -> Constant | Varying:
     """Return a field of the traces."""
+    column = trace_column(traces, name) if isinstance(traces, TraceColumns) else None
+    if column is not None and is_constant(column):
+        return Constant(column[0])
     return Varying(lambda: trace_column(traces, name))
 
 

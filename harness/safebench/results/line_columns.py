@@ -26,13 +26,33 @@ class Constant:
 
 
 class Varying:
-    """A field with a value for each line; `make` iterates over them anew each time."""
+    """A field with a value for each line; `make` iterates over them anew each time.
 
-    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
+    `texts` iterates over the same as JSON, where that is sooner said than made of each.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Iterable[Any]],
+        texts: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
         self.make = make
+        self._texts = texts
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.make())
+
+    def texts(self) -> Iterable[str]:
+        """Return an iterator over the values as JSON."""
+        return map(json_text, self) if self._texts is None else self._texts()
+
+
+def one_of(values: Mapping[Any, Any], keys: Callable[[], Iterable[Any]]) -> Varying:
+    """Return a field of few values, by the key that each line has."""
+    texts = {key: json_text(value) for key, value in values.items()}
+    return Varying(
+        lambda: map(values.__getitem__, keys()), lambda: map(texts.__getitem__, keys())
+    )
 
 
 class LineColumns:
@@ -76,7 +96,7 @@ class LineColumns:
         if not varying:
             for _ in range(self.size):
                 yield template % ()
-        texts = (map(json_text, column) for column in varying.values())
+        texts = (column.texts() for column in varying.values())
         for values in zip(*texts, strict=True):
             yield template % values
 
