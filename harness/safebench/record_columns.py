@@ -68,7 +68,20 @@ class PackedTexts(Sequence[str]):
 
     def select(self, rows: Array) -> PackedTexts:
         """Return the texts of some rows, in their order."""
-        return PackedTexts.of(map(self.__getitem__, rows.tolist()))
+        import numpy as np
+
+        content = np.frombuffer(self.content, np.uint8)
+        lengths = np.diff(self.ends)[rows]
+        parts = []
+        for first in range(0, len(rows), _AT_ONCE):
+            of_part = lengths[first : first + _AT_ONCE]
+            starts = self.ends[:-1][rows[first : first + _AT_ONCE]]
+            moved = starts - (np.cumsum(of_part) - of_part)
+            places = np.repeat(moved, of_part) + np.arange(of_part.sum())
+            parts.append(content[places].tobytes())
+        ends = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=ends[1:])
+        return PackedTexts(b"".join(parts), ends)
 
     def as_array(self, longest: int = 64) -> Array | None:
         """Return the texts as an array (n,) of bytes, which sorts as the texts do.
@@ -86,6 +99,17 @@ class PackedTexts(Sequence[str]):
         filled = np.arange(width) < lengths[:, None]
         cells[:, :width][filled] = np.frombuffer(self.content, np.uint8)
         return cells.view(f"S{max(width, 1)}").reshape(-1)
+
+
+def name_codes(names: Sequence[str]) -> Array:
+    """Return numbers 0..G-1 of names (n,), in their order."""
+    import numpy as np
+
+    cells = names.as_array() if isinstance(names, PackedTexts) else None
+    if cells is None:
+        cells = np.array(list(names), dtype=object)
+    codes: Array = np.unique(cells, return_inverse=True)[1].reshape(-1)
+    return codes
 
 
 class TextPacker:
@@ -159,15 +183,7 @@ class RecordColumns:
     @cached_property
     def group_codes(self) -> Array:
         """Numbers 0..G-1 of the groups (n,), in the order of their names."""
-        import numpy as np
-
-        names: Any = None
-        if isinstance(self.groups, PackedTexts):
-            names = self.groups.as_array()
-        if names is None:
-            names = np.array(list(self.groups), dtype=object)
-        codes: Array = np.unique(names, return_inverse=True)[1].reshape(-1)
-        return codes
+        return name_codes(self.groups)
 
     def hex_contents(self) -> Iterator[str]:
         """Yield the content hashes as hex digits."""

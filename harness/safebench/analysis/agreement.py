@@ -171,7 +171,7 @@ def _shared_decisions(
 ) -> tuple[list[str], Array, Array]:
     """Return names (K), decisions (n, K) and labels (n,) where all of them decided."""
     row_of_id = [
-        {rater.ids[row]: int(row) for row in np.flatnonzero(rater.judged)}
+        {rater.ids[row]: row for row in np.flatnonzero(rater.judged).tolist()}
         for rater in raters
     ]
     # By id and not by row: a strategy that failed on a sample has no decision about it.

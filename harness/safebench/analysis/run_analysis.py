@@ -212,19 +212,19 @@ def _analyze_combination(
     judged = predictions.judged
     if uncertainty is not None:
         rows = uncertainty.rows
-        groups = predictions.groups
+        groups = predictions.groups.select(rows)
         analyses |= {
             "uncertainty": uncertainty,
             "error_detection": error_detection(
                 predictions.wrong[rows],
                 uncertainty.values,
-                [groups[row] for row in rows],
+                groups,
             ),
             "risk_coverage": risk_coverage_curve(
                 predictions.y[rows],
                 predictions.decision[rows].astype(bool),
                 uncertainty.values,
-                [groups[row] for row in rows],
+                groups,
             ),
         }
     if uncertainty is not None and detailed:
@@ -240,11 +240,7 @@ def _analyze_combination(
         analyses["reliability"] = reliability_diagram(
             predictions.y[scored],
             predictions.score[scored],
-            [
-                group
-                for group, kept in zip(predictions.groups, scored, strict=True)
-                if kept
-            ],
+            predictions.groups.select(np.flatnonzero(scored)),
         )
     if detailed and judged.any():
         analyses["slices"] = compute_slices(predictions, metrics, request.slice_columns)

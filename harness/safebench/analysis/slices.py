@@ -248,11 +248,10 @@ def outcome_for_rows(predictions: StoredPredictions, rows: Array) -> Outcome:
     # a column is missing only if the whole dataset lacks it, not just this slice
     has_score = not np.isnan(predictions.score).all()
     has_uncertainty = not np.isnan(predictions.uncertainty).all()
-    groups = predictions.groups
     return Outcome(
         y=y,
         failed=failed,
-        groups=[groups[row] for row in rows],
+        groups=predictions.groups.select(rows),
         score=predictions.score[rows] if has_score else None,
         probability=predictions.probability,
         decision=apply_threshold(y, failed, np.nan_to_num(decision), 0.5),

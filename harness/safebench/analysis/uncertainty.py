@@ -198,8 +198,7 @@ def _compare(
 ) -> UncertaintyComparison:
     predictions, uncertainty = candidates[0]
     wrong = predictions.wrong[uncertainty.rows]
-    all_groups = predictions.groups
-    groups = [all_groups[row] for row in uncertainty.rows]
+    groups = predictions.groups.select(uncertainty.rows)
     ranked = sorted(
         (
             (compute_auroc(wrong, uncertainty.values), candidate.method, uncertainty)

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from safebench.errors import DataError
-from safebench.results.prediction_reading import (
-    CALIBRATOR,
-    CombinationKey,
-    combination_key,
-)
+from safebench.results.prediction_reading import CombinationKey, combination_key
+from safebench.results.stored_columns import CALIBRATOR
 
 from .fit import (
     CALIBRATION,

@@ -14,8 +14,8 @@ import numpy as np
 from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals
 from safebench.results.outcomes import to_outcome
-from safebench.results.prediction_reading import to_columns
 from safebench.results.rows import LATENCY_METRICS, interval_fields, joined_notes
+from safebench.results.stored_columns import to_columns
 
 from .calibrated import RAW_CATEGORIES, THRESHOLD, Calibrated
 from .fit import CALIBRATION, PROBE

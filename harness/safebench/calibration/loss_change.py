@@ -73,7 +73,7 @@ def loss_changes(
             LossChange(metric=n, raw=None, calibrated=v, difference=None)
             for n, v in values.items()
         ]
-    n_resamples = default_n_resamples(len(set(raw.groups)))
+    n_resamples = default_n_resamples(raw.groups.n_groups)
     weights = shared_weights(raw.y, raw.groups, n_resamples=n_resamples, seed=0)
     plan = SwapPlan(n_resamples, sides=False)
     raw_values = {spec.name: value.value for spec, value in compute(before, losses)}

@@ -23,11 +23,11 @@ from safebench.results.prediction_reading import (
     prediction_files,
     read_combination_key,
     read_prediction_lines,
-    to_columns,
 )
 from safebench.results.prediction_writing import StagedPredictions, path_of
 from safebench.results.rows import RESULTS_FILE, merge_rows, read_rows
 from safebench.results.run_files import PREDICTIONS_FOLDER, replacing_files
+from safebench.results.stored_columns import to_columns
 
 from .calibrated import Calibrated, FitSource, calibrate_lines, dataset_name
 from .calibrated_rows import calibrated_rows

@@ -392,7 +392,7 @@ def _risk_series(curve: Curve, style: int, *, intervals: bool) -> Series:
             predictions.y[rows],
             predictions.decision[rows].astype(bool),
             uncertainty.values,
-            [groups[row] for row in rows],
+            groups.select(rows),
         )
         bars = [
             (point.coverage, 1 - point.high, 1 - point.low)
@@ -474,9 +474,8 @@ def _sorted_scores(entry: ChartEntry) -> tuple[Array, float]:
 
 
 def _diagram(entry: ChartEntry) -> ReliabilityDiagram:
-    groups = entry.predictions.groups
-    rows = np.flatnonzero(entry.scored)
-    return reliability_diagram(*_ranked(entry), [groups[row] for row in rows])
+    groups = entry.predictions.groups.select(np.flatnonzero(entry.scored))
+    return reliability_diagram(*_ranked(entry), groups)
 
 
 def _reliability_series(

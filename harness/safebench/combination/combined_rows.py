@@ -13,8 +13,8 @@ from safebench.provenance import provenance_fields
 from safebench.results import Row
 from safebench.results.latency import latency_rows, unknown_latency_rows
 from safebench.results.outcomes import to_outcome
-from safebench.results.prediction_reading import to_columns
 from safebench.results.rows import interval_fields, joined_notes
+from safebench.results.stored_columns import to_columns
 
 from .latency import HOW
 

@@ -27,6 +27,7 @@ from safebench.results.selection import files_of_run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from safebench.results.packed_columns import GroupNames
     from safebench.results.prediction_reading import PredictionFile
     from safebench.typing import Array
 
@@ -297,11 +298,12 @@ def _require_one(files: Sequence[PredictionFile]) -> None:
         raise OptionError(f"which set is the reference? say -d, one of {listed}")
 
 
-def _one_a_group(groups: Sequence[str], seed: int) -> tuple[list[int], int]:
+def _one_a_group(groups: GroupNames, seed: int) -> tuple[Array, int]:
     """Return one row of each group at random, in their order."""
     order = np.random.default_rng(seed).permutation(len(groups))
-    chosen = {groups[row]: int(row) for row in order}
-    return sorted(chosen.values()), len(chosen)
+    chosen = np.empty(groups.n_groups, dtype=np.int64)
+    chosen[groups.codes[order]] = order  # of several the last one stays
+    return np.sort(chosen), len(chosen)
 
 
 def to_stream(

@@ -486,7 +486,7 @@ def _as_predictions(predictions: StoredPredictions, column: int) -> StoredPredic
     """Return the cells of one category whose truth is known as predictions."""
     cells = predictions.cells
     assert cells is not None
-    rows = np.flatnonzero(~np.isnan(cells.truth[:, column])).tolist()
+    rows = np.flatnonzero(~np.isnan(cells.truth[:, column]))
     kept = predictions.select(rows)
     assert kept.cells is not None
     nothing = np.full(len(rows), np.nan)

@@ -15,7 +15,7 @@ from safebench.errors import PluginError, SafebenchError
 from safebench.isolation import isolated
 from safebench.specs import NO_INTERVAL
 from safebench.statistics import Interval, default_n_resamples, shared_weights
-from safebench.statistics.resampling_weights import group_codes
+from safebench.statistics.resampling_weights import count_groups, group_codes
 
 from .called_metrics import called_interval, called_values
 from .column_intervals import by_columns, checked, column_intervals
@@ -68,7 +68,7 @@ def sampling_intervals(
     def draw() -> ResamplingWeights:
         """Draw groups, once for all strategies: what has its own method needs none."""
         packed = np.packbits(outcome.y).tobytes()
-        return _weights_of(tuple(outcome.groups), packed, outcome.n)
+        return _weights_of(index.tobytes(), packed, outcome.n)
 
     # metrics of one plugin share sums; those of another fail by themselves
     by_origin: dict[int, list[MetricSpec]] = {}
@@ -121,10 +121,13 @@ def _isolated_intervals(
 
 
 @lru_cache(maxsize=2)
-def _weights_of(groups: tuple[str, ...], packed: bytes, size: int) -> ResamplingWeights:
+def _weights_of(codes: bytes, packed: bytes, size: int) -> ResamplingWeights:
     """Return the weights of a dataset's test part, kept for the next strategy."""
     y = np.unpackbits(np.frombuffer(packed, np.uint8), count=size).astype(bool)
-    return shared_weights(y, groups, n_resamples=default_n_resamples(len(set(groups))))
+    index = np.frombuffer(codes, np.int64)
+    return shared_weights(
+        y, index, n_resamples=default_n_resamples(count_groups(index))
+    )
 
 
 def can_compare(spec: MetricSpec) -> bool:

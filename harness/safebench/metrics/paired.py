@@ -348,7 +348,7 @@ def _compare_called(
     a, b = _by_rank_if_that_is_all(spec, a, b, (of_a.value, of_b.value))
     calls = int(np.clip(MAX_SAMPLES_IN_CALLS // a.n, MIN_CALLS, MAX_CALLS))
     swaps, drawn = draw_swaps(n_groups, min(calls, plan.draws), plan.seed)
-    differences = np.array([_called_swap(spec, a, b, s) for s in swaps[index].T])
+    differences = np.array([_called_swap(spec, a, b, s) for s in swaps[:, :][index].T])
     drawn_differences = (values[1] - values[0])[1:]
     error = float(np.std(drawn_differences[np.isfinite(drawn_differences)]))
     fewest = min(

@@ -24,8 +24,6 @@ from safebench.errors import RunFolderError, unknown_name
 from safebench.files import FileState, file_state
 from safebench.results import RESULTS_FILE, Row, read_rows
 from safebench.results.prediction_reading import (
-    CALIBRATOR,
-    COLUMNS,
     iter_prediction_lines,
     prediction_files,
     read_prediction_lines,
@@ -38,6 +36,7 @@ from safebench.results.run_files import (
 )
 from safebench.results.runs import results_files, run_names
 from safebench.results.selection import files_of_run
+from safebench.results.stored_columns import CALIBRATOR, COLUMNS
 
 from .calls import errors_for_callers, installed_plugins
 from .frames import (

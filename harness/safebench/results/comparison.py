@@ -246,7 +246,7 @@ def _compare_pair(
     same = file_a.label == file_b.label
     names = [file.full_label if same else file.label for file in (file_a, file_b)]
     groups = shared_a.groups
-    n_groups = len(set(groups))
+    n_groups = groups.n_groups
     outcomes = paired_outcomes(shared_a, shared_b)
     metrics = list(request.metrics)
     if all(outcome.uncertainty is not None for outcome in outcomes):

@@ -10,6 +10,8 @@ import numpy as np
 from safebench.metrics import Outcome
 from safebench.metrics.pairs import preference_pairs
 
+from .packed_columns import matching_rows
+
 if TYPE_CHECKING:
     from safebench.typing import Array
 
@@ -23,10 +25,10 @@ def align(
     a: StoredPredictions, b: StoredPredictions
 ) -> tuple[StoredPredictions, StoredPredictions, int]:
     """Return both on the samples that both have, and how many only one has."""
-    place = {id_: row for row, id_ in enumerate(b.ids)}
-    rows = [row for row, id_ in enumerate(a.ids) if id_ in place]
-    others = [place[a.ids[row]] for row in rows]
+    rows, others = matching_rows(a.ids, b.ids)
     left_out = a.n + b.n - 2 * len(rows)
+    if not left_out and (rows == others).all():
+        return a, b, 0
     return a.select(rows), b.select(others), left_out
 
 

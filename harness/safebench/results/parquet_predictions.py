@@ -10,7 +10,8 @@ import numpy as np
 
 from safebench.errors import DataError
 
-from .prediction_reading import BY_CATEGORY, COLUMNS
+from .prediction_reading import BY_CATEGORY
+from .stored_columns import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -191,7 +191,7 @@ def _compared(
     alone: bool,
 ) -> tuple[PairedTest | None, int]:
     groups = a.groups
-    n_groups = len(set(groups))
+    n_groups = groups.n_groups
     weights = shared_weights(a.y, groups, n_resamples=DRAWS, seed=seed)
     plan = SwapPlan(DRAWS, seed)
     first, second = paired_outcomes(a, b)

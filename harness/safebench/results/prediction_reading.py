@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from safebench.errors import DataError, RunFolderError, unknown_name
 
-from .predictions import StoredCells, StoredPredictions
 from .rows import RESULTS_FILE, read_rows
 from .run_files import PREDICTIONS_FOLDER, check_unchanged
+from .stored_columns import AT_ONCE, CALIBRATOR, COLUMNS, to_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from safebench.typing import Array
-
+    from .predictions import StoredPredictions
     from .rows import Row
 
     PredictionLine = dict[str, Any]
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 FORMS = {"jsonl": ".jsonl", "parquet": ".parquet"}  # how they are stored, and as what
 # fields of values by category code, which parquet files have as JSON
 BY_CATEGORY = ("categories", "category_lower", "category_upper", "category_truth")
-COLUMNS = "columns"  # the field of what came along with a sample, as JSON in parquet
-_BATCH = 4096  # lines that are objects at one time
-CALIBRATOR = "calibrator"  # the field that calibrated predictions alone have
 
 
 class CombinationKey(NamedTuple):
@@ -246,7 +240,7 @@ def _iter_parquet(
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=min(most or _BATCH, _BATCH)):
+            for batch in file.iter_batches(batch_size=min(most or AT_ONCE, AT_ONCE)):
                 yield from _by_category(batch.to_pylist())
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -273,184 +267,6 @@ def parse_prediction_line(line: bytes, place: str) -> PredictionLine:
     if not isinstance(prediction, dict) or "id" not in prediction:
         raise DataError(f"{place} is no prediction: damaged, or cut off")
     return prediction
-
-
-def to_columns(
-    lines: Iterable[PredictionLine], rows: Sequence[Row], part: str
-) -> StoredPredictions:
-    """Return the lines of a file in columns, those of a part with a known label.
-
-    Raises KeyError, TypeError or ValueError for what are no predictions.
-    """
-    remaining = iter(lines)
-    first = next(remaining, None)
-    if first is None:
-        raise ValueError("the file is empty")
-    columns = _LineColumns()
-    chunk = [first]
-    while chunk:
-        columns.add(
-            [
-                line
-                for line in chunk
-                if line["label"] is not None and part in ("all", line["part"])
-            ]
-        )
-        chunk = list(islice(remaining, _BATCH))
-    dataset = _dataset_name(combination_key(first))
-    n = len(columns.lists["ids"])
-    named = columns.lists
-    return StoredPredictions(
-        classifier=first["classifier"],
-        model=first["model"],
-        strategy=first["strategy"],
-        dataset=dataset,
-        task=first["task"],
-        ids=tuple(named["ids"]),
-        content=tuple(named["content"]),
-        group=tuple(named["group"]) if all(named["group"]) else (),
-        columns=tuple(named["columns"]),
-        sample_datasets=(dataset,) * n,
-        categories=tuple(named["categories"]),
-        errors=tuple(named["errors"]),
-        pair=tuple(named["pair"]),
-        cells=columns.cells(),
-        threshold=_threshold(first, rows),
-        probability=columns.claims_probability(rows),
-        calibrator=first.get(CALIBRATOR),
-        **columns.arrays(),
-    )
-
-
-class _LineColumns:
-    """The fields of lines that were read, without the lines."""
-
-    def __init__(self) -> None:
-        names = ("ids", "content", "group", "columns", "categories", "errors", "pair")
-        self.lists: dict[str, list[Any]] = {name: [] for name in names}
-        self._arrays: dict[str, list[Array]] = {}
-        # of each line: truth, scores and named categories, where any line has one
-        self._cells: list[list[Any]] = [[], [], []]
-        self._n_without_cells = 0
-        self._claim: bool | None = None
-        self._in_unit = True
-
-    def add(self, lines: list[PredictionLine]) -> None:
-        """Take some lines."""
-        if not lines:
-            return
-        if self._claim is None and "probability" in lines[0] and not self.lists["ids"]:
-            self._claim = bool(lines[0]["probability"])
-        fields = {
-            "ids": (line["id"] for line in lines),
-            "content": (line["content"] for line in lines),
-            "group": (line.get("group") for line in lines),
-            "columns": (line.get(COLUMNS) for line in lines),
-            "categories": (_codes(line.get("gold_categories")) for line in lines),
-            "errors": (line.get("error") for line in lines),
-            "pair": (_pair(line) for line in lines),
-        }
-        for name, values in fields.items():
-            self.lists[name] += values
-        self._in_unit = self._in_unit and all(
-            line["score"] is None or 0 <= line["score"] <= 1 for line in lines
-        )
-        arrays = {
-            "y": np.array([line["label"] for line in lines], dtype=bool),
-            "decision": _floats([line["decision"] for line in lines]),
-            "score": _floats([line["score"] for line in lines]),
-            "tokens": np.array([x.get("tokens_in") or 0 for x in lines], np.int64),
-        }
-        for name in ("uncertainty", "lower", "upper", "severity"):
-            arrays[name] = _floats([line.get(name) for line in lines])
-        for name, array in arrays.items():
-            self._arrays.setdefault(name, []).append(array)
-        self._add_cells(lines)
-
-    def _add_cells(self, lines: list[PredictionLine]) -> None:
-        names = ("category_truth", "categories", "predicted_categories")
-        any_cells = any(line.get(name) for line in lines for name in names)
-        if not self._cells[0] and not any_cells:  # most sets have none
-            self._n_without_cells += len(lines)
-            return
-        for column, name in zip(self._cells, names, strict=True):
-            column.extend([None] * self._n_without_cells)
-            column.extend(line.get(name) for line in lines)
-        self._n_without_cells = 0
-
-    def arrays(self) -> dict[str, Any]:
-        """Return the columns of numbers."""
-        empty = {"y": bool, "tokens": np.int64}
-        names = ("y", "decision", "score", "tokens", "uncertainty", "lower", "upper")
-        return {
-            name: np.concatenate(self._arrays[name])
-            if name in self._arrays
-            else np.empty(0, dtype=empty.get(name, float))
-            for name in (*names, "severity")
-        }
-
-    def cells(self) -> StoredCells | None:
-        """Return the cells of categories; early versions did not store their truth."""
-        truths, scores, named = (
-            [*column, *[None] * self._n_without_cells] for column in self._cells
-        )
-        labels = next((tuple(truth) for truth in truths if truth), ())
-        if not labels:
-            return None
-        return StoredCells(
-            labels=labels,
-            truth=_by_label(truths, labels),
-            score=_by_label(scores, labels),
-            named=_by_label(
-                [
-                    None
-                    if codes is None
-                    else {label: label in codes for label in labels}
-                    for codes in named
-                ],
-                labels,
-            ),
-        )
-
-    def claims_probability(self, rows: Sequence[Row]) -> bool:
-        """Tell whether scores claim to be P(positive).
-
-        Early versions did not store it, but gave a Brier score to probabilities alone;
-        without results any score from 0 to 1 may be one.
-        """
-        if self._claim is not None:
-            return self._claim
-        if rows:
-            return any(row.metric == "brier" and row.value is not None for row in rows)
-        return self._in_unit
-
-
-def _pair(line: PredictionLine) -> tuple[str, str] | None:
-    """Return pair and side; names of pairs are those of one dataset."""
-    pair, side = line.get("pair"), line.get("pair_side")
-    return None if pair is None or side is None else (pair, side)
-
-
-def _by_label(records: Sequence[dict[str, Any] | None], labels: Sequence[str]) -> Array:
-    """Return the values of each label, (n, L) float, NaN for null."""
-    rows = [[(record or {}).get(label) for label in labels] for record in records]
-    return _floats(rows).reshape(len(records), len(labels))
-
-
-def _threshold(line: PredictionLine, rows: Sequence[Row]) -> float | None:
-    """Return where decisions turn; early versions stored it with the results alone."""
-    if "threshold" in line:
-        return None if line["threshold"] is None else float(line["threshold"])
-    return next((row.threshold for row in rows), None)
-
-
-def _floats(values: list[Any]) -> Array:
-    """Return a column (n,) float, NaN for null."""
-    return np.array(values, dtype=object).astype(float)
-
-
-def _codes(categories: Iterable[str] | None) -> frozenset[str] | None:
-    return None if categories is None else frozenset(categories)
 
 
 def combination_key(line: PredictionLine) -> CombinationKey:

@@ -28,12 +28,12 @@ from safebench.files import (
 from .line_columns import LineColumns
 from .prediction_reading import (
     BY_CATEGORY,
-    COLUMNS,
     FORMS,
     CombinationKey,
     read_combination_key,
 )
 from .run_files import PREDICTIONS_FOLDER, replacing_files
+from .stored_columns import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safebench.record_columns import PackedTexts
+
+from .packed_columns import GroupNames
+
 if TYPE_CHECKING:
     from safebench.typing import Array
 
@@ -53,14 +57,13 @@ class StoredCells:
     score: Array
     named: Array
 
-    def select(self, rows: Sequence[int]) -> StoredCells:
+    def select(self, rows: Array) -> StoredCells:
         """Return some of the samples, in the order of `rows`."""
-        kept = list(rows)
         return StoredCells(
             labels=self.labels,
-            truth=self.truth[kept],
-            score=self.score[kept],
-            named=self.named[kept],
+            truth=self.truth[rows],
+            score=self.score[rows],
+            named=self.named[rows],
         )
 
 
@@ -85,11 +88,11 @@ class StoredPredictions:
     strategy: str
     dataset: str
     task: str
-    ids: tuple[str, ...]
-    content: tuple[str, ...]
-    sample_datasets: tuple[str, ...]
-    categories: tuple[frozenset[str] | None, ...]
-    errors: tuple[str | None, ...]
+    ids: Sequence[str]
+    content: Sequence[str]
+    sample_datasets: Sequence[str]
+    categories: Sequence[frozenset[str] | None]
+    errors: Sequence[str | None]
     y: Array
     decision: Array
     score: Array
@@ -98,13 +101,13 @@ class StoredPredictions:
     upper: Array
     tokens: Array
     severity: Array
-    pair: tuple[tuple[str, str] | None, ...]
+    pair: Sequence[tuple[str, str] | None]
     cells: StoredCells | None = None
     threshold: float | None = None
     probability: bool = False
     metadata: Sequence[SampleMetadata | None] = ()
-    columns: tuple[dict[str, Any] | None, ...] = ()
-    group: tuple[str, ...] = ()
+    columns: Sequence[dict[str, Any] | None] = ()
+    group: Sequence[str] = ()
     calibrator: str | None = None
 
     @property
@@ -149,30 +152,36 @@ class StoredPredictions:
         return [known.meta if known else stored for known, stored in pairs]
 
     @property
-    def groups(self) -> list[str]:
+    def groups(self) -> GroupNames:
         """What belongs together: stored groups, else the dataset's, else equal texts.
 
         Early versions stored no group.
         """
-        if self.group:
-            return list(self.group)
-        metadata = self.metadata or (None,) * self.n
-        pairs = zip(metadata, self.content, strict=True)
-        return [known.group if known else content for known, content in pairs]
+        if len(self.group):
+            return GroupNames(self.group)
+        if not len(self.metadata):
+            return GroupNames(self.content)
+        pairs = zip(self.metadata, self.content, strict=True)
+        return GroupNames(
+            PackedTexts.of(
+                known.group if known else content for known, content in pairs
+            )
+        )
 
-    def select(self, rows: Sequence[int]) -> StoredPredictions:
+    def select(self, rows: Sequence[int] | Array) -> StoredPredictions:
         """Return some of the samples, in the order of `rows`."""
+        places = np.asarray(rows, dtype=np.int64)
         chosen: dict[str, Any] = {
-            name: getattr(self, name)[list(rows)] for name in _ARRAYS
+            name: select_numbers(getattr(self, name), places) for name in _ARRAYS
         }
         for name in (*_TUPLES, "group", "metadata", "columns"):
             values = getattr(self, name)
-            select = getattr(values, "select", None)  # of a large dataset's metadata
+            select = getattr(values, "select", None)  # of what is held in arrays
             if select is not None:
-                chosen[name] = select(rows)
+                chosen[name] = select(places)
             else:
-                chosen[name] = tuple(values[row] for row in rows) if values else ()
-        chosen["cells"] = None if self.cells is None else self.cells.select(rows)
+                chosen[name] = tuple(map(values.__getitem__, places)) if values else ()
+        chosen["cells"] = None if self.cells is None else self.cells.select(places)
         return replace(self, **chosen)
 
 
@@ -182,6 +191,13 @@ _ARRAYS = (
     "severity",
 )
 _TUPLES = ("ids", "content", "sample_datasets", "categories", "errors", "pair")
+
+
+def select_numbers(column: Array, rows: Array) -> Array:
+    """Return some values of a column; one that repeats a value takes no memory."""
+    if column.strides == (0,) and len(column):
+        return np.broadcast_to(column[0], len(rows))
+    return column[rows]
 
 
 def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
@@ -198,7 +214,7 @@ def pool_predictions(parts: Sequence[StoredPredictions]) -> StoredPredictions:
         name: tuple(value for part in parts for value in getattr(part, name))
         for name in _TUPLES
     }
-    with_groups = all(part.group for part in parts)
+    with_groups = all(len(part.group) for part in parts)
     return replace(
         parts[0],
         dataset=f"all {len(parts)} sets",

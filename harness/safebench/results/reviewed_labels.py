@@ -98,7 +98,7 @@ class AppliedMarks:
         if not self.changes_any:
             return stored
         kept = np.flatnonzero(~self.unclear)
-        return replace(stored, y=stored.y ^ self.flipped).select(kept.tolist())
+        return replace(stored, y=stored.y ^ self.flipped).select(kept)
 
 
 def apply_marks(

@@ -28,6 +28,7 @@ MIN_GROUPS = 6  # 5 have 2^5 ways to swap: the smallest two-sided p is 0.0625
 TOLERANCE = 1e-12  # equal differences may differ by rounding
 MAX_ENTRIES_AT_ONCE = 50_000  # sums that are held together: about the cache
 MIN_SWAPS_AT_ONCE = 8
+GROUPS_AT_ONCE = 4096  # of 8: they are kept in bits
 MAX_BLOCKS = 200  # left out by the jackknife
 
 
@@ -138,8 +139,26 @@ def sign_flips(differences: Array) -> SwapDistribution:
     return SwapDistribution(np.flatnonzero(possible).astype(float), folded[possible])
 
 
-def draw_swaps(n_groups: int, draws: int, seed: int = 0) -> tuple[Array, int]:
-    """Return which groups change places, (G, draws) bool, and how many were drawn.
+class PackedSwaps:
+    """Which of G groups change places in each draw, (G, draws), in bits.
+
+    A part of the draws is looked at by ``swaps[:, part]``, (G, part) bool.
+    """
+
+    def __init__(self, bits: Array, n_groups: int) -> None:
+        self._bits = bits
+        self.shape = (n_groups, bits.shape[1])
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Array:
+        groups, part = index
+        bits = np.unpackbits(self._bits[:, part], axis=0, count=self.shape[0])
+        return bits[groups].view(bool)
+
+
+def draw_swaps(
+    n_groups: int, draws: int, seed: int = 0
+) -> tuple[Array | PackedSwaps, int]:
+    """Return which groups change places, (G, draws), and how many were drawn.
 
     Where there are no more ways than `draws`, these are all of them and 0: each once up
     to its mirror image, of which the difference is the same.
@@ -148,7 +167,12 @@ def draw_swaps(n_groups: int, draws: int, seed: int = 0) -> tuple[Array, int]:
         ways = np.arange(2 ** max(n_groups - 1, 0))
         return (ways[None, :] >> np.arange(n_groups)[:, None]) & 1 == 1, 0
     rng = np.random.default_rng(seed)
-    return rng.integers(2, size=(n_groups, draws), dtype=np.uint8) == 1, draws
+    bits = np.empty((-(-n_groups // 8), draws), dtype=np.uint8)
+    for first in range(0, n_groups, GROUPS_AT_ONCE):
+        size = (min(GROUPS_AT_ONCE, n_groups - first), draws)
+        drawn = rng.integers(2, size=size, dtype=np.uint8)
+        bits[first // 8 : (first + GROUPS_AT_ONCE) // 8] = np.packbits(drawn, axis=0)
+    return PackedSwaps(bits, n_groups), draws
 
 
 def swap_distribution(differences: Array, drawn: int) -> SwapDistribution:
@@ -161,7 +185,7 @@ def swap_distribution(differences: Array, drawn: int) -> SwapDistribution:
 def swapped_differences(
     statistics: SufficientStatistics,
     formula: Callable[[Array], Array],
-    swaps: Array,
+    swaps: Array | PackedSwaps,
 ) -> Array:
     """Return a formula of b minus that of a after each swap, (draws,).
 

@@ -7,12 +7,13 @@ serves many resamples, and any number of metrics and scores can share them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safebench.typing import Array
 
@@ -24,22 +25,25 @@ MAX_DRAWN_AT_ONCE = 2**21  # a few numbers of 8 bytes are held for each
 MAX_RESAMPLES_AT_ONCE = 256  # of counts that are written: they stay in the cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ResamplingWeights:
     """Weights of groups, shared by everything that is measured on the same samples.
 
     `group_index` (n,) is the group of each sample. `weights` (G, 1 + B + J): the data
     as they are, B bootstrap draws of groups, J leave-out samples of the jackknife.
+    They are what `draw` gives, when first asked for: of a million groups they take more
+    than a gigabyte, and most metrics have intervals without them.
     """
 
     group_index: Array
-    weights: Array
+    n_groups: int
     n_resamples: int
+    draw: Callable[[], Array]
 
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return len(self.weights)
+    @cached_property
+    def weights(self) -> Array:
+        """The weights."""
+        return self.draw()
 
     def sample_counts(self, resample: int) -> Array:
         """Return how often each sample is in a bootstrap draw, from 0, (n,) int."""
@@ -65,18 +69,25 @@ def draw_weights(
     if len(index) != size:
         raise ValueError(f"{len(index)} groups for {size} samples")
     count = int(index.max()) + 1 if size else 0
+    draw = partial(_draw, index, count, strata, n_resamples, seed)
+    return ResamplingWeights(index, count, n_resamples, draw)
+
+
+def _draw(
+    index: Array, count: int, strata: Array | None, n_resamples: int, seed: int
+) -> Array:
     rng = np.random.default_rng(seed)
     # The jackknife measures skewness alone, which blocks of groups tell as well as
     # single ones; one column for each of thousands of groups would outgrow the draws.
     blocks = min(count, MAX_JACKKNIFE_BLOCKS)
     weights = np.ones((count, 1 + n_resamples + blocks), dtype=np.int16)
-    for members in _groups_by_stratum(index, strata, count) if size else []:
+    for members in _groups_by_stratum(index, strata, count) if count else []:
         drawn = _draw_counts(len(members), n_resamples, rng)
         weights[members, 1 : 1 + n_resamples] = drawn
     # in a random order, since neighbouring groups may be alike
     order = rng.permutation(count)
     weights[order, 1 + n_resamples + np.arange(count) % max(blocks, 1)] = 0
-    return ResamplingWeights(index, weights, n_resamples)
+    return weights
 
 
 def shared_weights(
