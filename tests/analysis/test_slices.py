@@ -117,7 +117,7 @@ def test_rare_values_share_a_line(run: FakeRun) -> None:
             for name in ("y", "decision", "score", "uncertainty", "tokens")
         },
         **{
-            name: getattr(predictions, name) * 4
+            name: [*getattr(predictions, name)] * 4
             for name in (
                 *("ids", "content", "sample_datasets", "categories", "errors"),
                 "columns",

@@ -10,7 +10,8 @@ import pytest
 
 from safebench.calibration.calibrated import FitSource, calibrate_lines
 from safebench.calibration.calibration_request import CalibrationRequest
-from safebench.calibration.fit import fit, fit_samples, held_out_ids
+from safebench.calibration.fit import fit, fit_samples
+from safebench.calibration.raw_columns import RawColumns
 from safebench.core_plugin import safebench_calibrators
 from safebench.errors import DataError
 
@@ -74,7 +75,8 @@ def request(name: str, *, per_category: bool = False) -> CalibrationRequest:
 def calibrate(name: str, lines: Sequence[Any], *, per_category: bool = False) -> Any:
     """Return the fitted calibrator and the predictions."""
     asked = request(name, per_category=per_category)
-    return calibrate_lines(asked, lines, FitSource(lines, "split", "data"))
+    raw = RawColumns.read(lines, cells=per_category)
+    return calibrate_lines(asked, raw, FitSource(raw, "split", "data"))
 
 
 @pytest.mark.parametrize("name", ["platt", "isotonic", "histogram", "beta"])
@@ -87,11 +89,15 @@ def test_test_labels_and_scores_are_not_seen(name: str) -> None:
         else line
         for line in lines
     ]
-    samples = fit_samples(lines, "calibration")
+    raw = RawColumns.read(lines)
+    samples = fit_samples(raw, "calibration")
+    first = np.arange(len(lines)) == 0
 
     assert calibrate(name, lines).fitted.state == calibrate(name, turned).fitted.state
-    with pytest.raises(ValueError, match="set/0 is no sample of the calibration part"):
-        fit(SPECS[name], {}, samples, held_out_ids(lines) - {"set/0"}, probability=True)
+    with pytest.raises(
+        ValueError, match="prediction 0 is none of the calibration part"
+    ):
+        fit(SPECS[name], {}, samples, raw.held_out() & ~first, probability=True)
 
 
 def few(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -164,7 +170,7 @@ def test_failed_samples_stay_failed() -> None:
     lines = prediction_lines()
     lines[3] |= {"score": None, "lower": None, "upper": None, "error": "no answer"}
 
-    mapped = calibrate("platt", lines).lines[3]
+    mapped = list(calibrate("platt", lines).lines)[3]
 
     assert (None, None, "no answer") == (
         mapped["score"],
@@ -228,14 +234,15 @@ def test_fitted_on_one_set_and_applied_to_another() -> None:
     """The state is that of the first set, and the record names it."""
     first, second = prediction_lines(), prediction_lines(seed=1, dataset="other")
 
-    there = calibrate_lines(request("platt"), second, FitSource(first, "s", "d"))
+    read, other = RawColumns.read(first), RawColumns.read(second)
+    there = calibrate_lines(request("platt"), other, FitSource(read, "s", "d"))
 
     assert there.fitted.state == calibrate("platt", first).fitted.state
     assert ("other:test", "set:test") == (
         there.fitted.dataset,
         there.fitted.fit.dataset,
     )
-    assert SimpleNamespace(**there.lines[0]).dataset == "other"
+    assert SimpleNamespace(**next(iter(there.lines))).dataset == "other"
 
 
 def test_predictions_of_early_versions_have_fewer_fields() -> None:

@@ -15,11 +15,11 @@ from safebench.metrics.compute import compute
 from safebench.metrics.intervals import sampling_intervals
 from safebench.results.outcomes import to_outcome
 from safebench.results.rows import LATENCY_METRICS, interval_fields, joined_notes
-from safebench.results.stored_columns import to_columns
 
 from .calibrated import RAW_CATEGORIES, THRESHOLD, Calibrated
-from .fit import CALIBRATION, PROBE
+from .fit import PROBE
 from .loss_change import LossChange, loss_changes
+from .raw_columns import CALIBRATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from safebench.errors import SafebenchError
     from safebench.metrics import Outcome
     from safebench.results import Row
-    from safebench.results.prediction_reading import PredictionLine
     from safebench.results.predictions import StoredPredictions
     from safebench.specs import MetricSpec
 
@@ -39,19 +38,19 @@ CATEGORY_NEEDS = frozenset({"categories", "category_scores", "category_bounds"})
 
 def calibrated_rows(
     raw_rows: Sequence[Row],
-    raw_lines: Sequence[PredictionLine],
+    raw: StoredPredictions,
     calibrated: Calibrated,
     metrics: Sequence[MetricSpec],
     on_error: Callable[[SafebenchError], None] | None = None,
 ) -> tuple[list[Row], list[LossChange]]:
     """Return the result rows of calibrated predictions, in the order of the raw ones.
 
-    What they share (model, cost, evidence) is what the raw rows say.
+    What they share (model, cost, evidence) is what the raw rows say; `raw` is the test
+    part before.
     """
     fitted, lines = calibrated
-    raw = to_columns(raw_lines, raw_rows, "test")
-    stored = to_columns(lines, (), "test")
-    outcome = _with_bounds(to_outcome(stored), stored, lines, fitted)
+    stored = lines.stored()
+    outcome = _with_bounds(to_outcome(stored), stored, calibrated)
     by_name = {row.metric: row for row in raw_rows}
     kept = {
         spec.name
@@ -128,21 +127,15 @@ def fit_note(fitted: FittedCalibrator) -> str:
 def _with_bounds(
     outcome: Outcome,
     stored: StoredPredictions,
-    lines: Sequence[PredictionLine],
-    fitted: FittedCalibrator,
+    calibrated: Calibrated,
 ) -> Outcome:
     """Add the bounds, which a paired comparison does not need and rows do."""
     added: dict[str, Any] = {}
     if not np.isnan(stored.lower).all():
         added |= {"lower": stored.lower, "upper": stored.upper}
-    if fitted.category_states and stored.cells is not None:
-        kept = [li for li in lines if li["label"] is not None and li["part"] == "test"]
+    if calibrated.fitted.category_states and stored.cells is not None:
         for name in ("category_lower", "category_upper"):
-            cells = [
-                [(line.get(name) or {}).get(code) for code in stored.cells.labels]
-                for line in kept
-            ]
-            column = np.array(cells, dtype=object).astype(float)
+            column = calibrated.lines.bounds_of_cells(name)
             if not np.isnan(column).all():
                 added[name] = column
     return replace(outcome, **added)

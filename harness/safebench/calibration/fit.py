@@ -13,112 +13,92 @@ import numpy as np
 
 from safebench.errors import DataError
 from safebench.isolation import isolated
+from safebench.statistics.resampling_weights import count_groups
 
 from .fitted import build_calibrator
+from .raw_columns import CALIBRATION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping
 
     from safebench.specs import CalibratorSpec
     from safebench.typing import Array, Floats
 
     from .base import Calibrator
+    from .raw_columns import RawColumns
 
-    PredictionLine = Mapping[str, Any]
-
-CALIBRATION = "calibration"
 UNLABELLED = "all"
 PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FitSamples:
-    """Samples with a score: ids, scores (n,), labels (n,) bool, and their groups.
+    """Samples with a score: `rows` (n,) of the predictions, scores and labels (n,).
 
-    `part` is where they come from. Labels are empty for what is fitted without them.
+    `part` is where they come from, `groups` (n,) are codes of what belongs together.
+    Labels are bool, and empty for what is fitted without them.
     """
 
     part: str
-    ids: Sequence[str]
+    rows: Array
     scores: Floats
     y: Array
-    groups: Sequence[str]
+    groups: Array
 
     @property
     def n_groups(self) -> int:
         """How many groups there are that have nothing to do with each other."""
-        return len(set(self.groups))
+        return count_groups(self.groups)
 
     def groups_of(self, label: bool) -> int:
         """Return how many groups have a sample of one class."""
-        pairs = zip(self.groups, self.y, strict=True)
-        return len({group for group, positive in pairs if positive == label})
+        return count_groups(self.groups[self.y == label])
 
 
-def fit_samples(
-    lines: Sequence[PredictionLine], part: str, category: str | None = None
-) -> FitSamples:
+def fit_samples(raw: RawColumns, part: str, category: str | None = None) -> FitSamples:
     """Return the samples of stored predictions that a calibrator is fitted on.
 
     `part` is ``calibration``, or ``all`` without labels. With a category, its scores
     and its truth are read instead of the sample's.
     """
-    ids, scores, labels, groups = [], [], [], []
-    for line in lines:
-        score, label = line["score"], line["label"]
-        if category is not None:
-            score = (line.get("categories") or {}).get(category)
-            label = (line.get("category_truth") or {}).get(category)
-        if score is None or (part == CALIBRATION and label is None):
-            continue
-        if part not in (UNLABELLED, line["part"]):
-            continue
-        ids.append(line["id"])
-        scores.append(score)
-        labels.append(bool(label))
-        groups.append(line.get("group") or line["content"])
-    y = np.array(labels if part == CALIBRATION else [], dtype=bool)
+    score, label = raw.scores["score"], raw.label
+    if category is not None:
+        score = raw.cells.column("categories", category)
+        label = raw.cells.column("category_truth", category)
+    among = ~np.isnan(score)
+    if part == CALIBRATION:
+        among &= ~np.isnan(label)
+    if part != UNLABELLED:
+        among &= raw.part
+    rows = np.flatnonzero(among)
     return FitSamples(
-        part=part, ids=ids, scores=np.array(scores, dtype=float), y=y, groups=groups
+        part=part,
+        rows=rows,
+        scores=score[rows],
+        y=label[rows if part == CALIBRATION else []].astype(bool),
+        groups=raw.groups.codes[rows],
     )
-
-
-def held_out_ids(lines: Sequence[PredictionLine]) -> frozenset[str]:
-    """Return the ids of the calibration part.
-
-    Raises DataError for a group that is in both parts: it would tell the test part.
-    """
-    parts: dict[str, set[str]] = {}
-    for line in lines:
-        parts.setdefault(line.get("group") or line["content"], set()).add(line["part"])
-    torn = next((group for group, names in parts.items() if len(names) > 1), None)
-    if torn is not None:
-        raise DataError(
-            f"group {torn!r} is in the calibration part and in the test part: repeat "
-            "the run"
-        )
-    return frozenset(line["id"] for line in lines if line["part"] == CALIBRATION)
 
 
 def fit(
     spec: CalibratorSpec,
     options: Mapping[str, Any],
     samples: FitSamples,
-    held_out: Collection[str],
+    held_out: Array,
     *,
     probability: bool,
 ) -> Calibrator:
-    """Fit a calibrator to samples whose labels may be seen: those of `held_out`.
+    """Fit a calibrator to samples whose labels may be seen: `held_out` (n,) bool.
 
-    Raises ValueError for the id of any other sample, and DataError, in one line, where
+    Raises ValueError for the row of any other sample, and DataError, in one line, where
     there is too little to fit it to, or no map that is best.
     """
     if samples.part == CALIBRATION:
-        seen = set(samples.ids) - set(held_out)
-        if seen:
+        seen = samples.rows[~held_out[samples.rows]]
+        if len(seen):
             raise ValueError(
-                f"{min(seen)} is no sample of the calibration part: nothing is fitted "
-                "to samples that metrics are computed on"
+                f"prediction {seen[0]} is none of the calibration part: nothing is "
+                "fitted to samples that metrics are computed on"
             )
     _check(spec, samples, probability=probability)
     calibrator = build_calibrator(spec, dict(options), probability=probability)

@@ -20,18 +20,20 @@ from safebench.results.prediction_reading import (
     FORMS,
     CombinationKey,
     PredictionFile,
+    StoredLines,
     prediction_files,
     read_combination_key,
+    read_prediction_file,
     read_prediction_lines,
 )
 from safebench.results.prediction_writing import StagedPredictions, path_of
 from safebench.results.rows import RESULTS_FILE, merge_rows, read_rows
 from safebench.results.run_files import PREDICTIONS_FOLDER, replacing_files
-from safebench.results.stored_columns import to_columns
 
 from .calibrated import Calibrated, FitSource, calibrate_lines, dataset_name
 from .calibrated_rows import calibrated_rows
 from .fitted import CALIBRATORS_FOLDER, FittedCalibrator, calibrator_path
+from .raw_columns import RawColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,25 +109,32 @@ def calibrate_run(
         if file.calibrator is None
     ]
     chosen = _chosen(everything, selection)
-    run = _RawRun(folder, everything, _raw_rows(folder), selection.fit_on)
+    by_category = any(request.per_category for request in requests)
+    rows = _raw_rows(folder)
+    run = _RawRun(folder, everything, rows, selection.fit_on, by_category)
     results: list[CalibrationResult] = []
     for combination in chosen:
-        lines = run.read(combination)
+        raw = run.read(combination)
         results += (
-            _calibrate(run, combination, lines, request, metrics, on_error)
+            _calibrate(run, combination, raw, request, metrics, on_error)
             for request in requests
         )
     return results
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _RawRun:
-    """The raw predictions of a run folder, and the rows about them."""
+    """The raw predictions of a run folder, and the rows about them.
+
+    `last` are those that were fitted on last: of one set for many combinations.
+    """
 
     folder: Path
     combinations: Sequence[_Combination]
     rows: Mapping[CombinationKey, Sequence[Row]]
     fit_on: str | None
+    by_category: bool
+    last: tuple[CombinationKey, RawColumns] | None = None
 
     def rows_of(self, key: CombinationKey) -> Sequence[Row]:
         rows = self.rows.get(key, ())
@@ -136,51 +145,56 @@ class _RawRun:
             )
         return rows
 
-    def read(self, combination: _Combination) -> list[PredictionLine]:
+    def read(self, combination: _Combination) -> RawColumns:
         """Return raw predictions; early versions did not store what scores claim."""
-        lines = read_prediction_lines(combination.file.path)
-        if "probability" in lines[0]:
-            return lines
-        rows = self.rows.get(combination.key, ())
-        claim = to_columns(lines, rows, "all").probability
-        return [{**line, "probability": claim} for line in lines]
+        path, rows = combination.file.path, self.rows.get(combination.key, ())
+        lines = StoredLines(path)
+        if "probability" not in _first_line(path):
+            claim = read_prediction_file(path, rows, "all").probability
+            lines = StoredLines(path, {"probability": claim})
+        return RawColumns.read(lines, rows, cells=self.by_category)
 
-    def source(
-        self, combination: _Combination, lines: Sequence[PredictionLine]
-    ) -> FitSource:
+    def source(self, combination: _Combination, raw: RawColumns) -> FitSource:
         """Return what a calibrator is fitted on: the same set, or the one to fit on."""
         key = combination.key
         if self.fit_on is not None:
-            key, lines = self._other(combination, lines, self.fit_on)
+            other = self._other(combination, raw.first["task"], self.fit_on)
+            key, raw = other.key, self._read_again(other)
         row = self.rows_of(key)[0]
-        return FitSource(lines, row.split_hash, row.data_hash)
+        return FitSource(raw, row.split_hash, row.data_hash)
 
-    def _other(
-        self, combination: _Combination, lines: Sequence[PredictionLine], name: str
-    ) -> tuple[CombinationKey, Sequence[PredictionLine]]:
-        """Return the predictions of the same strategy on another set, for its task."""
-        task = lines[0]["task"]
-        others = [
-            (other.key, self.read(other))
+    def _read_again(self, combination: _Combination) -> RawColumns:
+        if self.last is None or self.last[0] != combination.key:
+            self.last = combination.key, self.read(combination)
+        return self.last[1]
+
+    def _other(self, combination: _Combination, task: str, name: str) -> _Combination:
+        """Return the same strategy on another set, for its task."""
+        fitting = [
+            other
             for other in self.combinations
             if name.casefold() in other.dataset_names
             and other.key[:2] == combination.key[:2]
+            and _first_line(other.file.path)["task"] == task
         ]
-        fitting = [(key, read) for key, read in others if read[0]["task"] == task]
         if not fitting:
             raise DataError(
                 f"{combination.file.label} was not run on {name} for the task {task}"
             )
         if len(fitting) > 1:
-            names = ", ".join(dataset_name(key) for key, _ in fitting)
+            names = ", ".join(dataset_name(other.key) for other in fitting)
             raise DataError(f"--fit-on {name}: which one of {names}?")
         return fitting[0]
+
+
+def _first_line(path: Path) -> PredictionLine:
+    return read_prediction_lines(path, most=1)[0]  # of a file whose key was read
 
 
 def _calibrate(
     run: _RawRun,
     combination: _Combination,
-    lines: Sequence[PredictionLine],
+    raw: RawColumns,
     request: CalibrationRequest,
     metrics: Sequence[MetricSpec],
     on_error: Callable[[SafebenchError], None] | None,
@@ -193,14 +207,16 @@ def _calibrate(
         strategy=key.strategy,
         calibrator=label,
         dataset=dataset_name(key),
-        task=lines[0]["task"],
+        task=raw.first["task"],
     )
     staged = StagedPredictions()
     form = next(n for n, s in FORMS.items() if s == combination.file.path.suffix)
     try:
-        rows, source = run.rows_of(key), run.source(combination, lines)
-        calibrated = calibrate_lines(replace(request, label=label), lines, source)
-        new_rows, changes = calibrated_rows(rows, lines, calibrated, metrics, on_error)
+        rows, source = run.rows_of(key), run.source(combination, raw)
+        calibrated = calibrate_lines(replace(request, label=label), raw, source)
+        new_rows, changes = calibrated_rows(
+            rows, raw.stored, calibrated, metrics, on_error
+        )
         stage(run.folder, staged, key, calibrated, form)
     except (DataError, PluginError) as error:
         if isinstance(error, PluginError) and on_error is not None:

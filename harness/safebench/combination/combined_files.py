@@ -2,122 +2,172 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from safebench.calibration.fit import held_out_ids
+from safebench.errors import DataError
 from safebench.results.prediction_reading import (
     CombinationKey,
+    StoredLines,
     combination_key,
-    read_prediction_lines,
 )
 
 from .combine import combine
 from .costs import CombinationCost, combined_cost, sample_costs
 from .latency import combined_latency
-from .parts import align_lines, part_of, rows_about, to_floats
+from .part_columns import PartColumns, align_parts
+from .parts import part_of, rows_about
 from .rules import HeldOut, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from safebench.results import Row
     from safebench.results.latency import MeasuredSample
     from safebench.results.prediction_reading import PredictionFile, PredictionLine
+    from safebench.results.predictions import StoredPredictions
+    from safebench.typing import Array
 
     from .rules import CombinationRule, Combined
 
 
 class CombinedFiles(NamedTuple):
-    """A combination of files, before its rows are computed."""
+    """A combination of files, before its rows are computed.
+
+    `first` is what the first file says of the samples that all have.
+    """
 
     key: CombinationKey
     rule: CombinationRule
     files: Sequence[PredictionFile]
     rows: Sequence[Sequence[Row]]
-    lines: list[dict[str, Any]]
+    first: PartColumns
+    lines: CombinedLines
     combined: Combined
     cost: CombinationCost
     latency: list[MeasuredSample] | str
     left_out: int
+
+    @property
+    def counted(self) -> Array:
+        """The samples of the test part with a known label, places among all."""
+        return self.first.tested
 
 
 def combine_files(
     rule: CombinationRule, files: Sequence[PredictionFile], names: tuple[str, str]
 ) -> CombinedFiles:
     """Combine the predictions of one dataset."""
-    read = [read_prediction_lines(file.path) for file in files]
-    lines, left_out = align_lines(files, read)
-    whole = lines[0]
-    allowed = held_out_ids(whole)
-    held_out = HeldOut(
-        ids=[line["id"] for line in whole],
-        allowed=allowed,
-        rows=np.array([line["part"] == "calibration" for line in whole]),
-        # labels of the test part are not even handed on
-        y=to_floats(
-            [line["label"] if line["id"] in allowed else None for line in whole]
-        ),
-        groups=[line.get("group") or line["content"] for line in whole],
-    )
-    parts = [part_of(file, of_file) for file, of_file in zip(files, lines, strict=True)]
-    combined = combine(rule, parts, held_out)
-    rows = [
-        rows_about(file, of_file) for file, of_file in zip(files, lines, strict=True)
-    ]
+    columns, left_out = align_parts(files, [PartColumns.read(file) for file in files])
+    first = columns[0]
+    parts = [part_of(file, of) for file, of in zip(files, columns, strict=True)]
+    combined = combine(rule, parts, _held_out(first))
+    rows = [rows_about(file, of.first) for file, of in zip(files, columns, strict=True)]
     heads = [of_file[0] if of_file else None for of_file in rows]
     costs = [
-        sample_costs(file, head, of_file)
-        for file, head, of_file in zip(files, heads, lines, strict=True)
+        sample_costs(file, head, of)
+        for file, head, of in zip(files, heads, columns, strict=True)
     ]
-    counted = np.array(
-        [line["part"] == "test" and line["label"] is not None for line in whole]
-    )
-    n_test = int(counted.sum())
+    counted = np.zeros(len(first), dtype=bool)
+    counted[first.tested] = True
     cost = combined_cost(
         costs,
         heads,
         combined.asked,
         counted,
-        [line["content"] for line in whole],
-        whole=all(head is not None and head.n == n_test for head in heads),
+        first.content,
+        whole=all(head is not None and head.n == counted.sum() for head in heads),
         cascade=rule.name == "cascade",
     )
-    latency = combined_latency(files, heads, lines, combined.asked, counted)
-    key = combination_key(whole[0])
+    latency = combined_latency(files, heads, first, combined.asked, counted)
+    key = combination_key(first.first)
     key = key._replace(classifier=names[0], strategy=names[1], calibrator=None)
-    new_lines = _combined_lines(key, files, lines, parts, combined)
+    lines = CombinedLines(key, files, columns, parts, combined)
     return CombinedFiles(
-        key, rule, files, rows, new_lines, combined, cost, latency, left_out
+        key, rule, files, rows, first, lines, combined, cost, latency, left_out
     )
 
 
-def _combined_lines(
-    key: CombinationKey,
-    files: Sequence[PredictionFile],
-    lines: Sequence[Sequence[PredictionLine]],
-    parts: Sequence[Part],
-    combined: Combined,
-) -> list[dict[str, Any]]:
-    """Return predictions: a sample's own fields, and what the combination says."""
-    from safebench.pipeline.predictions import json_number
+def _held_out(first: PartColumns) -> HeldOut:
+    """Return the calibration part; raises DataError for a group in both parts."""
+    held_out = first.held_out
+    group = first.groups.group_in_both(held_out)
+    if group is not None:
+        raise DataError(
+            f"group {group!r} is in the calibration part and in the test part: repeat "
+            "the run"
+        )
+    return HeldOut(
+        ids=first.ids,
+        allowed=held_out,
+        rows=held_out,
+        # labels of the test part are not even handed on
+        y=np.where(held_out, first.y, np.nan),
+        groups=first.groups,
+    )
 
-    model = " + ".join(dict.fromkeys(of_file[0]["model"] for of_file in lines))
-    written = []
-    for row, of_parts in enumerate(zip(*lines, strict=True)):
+
+class CombinedLines:
+    """Predictions of a combination, made as they are gone through.
+
+    A line is that of the first file, and says what the combination says.
+    """
+
+    def __init__(
+        self,
+        key: CombinationKey,
+        files: Sequence[PredictionFile],
+        columns: Sequence[PartColumns],
+        parts: Sequence[Part],
+        combined: Combined,
+    ) -> None:
+        self._key = key
+        self._combined = combined
+        models = dict.fromkeys(of_file.first["model"] for of_file in columns)
+        self.model = " + ".join(models)
+        self._path = files[0].path
+        self._first = columns[0]
+        self.failed = np.isnan(combined.decision) & np.isnan(combined.score)
+        self._errors = {
+            int(row): "; ".join(
+                f"{file.label}: {of.error[int(row)] or 'no judgement'}"
+                for file, of, part in zip(files, columns, parts, strict=True)
+                if part.failed[row]
+            )
+            for row in np.flatnonzero(self.failed)
+        }
+        # the longest prompt: slices by length are no slices by who was asked
+        self._tokens = np.max([of.tokens_in for of in columns], axis=0)
+        dropped = np.stack([of.tokens_dropped for of in columns])
+        self.tokens_dropped = np.where(combined.asked, dropped, 0).max(axis=0)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __iter__(self) -> Iterator[PredictionLine]:
+        kept = np.zeros(int(self._first.rows.max(initial=-1)) + 1, dtype=bool)
+        kept[self._first.rows] = True
+        lines = compress(StoredLines(self._path), kept.tolist())
+        for row, line in enumerate(lines):
+            fields = {
+                **self._fields(row),
+                "asked": int(self._combined.asked[:, row].sum()),
+            }
+            line.pop("calibrator", None)
+            yield {**line, **fields}
+
+    def _fields(self, row: int) -> dict[str, Any]:
+        from safebench.pipeline.predictions import json_number
+
+        combined = self._combined
         decision = combined.decision[row]
-        failed = bool(np.isnan(decision) and np.isnan(combined.score[row]))
-        errors = [
-            f"{file.label}: {line.get('error') or 'no judgement'}"
-            for file, line, part in zip(files, of_parts, parts, strict=True)
-            if part.failed[row]
-        ]
-        asked = combined.asked[:, row]
-        fields = {
-            "strategy": key.strategy,
-            "classifier": key.classifier,
-            "model": model,
+        return {
+            "strategy": self._key.strategy,
+            "classifier": self._key.classifier,
+            "model": self.model,
             "policy": None,
             "score": json_number(combined.score[row]),
             "lower": json_number(combined.lower[row]),
@@ -130,17 +180,35 @@ def _combined_lines(
             "category_truth": None,
             "decision": None if np.isnan(decision) else bool(decision),
             "threshold": combined.threshold,
-            # the longest prompt: slices by length are no slices by who was asked
-            "tokens_in": max(line.get("tokens_in") or 0 for line in of_parts),
-            "tokens_dropped": max(
-                line.get("tokens_dropped") or 0
-                for line, was_asked in zip(of_parts, asked, strict=True)
-                if was_asked
-            ),
-            "error": "; ".join(errors) if failed else None,
+            "tokens_in": int(self._tokens[row]),
+            "tokens_dropped": int(self.tokens_dropped[row]),
+            "error": self._errors.get(row),
             "raw": None,
         }
-        line = dict(of_parts[0])
-        line.pop("calibrator", None)
-        written.append(line | fields | {"asked": int(asked.sum())})
-    return written
+
+    def stored(self) -> StoredPredictions:
+        """Return what metrics read of the test part."""
+        rows, combined = self._first.tested, self._combined
+        return replace(
+            self._first.stored,
+            classifier=self._key.classifier,
+            strategy=self._key.strategy,
+            model=self.model,
+            calibrator=None,
+            score=_as_stored(combined.score[rows]),
+            lower=_as_stored(combined.lower[rows]),
+            upper=_as_stored(combined.upper[rows]),
+            decision=combined.decision[rows],
+            uncertainty=np.full(len(rows), np.nan),
+            tokens=self._tokens[rows],
+            errors=[self._errors.get(row) for row in rows.tolist()],
+            threshold=combined.threshold,
+            probability=combined.probability,
+        )
+
+
+def _as_stored(column: Array) -> Array:
+    """Return a column as it reads back: JSON has no infinity."""
+    from safebench.pipeline.predictions import INFINITE
+
+    return np.where(np.isinf(column), np.copysign(INFINITE, column), column)

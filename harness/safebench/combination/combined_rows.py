@@ -13,8 +13,8 @@ from safebench.provenance import provenance_fields
 from safebench.results import Row
 from safebench.results.latency import latency_rows, unknown_latency_rows
 from safebench.results.outcomes import to_outcome
+from safebench.results.packed_columns import GroupNames
 from safebench.results.rows import interval_fields, joined_notes
-from safebench.results.stored_columns import to_columns
 
 from .latency import HOW
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safebench.errors import SafebenchError
-    from safebench.results.prediction_reading import PredictionLine
     from safebench.specs import MetricSpec
 
     from .combined_files import CombinedFiles
+    from .part_columns import PartColumns
     from .rules import CombinationRule
 
 
@@ -52,11 +52,11 @@ def combined_rows(
     on_error: Callable[[SafebenchError], None] | None,
 ) -> list[Row]:
     """Return one row a metric, about the test part, as a run writes them."""
-    stored = to_columns(made.lines, (), "test")
+    stored = made.lines.stored()
     outcome = to_outcome(stored)
     if not (np.isnan(stored.lower).all() or np.isnan(stored.upper).all()):
         outcome = replace(outcome, lower=stored.lower, upper=stored.upper)
-    if any(line.get("gold_categories") is not None for line in made.lines):
+    if made.first.annotated.any():
         outcome = replace(outcome, category_note=NO_CATEGORIES)
     n_failed = int(outcome.failed.sum())
     shared: dict[str, Any] = {
@@ -104,11 +104,6 @@ def combined_rows(
 def _combination_fields(made: CombinedFiles) -> dict[str, Any]:
     """Return what was measured on what; of parts that differ nothing is known."""
     key, cost = made.key, made.cost
-    counted = [
-        line
-        for line in made.lines
-        if line["part"] == "test" and line["label"] is not None
-    ]
     heads = [rows[0] for rows in made.rows if rows]
     complete = len(heads) == len(made.rows)
 
@@ -120,7 +115,7 @@ def _combination_fields(made: CombinedFiles) -> dict[str, Any]:
     devices = dict.fromkeys(row.device for row in heads)
     return {
         "classifier": key.classifier,
-        "model": made.lines[0]["model"],
+        "model": made.lines.model,
         "strategy": key.strategy,
         "params": {
             "rule": made.rule.text,
@@ -130,11 +125,11 @@ def _combination_fields(made: CombinedFiles) -> dict[str, Any]:
         "config": key.config,
         "split": key.split,
         "part": "test",
-        "task": made.lines[0]["task"],
+        "task": made.first.first["task"],
         "threshold": made.combined.threshold,
         "threshold_from": _threshold_from(made.rule, heads),
-        "n_truncated": sum(line["tokens_dropped"] > 0 for line in counted),
-        "n_conflicting": _count_conflicting(counted),
+        "n_truncated": int((made.lines.tokens_dropped[made.counted] > 0).sum()),
+        "n_conflicting": _count_conflicting(made.first),
         "seconds": None if cost.seconds is None else round(cost.seconds, 4),
         "samples_per_second": (
             round(cost.n / cost.seconds, 2) if cost.seconds else None
@@ -175,9 +170,9 @@ def _threshold_from(rule: CombinationRule, heads: Sequence[Row]) -> str:
     return "calibration" if rule.fitted or "calibration" in sources else "fixed"
 
 
-def _count_conflicting(lines: Sequence[PredictionLine]) -> int:
+def _count_conflicting(first: PartColumns) -> int:
     """Count the samples of which another one has the same text and another label."""
-    labels: dict[str, set[bool]] = {}
-    for line in lines:
-        labels.setdefault(line["content"], set()).add(line["label"])
-    return sum(len(labels[line["content"]]) > 1 for line in lines)
+    codes = GroupNames(first.stored.content).codes
+    seen = np.zeros((int(codes.max(initial=-1)) + 1, 2), dtype=bool)
+    seen[codes, first.stored.y.astype(int)] = True
+    return int((seen.sum(axis=1) > 1)[codes].sum())

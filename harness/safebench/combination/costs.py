@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from safebench.evidence.store import read_header
+from safebench.results.packed_columns import GroupNames, TextCollector, codes_of_both
 from safebench.results.run_files import EVIDENCE_FOLDER
+from safebench.results.stored_columns import SharedValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from safebench.results import Row
-    from safebench.results.prediction_reading import PredictionFile, PredictionLine
+    from safebench.results.prediction_reading import PredictionFile
     from safebench.typing import Array, Floats
+
+    from .part_columns import PartColumns
 
 NAMES = ("seconds", "forward_passes", "tokens")
 
@@ -49,58 +53,84 @@ class CombinationCost:
 
 
 def sample_costs(
-    file: PredictionFile, row: Row | None, lines: Sequence[PredictionLine]
+    file: PredictionFile, row: Row | None, columns: PartColumns
 ) -> SampleCosts:
-    """Return what the evidence of each line took to record.
+    """Return what the evidence of each sample took to record.
 
     `row` is any result row of the file. A trace is found by the text that was judged.
     """
     if row is None or row.evidence_key is None:
         return SampleCosts(str(file.path), {}, f"{file.label} has no results")
     key = row.evidence_key
-    traces = _traces(file.run / EVIDENCE_FOLDER / key)
+    traces = _Traces.read(file.run / EVIDENCE_FOLDER / key)
     if traces is None:
         reason = f"the evidence of {file.label} is not in {file.run}"
         return SampleCosts(key, {}, reason)
-    columns = {name: np.full(len(lines), np.nan) for name in NAMES}
-    for place, line in enumerate(lines):
-        of_text = traces.get(line["content"], {})
-        # a text may be judged in more than one role
-        costs = [c for task, c in of_text.items() if task in ("", line["task"])]
-        if len(costs) == 1:
-            for name in NAMES:
-                columns[name][place] = costs[0][name]
-    n_unknown = int(np.isnan(columns["seconds"]).sum())
+    costs = traces.costs(columns)
+    n_unknown = int(np.isnan(costs["seconds"]).sum())
     if n_unknown:
         reason = f"{n_unknown} samples of {file.label} have no evidence of their own"
         return SampleCosts(key, {}, reason)
-    return SampleCosts(key, columns)
+    return SampleCosts(key, costs)
 
 
-def _traces(folder: Path) -> dict[str, dict[str, dict[str, float]]] | None:
-    """Return costs by text and task ("": of any); None if there are none.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Traces:
+    """The costs (m,) of m recordings, and the text and the task ("": any) of each."""
 
-    Evidence of several probes is not added up: a strategy may read one of them alone.
-    """
-    probes = [path for path in sorted(folder.glob("*")) if path.is_dir()]
-    if len(probes) != 1:
-        return None
-    traces: dict[str, dict[str, dict[str, float]]] = {}
-    for shard in sorted(probes[0].glob("*.npz")):  # later ones were recorded anew
-        header = read_header(shard)
-        if header is None:
+    contents: Sequence[str]
+    task: Sequence[str]
+    columns: dict[str, Floats]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Traces | None:
+        """Read an evidence folder; None if there are none.
+
+        Evidence of several probes is not added up: a strategy may read one of them.
+        """
+        probes = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+        if len(probes) != 1:
             return None
-        columns = header["traces"]
-        for place, question in enumerate(header["questions"]):
-            content, *rest = question.split(":")
-            task = rest[-1] if len(rest) > 1 else ""
-            tokens = columns["tokens_in"][place] + columns["tokens_out"][place]
-            traces.setdefault(content, {})[task] = {
-                "seconds": columns["seconds"][place],
-                "forward_passes": columns["forward_passes"][place],
-                "tokens": tokens,
-            }
-    return traces
+        contents, task = TextCollector(hashes=True), SharedValues()
+        columns: dict[str, list[Array]] = {name: [np.empty(0)] for name in NAMES}
+        for shard in sorted(probes[0].glob("*.npz")):  # later ones were recorded anew
+            header = read_header(shard)
+            if header is None:
+                return None
+            names = [question.split(":") for question in header["questions"]]
+            contents.add([content for content, *_ in names])
+            task.add(rest[-1] if len(rest) > 1 else "" for _, *rest in names)
+            of = {name: np.array(values) for name, values in header["traces"].items()}
+            for name in ("seconds", "forward_passes"):
+                columns[name].append(of[name].astype(float))
+            tokens = of["tokens_in"] + of["tokens_out"]
+            columns["tokens"].append(tokens.astype(float))
+        return cls(
+            contents=contents.packed(),
+            task=task.column(),
+            columns={name: np.concatenate(of) for name, of in columns.items()},
+        )
+
+    def costs(self, columns: PartColumns) -> dict[str, Floats]:
+        """Return the costs of samples, (n,) each, NaN where there is no trace.
+
+        And where there are several: a text may be judged in more than one role.
+        """
+        codes = codes_of_both(self.contents, columns.content)
+        of_trace, of_sample = codes[: len(self.contents)], codes[len(self.contents) :]
+        size = int(codes.max(initial=-1)) + 1
+        costs = {name: np.full(len(columns), np.nan) for name in NAMES}
+        for task in dict.fromkeys(columns.task):
+            asked = np.array([x == task for x in columns.task], dtype=bool)
+            count, last = np.zeros(size, dtype=int), np.full(size, -1)
+            for name in dict.fromkeys(("", task)):
+                among = np.flatnonzero([x == name for x in self.task])
+                count[np.unique(of_trace[among])] += 1
+                last[of_trace[among]] = among
+            rows = np.flatnonzero(asked & (count[of_sample] == 1))
+            for name, column in self.columns.items():
+                costs[name][rows] = column[last[of_sample[rows]]]
+        return costs
 
 
 def combined_cost(
@@ -155,5 +185,6 @@ def combined_cost(
 
 def _first_of_each(contents: Sequence[str], rows: Array) -> Array:
     """Return the first of the `rows` (n,) bool of each text, as row numbers."""
-    places = {contents[row]: row for row in np.flatnonzero(rows)[::-1].tolist()}
-    return np.array(sorted(places.values()), dtype=int)
+    places = np.flatnonzero(rows)
+    codes = GroupNames(contents).codes[places]
+    return places[np.sort(np.unique(codes, return_index=True)[1])]

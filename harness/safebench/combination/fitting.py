@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safebench.errors import DataError
+from safebench.statistics.resampling_weights import count_groups, group_codes
 
 from .rules import BoundedScores, Combined, any_failed, decide, every_part_asked
 
@@ -95,16 +96,14 @@ def fitting_rows(held_out: HeldOut, failed: Array, rule: str) -> Array:
     groups of either class are too few.
     """
     rows = np.flatnonzero(held_out.rows & ~failed & ~np.isnan(held_out.y))
-    seen = {held_out.ids[int(row)] for row in rows} - held_out.allowed
+    seen = rows[~held_out.allowed[rows]].tolist()
     if seen:
         raise ValueError(
-            f"{min(seen)} is no sample of the calibration part: nothing is fitted to "
-            "samples that metrics are computed on"
+            f"{held_out.ids[seen[0]]} is no sample of the calibration part: nothing is "
+            "fitted to samples that metrics are computed on"
         )
-    n_pos, n_neg = (
-        len({held_out.groups[int(row)] for row in rows if held_out.y[row] == label})
-        for label in (1, 0)
-    )
+    codes = group_codes(held_out.groups)[rows]
+    n_pos, n_neg = (count_groups(codes[held_out.y[rows] == label]) for label in (1, 0))
     if min(n_pos, n_neg) < MIN_GROUPS:
         raise DataError(
             f"{rule} takes {MIN_GROUPS} unsafe and {MIN_GROUPS} safe samples that are "

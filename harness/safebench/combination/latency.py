@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safebench.results import Row
-    from safebench.results.prediction_reading import PredictionFile, PredictionLine
+    from safebench.results.prediction_reading import PredictionFile
     from safebench.typing import Array
+
+    from .part_columns import PartColumns
 
 HOW = (
     "seconds of samples that were measured of every part, the parts that are asked one "
@@ -25,14 +27,14 @@ HOW = (
 def combined_latency(
     files: Sequence[PredictionFile],
     heads: Sequence[Row | None],
-    lines: Sequence[Sequence[PredictionLine]],
+    first: PartColumns,
     asked: Array,
     counted: Array,
 ) -> list[MeasuredSample] | str:
     """Return the times of measured samples, or why there are none.
 
-    `asked` (K, n) says which parts judge a sample, `counted` (n,) which samples metrics
-    are about. A sample counts only if every part was measured on it, asked or not:
+    `first` are the samples as any part has them. `asked` (K, n) says which parts judge
+    a sample, `counted` (n,) which samples metrics are about. A sample counts only if every part was measured on it, asked or not:
     otherwise those that few parts judge would be there more often. Parts that read one
     recording pay for it once, the longer time of both.
     """
@@ -45,22 +47,21 @@ def combined_latency(
     if any(_machine(log) != _machine(logs[0]) for log in logs):
         return "the latencies of the parts were measured on different machines"
     times = [next(iter(log.seconds.values())) for log in logs]
-    keys = [latency_key(line["content"], line["task"]) for line in lines[0]]
-    first = {key: row for row, key in reversed([*enumerate(keys)])}
-    measured = [
-        row
-        for key, row in sorted(first.items(), key=lambda item: item[1])
-        if counted[row] and all(key in of_part for of_part in times)
-    ]
+    keys: dict[str, int] = {}  # of measured samples, few of many
+    for row, names in enumerate(zip(first.content, first.task, strict=True)):
+        key = latency_key(*names)
+        if all(key in of_part for of_part in times):
+            keys.setdefault(key, row)
+    measured = {key: row for key, row in keys.items() if counted[row]}
     if not measured:
         return "no sample was measured of every part: run all with one --latency N"
     evidence = [head.evidence_key if head else None for head in heads]
     return [
         MeasuredSample(
-            _total([of_part[keys[row]] for of_part in times], evidence, asked[:, row]),
-            lines[0][row].get("group") or lines[0][row]["content"],
+            _total([of_part[key] for of_part in times], evidence, asked[:, row]),
+            first.groups[row],
         )
-        for row in measured
+        for key, row in measured.items()
     ]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safebench.errors import DataError, RunFolderError, UnknownNameError, did_you_mean
+from safebench.errors import RunFolderError, UnknownNameError, did_you_mean
 from safebench.results import RESULTS_FILE, Row, read_rows
 from safebench.results.prediction_reading import combination_key
 from safebench.results.run_files import PREDICTIONS_FOLDER
@@ -17,10 +17,11 @@ from safebench.results.selection import label_list, named_files
 from .rules import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from safebench.results.prediction_reading import PredictionFile, PredictionLine
-    from safebench.typing import Floats
+
+    from .part_columns import PartColumns
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -89,84 +90,37 @@ def _is_named(dataset: str, name: str) -> bool:
     return folded == name or folded.startswith(f"{name}.")
 
 
-def align_lines(
-    files: Sequence[PredictionFile], read: Sequence[Sequence[PredictionLine]]
-) -> tuple[list[list[PredictionLine]], int]:
-    """Return the lines of samples that all files have, and how many others there are.
-
-    In the order of the first file. Raises DataError where files disagree on the text,
-    label, task or part of a sample.
-    """
-    by_id = [{line["id"]: line for line in lines} for lines in read]
-    ids = [line["id"] for line in read[0] if all(line["id"] in of for of in by_id)]
-    if not ids:
-        names = " and ".join(str(file.path) for file in files)
-        raise DataError(f"{names} share no sample")
-    everything = set().union(*by_id)
-    first = by_id[0]
-    for file, other in zip(files[1:], by_id[1:], strict=True):
-        for name, what in (
-            ("content", "the text"),
-            ("label", "the label"),
-            ("task", "the task"),
-            ("part", "the part"),
-        ):
-            differing = [i for i in ids if first[i].get(name) != other[i].get(name)]
-            if differing:
-                shown = (
-                    ""
-                    if name == "content"
-                    else (
-                        f" ({first[differing[0]].get(name)} and "
-                        f"{other[differing[0]].get(name)})"
-                    )
-                )
-                hint = (
-                    ": run both with the same --seed, --limit and "
-                    "--calibration-fraction"
-                    if name == "part"
-                    else ""
-                )
-                raise DataError(
-                    f"{files[0].path} and {file.path} disagree on {what} of "
-                    f"{len(differing)} of {len(ids)} samples, such as {differing[0]}"
-                    f"{shown}{hint}"
-                )
-    return [[of[id_] for id_ in ids] for of in by_id], len(everything) - len(ids)
-
-
-def part_of(file: PredictionFile, lines: Sequence[PredictionLine]) -> Part:
+def part_of(file: PredictionFile, columns: PartColumns) -> Part:
     """Return what a file says of samples; a sample failed with neither answer."""
-    columns = {
-        name: to_floats([line.get(name) for line in lines])
-        for name in ("score", "decision", "lower", "upper")
-    }
-    failed = np.array([line.get("error") is not None for line in lines])
-    failed |= np.isnan(columns["score"]) & np.isnan(columns["decision"])
-    for name in ("score", "decision"):  # whatever a failed sample still holds
-        columns[name][failed] = np.nan
-    threshold = lines[0].get("threshold")
+    score, decision = columns.score.copy(), columns.decision.copy()
+    failed = np.array([error is not None for error in columns.error], dtype=bool)
+    failed |= np.isnan(score) & np.isnan(decision)
+    for column in (score, decision):  # whatever a failed sample still holds
+        column[failed] = np.nan
+    first = columns.first
+    threshold = first.get("threshold")
     return Part(
         label=file.label,
         failed=failed,
         threshold=None if threshold is None else float(threshold),
-        probability=bool(lines[0].get("probability")),
-        scale=f"{lines[0]['model']}\n{file.label}",
-        **columns,
+        probability=bool(first.get("probability")),
+        scale=f"{first['model']}\n{file.label}",
+        score=score,
+        decision=decision,
+        lower=columns.lower,
+        upper=columns.upper,
     )
 
 
-def to_floats(values: Iterable[Any]) -> Floats:
-    """Return numbers, NaN in the place of None."""
-    return np.array(list(values), dtype=object).astype(float)
+def rows_about(file: PredictionFile, line: PredictionLine) -> list[Row]:
+    """Return the rows of a file's run that are about its whole test part.
 
-
-def rows_about(file: PredictionFile, lines: Sequence[PredictionLine]) -> list[Row]:
-    """Return the rows of a file's run that are about its whole test part."""
+    `line` is any of its predictions.
+    """
     path = file.run / RESULTS_FILE
     if not path.is_file():
         return []
-    key = combination_key(lines[0])
+    key = combination_key(line)
     return [
         row
         for row in read_rows(path)

@@ -133,11 +133,11 @@ class Part:
 class HeldOut:
     """The calibration part: its `rows` (n,) bool, with labels `y` (n,), NaN elsewhere.
 
-    `allowed` are the ids of the samples that rules may be fitted to.
+    `allowed` (n,) bool are the samples that rules may be fitted to.
     """
 
     ids: Sequence[str]
-    allowed: frozenset[str]
+    allowed: Array
     rows: Array
     y: Floats
     groups: Sequence[str]

@@ -135,18 +135,13 @@ def _write(
 
     with staged.replacing():
         merge_rows(folder / RESULTS_FILE, rows, drop=is_earlier)
-    counted = [
-        line
-        for line in made.lines
-        if line["part"] == "test" and line["label"] is not None
-    ]
     return CombinationResult(
         classifier=made.key.classifier,
         strategy=made.key.strategy,
         dataset=dataset,
-        task=made.lines[0]["task"],
-        n=len(counted),
-        n_failed=sum(line["error"] is not None for line in counted),
+        task=made.first.first["task"],
+        n=len(made.counted),
+        n_failed=int(made.lines.failed[made.counted].sum()),
         left_out=made.left_out,
         cost=made.cost,
         fitted=made.combined.fitted,

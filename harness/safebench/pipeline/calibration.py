@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from safebench.calibration.calibrated import (
-    FitSource,
-    calibrate_lines,
-    dataset_name,
-    lines_checksum,
-)
+from safebench.calibration.calibrated import FitSource, calibrate_lines, dataset_name
 from safebench.calibration.calibrated_rows import calibrated_rows
 from safebench.calibration.calibration_request import request_calibrators
 from safebench.calibration.fitted import CALIBRATORS_FOLDER
+from safebench.calibration.raw_columns import RawColumns, lines_checksum
 from safebench.calibration.run_folder import set_aside_stale, stage
 from safebench.errors import ComponentError, DataError, OptionError, PluginError
 from safebench.results.prediction_reading import CombinationKey, combination_key
@@ -108,16 +104,20 @@ class Calibration:
         if not self.requests and not (folder / CALIBRATORS_FOLDER).is_dir():
             self._current[key] = None  # nothing is fitted to what there was before
             return []
-        lines = list(columns)
-        self._current[key] = lines_checksum(lines)
+        if not self.requests:
+            self._current[key] = lines_checksum(columns)
+            return []
+        by_category = any(request.per_category for request in self.requests)
+        raw = RawColumns.read(columns, raw_rows, cells=by_category)
+        self._current[key] = raw.checksum
         rows: list[Row] = []
         for request in self.requests:
             row = raw_rows[0]
-            source = FitSource(lines, row.split_hash, row.data_hash, probe)
+            source = FitSource(raw, row.split_hash, row.data_hash, probe)
             try:
-                calibrated = calibrate_lines(request, lines, source)
+                calibrated = calibrate_lines(request, raw, source)
                 new_rows, changes = calibrated_rows(
-                    raw_rows, lines, calibrated, metrics, summary.add_error
+                    raw_rows, raw.stored, calibrated, metrics, summary.add_error
                 )
                 stage(folder, staged, key, calibrated, self._form)
             except (PluginError, ComponentError) as error:  # the others go on

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -51,6 +51,35 @@ class Repeated(Sequence[T], Generic[T]):
     def select(self, rows: Array) -> Repeated[T]:
         """Return the values of some rows."""
         return Repeated(self._value, len(rows))
+
+
+class CodedValues(Sequence[T], Generic[T]):
+    """n values of which many are equal: `codes` (n,) are their places in `values`."""
+
+    def __init__(self, codes: Array, values: Sequence[T]) -> None:
+        self._codes = codes
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> CodedValues[T]: ...
+    def __getitem__(self, index: int | slice) -> T | CodedValues[T]:
+        if isinstance(index, slice):
+            return CodedValues(self._codes[index], self._values)
+        return self._values[int(self._codes[index])]
+
+    def __iter__(self) -> Iterator[T]:
+        for first in range(0, len(self), _AT_ONCE):
+            codes = self._codes[first : first + _AT_ONCE].tolist()
+            yield from map(self._values.__getitem__, codes)
+
+    def select(self, rows: Array) -> CodedValues[T]:
+        """Return the values of some rows, in their order."""
+        return CodedValues(self._codes[rows], self._values)
 
 
 class HexDigests(Sequence[str]):
@@ -125,16 +154,38 @@ class GroupNames(Sequence[str]):
         """How many groups there are."""
         return int(self.codes.max(initial=-1)) + 1
 
+    def group_in_both(self, part: Array) -> str | None:
+        """Return the first group with samples inside and outside of a part (n,) bool.
+
+        None where every group is on one side.
+        """
+        inside = np.bincount(self.codes, weights=part)
+        torn = ((inside > 0) & (inside < np.bincount(self.codes)))[self.codes]
+        return self[int(np.argmax(torn))] if torn.any() else None
+
     def select(self, rows: Array) -> GroupNames:
         """Return the groups of some rows, in their order."""
         names = self._names
-        if isinstance(names, PackedTexts | HexDigests):
-            selected = GroupNames(names.select(rows))
-        else:
-            selected = GroupNames([names[row] for row in rows.tolist()])
+        selected = GroupNames(select_values(names, rows))
         codes = np.unique(self.codes[rows], return_inverse=True)[1]
         selected.codes = codes.reshape(-1)  # sorting numbers is faster than texts
         return selected
+
+
+def codes_of_both(a: Sequence[str], b: Sequence[str]) -> Array:
+    """Return numbers of the texts of a, then of b, that are equal for equal texts."""
+    if isinstance(a, HexDigests) and isinstance(b, HexDigests):
+        return HexDigests(np.concatenate([a.digests, b.digests])).codes()
+    return name_codes(PackedTexts.of(chain(a, b)))
+
+
+def select_values(values: Sequence[T], rows: Array) -> Sequence[T]:
+    """Return the values of some rows, in their order."""
+    select = getattr(values, "select", None)
+    if select is None:
+        return tuple(values[row] for row in rows.tolist()) if len(values) else ()
+    selected: Sequence[T] = select(rows)
+    return selected
 
 
 def matching_rows(a: Sequence[str], b: Sequence[str]) -> tuple[Array, Array]:
@@ -154,6 +205,24 @@ def matching_rows(a: Sequence[str], b: Sequence[str]) -> tuple[Array, Array]:
     there = np.zeros(len(a), dtype=bool)
     there[last >= 0] = cells[1][order[last[last >= 0]]] == cells[0][last >= 0]
     return np.flatnonzero(there), order[last[there]]
+
+
+def n_different(columns: Sequence[Sequence[str]]) -> int:
+    """Return how many different texts there are in all columns."""
+    first, *others = columns
+    packed = [column for column in columns if isinstance(column, PackedTexts)]
+    if len(packed) == len(columns):
+        if all(
+            column.content == packed[0].content
+            and np.array_equal(column.ends, packed[0].ends)
+            for column in packed[1:]
+        ):
+            packed = packed[:1]
+        cells = [column.as_array() for column in packed]
+        known = [of for of in cells if of is not None]
+        if len(known) == len(cells):
+            return len(np.unique(np.concatenate(known)))
+    return len(set(first).union(*others))
 
 
 class TextCollector:

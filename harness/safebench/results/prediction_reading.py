@@ -17,7 +17,7 @@ from .run_files import PREDICTIONS_FOLDER, check_unchanged
 from .stored_columns import AT_ONCE, CALIBRATOR, COLUMNS, to_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from .predictions import StoredPredictions
@@ -187,19 +187,34 @@ def read_prediction_file(
 
     Raises DataError for what holds no predictions.
     """
-    check_unchanged(path)
-    # one at a time: as objects, the lines of a large file fill the memory
-    lines = (
-        _iter_parquet(path)
-        if path.suffix == ".parquet"
-        else iter_prediction_lines(path)
-    )
+    lines = StoredLines(path)
     try:
         return to_columns(lines, rows, part)
     except KeyError as error:
         raise DataError(f"{path}: no predictions: lacks {error}") from None
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: no predictions: {error}") from None
+
+
+class StoredLines:
+    """The lines of a file, one at a time: as objects, many fill the memory.
+
+    They are read anew each time. Raises DataError for a file that was changed since the
+    run wrote it, and for a line that is no prediction; `extra` are fields that each
+    line gets.
+    """
+
+    def __init__(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
+        check_unchanged(path)
+        self.path = path
+        self._extra = extra
+
+    def __iter__(self) -> Iterator[PredictionLine]:
+        is_parquet = self.path.suffix == ".parquet"
+        lines = (_iter_parquet if is_parquet else iter_prediction_lines)(self.path)
+        if not self._extra:
+            return lines
+        return ({**line, **self._extra} for line in lines)
 
 
 def read_prediction_lines(

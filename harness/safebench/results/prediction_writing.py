@@ -242,7 +242,8 @@ def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lines = lines if isinstance(lines, LineColumns) else list(lines)
+    if iter(lines) is lines:  # they are gone through twice
+        lines = list(lines)
     schema = None
     for chunk in _chunks(lines):  # a field may be empty in one part alone
         found = pa.Table.from_pydict(chunk).schema
@@ -251,6 +252,14 @@ def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     with pq.ParquetWriter(path, schema or pa.schema([])) as writer:
         for chunk in _chunks(lines):
             writer.write_table(pa.Table.from_pydict(chunk, schema=schema))
+
+
+def _columns_of(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, list[Any]]]:
+    """Yield the values of some lines by field; the first line says which there are."""
+    remaining, names = iter(lines), None
+    while rows := list(islice(remaining, ROWS_IN_GROUP)):
+        names = list(rows[0]) if names is None else names
+        yield {name: [row.get(name) for row in rows] for name in names}
 
 
 def _chunks(
@@ -263,14 +272,7 @@ def _chunks(
     if isinstance(lines, LineColumns):
         chunks = lines.chunks(ROWS_IN_GROUP)
     else:
-        rows = lines if isinstance(lines, list) else list(lines)
-        chunks = (
-            {
-                name: [row.get(name) for row in rows[first : first + ROWS_IN_GROUP]]
-                for name in rows[0]
-            }
-            for first in range(0, len(rows), ROWS_IN_GROUP)
-        )
+        chunks = _columns_of(lines)
     for chunk in chunks:
         for name in (*BY_CATEGORY, COLUMNS):
             if name in chunk:

@@ -10,7 +10,7 @@ import numpy as np
 
 from safebench.record_columns import PackedTexts
 
-from .packed_columns import GroupNames
+from .packed_columns import GroupNames, select_values
 
 if TYPE_CHECKING:
     from safebench.typing import Array
@@ -175,12 +175,7 @@ class StoredPredictions:
             name: select_numbers(getattr(self, name), places) for name in _ARRAYS
         }
         for name in (*_TUPLES, "group", "metadata", "columns"):
-            values = getattr(self, name)
-            select = getattr(values, "select", None)  # of what is held in arrays
-            if select is not None:
-                chosen[name] = select(places)
-            else:
-                chosen[name] = tuple(map(values.__getitem__, places)) if values else ()
+            chosen[name] = select_values(getattr(self, name), places)
         chosen["cells"] = None if self.cells is None else self.cells.select(places)
         return replace(self, **chosen)
 

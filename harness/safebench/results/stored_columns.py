@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .packed_columns import Repeated, TextCollector
+from .packed_columns import CodedValues, Repeated, TextCollector
 from .predictions import StoredCells, StoredPredictions
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ class StoredColumns:
             "group": TextCollector(),
         }
         self._grouped = True
-        self._objects: dict[str, _Objects] = {name: _Objects() for name in _MADE}
+        self._objects: dict[str, SharedValues] = {
+            name: SharedValues() for name in _MADE
+        }
         self._y: list[Array] = []
         self._numbers = {name: Numbers() for name in _NUMBERS}
         self._cells = CellCollector() if cells else None
@@ -175,58 +179,88 @@ class Numbers:
         return np.concatenate(self._chunks)
 
 
-class _Objects:
+class SharedValues:
     """Collects a column of values of which many are equal; those are kept once."""
 
     def __init__(self) -> None:
+        self._codes = array("i")
         self._values: list[Any] = []
-        self._n = 0
-        self._known: dict[Any, Any] = {}
+        self._known: dict[Any, int] = {}
 
-    def add(self, values: list[Any]) -> None:
+    def add(self, values: Iterable[Any]) -> None:
         """Append some values."""
-        if self._values or any(value is not None for value in values):
-            self._values += [None] * (self._n - len(self._values))
-            self._values += map(self._shared, values)
-        self._n += len(values)
+        self._codes.extend(map(self._code, values))
 
     def column(self) -> Sequence[Any]:
         """Return the column."""
-        return tuple(self._values) if self._values else Repeated(None, self._n)
+        if len(self._values) == 1:
+            return Repeated(self._values[0], len(self._codes))
+        return CodedValues(np.array(self._codes, dtype=np.int32), self._values)
 
-    def _shared(self, value: Any) -> Any:
-        if value is None or type(value) is tuple:
-            return value
-        key = value
-        if type(value) is dict:  # of which True, 1 and 1.0 are not the same
-            key = tuple((k, type(v), v) for k, v in value.items())
-        try:
-            return self._known.setdefault(key, value)
-        except TypeError:  # a list in it
-            return value
+    def _code(self, value: Any) -> int:
+        key = (type(value), value)  # True and 1 are not the same
+        if type(value) is dict:
+            key = (dict, tuple((k, type(v), v) for k, v in value.items()))
+        code = len(self._values)
+        if type(value) is not tuple:  # of a pair: hardly any are equal
+            with suppress(TypeError):  # a list in it
+                code = self._known.setdefault(key, code)
+        if code == len(self._values):
+            self._values.append(value)
+        return code
 
 
-class CellCollector:
-    """Collects the cells (sample, category): their truth, scores, and named ones."""
+class CellTables:
+    """Collects fields of numbers by category code."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
         # of each chunk: how many lines, and (codes, values (m, codes)) of each field
         self._chunks: list[tuple[int, dict[str, tuple[Places, Array]]]] = []
-        self._labels: tuple[str, ...] = ()
 
     def add(self, lines: Sequence[PredictionLine]) -> None:
         """Take some lines."""
         fields = {}
-        for name in ("category_truth", "categories"):
+        for name in self._names:
             records = [line.get(name) for line in lines]
-            if name == "category_truth" and not self._labels:
-                self._labels = next((tuple(r) for r in records if r), ())
             if any(records):
                 fields[name] = _table(records)
+        self._chunks.append((len(lines), fields))
+
+    def has(self, name: str) -> bool:
+        """Whether any line has the field."""
+        return any(name in fields for _, fields in self._chunks)
+
+    def column(self, name: str, code: str) -> Array:
+        """Return the numbers of a field and a code, (n,) float, NaN for null."""
+        column = np.full(sum(n for n, _ in self._chunks), np.nan)
+        first = 0
+        for n, fields in self._chunks:
+            places, table = fields.get(name, ({}, None))
+            # what no line names is not named; of scores there are none
+            place = places.get(code, places.get(None, -1))
+            if table is not None and place >= 0:
+                column[first : first + n] = table[:, place]
+            first += n
+        return column
+
+
+class CellCollector(CellTables):
+    """Collects the cells (sample, category): their truth, scores, and named ones."""
+
+    def __init__(self) -> None:
+        super().__init__(("category_truth", "categories"))
+        self._labels: tuple[str, ...] = ()
+
+    def add(self, lines: Sequence[PredictionLine]) -> None:
+        """Take some lines."""
+        super().add(lines)
+        if not self._labels:
+            truths = (line.get("category_truth") for line in lines)
+            self._labels = next((tuple(truth) for truth in truths if truth), ())
         named = [line.get("predicted_categories") for line in lines]
         if any(codes is not None for codes in named):
-            fields["predicted_categories"] = _named_table(named)
-        self._chunks.append((len(lines), fields))
+            self._chunks[-1][1]["predicted_categories"] = _named_table(named)
 
     def cells(self) -> StoredCells | None:
         """Return the cells of categories; early versions did not store their truth."""
@@ -241,18 +275,7 @@ class CellCollector:
 
     def _column(self, name: str) -> Array:
         """Return the values of each label, (n, L) float, NaN for null."""
-        column = np.full((sum(n for n, _ in self._chunks), len(self._labels)), np.nan)
-        first = 0
-        for n, fields in self._chunks:
-            if name in fields:
-                places, table = fields[name]
-                for row, label in enumerate(self._labels):
-                    # what no line names is not named; of scores there are none
-                    place = places.get(label, places.get(None, -1))
-                    if place >= 0:
-                        column[first : first + n, row] = table[:, place]
-            first += n
-        return column
+        return np.stack([self.column(name, label) for label in self._labels], axis=1)
 
 
 def _table(records: Sequence[Mapping[str | None, Any] | None]) -> tuple[Places, Array]:
