@@ -71,8 +71,19 @@ _UNIQUE = itertools.count()
 
 SET_ASIDE = ".set-aside"  # after the name of what could not be read
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.tmp")
+_BUFFER_BYTES = 2**18
 # a living process of this number may be another one by now: none writes for so long
 _LONGEST_WRITE_S = 3600.0
+
+
+def open_parquet(source: Any) -> Any:
+    """Return pyarrow's reader of a path or an open file, which reads page by page.
+
+    By default it reads the columns of whole row groups, and keeps them.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
 
 @contextmanager

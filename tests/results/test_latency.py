@@ -108,19 +108,19 @@ def write_log(
     LatencyLog({"cpus": 2} | where, 3, {"main": of_task}).write(folder)
 
 
-def parts_of(run: Path, *keys: str) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return files, heads and lines of parts with evidence of these keys."""
+def parts_of(run: Path, *keys: str) -> tuple[list[Any], list[Any], Any]:
+    """Return files, heads and samples of parts with evidence of these keys."""
     files = [SimpleNamespace(run=run, label=f"part{i}") for i, _ in enumerate(keys)]
     heads = [SimpleNamespace(evidence_key=key) for key in keys]
-    lines = [{"content": t, "task": "prompt_harm", "group": None} for t in TEXTS]
-    return files, heads, [lines] * len(keys)
+    tasks = ["prompt_harm"] * len(TEXTS)
+    return files, heads, SimpleNamespace(content=TEXTS, task=tasks, groups=TEXTS)
 
 
 def combined(run: Path, asked: list[list[bool]], *keys: str) -> Any:
     """Return the times of a combination on all samples."""
-    files, heads, lines = parts_of(run, *keys)
+    files, heads, samples = parts_of(run, *keys)
     counted = np.ones(len(TEXTS), dtype=bool)
-    return combined_latency(files, heads, lines, np.array(asked), counted)
+    return combined_latency(files, heads, samples, np.array(asked), counted)
 
 
 def test_a_cascade_takes_the_time_of_the_parts_that_are_asked(tmp_path: Path) -> None:

@@ -34,9 +34,10 @@ def combined_latency(
     """Return the times of measured samples, or why there are none.
 
     `first` are the samples as any part has them. `asked` (K, n) says which parts judge
-    a sample, `counted` (n,) which samples metrics are about. A sample counts only if every part was measured on it, asked or not:
-    otherwise those that few parts judge would be there more often. Parts that read one
-    recording pay for it once, the longer time of both.
+    a sample, `counted` (n,) which samples metrics are about. A sample counts only if
+    every part was measured on it, asked or not: otherwise those that few parts judge
+    would be there more often. Parts that read one recording pay for it once, the longer
+    time of both.
     """
     logs: list[LatencyLog] = []
     for file, head in zip(files, heads, strict=True):

@@ -1,6 +1,6 @@
 """Read labelled prompts, responses or pairs from a file of one's own.
 
-This module finds and opens the file; `.formats` and `.parquet_rows`
+This module finds and opens the file; `.formats`, `.csv_rows` and `.parquet_rows`
 parse it, and `.tabular` turns the parsed rows into examples.
 """
 
@@ -36,6 +36,7 @@ from .text_stream import hashed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .parquet_rows import ParquetRows
     from .request import DatasetRequest, Example
     from .row_survey import Survey
 
@@ -119,6 +120,7 @@ def _read_file(
         _json_lines(path, name, request, errors)
         or _separated(path, name, request, errors)
         or _large_array(path, name, request, errors)
+        or _parquet(path, name, request)
     )
     rows: Iterable[RawRow] = () if lines is None else lines
     if lines is None:
@@ -198,6 +200,22 @@ def _separated(
     )
 
 
+def _parquet(path: Path, name: str, request: DatasetRequest) -> ParquetRows | None:
+    """Return the rows of a parquet file; None for any other."""
+    if file_kind(path.name) != "parquet":
+        return None
+    from .parquet_rows import ParquetRows
+
+    open_file = partial(_opened, path, name)
+    with open_file() as file:
+        _refuse_other_content(file.read(8), name, "parquet")
+    options = request.options
+    if isinstance(options, ColumnOptions) and options.sep != "auto":
+        raise DataError(f"{name}: sep= is for CSV and TSV files")
+    packed = path.suffix.casefold() in COMPRESSIONS
+    return ParquetRows(open_file, name, request.report, packed=packed)
+
+
 def _large_array(
     path: Path, name: str, request: DatasetRequest, errors: RowErrors
 ) -> ArrayRows | None:
@@ -270,16 +288,11 @@ def uncompressed(path: Path, name: str) -> bytes:
 def _parse(
     data: bytes, path: Path, name: str, request: DatasetRequest, errors: RowErrors
 ) -> Iterator[RawRow]:
-    kind = file_kind(path.name)
-    _refuse_other_content(data, name, kind)
+    _refuse_other_content(data, name, file_kind(path.name))
     options = request.options
     separator = options.sep if isinstance(options, ColumnOptions) else "auto"
     if separator != "auto":
         raise DataError(f"{name}: sep= is for CSV and TSV files")
-    if kind == "parquet":
-        from .parquet_rows import parquet_rows
-
-        return parquet_rows(data, name, request.report)
     return json_rows(data, name, errors)
 
 

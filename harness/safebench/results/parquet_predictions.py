@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safebench.errors import DataError
+from safebench.files import open_parquet
 
 from .prediction_reading import BY_CATEGORY
 from .stored_columns import COLUMNS
@@ -74,11 +75,10 @@ def rows_with_content(path: Path, content: str, name: str = "") -> list[int]:
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     place = name or path
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             if "id" not in file.schema_arrow.names:
                 raise DataError(f"{place} holds no predictions: it has no column id")
             yield file

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.errors import DataError, RunFolderError, unknown_name
+from safebench.files import open_parquet
 
 from .rows import RESULTS_FILE, read_rows
 from .run_files import PREDICTIONS_FOLDER, check_unchanged
@@ -251,10 +252,9 @@ def _iter_parquet(
     path: Path, name: str = "", most: int | None = None
 ) -> Iterator[PredictionLine]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(batch_size=min(most or AT_ONCE, AT_ONCE)):
                 yield from _by_category(batch.to_pylist())
     except (pa.ArrowException, OSError) as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safebench.checksums import file_checksum, unsealed
 from safebench.errors import DataError
+from safebench.files import open_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +64,9 @@ def finished_shards(folder: Path) -> list[Path]:
 def parquet_records(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file as objects, few of them in memory at a time."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(batch_size=1024):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:

@@ -18,6 +18,7 @@ from safebench.datasets.request import BadRowError
 from safebench.datasets.row_survey import Responses, repeated_numbers
 from safebench.datasets.rows import COLUMN_SYNONYMS, is_missing
 from safebench.errors import DataError, did_you_mean
+from safebench.files import open_parquet
 
 from .conversation import parse_row
 
@@ -232,10 +233,9 @@ class LogFile:
 
     def _parquet_rows(self) -> Iterator[RawRow]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.path) as file:
+            with open_parquet(self.path) as file:
                 names = file.schema_arrow.names
                 self._require_text(names)
                 wanted = {self.column, PROMPT, "messages", "response", "documents"}
