@@ -16,7 +16,7 @@ from safebench.errors import DataError, unknown_name
 from safebench.recipes import Words
 from safebench.records import RESPONSE_TASKS, Turn
 
-from .hub import HubRow, find_home, hub_rows
+from .hub import find_home, hub_rows
 from .local_copy import MissingPartError, plain_name
 from .messages import ROLE_SYNONYMS, message_list, parse_messages
 from .recipe_cells import (
@@ -30,10 +30,11 @@ from .recipe_cells import (
 from .request import BadRowError, Example, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from safebench.recipes import Home, Recipe, Source
 
+    from .hub_rows import HubRow
     from .request import DatasetRequest
 
 
@@ -61,7 +62,7 @@ def read_declared(request: DatasetRequest) -> Iterator[Example]:
 
 def _rows_of_sources(
     request: DatasetRequest, home: Home
-) -> Iterator[tuple[Source, list[tuple[str, HubRow]]]]:
+) -> Iterator[tuple[Source, Sequence[tuple[str, HubRow]]]]:
     """Yield the rows of each source of a split.
 
     A local copy may lack some of several sources, which the user is told.

@@ -24,18 +24,13 @@ from safebench.errors import DataError, did_you_mean
 from safebench.options import TRUE_WORDS
 from safebench.recipes import Source
 
-from .class_names import (
-    column_names,
-    described_features,
-    name_rows,
-    note_class_names,
-)
+from .class_names import column_names, described_features, note_class_names
+from .hub_rows import PlacedRows, TableRows
 from .local_copy import (
     MissingPartError,
     files_of,
     nearest_copy,
     other_part,
-    plain_name,
     plain_rows,
     require_files,
     without_card,
@@ -47,9 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .class_names import Features
+    from .hub_rows import HubRow
     from .request import DatasetRequest, Example
 
-    HubRows = list[dict[str, Any]]
+    HubRows = Sequence[dict[str, Any]]
 
 
 DATA_ROOT_VARIABLE = "SAFEBENCH_DATA"
@@ -69,31 +65,6 @@ class HubSplit(NamedTuple):
     revision: str
     class_names: dict[str, tuple[str, ...]]
     note: str = ""
-
-
-class HubRow(dict[str, Any]):
-    """A row that says which column it lacks; `where` is for that message.
-
-    A column is found under its name in another case or with other separators, too.
-    """
-
-    where: str
-
-    def column(self, name: str) -> str | None:
-        """Return the row's name of a column, None if it has none or two like it."""
-        if name in self:
-            return name
-        alike = [other for other in self if plain_name(other) == plain_name(name)]
-        return alike[0] if len(alike) == 1 else None
-
-    def __missing__(self, column: str) -> Any:
-        """Raise `DataError`: another version of the set has other columns."""
-        if other := self.column(column):
-            return self[other]
-        raise DataError(
-            f"{self.where}: no column {column!r}{did_you_mean(column, self)} "
-            f"(columns: {', '.join(self)})"
-        )
 
 
 def read_hub(request: DatasetRequest) -> Iterator[Example]:
@@ -133,7 +104,7 @@ def hub_rows(
     hub_id: str | None = None,
     source: Source | None = None,
     is_only: bool = True,
-) -> list[tuple[str, HubRow]]:
+) -> Sequence[tuple[str, HubRow]]:
     """Return (where, row) pairs of the request's hub set, and note the revision read.
 
     `config` and `split` are the hub's names, where they differ from the request's;
@@ -169,11 +140,7 @@ def hub_rows(
     if revision not in seen.split("+"):
         request.report.revision = f"{seen}+{revision}" if seen else revision
     request.report.class_names |= class_names
-    named_rows = []
-    for i, row in enumerate(rows):
-        named_rows.append((f"{hub_id}:{split}[{i}]", HubRow(row)))
-        named_rows[-1][1].where = named_rows[-1][0]
-    return named_rows
+    return PlacedRows(rows, f"{hub_id}:{split}")
 
 
 def find_home(request: DatasetRequest, hub_ids: Sequence[str]) -> str:
@@ -245,8 +212,11 @@ def _from_copy(
         try:
             # The library would keep a second copy in its cache; reading this one again
             # is fast.
+            # mapped tables outlive the folder, but not where open files cannot go
             with TemporaryDirectory(prefix="safebench-") as cache:
                 rows, _, names = _load(str(folder), hub_id, part, None, cache)
+                if os.name == "nt":
+                    rows = list(rows)
         except MissingPartError as error:
             first_error = first_error or error
             other = None
@@ -289,7 +259,11 @@ def _from_hub(hub_id: str, source: Source, revision: str | None) -> HubSplit:
 
 
 def _load(
-    path: str, hub_id: str, source: Source, revision: str | None, cache: str | None
+    path: str,
+    hub_id: str,
+    source: Source,
+    revision: str | None,
+    cache: str | None,
 ) -> tuple[HubRows, str | None, dict[str, tuple[str, ...]]]:
     config, split, options = source.config, source.split, dict(source.options)
     if config is None and source.files:
@@ -314,7 +288,7 @@ def _load(
         named = options.get("data_files", {}).get(split, [])
         if path != hub_id and named:
             features = described_features(features, Path(path) / named[0])
-        rows = name_rows([dict(row) for row in dataset], features)
+        rows = TableRows(dataset, features)
         commit = find_commit(dataset.info.download_checksums or {})
         return rows, commit, column_names(features)
 

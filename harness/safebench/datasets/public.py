@@ -18,7 +18,8 @@ from safebench.errors import DataError
 from safebench.policies import load_policy
 from safebench.records import Label
 
-from .hub import HubRow, hub_rows
+from .hub import hub_rows
+from .hub_rows import HubRow
 from .labels import LabelParser, normalise_label
 from .request import Example, exchange
 

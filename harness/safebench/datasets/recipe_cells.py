@@ -15,7 +15,7 @@ from .public import plurality
 if TYPE_CHECKING:
     from safebench.recipes import Columns
 
-    from .hub import HubRow
+    from .hub_rows import HubRow
 
 # what copies of a set write into a cell for which nobody has a label
 NO_LABEL = frozenset({"none", "null", "nan", "n/a", "na", "<na>", "unknown"})
