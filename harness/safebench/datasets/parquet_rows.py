@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,10 @@ class ParquetRows:
         self, open_file: Open, name: str, report: LoadReport, *, packed: bool
     ) -> None:
         self._open, self._name, self._report = open_file, name, report
-        self._unpacked = _unpacked(open_file) if packed else None
+        self._unpacked: BinaryIO | None = None
+        if packed:
+            self._unpacked = _unpacked(open_file)
+            weakref.finalize(self, self._unpacked.close)
         self.sha256 = ""
 
     def __iter__(self) -> Iterator[RawRow]:
