@@ -19,6 +19,7 @@ from safebench.decision.drift import (
 )
 from safebench.decision.score_stream import (
     ScoreLine,
+    ScoreLines,
     ScoreSource,
     ScoreStream,
     to_stream,
@@ -333,7 +334,7 @@ def test_lines_are_not_compared_with_one_another(
         raise AssertionError
 
     monkeypatch.setattr(ScoreLine, "__eq__", compared)
-    stream = to_stream(lines, "log", ours)
+    stream = to_stream(ScoreLines.of(lines), "log", ours)
 
     assert [0 / 9, 2 / 9, 4 / 9, 6 / 9, 8 / 9] == stream.score.tolist()
     assert ("4 lines of guard/b passed over",) == stream.notes

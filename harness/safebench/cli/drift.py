@@ -116,14 +116,14 @@ def _read(
 
     field, name = given["score_field"], "stdin" if scores == "-" else scores
     lines = read_stream(scores, field)
-    hint = next((line.source for line in lines if line.source.method), ScoreSource())
+    hint = next((of for of in lines.first_lines() if of.method), ScoreSource())
     if Path(reference).is_file():
         if given["of"] or given["datasets"] or given["part"]:
             raise OptionError(
                 "--of, --dataset and --part choose from a run: leave them out"
             )
         known = read_stream(reference, field)
-        wanted = next((x.source for x in known if x.source.method), hint)
+        wanted = next((of for of in known.first_lines() if of.method), hint)
         old = to_stream(known, reference, wanted)
     else:
         old = read_reference(

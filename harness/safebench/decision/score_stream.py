@@ -10,24 +10,25 @@ import codecs
 import json
 import math
 import sys
+from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from safebench.errors import DataError, IncompatibleError, OptionError, did_you_mean
+from safebench.results.packed_columns import GroupNames, TextCollector
 from safebench.results.prediction_reading import read_prediction_file
 from safebench.results.score_shards import finished_shards, parquet_records
 from safebench.results.selection import files_of_run
+from safebench.results.stored_columns import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from safebench.results.packed_columns import GroupNames
     from safebench.results.prediction_reading import PredictionFile
     from safebench.typing import Array
 
@@ -87,8 +88,7 @@ class ScoreStream:
         return known
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreLine:
+class ScoreLine(NamedTuple):
     """A line of a file of scores: NaN where it has none."""
 
     number: int
@@ -98,32 +98,98 @@ class ScoreLine:
     time: float | None
 
 
-def read_stream(path: str, field_name: str = SCORE) -> list[ScoreLine]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoreLines:
+    """n lines of a file of scores, in columns.
+
+    `number` (n,) int, `score` and `time` (n,) float, NaN where there is none, `group`
+    (n,) int, -1 where there is none. `source` (n,) int are places in `sources`.
+    """
+
+    number: Array
+    score: Array
+    time: Array
+    group: Array
+    source: Array
+    sources: list[ScoreSource]
+
+    @classmethod
+    def of(cls, lines: Iterable[ScoreLine]) -> ScoreLines:
+        """Take lines, one at a time."""
+        numbers, scores, times = array("q"), array("d"), array("d")
+        names, pending = TextCollector(hashes=True), list[str]()
+        grouped, codes = array("q"), array("i")
+        sources: dict[ScoreSource, int] = {}  # few, for many lines
+        for line in lines:
+            if line.group is not None:
+                pending.append(line.group)
+                grouped.append(len(numbers))
+            if len(pending) == AT_ONCE:
+                names.add(pending)
+                pending.clear()
+            numbers.append(line.number)
+            scores.append(line.score)
+            times.append(math.nan if line.time is None else line.time)
+            codes.append(sources.setdefault(line.source, len(sources)))
+        names.add(pending)
+        group = np.full(len(numbers), -1)
+        group[np.array(grouped, dtype=np.int64)] = GroupNames(names.packed()).codes
+        return cls(
+            number=np.array(numbers, dtype=np.int64),
+            score=np.array(scores),
+            time=np.array(times),
+            group=group,
+            source=np.array(codes, dtype=np.int32),
+            sources=list(sources),
+        )
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def select(self, rows: Array) -> ScoreLines:
+        """Return some of the lines; `rows` are places, or (n,) bool."""
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[rows]
+            for name in ("number", "score", "time", "group", "source")
+        }
+        return replace(self, **columns)
+
+    def source_at(self, row: int) -> ScoreSource:
+        """Return whose score a line has."""
+        return self.sources[int(self.source[row])]
+
+    def first_lines(self) -> dict[ScoreSource, int]:
+        """Return whose scores there are, in their order, and the number of the first.
+
+        The sources of all lines, each once.
+        """
+        codes, rows = np.unique(self.source, return_index=True)
+        ordered = sorted(zip(rows.tolist(), codes.tolist(), strict=True))
+        return {self.sources[code]: int(self.number[row]) for row, code in ordered}
+
+
+def read_stream(path: str, field_name: str = SCORE) -> ScoreLines:
     """Read a file of scores, a folder of them, or standard input for ``-``.
 
     Raises DataError for a line that is no JSON object or has something else than a
     number as its score, and if no line has the field.
     """
     name = "stdin" if path == "-" else path
-    lines, keys, seen = [], Counter[str](), False
-    sources: dict[ScoreSource, ScoreSource] = {}
-    for number, where, record in _records(path, name):
-        keys.update(record.keys())
-        value, is_there = _value(record, field_name)
-        seen |= is_there
-        score = _score(value, record, where, field_name)
-        group = record.get("group")
-        source = _source(record)
-        lines.append(
-            ScoreLine(
-                number=number,
-                score=score,
-                source=sources.setdefault(source, source),  # few, for many lines
-                group=None if group is None else str(group),
-                time=_time(record),
-            )
-        )
-    if not lines:
+    keys, seen = Counter[str](), False
+
+    def lines() -> Iterator[ScoreLine]:
+        nonlocal seen
+        for number, where, record in _records(path, name):
+            keys.update(record.keys())
+            value, is_there = _value(record, field_name)
+            seen |= is_there
+            score = _score(value, record, where, field_name)
+            group = record.get("group")
+            group = None if group is None else str(group)
+            yield ScoreLine(number, score, _source(record), group, _time(record))
+
+    read = ScoreLines.of(lines())
+    if not len(read):
         raise DataError(f"{name} holds no line")
     if not seen:
         listed = ", ".join(key for key, _ in keys.most_common(_MAX_LISTED))
@@ -132,7 +198,7 @@ def read_stream(path: str, field_name: str = SCORE) -> list[ScoreLine]:
             f"{did_you_mean(field_name, keys)}; --score-field names it; there is: "
             f"{listed or 'none'}"
         )
-    return lines
+    return read
 
 
 def _records(path: str, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -306,62 +372,55 @@ def _one_a_group(groups: GroupNames, seed: int) -> tuple[Array, int]:
     return np.sort(chosen), len(chosen)
 
 
-def to_stream(
-    lines: Sequence[ScoreLine], name: str, wanted: ScoreSource
-) -> ScoreStream:
+def to_stream(lines: ScoreLines, name: str, wanted: ScoreSource) -> ScoreStream:
     """Return the lines that a reference can be compared with.
 
     Lines of other strategies are passed over if some are of the `wanted` one. Raises
     IncompatibleError for those of another guard or several operating points.
     """
-    named = [line for line in lines if line.source.method]
-    kept, notes = list(lines), []
-    if wanted.method and named:
+    kept, notes = lines, []
+    if wanted.method and any(source.method for source in lines.first_lines()):
         taken = (None, wanted.method)
-        kept = [x for x in lines if x.source.method in taken]
-        others = sorted({x.source.label for x in lines if x.source.method not in taken})
-        if not kept:
+        is_taken = np.array([source.method in taken for source in lines.sources])
+        kept = lines.select(is_taken[lines.source])
+        passed = lines.select(~is_taken[lines.source])
+        others = sorted({source.label for source in passed.first_lines()})
+        if not len(kept):
             raise IncompatibleError(
                 f"{name} holds scores of {', '.join(others[:_MAX_LISTED])}, the "
                 f"reference is of {wanted.label}"
             )
         if others:
-            notes.append(
-                f"{len(lines) - len(kept)} lines of {', '.join(others)} passed over"
-            )
+            notes.append(f"{len(passed)} lines of {', '.join(others)} passed over")
     _require_same(kept, name, wanted)
-    first, groups = [], set[str]()
-    for line in kept:
-        if line.group is None or line.group not in groups:
-            first.append(line)
-        if line.group is not None:
-            groups.add(line.group)
+    is_first = kept.group < 0
+    is_first[np.unique(kept.group, return_index=True)[1]] = True
+    first = kept.select(is_first)
     if len(first) < len(kept):
         notes.append(
             f"{len(kept) - len(first)} lines of groups that came before passed over"
         )
-    times = [line.time for line in first if line.time is not None]
-    backwards = sum(b < a for a, b in pairwise(times))
+    times = first.time[~np.isnan(first.time)]
+    backwards = int((np.diff(times) < 0).sum())
     if backwards:
         notes.append(
             f"times go back {backwards} times: lines are taken in the order of the file"
         )
     return ScoreStream(
         name=name,
-        score=np.array([line.score for line in first]),
-        lines=np.array([line.number for line in first]),
-        source=first[0].source,
+        score=first.score,
+        lines=first.number,
+        source=first.source_at(0),
         notes=tuple(notes),
     )
 
 
-def _require_same(lines: Sequence[ScoreLine], name: str, wanted: ScoreSource) -> None:
+def _require_same(lines: ScoreLines, name: str, wanted: ScoreSource) -> None:
     """Raise for lines that are not all of the guard that is wanted."""
-    for line in lines:
-        source = line.source
+    for source, number in lines.first_lines().items():
         if source.model and wanted.model and source.model != wanted.model:
             raise IncompatibleError(
-                f"{name}:{line.number} is a score of {source.model}, the reference of "
+                f"{name}:{number} is a score of {source.model}, the reference of "
                 f"{wanted.model}"
             )
         # Without a model the name of the classifier is all there is.
@@ -369,10 +428,11 @@ def _require_same(lines: Sequence[ScoreLine], name: str, wanted: ScoreSource) ->
         names = (source.classifier, wanted.classifier)
         if unnamed and None not in names and len(set(names)) > 1:
             raise IncompatibleError(
-                f"{name}:{line.number} is a score of {names[0]}, the reference of "
-                f"{names[1]}"
+                f"{name}:{number} is a score of {names[0]}, the reference of {names[1]}"
             )
-    points = {line.source.point: line.number for line in reversed(lines)}
+    points: dict[str | None, int] = {}
+    for source, number in lines.first_lines().items():
+        points.setdefault(source.point, number)
     if len(points) > 1:
         places = ", ".join(f"line {number}" for number in sorted(points.values()))
         raise IncompatibleError(
