@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,7 @@ from safebench.calibration.fit import fit, fit_samples
 from safebench.calibration.raw_columns import RawColumns
 from safebench.core_plugin import safebench_calibrators
 from safebench.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from safebench.results.stored_columns import to_columns
 
 SPECS = {spec.name: spec for spec in safebench_calibrators()}
 
@@ -260,3 +260,38 @@ def test_predictions_of_early_versions_have_fewer_fields() -> None:
 
     assert {0.5} == {line["threshold"] for line in mapped}
     assert fitted.state == calibrate("platt", prediction_lines()).fitted.state
+
+
+@pytest.mark.parametrize("name", ["platt", "histogram"])
+@pytest.mark.parametrize("per_category", [False, True])
+def test_metrics_read_what_the_lines_say(name: str, per_category: bool) -> None:
+    """Columns of calibrated predictions are those of the lines that are written."""
+    lines = prediction_lines(category_lower={"A": 0.1, "B": None})
+    lines[4] |= dict.fromkeys(("score", "decision", "categories"))
+    lines[4] |= {"predicted_categories": None, "error": "none"}
+    lines[5] |= {"predicted_categories": None, "label": None}
+
+    mapped = calibrate(name, lines, per_category=per_category).lines
+
+    written = to_columns(list(mapped), (), "test")
+    of_columns = mapped.stored()
+    if not per_category:
+        written = replace(written, cells=None)
+    for field in fields(written):
+        expected, value = (getattr(x, field.name) for x in (written, of_columns))
+        if field.name == "cells" and expected is not None:
+            for part in ("truth", "score", "named"):
+                np.testing.assert_array_equal(
+                    getattr(expected, part), getattr(value, part)
+                )
+        elif isinstance(expected, np.ndarray):
+            np.testing.assert_array_equal(expected, value)
+        elif isinstance(expected, Sequence):
+            assert list(expected) == list(value), field.name
+        elif field.name != "cells":
+            assert expected == value, field.name
+    if per_category:
+        tested = [x for x in mapped if x["part"] == "test" and x["label"] is not None]
+        cells = [(x.get("category_lower") or {}).get("A") for x in tested]
+        low = mapped.bounds_of_cells("category_lower")[:, 0]
+        np.testing.assert_array_equal(np.array(cells, dtype=object).astype(float), low)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
 from safebench.cli import cli
+from safebench.combination.combined_files import combine_files
+from safebench.combination.rules import parse_rule
 from safebench.plugins import Plugins
 from safebench.results import read_rows
-from safebench.results.prediction_reading import read_predictions
+from safebench.results.prediction_reading import prediction_files, read_predictions
+from safebench.results.stored_columns import to_columns
 
 Write = Callable[..., Path]
 
@@ -259,3 +263,33 @@ def test_a_part_that_was_run_again_is_noticed() -> None:
     assert run("leaderboard", "runs/c", "--format", "json").output == whole.output
     part.unlink()  # no longer at hand: nobody knows
     assert said not in run("leaderboard", "runs/c", "--format", "json").output
+
+
+def test_metrics_read_what_the_lines_say(
+    two: tuple[np.ndarray, np.ndarray, np.ndarray], write: Write
+) -> None:
+    """Columns of a combination are those of the lines that are written."""
+    y, a, _ = two
+    part = {"part": np.where(np.arange(180) < 80, "calibration", "test")}
+    few = write("few", "third/s", y[:180], a[:180], columns=part, threshold=0.5)
+    order = np.random.default_rng(1).permutation(180)
+    lines = few.read_text().splitlines()
+    few.write_text("".join(f"{lines[row]}\n" for row in order))
+    (first, second), (third,) = map(
+        prediction_files, map(Path, ("runs/two", "runs/few"))
+    )
+
+    for files in ((first, second), (second, third), (third, first)):
+        made = combine_files(parse_rule("or"), files, ("or", "s"))
+        n = 180 if third in files else 200
+        assert n == len(made.lines) == len(list(made.lines))
+        written = to_columns(made.lines, (), "test")
+        for field in fields(written):
+            values = (getattr(x, field.name) for x in (written, made.lines.stored()))
+            expected, value = values
+            if isinstance(expected, np.ndarray):
+                np.testing.assert_array_equal(expected, value)
+            elif isinstance(expected, Sequence):
+                assert list(expected) == list(value), field.name
+            else:
+                assert expected == value, field.name

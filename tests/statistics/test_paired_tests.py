@@ -152,6 +152,18 @@ def test_few_groups_are_enumerated() -> None:
     assert (20_000, 3) == draw_swaps(20_000, 3)[0].shape
 
 
+@pytest.mark.parametrize(("groups", "draws"), [(20, 3), (4097, 77), (9001, 5)])
+def test_swaps_in_bits_are_those_that_are_drawn(groups: int, draws: int) -> None:
+    """Drawn some groups at a time, they are those of one draw of all."""
+    rng = np.random.default_rng(3)
+    whole = rng.integers(2, size=(groups, draws), dtype=np.uint8) == 1
+
+    swaps, _ = draw_swaps(groups, draws, 3)
+
+    np.testing.assert_array_equal(whole, swaps[:, :])
+    np.testing.assert_array_equal(whole[:, 1:3], swaps[:, 1:3])
+
+
 def test_a_swap_without_a_value_counts_against_every_difference() -> None:
     """NaN is as large as anything; of the others the spread is taken."""
     null = swap_distribution(np.array([1.0, -1.0, np.nan, 0.0]), 0)

@@ -256,10 +256,19 @@ def _write_parquet(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def _columns_of(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, list[Any]]]:
     """Yield the values of some lines by field; the first line says which there are."""
-    remaining, names = iter(lines), None
-    while rows := list(islice(remaining, ROWS_IN_GROUP)):
-        names = list(rows[0]) if names is None else names
-        yield {name: [row.get(name) for row in rows] for name in names}
+    remaining = iter(lines)
+    columns: dict[str, list[Any]] = {}
+    n = 0
+    while rows := list(islice(remaining, _LINES_AT_ONCE)):
+        columns = columns or {name: [] for name in rows[0]}
+        for name, values in columns.items():
+            values.extend(row.get(name) for row in rows)
+        n += len(rows)
+        if n % ROWS_IN_GROUP == 0:
+            yield columns
+            columns = {name: [] for name in columns}
+    if n % ROWS_IN_GROUP:
+        yield columns
 
 
 def _chunks(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "columns"  # the field of what came along with a sample, as JSON in parquet
 CALIBRATOR = "calibrator"  # the field that calibrated predictions alone have
-AT_ONCE = 4096  # lines that are objects at one time
+AT_ONCE = 1024  # lines that are objects at one time
 _MADE = ("columns", "categories", "errors", "pair")  # columns of objects
 _NUMBERS = (
     *("decision", "score", "tokens", "uncertainty", "lower", "upper"),
