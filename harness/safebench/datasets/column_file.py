@@ -25,6 +25,7 @@ from safebench.record_columns import PackedTexts, RecordColumns
 from safebench.records import Dataset
 
 from .class_names import describing_files
+from .copy_key import copy_facts
 from .files import COMPRESSIONS, find_file
 from .loader import load_dataset
 from .record_blocks import LateBlocks, TextlessBlocks
@@ -64,24 +65,37 @@ class StoredColumns:
 
 
 def columns_key(request: DatasetRequest) -> str | None:
-    """Return the SHA-256 (hex) of all that decides the columns of a file of one's own.
+    """Return the SHA-256 (hex) of all that decides the columns of a set.
 
-    The bytes of the file, the request, what describes the file, the taxonomy, and the
-    code that reads. None for other sets. Raises `DataError` if the file is not there.
+    The bytes of the file or of the local copy, the request, what describes them, the
+    taxonomy, and the code that reads. None for other sets. Raises `DataError` if the
+    file is not there.
     """
-    module, _, reader = request.spec.load.partition(":")
-    if module != "safebench.datasets.files" or reader not in _READERS:
+    rows: Any
+    if _is_own_file(request):
+        path = find_file(request.source or "")
+        described = [_file_digest(p) for p in describing_files(path)]
+        rows = {"file": _file_digest(path), "described": described}
+    else:
+        rows = copy_facts(request)
+    if rows is None:
         return None
-    path = find_file(request.source or "")
     decides = {
         "format": FORMAT,
-        "file": _file_digest(path),
+        "rows": rows,
         "code": _code_digest(),
-        "described": [_file_digest(p) for p in describing_files(path)],
-        "policy": _policy_hash(request.options),
+        "policy": [
+            _policy_hash(getattr(request.options, "policy", "none")),
+            _policy_hash(request.spec.policy or "none"),
+        ],
         "request": request_facts(request),
     }
     return _digest(decides)
+
+
+def _is_own_file(request: DatasetRequest) -> bool:
+    module, _, reader = request.spec.load.partition(":")
+    return module == "safebench.datasets.files" and reader in _READERS
 
 
 def request_facts(request: DatasetRequest) -> dict[str, Any]:
@@ -108,6 +122,8 @@ def request_digest(request: DatasetRequest) -> str:
 
 def is_unchanged(request: DatasetRequest, key: str, dataset: Dataset) -> bool:
     """Tell whether a dataset was read from the bytes that its `key` was made of."""
+    if not _is_own_file(request):
+        return columns_key(request) == key
     path = find_file(request.source or "")
     if path.suffix.casefold() in COMPRESSIONS:  # its revision is of what is packed
         return columns_key(request) == key
@@ -224,15 +240,15 @@ def _load_again(request: DatasetRequest, columns: RecordColumns, revision: str) 
         np.array_equal(getattr(read, name), getattr(columns, name)) for name in _ARRAYS
     )
     if not same or not isinstance(samples, SpooledSamples):
-        raise DataError(f"{request.source} has changed since this run began")
+        name = request.source or request.label
+        raise DataError(f"{name} has changed since this run began")
     return samples.blocks
 
 
-def _policy_hash(options: Any) -> str | None:
-    """Return the hash of the taxonomy that options name; reading makes it known."""
+def _policy_hash(name: str) -> str | None:
+    """Return the hash of a taxonomy; reading makes it known."""
     from safebench.policies import load_policy
 
-    name = getattr(options, "policy", "none")
     try:
         return None if name == "none" else load_policy(name).hash
     except SafebenchError:  # said by whoever needs it: of files without categories none
