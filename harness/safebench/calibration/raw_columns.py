@@ -17,7 +17,7 @@ from safebench.results.stored_columns import (
     AT_ONCE,
     CellTables,
     Numbers,
-    StoredColumns,
+    PredictionColumns,
 )
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _Collected:
         self.tested: list[Array] = [np.empty(0, dtype=np.int64)]
         self.label = Numbers()
         self.scores = {name: Numbers() for name in SCORES}
-        self.stored = StoredColumns("test", cells=cells)
+        self.stored = PredictionColumns("test", cells=cells)
         self.digest = hashlib.sha256()
         self.codes: tuple[str, ...] = ()
         self.cells = CellTables((*BOUNDED_CELLS, "category_truth"))

@@ -21,8 +21,8 @@ from safebench.results.prediction_reading import StoredLines
 from safebench.results.stored_columns import (
     AT_ONCE,
     Numbers,
+    PredictionColumns,
     SharedValues,
-    StoredColumns,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _read(lines: Iterable[PredictionLine]) -> PartColumns:
     words = {name: SharedValues() for name in _WORDS}
     numbers = {name: Numbers() for name in _NUMBERS}
     annotated, tested = [], []
-    stored = StoredColumns("test", cells=False)
+    stored = PredictionColumns("test", cells=False)
     remaining, n = iter(lines), 0
     first: PredictionLine = {}
     while chunk := list(islice(remaining, AT_ONCE)):

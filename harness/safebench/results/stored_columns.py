@@ -40,13 +40,13 @@ def to_columns(
     Raises KeyError, TypeError or ValueError for what are no predictions.
     """
     remaining = iter(lines)
-    columns = StoredColumns(part)
+    columns = PredictionColumns(part)
     while chunk := list(islice(remaining, AT_ONCE)):
         columns.add(chunk)
     return columns.predictions(rows)
 
 
-class StoredColumns:
+class PredictionColumns:
     """Collects lines of one file, those of a part with a known label, in columns.
 
     Of categories without `cells` nothing is kept.
