@@ -80,13 +80,13 @@ def test_what_is_written_is_read(tmp_path: Path, path: Path, form: str) -> None:
         file.dataset,
         file.strategy,
     )
-    assert ("set/0", "set/1") == predictions.ids
+    assert ["set/0", "set/1"] == list(predictions.ids)
     assert [True, False] == predictions.y.tolist()
     np.testing.assert_array_equal([0.75, np.nan], predictions.score)
     np.testing.assert_array_equal([1, np.nan], predictions.decision)
     assert np.isnan(predictions.uncertainty).all()
-    assert ["a\u2028b"] * 2 == predictions.groups
-    assert (None, "no verdict") == predictions.errors
+    assert ["a\u2028b"] * 2 == list(predictions.groups)
+    assert [None, "no verdict"] == list(predictions.errors)
     assert 3 == read_prediction_file(file.path, part="all").n
     assert "org/guard/greedy on set:test" == predictions.name
 
@@ -102,9 +102,9 @@ def test_some_samples_in_another_order(path: Path) -> None:
     write_predictions(path, iter(LINES), "jsonl")
     predictions = read_prediction_file(path).select([1, 0])
 
-    assert ("set/1", "set/0") == predictions.ids
+    assert ["set/1", "set/0"] == list(predictions.ids)
     assert [False, True] == predictions.y.tolist()
-    assert ("no verdict", None) == predictions.errors
+    assert ["no verdict", None] == list(predictions.errors)
     assert (2, 0) == (len(predictions.groups), predictions.select([]).n)
 
 
