@@ -21,7 +21,7 @@ def test_groups_are_read_without_the_dataset(run: FakeRun) -> None:
 
     (predictions,) = read_predictions(run.folder)
 
-    assert GROUPS == predictions.groups
+    assert GROUPS == list(predictions.groups)
     assert GROUPS * 2 == pool_predictions([predictions, predictions]).groups
 
 
