@@ -22,7 +22,7 @@ def test_groups_are_read_without_the_dataset(run: FakeRun) -> None:
     (predictions,) = read_predictions(run.folder)
 
     assert GROUPS == list(predictions.groups)
-    assert GROUPS * 2 == pool_predictions([predictions, predictions]).groups
+    assert GROUPS * 2 == list(pool_predictions([predictions] * 2).groups)
 
 
 def test_lines_without_groups_fall_back_to_equal_conversations(run: FakeRun) -> None:
@@ -32,4 +32,4 @@ def test_lines_without_groups_fall_back_to_equal_conversations(run: FakeRun) -> 
 
     (predictions,) = read_predictions(run.folder)
 
-    assert run.content == predictions.groups
+    assert run.content == list(predictions.groups)
