@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from safebench.metrics import MetricDefinition, Outcome
-from safebench.metrics.ranking import AUPRC, AUROC, auprc, auroc
+from safebench.metrics.ranking import (
+    AUPRC,
+    AUROC,
+    auprc,
+    auroc,
+    binomial_quantile,
+)
 
 
 def make_outcome(y: list[bool], score: list[float]) -> Outcome:
@@ -109,3 +116,14 @@ def test_no_ranking_metric_has_a_value_of_one_class(
 
     for y in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool)):
         assert definition.value(y, score) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 37, 999, 123_456])
+@pytest.mark.parametrize("chance", [0.001, 0.05, 0.5, 0.95])
+def test_quantiles_of_hits_are_those_of_scipy(size: int, chance: float) -> None:
+    """Also the middle of an odd number with 1/2, which is met exactly."""
+    levels = [0.005, 0.025, 0.5, 0.975, 0.995]
+
+    found = [binomial_quantile(level, size, chance) for level in levels]
+
+    assert binom.ppf(levels, size, chance).tolist() == found

@@ -73,6 +73,22 @@ def test_listing_and_help_import_nothing_heavy(args: list[str]) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_does_without_the_distributions_of_scipy(tmp_path: Path) -> None:
+    """Their module takes a third of a small run."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE.format(args=["run", "-c", "keyword"])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    loaded = set(result.stderr.rpartition("LOADED ")[2].split())
+    assert "scipy.special" in loaded
+    assert "scipy.stats" not in loaded
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["list-plugins"], ["--help"]])
 def test_start_costs_at_most_eight_imports_of_click(command: list[str]) -> None:
     """CPU time is measured against the command-line library alone."""

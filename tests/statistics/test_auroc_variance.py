@@ -17,7 +17,7 @@ from safebench.statistics import (
     delong,
     delong_unpaired,
 )
-from safebench.statistics.auroc_variance import partial_auroc
+from safebench.statistics.auroc_variance import average_ranks, partial_auroc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,3 +257,15 @@ def test_the_metric_of_partial_area_is_procs_in_another_scale(
     assert 0.5 + (area - 0.005) / 0.19 == pytest.approx(
         metric_value("pauroc_fpr_0.1", asah.y, asah.scores[name]), abs=1e-10
     )
+
+
+@pytest.mark.parametrize("digits", [0, 1, 9])
+def test_ranks_are_those_of_scipy(digits: int) -> None:
+    """To the last bit, with many ties and without; nothing has a rank beside NaN."""
+    values = np.round(np.random.default_rng(4).normal(size=200), digits)
+    values[:4] = (np.inf, -np.inf, 0.0, -0.0)
+
+    assert average_ranks(values).tolist() == stats.rankdata(values).tolist()
+    values[7] = np.nan
+    assert np.isnan(average_ranks(values)).all()
+    assert np.isnan(stats.rankdata(values)).all()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from safebench.isolation import isolated
 from safebench.statistics import Interval, ResamplingWeights
+from safebench.statistics.auroc_variance import average_ranks
 from safebench.statistics.influence import effective_count
 from safebench.statistics.paired_tests import (
     MIN_GROUPS,
@@ -312,7 +312,7 @@ def _ranks(scores: Array) -> Array:
     """
     known = ~np.isnan(scores)
     ranks = np.full(scores.shape, np.nan)
-    ranks[known] = rankdata(scores[known]) / max(int(known.sum()), 1)
+    ranks[known] = average_ranks(scores[known]) / max(int(known.sum()), 1)
     return ranks
 
 

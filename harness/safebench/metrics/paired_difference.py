@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import binom
 
 from safebench.statistics.interval import difference_ends
 from safebench.statistics.paired_tests import (
@@ -80,6 +79,8 @@ class PairedTest:
         spread: p is at least the chance that so few of the independent units differ,
         if a margin's share of them do in truth.
         """
+        from scipy.stats import binom  # half a second, and few ask for this
+
         value = self.difference.value
         if self.null is None or self.spread is None or value is None:
             return None

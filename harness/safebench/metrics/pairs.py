@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 from scipy.special import stdtrit
 
 from safebench.statistics.influence import effective_count, influence_variance
@@ -123,6 +123,8 @@ class OrderStatistics(SufficientStatistics):
         return np.array([[[self._tau_b(column) for column in counts.T]]])
 
     def _tau_b(self, counts: Array) -> float:
+        from scipy import stats  # half a second, and few ask for this
+
         rows = np.repeat(np.arange(len(counts)), counts)
         assert self.severity is not None
         assert self.score is not None

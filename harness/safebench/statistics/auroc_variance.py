@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from .resampling_weights import count_groups
 
@@ -41,12 +41,25 @@ class DeLong:
     p: float | None = None
 
 
+def average_ranks(values: Array) -> Array:
+    """Return the ranks of values (n,) from 1 on, equal ones with their mean.
+
+    NaN has no rank: where there is one, all ranks are NaN.
+    """
+    # as SciPy's `rankdata`, whose module takes a third of a command's start
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
+
+
 def compute_auroc(positive: Array, score: Array) -> float:
     """Return P(score of a positive > that of a negative), ties as half.
 
     `positive` (n,) bool with both classes, `score` (n,).
     """
-    ranks = stats.rankdata(score)
+    ranks = average_ranks(score)
     m, n = int(positive.sum()), int((~positive).sum())
     # the Mann-Whitney statistic: positives' ranks less those they have of one another
     return float((ranks[positive].sum() - m * (m + 1) / 2) / (m * n))
@@ -176,7 +189,7 @@ def delong(y: Array, a: Array, b: Array | None = None, level: float = 0.95) -> D
     if not variance:
         return difference
     z = value / variance**0.5
-    p = float(2 * stats.norm.sf(abs(z)))
+    p = float(2 * special.ndtr(-abs(z)))
     return DeLong(
         difference.value, difference.se, difference.low, difference.high, float(z), p
     )
@@ -197,8 +210,8 @@ def delong_unpaired(y1: Array, a: Array, y2: Array, b: Array) -> DeLong:
         part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)
     )
     t, se = value / variance**0.5, variance**0.5
-    half = float(stats.t.ppf(0.975, freedom)) * se
-    p = float(2 * stats.t.sf(abs(t), freedom))
+    half = float(special.stdtrit(freedom, 0.975)) * se
+    p = float(2 * special.stdtr(freedom, -abs(t)))
     return DeLong(value, se, value - half, value + half, t, p)
 
 
@@ -207,9 +220,9 @@ def placement_values(positive: Array, score: Array) -> Array:
 
     Centred: minus the area, which is the mean of the shares of either class.
     """
-    overall, within = stats.rankdata(score), np.empty(len(score))
-    within[positive] = stats.rankdata(score[positive])
-    within[~positive] = stats.rankdata(score[~positive])
+    overall, within = average_ranks(score), np.empty(len(score))
+    within[positive] = average_ranks(score[positive])
+    within[~positive] = average_ranks(score[~positive])
     m, n = int(positive.sum()), int((~positive).sum())
     beaten = (overall - within) / np.where(positive, n, m)
     shares: Array = np.where(positive, beaten, 1 - beaten)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 if TYPE_CHECKING:
@@ -124,6 +123,8 @@ def sign_flips(differences: Array) -> SwapDistribution:
     `differences` (G,) are whole numbers: how many more samples of a group one side has
     right. Of groups of one sample this is McNemar's test, binomial with 1/2.
     """
+    from scipy import stats  # half a second, and few ask for this
+
     sizes, counts = np.unique(np.abs(differences), return_counts=True)
     total = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -282,6 +283,8 @@ def mcnemar(y: Array, a: Array, b: Array) -> McNemar:
     Two-sided exact binomial test of the discordant rows; p is 1 without any. Samples
     must be independent.
     """
+    from scipy import stats  # half a second, and few ask for this
+
     truth = np.asarray(y).astype(bool)
     right_a = np.asarray(a).astype(bool) == truth
     right_b = np.asarray(b).astype(bool) == truth

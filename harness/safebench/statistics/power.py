@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +60,7 @@ class PairedSpread:
         beyond = difference - stdtrit(freedom, 1 - alpha / 2) * error
         if not left:
             return float(beyond > 0)
-        return float(stats.norm.cdf(beyond / np.sqrt(left / units)))
+        return float(ndtr(beyond / np.sqrt(left / units)))
 
     def smallest_difference(
         self, power: float = POWER, alpha: float = ALPHA, most: float = 1.0
@@ -115,6 +114,8 @@ def mcnemar_power(
     `discordant` is the share of pairs that one side alone has right, `difference` that
     of b less that of a.
     """
+    from scipy import stats  # half a second, and few ask for this
+
     discordant = min(discordant, 1.0)
     size = round(units)
     middle = size * discordant
