@@ -14,8 +14,10 @@ from safebench.evidence.store import (
     DamagedError,
     EvidenceManifest,
     EvidenceStore,
+    _read_facts,
     evidence_key,
     manifest_paths,
+    read_shard,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,45 @@ def test_evidence_is_read_back_in_any_order(tmp_path: Path) -> None:
     assert ["said 0.3", "said 0.1", "said 0.3", "said 0.2"] == [
         t.raw for t in loaded.traces
     ]
+
+
+@pytest.mark.parametrize("raw", [None, "said"], ids=["compact", "texts"])
+def test_what_is_known_of_shards_is_what_they_say(
+    tmp_path: Path, raw: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few numbers are kept from the header, texts are read again: both say the same."""
+    store = EvidenceStore(tmp_path, [Scores])
+    for name, errors in (("a", [None, None]), ("b", ["broke", None])):
+        scores = Scores(
+            {"values": [[0.1], [0.2]]}, meta={"labels": ["x"], "of": ("t",)}
+        )
+        traces = [
+            Trace(
+                tokens_in=row, seconds=row / 7, raw=raw and f"{raw} {row}", error=error
+            )
+            for row, error in enumerate(errors)
+        ]
+        shard = Recording(evidence={Scores: scores}, traces=traces, peak_memory_mib=3.5)
+        store.add([f"{name}0", f"{name}1"], shard)
+    shards = [read_shard(path, [Scores]) for path in sorted(tmp_path.glob("*.npz"))]
+    said = [trace for shard in shards for trace in shard.traces]
+    again = EvidenceStore(tmp_path, [Scores])
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "safebench.evidence.store._read_facts",
+        lambda path: opened.append(path.name) or _read_facts(path),
+    )
+
+    for known in (store, again):
+        keys = ["a0", "a1", "b0", "b1"]
+        facts = known.facts(keys, [Scores])
+        loaded = known.load(keys, [Scores])
+        assert said == list(facts.traces) == list(loaded.traces)
+        assert {"labels": ["x"], "of": ["t"]} == facts.metas[Scores.kind_id]
+        assert facts.metas[Scores.kind_id] == loaded.evidence[Scores].meta
+        assert facts.peak_memory_mib == loaded.peak_memory_mib == 3.5
+    n_texts = 2 if raw else 1  # the second shard has the text of an error
+    assert len(opened) == 2 * n_texts
 
 
 def test_missing_keeps_order_and_names_each_sample_once(tmp_path: Path) -> None:

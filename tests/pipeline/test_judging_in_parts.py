@@ -14,9 +14,13 @@ from safebench import StrategySpec, hookimpl
 from safebench.cli import cli
 from safebench.evidence import Cost, EvidenceBundle, MemberLogits, Scores
 from safebench.evidence.store import EvidenceStore
-from safebench.pipeline import recording, stored_bundle
+from safebench.pipeline import judging_in_parts, recording, stored_bundle
 from safebench.pipeline.judging import JudgedRows
-from safebench.pipeline.judging_in_parts import joined, joined_note
+from safebench.pipeline.judging_in_parts import (
+    joined,
+    joined_note,
+    strategies_at_once,
+)
 from safebench.plugins import Plugins
 from safebench.specs import fields_by_kind
 from safebench.strategies import Context, Judgements
@@ -61,6 +65,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(recording, "MAX_WHOLE", 5)
     monkeypatch.setattr(recording, "fits_whole", lambda _: False)
     monkeypatch.setattr(stored_bundle, "PART", 5)
+    monkeypatch.setattr(judging_in_parts, "_BYTES_AT_ONCE", 0)
     return read
 
 
@@ -285,3 +290,10 @@ def test_a_few_numbers_a_sample_are_judged_whole(
         run(plugins, "-c", "keyword", out=tmp_path / str(limit))
         assert sorted(in_parts) == read
     assert stored(tmp_path / "127").keys() == stored(tmp_path / "128").keys()
+
+
+def test_more_strategies_judge_fewer_samples_at_a_time() -> None:
+    """Judgements of 64 MiB, of 400 bytes each, or those of four strategies."""
+    assert [4194, 8, 4, 4] == [
+        strategies_at_once(n) for n in (40, 20_000, 40_000, 10**6)
+    ]

@@ -18,7 +18,7 @@ from safebench.results.rows import RESULTS_FILE
 from .evidence_set import Evaluation
 from .grid import FailedPart
 from .judging import apply_oracle_tuner, apply_strategy
-from .judging_in_parts import STRATEGIES_AT_ONCE, judge_in_parts
+from .judging_in_parts import judge_in_parts, strategies_at_once
 from .metric_input import build_metric_input, drop_unsupported
 from .predictions import prediction_columns
 from .rows import failed_rows, result_rows
@@ -76,6 +76,7 @@ class Evaluator:
 
         rows: list[Row] = []
         staged = StagedPredictions()
+        at_once = strategies_at_once(len(evaluation_set.dataset))
         evaluations = [
             Evaluation(
                 classifier=classifier,
@@ -88,8 +89,8 @@ class Evaluator:
         try:
             for number, evaluation in enumerate(evaluations):
                 strategy = evaluation.strategy
-                if number % STRATEGIES_AT_ONCE == 0:
-                    judge_in_parts(evaluations[number : number + STRATEGIES_AT_ONCE])
+                if number % at_once == 0:
+                    judge_in_parts(evaluations[number : number + at_once])
                 try:
                     rows += self._evaluate(
                         apply_oracle_tuner(evaluation), summary, staged, probe

@@ -164,7 +164,8 @@ class EvidenceSet:
         costs = self.costs or (RecordingCost(frozenset(), self.traces),)
         if len(costs) == 1:
             (cost,) = costs
-            paid_rows = [r for r in rows.tolist() if cost.is_paid_by(dataset, r)]
+            payers, label = cost.payers, dataset.label  # made anew each time
+            paid_rows = [r for r in rows.tolist() if not payers or payers[r] == label]
             return _select(cost.traces, np.array(paid_rows, dtype=np.int64))
         paid = [
             [cost.traces[row] for cost in costs if cost.is_paid_by(dataset, row)]

@@ -28,11 +28,21 @@ if TYPE_CHECKING:
 
     from .evidence_set import Evaluation
 
-# judgements of several strategies at a time: those of all may be as large as a tree
-STRATEGIES_AT_ONCE = 4
+# Judgements of several strategies at a time: those of all may be as large as a tree,
+# and each further time reads all trees again, and derives from them what was derived.
+STRATEGIES_AT_ONCE = 4  # at least
+_BYTES_AT_ONCE = 2**26
+_BYTES_A_JUDGEMENT = 400  # six numbers, and three of each of 14 categories
 _NOTES = ("note", "decision_note", "category_note")
 _COUNT = re.compile(r"\b\d[\d,]* of (the )?\d")
 _OF_ALL = ("labels", "probability", "categories_decide", "threshold")
+
+
+def strategies_at_once(n_samples: int) -> int:
+    """Return by how many strategies so many samples are judged at a time."""
+    return max(
+        STRATEGIES_AT_ONCE, _BYTES_AT_ONCE // (_BYTES_A_JUDGEMENT * max(n_samples, 1))
+    )
 
 
 class _PartJudge:
