@@ -7,7 +7,6 @@ the truth are made when somebody looks at them.
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 import zlib
 from array import array
@@ -152,12 +151,8 @@ def truth_of(packed: Packed) -> GroundTruth:
     )
 
 
-def textless_block(block: Sequence[Packed]) -> bytes:
-    """Return a block without texts, ids, hashes and groups, as JSON, compressed.
-
-    Of the rest there is what predictions may hold. It is written once for all rows that
-    share it.
-    """
+def shared_rests(block: Sequence[Packed]) -> tuple[list[Rest], list[int]]:
+    """Return the different rests of a block, and which of them each record has."""
     numbers: dict[int, int] = {}
     rests: list[Rest] = []
     index = []
@@ -167,6 +162,28 @@ def textless_block(block: Sequence[Packed]) -> bytes:
         if number == len(rests):
             rests.append(rest)
         index.append(number)
+    return rests, index
+
+
+def encode_block(
+    block: Sequence[Packed], rests: Sequence[Rest | None], index: Sequence[int]
+) -> bytes:
+    """Return a block as JSON, in which a rest is written once for all that share it."""
+    rows = [packed[:REST] for packed in block]
+    return json.dumps([rows, rests, index], default=str).encode()
+
+
+def decode_block(content: bytes) -> list[Packed]:
+    """Return what `encode_block` was given, with lists for tuples."""
+    rows, rests, index = json.loads(content)
+    return [(*row, rests[place]) for row, place in zip(rows, index, strict=True)]
+
+
+def textless_block(rests: Sequence[Rest], index: Sequence[int]) -> bytes:
+    """Return a block without texts, ids, hashes and groups, as JSON, compressed.
+
+    Of the rests there is what predictions may hold.
+    """
     head = {"rests": list(map(_without_long_values, rests)), "index": index}
     return zlib.compress(json.dumps(head, default=str).encode(), 1)
 
@@ -247,24 +264,20 @@ class BlockFile:
 
     def write(self, block: Sequence[Packed]) -> None:
         """Append a block; all but the last one have `size` records."""
-        first = len(self) * self.size
-        written: list[Packed | None] = list(block)
-        rests = {id(rest): rest for packed in block for rest in packed[REST:]}
-        changed = {
-            number
-            for number, rest in rests.items()
-            if not (is_json(rest[META]) and is_json(rest[GOLD_META]))
-        }
-        for place, packed in enumerate(block if changed else ()):
-            if id(packed[REST]) in changed:
-                self._kept[first + place] = packed
-                written[place] = None
-        content = pickle.dumps(written, pickle.HIGHEST_PROTOCOL)
+        rests, index = shared_rests(block)
+        as_json = [is_json(r[META]) and is_json(r[GOLD_META]) for r in rests]
+        if not all(as_json):
+            first = len(self) * self.size
+            for row, packed in enumerate(block, first):
+                if not as_json[index[row - first]]:
+                    self._kept[row] = packed
+        written = [r if same else None for r, same in zip(rests, as_json, strict=True)]
+        content = encode_block(block, written, index)
         with self._lock:
             self._file.seek(self._starts[-1])
             self._file.write(content)
         self._starts.append(self._starts[-1] + len(content))
-        self._textless.append(b"" if self._kept else textless_block(block))
+        self._textless.append(b"" if self._kept else textless_block(rests, index))
 
     def read(self, number: int) -> list[Packed]:
         """Return a block."""
@@ -272,8 +285,7 @@ class BlockFile:
         with self._lock:
             self._file.seek(start)
             content = self._file.read(end - start)
-        # of a file without a name, which nobody else can write to
-        block: list[Packed] = pickle.loads(content)  # noqa: S301
+        block = decode_block(content)
         first = number * self.size
         for row in self._kept.keys() & range(first, first + len(block)):
             block[row - first] = self._kept[row]
