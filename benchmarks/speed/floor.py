@@ -1,8 +1,9 @@
 """What trees cost above reading the prompts: ``python benchmarks/speed/floor.py``.
 
 On the starter set with the embedded guard, one thread, CPU time: the full and the lean
-record by one prefill a prompt, with the prefix that all prompts share read before. A
-ratio is taken within each round; medians over rounds, with the lowest and the highest.
+record (the default) by one prefill a prompt, with the prefix that all prompts share
+read before. A ratio is taken within each round; medians over rounds, with the lowest
+and the highest.
 """
 
 from __future__ import annotations

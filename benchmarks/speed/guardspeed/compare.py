@@ -24,7 +24,7 @@ METHODS = {
     "a": "one generate call a node, whole prompt each (eps 0.01)",
     "b": "batched generate, greedy verdict only",
     "c": "engine, marginal_any alone (eps 0.01)",
-    "d": "engine, default record, all strategies",
+    "d": "engine, full record, all strategies",
     "e": "vLLM, prefix caching, one request a node (eps 0.01)",
 }
 RATIOS = {

@@ -1,4 +1,4 @@
-"""Verdict trees by the explorer, in a lean or the default recording, and judging."""
+"""Verdict trees by the explorer, in a lean or the full record, and judging."""
 
 from __future__ import annotations
 
