@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from safebench.compatibility import missing_requirements
 from safebench.lazy import import_object
 from safebench_llamaguard_marginal import plugin
+from safebench_llamaguard_marginal.model.model_files import embedded_guards
 from safebench_llamaguard_marginal.options import GuardOptions
 from safebench_llamaguard_marginal.profile.catalog import capabilities
 from safebench_llamaguard_marginal.strategies.catalog import SPECS
@@ -27,6 +29,13 @@ def test_all_code_is_there() -> None:
         named += [spec.load, *([spec.options] if spec.options else [])]
 
     assert all(callable(import_object(name)) for name in named)
+
+
+def test_embedded_guards_are_named_where_the_classifier_is_listed() -> None:
+    """As they lie in the package; the default one first."""
+    (guard,) = plugin.safebench_classifiers()
+
+    assert re.findall(r"tiny-guard[-\d]*", guard.summary) == [*embedded_guards()]
 
 
 def test_strategies_request_options_that_the_guard_takes() -> None:

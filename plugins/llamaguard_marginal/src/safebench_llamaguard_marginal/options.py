@@ -49,18 +49,18 @@ class GuardOptions(EndpointOptions):
     """What to load and what to record; 0 and "auto" choose by model and device.
 
     `model` is a hub id, a folder, or a guard inside this plugin by its name ("" is the
-    first, ``tiny-guard``; the other is ``tiny-guard-2``), `adapter` a PEFT adapter on
-    top of it. `profile` says how the model is asked and what it answers: the name of a
-    family, a file, or what its template and class fit; `policy` is another taxonomy
-    than the profile's, by id or file, and `criteria` are the codes of it that a guard
-    is asked about one by one (default: all), or which of its own criteria it is asked
-    about (Granite Guardian's ``social_bias``). `format` is what `profile` was called in
-    0.1. `max_length` is in prompt tokens; a longer judged turn loses its ``left`` or
-    ``right`` end, or is read in overlapping ``windows``, of which the worst counts.
-    `batch_tokens` bounds a batch, padding included. `eps`, `max_nodes`,
-    `max_new_tokens` and `grammar` shape the tree: a ``strict`` verdict is as the guard
-    was trained to write it, ``lenient`` takes the first level word in any text (with
-    `ignore_case` in upper or lower case).
+    first, ``tiny-guard``; others are ``tiny-guard-2`` and ``tiny-guard-3``), `adapter`
+    a PEFT adapter on top of it. `profile` says how the model is asked and what it
+    answers: the name of a family, a file, or what its template and class fit; `policy`
+    is another taxonomy than the profile's, by id or file, and `criteria` are the codes
+    of it that a guard is asked about one by one (default: all), or which of its own
+    criteria it is asked about (Granite Guardian's ``social_bias``). `format` is what
+    `profile` was called in 0.1. `max_length` is in prompt tokens; a longer judged turn
+    loses its ``left`` or ``right`` end, or is read in overlapping ``windows``, of which
+    the worst counts. `batch_tokens` bounds a batch, padding included. `eps`,
+    `max_nodes`, `max_new_tokens` and `grammar` shape the tree: a ``strict`` verdict is
+    as the guard was trained to write it, ``lenient`` takes the first level word in any
+    text (with `ignore_case` in upper or lower case).
 
     `reasoning` is for guards that reason before their verdict: ``greedy`` reads the
     verdict after the one reasoning that the model would write, a number K the mean over

@@ -24,7 +24,9 @@ def safebench_classifiers() -> list[ClassifierSpec]:
         ClassifierSpec(
             name="llamaguard",
             aliases=("guard",),
-            summary="a generative guard: Llama Guard, its kin, or the embedded one",
+            # the guards in this package by their names
+            summary="a generative guard: Llama Guard, its kin, or an embedded one: "
+            "tiny-guard (default), tiny-guard-2, tiny-guard-3",
             load=f"{_PACKAGE}.opening:open_guard",
             options=f"{_PACKAGE}.options:GuardOptions",
             identity=f"{_PACKAGE}.identity:model_identity",
