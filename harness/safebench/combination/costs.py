@@ -99,7 +99,7 @@ class _Traces:
                 return None
             names = [question.split(":") for question in header["questions"]]
             contents.add([content for content, *_ in names])
-            task.add(rest[-1] if len(rest) > 1 else "" for _, *rest in names)
+            task.add([rest[-1] if len(rest) > 1 else "" for _, *rest in names])
             of = {name: np.array(values) for name, values in header["traces"].items()}
             for name in ("seconds", "forward_passes"):
                 columns[name].append(of[name].astype(float))

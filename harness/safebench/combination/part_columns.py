@@ -125,7 +125,7 @@ def _read(lines: Iterable[PredictionLine]) -> PartColumns:
         texts["content"].add([line["content"] for line in chunk])
         texts["groups"].add([line.get("group") or line["content"] for line in chunk])
         for name, column in words.items():
-            column.add(line.get(name) for line in chunk)
+            column.add([line.get(name) for line in chunk])
         for name in ("score", "decision", "lower", "upper"):
             numbers[name].add([line.get(name) for line in chunk])
         for name in ("tokens_in", "tokens_dropped"):

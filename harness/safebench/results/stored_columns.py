@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,9 +187,12 @@ class SharedValues:
         self._values: list[Any] = []
         self._known: dict[Any, int] = {}
 
-    def add(self, values: Iterable[Any]) -> None:
+    def add(self, values: Sequence[Any]) -> None:
         """Append some values."""
-        self._codes.extend(map(self._code, values))
+        if values and all(value is values[0] for value in values):  # most columns
+            self._codes.extend(repeat(self._code(values[0]), len(values)))
+        else:
+            self._codes.extend(map(self._code, values))
 
     def column(self) -> Sequence[Any]:
         """Return the column."""
