@@ -1,8 +1,9 @@
-"""Columns of large files in a run folder, so that a repeat does not read their rows.
+"""Columns of large sets in a run folder, so that a repeat does not read their rows.
 
-``columns/<dataset>.npz``, one for each file that a run reads and each way to read it.
-What is there is believed only if it was made of the bytes that the file has now, in the
-way that is asked for now, and is whole: else the rows are read, and it is written anew.
+``columns/<dataset>.npz``, one for each file, or local copy of a hub set, that a run
+reads and each way to read it. What is there is believed only if it was made of the
+bytes that the files have now, in the way that is asked for now, and is whole: else the
+rows are read, and it is written anew.
 """
 
 from __future__ import annotations
