@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   safebench push models/mine my-org/guard --dry-run
-  safebench push models/mine my-org/guard
+  safebench push models/mine my-org/guard --private
   safebench push improved my-org/adapter --base my-org/my-guard --update
 """
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -29,7 +29,11 @@ _STEP = 1000  # bytes, as the hub counts
 @click.command("push", epilog=EPILOG)
 @click.argument("folder", metavar="DIR")
 @click.argument("name", metavar="ORG/NAME")
-@click.option("--public", is_flag=True, help="Let everybody see it [default: private].")
+@click.option(
+    "--public/--private",
+    default=False,
+    help="Let everybody see it, or those alone who may [default: --private].",
+)
 @click.option(
     "--dry-run", is_flag=True, help="List what would be sent, and send nothing."
 )

@@ -230,7 +230,10 @@ def test_a_branch_that_is_none_is_refused(
     assert [] == hub.requests
 
 
-@pytest.mark.parametrize(("private", "flag"), [(False, ()), (True, ("--public",))])
+@pytest.mark.parametrize(
+    ("private", "flag"),
+    [(False, ()), (False, ("--private",)), (True, ("--public",))],
+)
 def test_who_may_see_it_is_not_changed_by_a_push(
     hub: HubServer, push: Callable[..., Result], private: bool, flag: tuple[str, ...]
 ) -> None:

@@ -75,6 +75,7 @@ def test_fields_that_clash_are_one_line(make_training: MakeTraining) -> None:
         ("./nowhere", "'./nowhere': no such folder"),
         ("{tmp}/tiny-bort", "no such folder; did you mean 'tiny-bert'"),
         ("{tmp}/empty", "no config.json"),
+        ("./tfdf", "did you mean 'tfidf'"),
     ],
 )
 def test_a_base_that_is_not_there_is_one_line(

