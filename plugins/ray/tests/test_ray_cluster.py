@@ -42,7 +42,7 @@ pytestmark = [
 ]
 
 # in one session of Ray, which takes seconds to start
-SCRIPT = """
+HEAD = """
 import os, signal, subprocess, sys, threading, time
 import numpy as np
 from safebench.classifiers import Classifier, Recording, Trace
@@ -74,7 +74,8 @@ def shards(*texts):
         for n, t in enumerate(texts)
     ]
 
-
+"""
+SCRIPT = """
 workers = executor.start(job("Dying"), lines.append)
 counts = []
 done = list(workers.record(shards("a", "die", "bb", "ccc"), counts.append))
@@ -85,6 +86,7 @@ assert sum(counts) == 8, counts
 assert {d.n_workers for d in done} <= {1, 2}, done
 losses = [line for line in lines if "was lost" in line]
 assert len(losses) == 1 and losses[0].endswith("recorded again"), lines
+assert "its process has ended" in losses[0], losses
 print("LOSS OK")
 
 try:
@@ -125,6 +127,20 @@ assert not ray.is_initialized()
 assert signal.getsignal(signal.SIGTERM) is handler
 print("KIT OK")
 """
+MACHINE = """
+workers = executor.start(job("Machine"), lines.append)
+workers.launcher.wait = 1.5
+try:
+    list(workers.record(shards("a"), lambda n: None))
+except ModelError as error:
+    assert "no machine of the cluster is left" in error.message, error
+else:
+    raise AssertionError("a cluster without machines recorded")
+workers.close()
+executor.close()
+assert any(line.endswith("recorded again") for line in lines), lines
+print("MACHINE OK")
+"""
 GUARDS = """
 import os, signal
 from pathlib import Path
@@ -150,6 +166,12 @@ class Dying(Classifier):
 
 class Threads(Dying):
     pass
+
+
+class Machine(Dying):
+    def record(self, samples, kinds, on_progress):
+        os.kill(os.getppid(), signal.SIGKILL)  # the raylet: Ray's end of the machine
+        signal.pause()
 
 
 class Unloadable(Dying):
@@ -183,11 +205,22 @@ def isolated(tmp_path: Path) -> Iterator[Any]:
 def test_actors_keep_the_contract_of_executors(isolated: Any, tmp_path: Path) -> None:
     """One session: a killed actor, one that cannot load, no GPU, no room, the kit."""
     (tmp_path / "ray_guards.py").write_text(GUARDS, encoding="utf-8")
-    (tmp_path / "session.py").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "session.py").write_text(HEAD + SCRIPT, encoding="utf-8")
     result = isolated("session.py", PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
     steps = [line for line in result.stdout.splitlines() if line.endswith(" OK")]
     assert len(steps) == 6
+
+
+def test_a_cluster_whose_last_machine_died_ends_the_run(
+    isolated: Any, tmp_path: Path
+) -> None:
+    """Nothing is waited for then: what is recorded is kept, and the message says it."""
+    (tmp_path / "ray_guards.py").write_text(GUARDS, encoding="utf-8")
+    (tmp_path / "session.py").write_text(HEAD + MACHINE, encoding="utf-8")
+    result = isolated("session.py", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "MACHINE OK" in result.stdout
 
 
 def test_a_run_on_two_actors_writes_the_bytes_of_one_process(

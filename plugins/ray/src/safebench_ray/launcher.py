@@ -38,8 +38,8 @@ class ActorLauncher(Launcher):
     """Actors of the cluster that this process is connected to.
 
     `resources` are what `ray.remote` takes for each actor, `environment` the variables
-    of its process; `wait` is how many seconds the cluster may take to have room for the
-    first one.
+    of its process; `wait` is how many seconds the cluster may take to have room for
+    one, at the start and after the last one was lost.
     """
 
     def __init__(
@@ -61,8 +61,7 @@ class ActorLauncher(Launcher):
         self.actors: dict[int, Any] = {}
         self.calls: dict[Any, _Call] = {}
         self.jobs: dict[int, ClassifierJob] = {}  # of actors without a place yet
-        self.placed = False  # any of them, ever
-        self.since = time.monotonic()
+        self.since = time.monotonic()  # when an actor was last seen to have a place
         self.next_poll = 0.0
         self.ready_events: deque[events.Event] = deque()
 
@@ -87,7 +86,10 @@ class ActorLauncher(Launcher):
             for reference in done:
                 self._take(reference)
             self._poll()
-            if not self.placed and time.monotonic() - self.since > self.wait:
+            if len(self.jobs) < len(self.actors):
+                self.since = time.monotonic()
+            elif time.monotonic() - self.since > self.wait:
+                # without this a run whose only machine died would wait for ever
                 raise ModelError(self._no_room())
         return self.ready_events.popleft()
 
@@ -127,7 +129,6 @@ class ActorLauncher(Launcher):
 
     def _take_answer(self, call: _Call, answer: Any) -> None:
         if call.method == "where":
-            self.placed = True
             node, _ = answer
             job = self.jobs.pop(call.worker)
             self._call(call.worker, "load", job, check_model=node != self.here)
@@ -165,6 +166,8 @@ class ActorLauncher(Launcher):
                 self._call(call.worker, "take_count")
 
     def _no_room(self) -> str:
+        if not any(node.get("Alive") for node in ray.nodes()):
+            return "executor 'ray': no machine of the cluster is left"
         needs = ", ".join(f"{k}={v:g}" for k, v in self.resources.items() if v)
         free = {
             k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU")
@@ -181,6 +184,7 @@ def describe_loss(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OutOfMemoryError) or "memory monitor" in text:
         return "was ended by Ray, since its machine ran out of memory"
-    if "node" in text.casefold() and "dead" in text.casefold():
+    # what Ray says of a process names its node, too
+    if "its node has died" in text:
         return "was lost with its machine"
     return "was lost (its process has ended; that happens where memory runs out)"
