@@ -52,9 +52,39 @@ lower bound -0.0131)
 (the base guard's on val: 0.1700), recall lost 0.02 at most
   chosen on val at a false-positive rate of 0.1600 at most: \
 what 200 benign prompts of calib can confirm
+  that is below the base guard's own rate: a candidate had to flag fewer benign \
+prompts than it, which costs recall; more --benign prompts or a higher --cap-margin \
+ask for less
 alarm: everything is flagged
 run it: RUN -s first_token,threshold=0.25 -d NAME"""
     assert expected == text
+
+
+def test_what_the_gate_could_have_accepted_is_said() -> None:
+    """Power and choice have lines of their own; trainings of before have neither."""
+    power = {"n_harmful": 30, "n_missed": 20, "min_gained": 8, "min_gain": 8 / 30}
+    power |= {"likely_gain": 0.35, "n_benign": 200, "max_false_positives": 31}
+    choice = {"other": {"alpha": 1.0, "threshold": 0.5}, "n": 90, "n_harmful": 12}
+    choice |= {"f1": 0.5, "other_f1": 0.48, "lead": 0.02, "low": -0.1, "high": 0.14}
+    manifest = _manifest_with(power=power, candidate={"alpha": 0.0, "threshold": 0.4})
+    manifest = manifest | {"choice": choice}
+
+    text = certificate_text(manifest, "RUN")
+
+    assert (
+        "could not have accepted less than +0.267 in recall (8 gained, none lost)"
+        in (text)
+    )
+    assert "what truly gains +0.350 passes 8 of 10 times" in text
+    assert "200 benign prompts of calib may have 31 false positives" in text
+    assert (
+        "F1 0.500 against 0.480 of the LoRA at its best (12 harmful prompts of 90 "
+        in (text)
+    )
+    assert "+0.020 [-0.100, +0.140], which may be chance" in text
+    registered = MANIFEST["promise"] | {"aim": 0.18}
+    text = certificate_text(MANIFEST | {"promise": registered}, "RUN")
+    assert "below the base guard's own rate" not in text
 
 
 @pytest.mark.parametrize(

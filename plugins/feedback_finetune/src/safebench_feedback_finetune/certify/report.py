@@ -44,6 +44,12 @@ def certificate_text(manifest: Mapping[str, Any], command: str) -> str:
         f"  chosen on val at a false-positive rate of {registered['aim']:.4f} at most: "
         f"what {registered['n_benign']} benign prompts of calib can confirm"
     )
+    if registered["aim"] < registered["base_fpr"]:
+        lines.append(
+            "  that is below the base guard's own rate: a candidate had to flag fewer "
+            "benign prompts than it, which costs recall; more --benign prompts or a "
+            "higher --cap-margin ask for less"
+        )
     lines += [f"alarm: {warning}" for warning in manifest["alarms"]]
     return "\n".join([*lines, *_how_to_run(gate, command)])
 

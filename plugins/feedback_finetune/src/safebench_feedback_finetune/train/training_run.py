@@ -31,7 +31,10 @@ from safebench_feedback_finetune.certify.holdout_sets import (
     calibration_set,
     validation_set,
 )
-from safebench_feedback_finetune.certify.power import min_harmful_prompts
+from safebench_feedback_finetune.certify.power import (
+    min_harmful_prompts,
+    target_false_positive_rate,
+)
 from safebench_feedback_finetune.certify.report import certificate_text, run_command
 from safebench_feedback_finetune.collect.collection_folder import (
     read_collection,
@@ -246,6 +249,7 @@ class TrainingRun:
         # cap during training depends on these scores.
         base = ScoreCache(scorer, has_lora=False)
         base.scores(0.0, val.prompts)
+        self._warn_if_demanding(val, base, len(calib.benign))
         trained_folder = self.out / TRAINED_FOLDER
         learned = fine_tune(
             options, splits, val, base, self.threshold, trained_folder, self.say
@@ -307,6 +311,20 @@ class TrainingRun:
                 f"warning: calib has {len(calib.harmful)} harmful prompts; below "
                 f"{needed} the gate passes only what clearly gains recall: collect "
                 "more, or name a higher --recall-loss"
+            )
+
+    def _warn_if_demanding(
+        self, val: ValidationSet, base: ScoreCache, n_benign: int
+    ) -> None:
+        """Say before training starts that the base guard itself would hardly pass."""
+        terms, base_fpr = terms_from_options(self.options, val, base, self.threshold)
+        aim = target_false_positive_rate(n_benign, terms.cap, terms.delta)
+        if aim < base_fpr:
+            self.say(
+                f"warning: the base guard flags {base_fpr:.3f} of the benign prompts "
+                f"of val, and {n_benign} in calib can confirm {aim:.3f} under the cap "
+                f"of {terms.cap:.3f}: what is learnt has to flag fewer, which costs "
+                "recall; name more --benign prompts, or a higher --cap-margin"
             )
 
     def _certify(
