@@ -249,3 +249,30 @@ def test_every_field_can_be_set_or_is_refused_with_a_reason() -> None:
     for name, message in messages.items():
         assert message is None or message.startswith(f"--set {name}: ")
     assert {None} < set(messages.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "module", "message"),
+    [
+        ("mlflow", "mlflow.exceptions", "--set report_to=mlflow failed: no backend"),
+        (["azure_ml"], "azureml.core", "--set report_to=azure_ml failed: no backend"),
+        ("mlflow", "wandb.errors", ""),
+        ("none", "mlflow.exceptions", ""),
+    ],
+    ids=["its own", "by another name", "of another", "without trackers"],
+)
+def test_a_failure_of_a_tracker_is_one_line(
+    given: Any, module: str, message: str
+) -> None:
+    """Its errors are of its own classes; those of others are seen whole."""
+    error_class = type("BackendError", (Exception,), {"__module__": module})
+
+    with (
+        pytest.raises(Exception, match="no backend") as raised,
+        TrainingOverrides({"report_to": given}).errors(),
+    ):
+        raise error_class("no backend\n  here")
+
+    assert isinstance(raised.value, OptionError) == bool(message)
+    if isinstance(raised.value, OptionError):
+        assert f"{message} here" == raised.value.message

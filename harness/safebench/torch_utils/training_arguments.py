@@ -254,12 +254,25 @@ class TrainingOverrides:
             yield
         except SafebenchError:
             raise
-        except _REFUSALS as error:
-            if not self.values and not isinstance(error, ImportError):
+        except Exception as error:
+            if tracker := self._tracker_of(error):
+                raise OptionError(
+                    f"--set report_to={tracker} failed: {_one_line(error)}"
+                ) from error
+            known = isinstance(error, _REFUSALS)
+            if not known or not (self.values or isinstance(error, ImportError)):
                 raise
             arguments = " ".join(f"{name}={x}" for name, x in self.values.items())
             given = f" with --set {arguments}" if self.values else ""
             raise OptionError(f"training{given} failed: {_one_line(error)}") from error
+
+    def _tracker_of(self, error: Exception) -> str:
+        """Return the tracker that was set, if the error is one of its own, or ""."""
+        given = self.values.get("report_to") or []
+        names = [given] if isinstance(given, str) else given
+        package = type(error).__module__.partition(".")[0]
+        by_package = {_TRACKER_LIBRARIES.get(name, name): name for name in names}
+        return by_package.get(package, "")
 
 
 def _refusal(reason: str) -> str:
