@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from safebench.classifiers import Recording
 
-FAST = {"backoff": 0.001, "retries": 2}
+FAST = {"backoff": 0.001, "retries": 2, "timeout": 240.0}
 
 
 def samples(*texts: str) -> list[Sample]:
