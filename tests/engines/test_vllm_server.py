@@ -303,6 +303,11 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(
     expected, found = scores(tmp_path / "calm"), scores(tmp_path / "broken")
     assert expected.keys() == found.keys()
     assert all(abs(expected[i] - found[i]) < 1e-4 for i in expected)
+    # what the server says of itself, and its model of three prompts, is as before
+    again = start(vllm, data, tmp_path / "calm")
+    said.append(again.communicate(timeout=300)[0])
+    assert 0 == again.returncode, said
+    assert "uses stored evidence of 48 samples" in said[-1]
     written = (p for p in tmp_path.rglob("*") if p.is_file())
     assert not any(KEY.encode() in path.read_bytes() for path in written)
     assert KEY not in "".join(said)

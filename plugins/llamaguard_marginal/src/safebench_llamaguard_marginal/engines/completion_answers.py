@@ -168,7 +168,8 @@ def check_sum(values: Any) -> None:
     if total > 1 + _ROUNDING:
         raise ModelError(
             f"the server's probabilities of different tokens sum up to {total:.4f}: "
-            "they are no log-probabilities of the whole vocabulary"
+            "they are no log-probabilities of the whole vocabulary, or rounded to few "
+            "digits that no bound would hold"
         )
 
 
