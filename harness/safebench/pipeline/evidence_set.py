@@ -62,8 +62,8 @@ def format_sharing(payers: Iterable[str], dataset: Dataset) -> str:
 
     Empty if there is none.
     """
-    counts = Counter(payer for payer in payers if payer not in ("", dataset.label))
-    return ", ".join(f"{label} ({count})" for label, count in counts.items())
+    counts, own = Counter(payers), ("", dataset.label)
+    return ", ".join(f"{name} ({n})" for name, n in counts.items() if name not in own)
 
 
 def sum_traces(costs: Sequence[RecordingCost]) -> Sequence[Trace]:
@@ -176,12 +176,13 @@ class EvidenceSet:
     def shared_with(self, dataset: Dataset, rows: Array) -> str:
         """Name the datasets that pay for evidence of some samples, "" for none."""
         # a sample counts once, however many kinds of its evidence were recorded
+        own = {"", dataset.label}
         pairs = {
             (row, cost.payers[row]): None
             for cost in self.costs
-            if cost.payers
+            if not own.issuperset(cost.payers)  # most often all are its own
             for row in rows.tolist()
-            if cost.payers[row] not in ("", dataset.label)
+            if cost.payers[row] not in own
         }
         return format_sharing([payer for _, payer in pairs], dataset)
 

@@ -16,7 +16,7 @@ import numpy as np
 from safebench.errors import PluginError
 from safebench.evidence.arrays import TOLERANCE, outside_unit
 from safebench.evidence.meta_checks import meta_problem
-from safebench.evidence.trace_columns import trace_column
+from safebench.evidence.trace_columns import is_constant, trace_column
 from safebench.isolation import isolated
 from safebench.policies import load_policy
 from safebench.policies.mapping import project
@@ -143,6 +143,8 @@ def _context(evaluation: Evaluation, rows: Sequence[int]) -> Context:
 
 def _written(evaluation: Evaluation, rows: Sequence[int]) -> list[str | None]:
     texts = trace_column(evaluation.evidence.traces, "raw")
+    if is_constant(texts):  # of guards that write nothing
+        return [texts[0]] * len(rows)
     return [texts[row] for row in rows]
 
 

@@ -52,7 +52,7 @@ def result_rows(
 
     outcome, evidence = metric_input.outcome, evaluation.evidence
     n_failed = int(outcome.failed.sum())
-    dropped = trace_column(evidence.traces, "tokens_dropped")
+    dropped = np.array(list(trace_column(evidence.traces, "tokens_dropped")))
     paid = evidence.paid_traces(evaluation.dataset, metric_input.rows)
     shared = {
         "run": run,
@@ -69,7 +69,7 @@ def result_rows(
         **provenance_fields(),
         "peak_memory_mib": evidence.peak_memory_mib,
         "n_conflicting": _count_conflicting(evaluation.dataset, metric_input.rows),
-        "n_truncated": sum(dropped[row] > 0 for row in metric_input.rows.tolist()),
+        "n_truncated": int((dropped[metric_input.rows] > 0).sum()),
         "cost_shared_with": evidence.shared_with(evaluation.dataset, metric_input.rows)
         or None,
         **_cost_fields(paid, evidence.facts, evidence.n_workers),
