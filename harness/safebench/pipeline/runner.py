@@ -90,6 +90,7 @@ class Runner:
         self.grid = build_grid(config, plugins, go_on=True, settle=False)
         sets = load_evaluation_sets(config, plugins, self._folder_for)
         self.folder = self._folder_for([*dict.fromkeys(s.folder_label for s in sets)])
+        check_file_name(self.folder)
         stored = [] if refresh else stored_evidence(self.folder / EVIDENCE_FOLDER)
         self.grid = settle_grid(self.grid, config, plugins, stored, go_on=True)
         self.grid = keep_engines(self.grid, stored_identity(self.folder))
@@ -190,8 +191,8 @@ class Runner:
             for s in sets
             for strategy in c.strategies
         ]
-        for path in [self.folder, *(path.with_suffix(".parquet") for path in paths)]:
-            check_file_name(path)
+        for path in paths:
+            check_file_name(path.with_suffix(".parquet"))
 
     def _mend(self, manifest: RunManifest) -> None:
         """Put in order what an early version, or damage, has left; say what."""
