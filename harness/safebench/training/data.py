@@ -94,6 +94,18 @@ class TrainingData:
     singles: Dataset | None = None
 
 
+def check_sources(spec: TrainerSpec, config: TrainConfig, plugins: Plugins) -> None:
+    """Raise `SafebenchError` for a dataset of another name, before anything is read."""
+    texts = {
+        "train": (*(config.dataset or (spec.dataset,)), *config.singles),
+        "val": config.val_dataset,
+        "test": config.test_dataset,
+    }
+    for split, split_texts in texts.items():
+        for text in split_texts:
+            resolve_source(text, split, spec, config, plugins)
+
+
 def load_training_data(
     spec: TrainerSpec, config: TrainConfig, plugins: Plugins, say: Say
 ) -> TrainingData:

@@ -29,7 +29,7 @@ from .artifact import (
     check_output_folder,
     wait_for_manifest,
 )
-from .data import load_training_data, sample_size
+from .data import check_sources, load_training_data, sample_size
 from .trainer import Trained, Training
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def run_training(
     out = Path(config.out or default_output_folder(spec, options, config)).expanduser()
     if main:  # before the data is read, which may take long
         check_output_folder(out, resume=config.resume)
+    check_sources(spec, config, plugins)
     if spec.check:  # what takes seconds to refuse should not take the data first
         with isolated(spec, pass_os_errors=True):
             spec.import_object(spec.check)(options, config.set)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from safebench.errors import ModelError, OptionError
 from safebench.torch_utils import ModelFolder
 from safebench_bert_ensemble.options import EnsembleTrainOptions
-from safebench_bert_ensemble.train.trainer import fit
+from safebench_bert_ensemble.train.trainer import check, fit
 from safebench_bert_ensemble.train.training_job import (
     LabelledTexts,
     TrainingJob,
@@ -87,6 +87,17 @@ def test_a_base_that_is_not_there_is_one_line(
 
     with pytest.raises(ModelError, match=message):
         fit(make_training(base=base.format(tmp=tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"base": "./gone"}, {"base": "./gone-frozen"}, {"bases": ("./gone",)}]
+)
+def test_a_base_is_looked_for_before_data_are_read(options: dict[str, Any]) -> None:
+    """After what was set wrong, which costs no look."""
+    with pytest.raises(ModelError, match=r"'\./gone': no such folder"):
+        check(EnsembleTrainOptions(**options), {})
+    with pytest.raises(OptionError, match="--set weight_decai"):
+        check(EnsembleTrainOptions(**options), {"weight_decai": 1})
 
 
 @pytest.mark.slow

@@ -10,14 +10,15 @@ import pytest
 
 from safebench.errors import ModelError, OptionError
 from safebench.training.artifact import Artifact
+from safebench_cost_model.model import location
 from safebench_cost_model.model.classifier import CostModel
 from safebench_cost_model.model.location import (
     cost_model_capabilities,
     find_base,
     find_cost_model,
 )
-from safebench_cost_model.options import CostOptions
-from safebench_cost_model.train.trainer import fit
+from safebench_cost_model.options import CostOptions, CostTrainOptions
+from safebench_cost_model.train.trainer import check, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,31 @@ def test_a_manifest_that_lacks_a_key_is_damaged(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"safebench.json is damaged \(KeyError"):
         CostModel(CostOptions(model=str(tmp_path)))
+
+
+def test_a_fault_of_the_code_is_not_told_as_a_damaged_file(
+    artifacts: dict[str, tuple[Path, Trained]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A TypeError is itself, unless the manifest's own values raise it."""
+    folder = shutil.copytree(artifacts["bert"][0], tmp_path / "copy")
+    options = CostOptions(model=str(folder))
+    manifest = Artifact(folder).manifest()
+    with monkeypatch.context() as patch:
+        patch.setattr(location, "_combined_hash", lambda _: len(3))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="has no len"):
+            find_cost_model(options)
+
+    Artifact(folder).write(manifest | {"members": "two"})
+    with pytest.raises(ModelError, match=r"damaged \(TypeError: members is a str"):
+        find_cost_model(options)
+
+
+def test_a_wrong_key_is_told_before_a_missing_base() -> None:
+    """What costs no look is checked first."""
+    with pytest.raises(OptionError, match="--set weight_decai"):
+        check(CostTrainOptions(base="./gone"), {"weight_decai": 1})
 
 
 def test_a_classifier_of_several_classes_is_no_cost_model(

@@ -18,7 +18,7 @@ from safebench_bert_ensemble.model.evidence import (
     build_evidence,
 )
 from safebench_bert_ensemble.model.location import find_base
-from safebench_bert_ensemble.options import TFIDF
+from safebench_bert_ensemble.options import FROZEN_SUFFIX, TFIDF
 
 from .evaluation import ensemble_measures, fit_calibrations
 from .hardware import pick_precision
@@ -44,19 +44,26 @@ if TYPE_CHECKING:
 
 
 def check(options: EnsembleTrainOptions, arguments: Mapping[str, Any]) -> None:
-    """Raise `OptionError` for what the library would refuse, before data are read."""
+    """Raise before data are read: `OptionError` for what the library would refuse.
+
+    `ModelError` for a base that is nowhere, or not whole.
+    """
     if options.is_baseline:
         if arguments:
             raise OptionError(
                 f"--set {next(iter(arguments))}: the baseline {options.base} is not "
                 "trained in steps; leave --set out"
             )
-        return
-    with hide_process_group(process_rank()):
-        device = Placement.choose(options.device, "float32").device
-        precision = pick_precision(options.precision, device)
-        folder = Path("checkpoints")  # which none of this makes
-        training_arguments(options, folder, (0, 0), device, precision, arguments)
+    else:
+        with hide_process_group(process_rank()):
+            device = Placement.choose(options.device, "float32").device
+            precision = pick_precision(options.precision, device)
+            folder = Path("checkpoints")  # which none of this makes
+            training_arguments(options, folder, (0, 0), device, precision, arguments)
+    bases = (options.base,) if options.is_baseline else options.member_bases
+    for name in dict.fromkeys(bases):
+        if name != TFIDF:
+            find_base(name.removesuffix(FROZEN_SUFFIX), options.revision)
 
 
 def fit(training: Training) -> Trained:

@@ -121,43 +121,84 @@ def find_cost_model(options: CostOptions) -> CostModelLocation:
     return _from_checkpoint(options)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What the manifest of an artifact says; KeyError or TypeError if it is damaged."""
+
+    template: Template
+    files: str
+    members: int
+    base: dict[str, Any]
+    max_length: int
+    pooling: str
+    layers: int
+    calibration: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, manifest: dict[str, Any]) -> _Stored:
+        """Read a manifest; raises `ModelError` if it lacks what is needed."""
+        try:
+            stored = cls(
+                template=template_from_json(manifest["template"]),
+                files=manifest["files"],
+                # Artifacts of one network may come from before there were members.
+                members=manifest.get("members", 1),
+                base=manifest["base"] if manifest["files"] == ADAPTER_FOLDER else {},
+                max_length=manifest["max_length"],
+                pooling=manifest["pooling"],
+                layers=manifest["layers"],
+                calibration=manifest["calibration"] or {},
+            )
+            stored.check()
+        except (KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{Artifact(folder).path} is damaged ({type(error).__name__}: "
+                f"{reason}): {_ADVICE}"
+            ) from error
+        return stored
+
+    def check(self) -> None:
+        """Raise KeyError or TypeError for what is no text, number or object."""
+        kinds = {"files": str, "members": int, "pooling": str, "max_length": int}
+        values = {name: (getattr(self, name), kind) for name, kind in kinds.items()}
+        if self.files == ADAPTER_FOLDER:
+            names = ("name", "folder", "revision")
+            values |= {f"base {name}": (self.base[name], str) for name in names}
+        for name, (value, kind) in values.items():
+            if not isinstance(value, kind):
+                found = type(value).__name__
+                raise TypeError(f"{name} is a {found}, not a {kind.__name__}")
+
+
 def _from_artifact(model: ModelFolder, options: CostOptions) -> CostModelLocation:
     """Return where an artifact is, which was trained here or pushed to the hub."""
     folder = model.folder
-    manifest = Artifact(folder).finished(KIND)
-    try:
-        template = template_from_json(manifest["template"])
-        networks = _network_folders(folder, manifest)
-        adapters = manifest["files"] == ADAPTER_FOLDER
-        base, note = networks[0], ""
-        if adapters:
-            base, note = _find_base_of(folder, manifest["base"])
-        location = CostModelLocation(
-            folder=base,
-            networks=networks,
-            label=model.label,
-            commit=model.commit,
-            weights=f"sha256:{_combined_hash(networks)}",
-            template=template,
-            adapters=adapters,
-            max_length=manifest["max_length"],
-            pooling=manifest["pooling"],
-            layers=manifest["layers"],
-            calibration=manifest["calibration"] or {},
-            note=note,
-        )
-    except (KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"{Artifact(folder).path} is damaged ({type(error).__name__}: "
-            f"{reason}): {_ADVICE}"
-        ) from error
+    stored = _Stored.of(folder, Artifact(folder).finished(KIND))
+    networks = _network_folders(folder, stored)
+    adapters = stored.files == ADAPTER_FOLDER
+    base, note = networks[0], ""
+    if adapters:
+        base, note = _find_base_of(folder, stored.base)
     # Costs under another template would mean something else.
-    if options.template != "auto" and TEMPLATES[options.template] != template:
+    if options.template != "auto" and TEMPLATES[options.template] != stored.template:
         raise OptionError(
             f"cost_model: {folder} was trained on its own template; leave template=auto"
         )
-    return location
+    return CostModelLocation(
+        folder=base,
+        networks=networks,
+        label=model.label,
+        commit=model.commit,
+        weights=f"sha256:{_combined_hash(networks)}",
+        template=stored.template,
+        adapters=adapters,
+        max_length=stored.max_length,
+        pooling=stored.pooling,
+        layers=stored.layers,
+        calibration=stored.calibration,
+        note=note,
+    )
 
 
 def _from_checkpoint(options: CostOptions) -> CostModelLocation:
@@ -184,10 +225,9 @@ def _from_checkpoint(options: CostOptions) -> CostModelLocation:
     )
 
 
-def _network_folders(folder: Path, manifest: dict[str, Any]) -> tuple[Path, ...]:
+def _network_folders(folder: Path, stored: _Stored) -> tuple[Path, ...]:
     """Return the folder of each member; raise for the first that is not whole."""
-    # Artifacts of one network may come from before there were members.
-    total, files = manifest.get("members", 1), manifest["files"]
+    total, files = stored.members, stored.files
     folders = tuple(
         folder / member_folder_name(i + 1, total) / files for i in range(total)
     )

@@ -57,9 +57,6 @@ def check(options: CostTrainOptions, arguments: Mapping[str, Any]) -> None:
             check_encoder(options)
         return
     quantization(options)
-    base = find_base(options.base, options.revision)
-    family = model_family(base.config(), base.label)
-    check_family(options, base.label, family)
     values: dict[str, Any] = {"rows": options.batch, "lr": 1e-4, "seed": 0}
     stages = (None, sft_stage(options)) if options.sft else (None,)
     for stage in stages:
@@ -67,6 +64,9 @@ def check(options: CostTrainOptions, arguments: Mapping[str, Any]) -> None:
         training_arguments(
             options, Path("checkpoints"), overrides=arguments, stage=stage, **values
         )
+    # After the arguments: a base may have to be fetched first.
+    base = find_base(options.base, options.revision)
+    check_family(options, base.label, model_family(base.config(), base.label))
 
 
 def check_encoder(options: CostTrainOptions) -> None:
