@@ -160,7 +160,9 @@ class EvidenceRecorder:
                 f"{self.classifier.label}: {n_failed} failed "
                 f"{'sample is' if n_failed == 1 else 'samples are'} recorded again"
             )
-        self._restore_state()
+        # a state beside evidence of which nothing is left says nothing of the new one
+        if not self.refresh or any(map(len, self.stores.values())):
+            self._restore_state()
 
     def evidence_for(self, dataset: Dataset, probe: str = MAIN) -> EvidenceSet:
         """Return the dataset's evidence, recording what is missing shard by shard."""

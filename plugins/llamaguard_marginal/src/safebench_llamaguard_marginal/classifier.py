@@ -22,7 +22,10 @@ from safebench_llamaguard_marginal.compat.search import (
     record_original_search,
 )
 from safebench_llamaguard_marginal.engines.served_guard import ServedGuard
-from safebench_llamaguard_marginal.engines.server_identity import without_server
+from safebench_llamaguard_marginal.engines.server_identity import (
+    beside_earlier,
+    without_server,
+)
 from safebench_llamaguard_marginal.model.loading import LoadedGuard
 from safebench_llamaguard_marginal.model.verdict_grammar import verdict_grammar
 from safebench_llamaguard_marginal.profile.answer import one_sided_answer
@@ -94,6 +97,7 @@ class LlamaGuard(Classifier):
     def __init__(self, options: GuardOptions) -> None:
         options = with_defaults(options, resolve_profile(options))
         super().__init__(options)
+        self._earlier: Mapping[str, Any] = {}  # what was stored beside evidence
         self.runner = open_runner(options)
         self.guard: LoadedGuard | ServedGuard = self.runner.guard
         self.explorers = self._explorers_by_role()
@@ -203,10 +207,13 @@ class LlamaGuard(Classifier):
 
         It shrinks when memory runs out.
         """
-        return {**self.batcher.state, **self.runner.state}
+        accepted = dict(self.options.found).get("other_server", "")
+        served = beside_earlier(self.runner.state, self._earlier, accepted)
+        return {**self.batcher.state, **served}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue with the budget at which an interrupted run had arrived."""
+        self._earlier = state
         if own := without_server(state):
             self.batcher.restore(own)
 

@@ -15,7 +15,7 @@ from safebench.services import MalformedAnswerError, hide_secrets
 
 from .completion_answers import Expected, parse_answer, read_completions
 from .endpoint import MAX_IDS, api_key
-from .server_identity import SAME_VALUES
+from .server_identity import differing_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -232,13 +232,11 @@ class ServerProbe:
 
     def _is_as_at_first(self, found: Sequence[NextToken | None]) -> bool:
         """Tell whether answers have the values of the first ones, but for rounding."""
-        differences = [
-            abs(before.logp[token] - after.logp[token])
-            for before, after in zip(self.first, found, strict=True)
-            if before and after
-            for token in before.logp.keys() & after.logp.keys()
-        ]
-        return sum(differences) <= SAME_VALUES * len(differences)
+        before, after = (
+            [answer.logp if answer else {} for answer in answers]
+            for answers in (self.first, found)
+        )
+        return not differing_values(before, after)
 
 
 def check_tokenizer(endpoint: Endpoint, encode: Callable[[str], list[int]]) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SAME_VALUES = 0.1
 _MOST_SECONDS = 10.0  # that a server is waited for whose evidence is stored
 _KEY = "server"  # of a classifier's state
+_MIXED = "mixed"  # in it: how another server differs that gave a part of the evidence
 _SAID = ("served_model", "served_from")
 
 
@@ -54,6 +55,45 @@ def server_state(
             for answer in answers
         ]
     return {_KEY: state}
+
+
+def beside_earlier(
+    state: Mapping[str, Any], earlier: Mapping[str, Any], accepted: str = ""
+) -> dict[str, Any]:
+    """Return what is stored of a server, noting another that gave earlier evidence.
+
+    `earlier` is the state beside that evidence, and `accepted` how its server differs
+    where the user said that it is the same model.
+    """
+    own, old = state.get(_KEY), earlier.get(_KEY)
+    if not own or not old:
+        return dict(state)
+    differs = differing_values(old.get("values") or (), own.get("values") or ())
+    why = "other log-probabilities were given for a part of the stored evidence"
+    mixed = old.get(_MIXED) or accepted or (why if differs else "")
+    return {**state, _KEY: own | ({_MIXED: mixed} if mixed else {})}
+
+
+def differing_values(
+    before: Sequence[Mapping[Any, float]], after: Sequence[Mapping[Any, float]]
+) -> bool:
+    """Tell whether the log-probabilities after some prompts are those of other weights.
+
+    `before` lists the likeliest tokens. Of `after` the likeliest one alone is sure to
+    be listed: others may be those that another user asked for.
+    """
+    differences = []
+    for old, new in zip(before, after, strict=False):
+        if not old or not new:
+            continue
+        differences += [abs(old[token] - new[token]) for token in old.keys() & new]
+        # what a list of the likeliest lacks is at most as likely as its last
+        first, now_first = max(old, key=old.__getitem__), max(new, key=new.__getitem__)
+        if first not in new:
+            differences.append(max(0.0, old[first] - new[now_first]))
+        if now_first not in old:
+            differences.append(max(0.0, new[now_first] - min(old.values())))
+    return sum(differences) > SAME_VALUES * len(differences)
 
 
 def without_server(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +132,14 @@ def same_server(
             "takes the latest"
         )
     if same:
-        return same[-1]
-    reading, entry = stored[-1]
-    accepted = ("other_server", f"other_server=accept: {problems[-1]}")
-    return replace(reading, found=(*reading.found, accepted)), entry
+        reading, entry = same[-1]
+        mixed = (entry["state"].get(_KEY) or {}).get(_MIXED)
+    else:
+        reading, entry = stored[-1]
+        mixed = f"other_server=accept: {problems[-1]}"
+    if mixed:
+        reading = replace(reading, found=(*reading.found, ("other_server", mixed)))
+    return reading, entry
 
 
 def _listed(endpoint: Endpoint) -> list[ListedModel] | None:
@@ -146,12 +190,7 @@ def _other_values(endpoint: Endpoint, state: Mapping[str, Any], name: str) -> st
         after = _values(text, len(before))
     except Exception:  # noqa: BLE001 - a server that is busy or away: as if not there
         return ""
-    differences = [
-        abs(old[token] - new[token])
-        for old, new in zip(before, after, strict=True)
-        for token in old.keys() & new.keys()
-    ]
-    if sum(differences) <= SAME_VALUES * len(differences):
+    if not differing_values(before, after):
         return ""
     return (
         f"{name} gives other log-probabilities than when it was recorded: other "

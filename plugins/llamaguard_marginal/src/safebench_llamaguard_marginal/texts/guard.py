@@ -18,7 +18,10 @@ from safebench_llamaguard_marginal.engines.conversations import (
     no_conversation,
 )
 from safebench_llamaguard_marginal.engines.endpoint import Endpoint
-from safebench_llamaguard_marginal.engines.server_identity import server_state
+from safebench_llamaguard_marginal.engines.server_identity import (
+    beside_earlier,
+    server_state,
+)
 from safebench_llamaguard_marginal.profile.answer import (
     answer_grammar,
     one_sided_answer,
@@ -112,6 +115,7 @@ class TextGuard(Classifier):
         if profile.reasoning:
             self.budget += options.reasoning_tokens or profile.reasoning.budget
         self.conversations: Conversations | None = None
+        self._earlier: Mapping[str, Any] = {}  # what was stored beside evidence
         self.shard_size = affordable_shard(options, len(parts.questions) or 1)
         self.server = self._open_server()
         self.notes = self._notes()
@@ -215,7 +219,12 @@ class TextGuard(Classifier):
     @property
     def state(self) -> Mapping[str, Any]:
         """What is stored beside evidence, to know the server again."""
-        return server_state(self.server.model)
+        accepted = dict(self.options.found).get("other_server", "")
+        return beside_earlier(server_state(self.server.model), self._earlier, accepted)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember which server gave the evidence that is there."""
+        self._earlier = state
 
     @rendered_together()
     def _template_hash(self) -> str:
