@@ -10,15 +10,14 @@ import pytest
 
 from safebench.classifiers import Recording, Trace
 from safebench.evidence import Scores
-from safebench.evidence.store import (
+from safebench.evidence.manifest import (
     DamagedError,
     EvidenceManifest,
-    EvidenceStore,
-    _read_facts,
     evidence_key,
     manifest_paths,
-    read_shard,
 )
+from safebench.evidence.shard_file import read_facts, read_shard
+from safebench.evidence.store import EvidenceStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +68,8 @@ def test_what_is_known_of_shards_is_what_they_say(
     again = EvidenceStore(tmp_path, [Scores])
     opened: list[str] = []
     monkeypatch.setattr(
-        "safebench.evidence.store._read_facts",
-        lambda path: opened.append(path.name) or _read_facts(path),
+        "safebench.evidence.store.read_facts",
+        lambda path: opened.append(path.name) or read_facts(path),
     )
 
     for known in (store, again):

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import special
 
 from safebench.evidence import MemberLogits
-from safebench.evidence.store import EvidenceStore, read_header
+from safebench.evidence.shard_file import read_header
+from safebench.evidence.store import EvidenceStore
 from safebench.pipeline.manifest import read_manifest
 from safebench.results.run_files import MANIFEST_FILE
 from safebench.specs import ClassifierSpec, fields_by_kind

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from safebench.evidence.store import read_header
+from safebench.evidence.shard_file import read_header
 from safebench.results.packed_columns import GroupNames, TextCollector, codes_of_both
 from safebench.results.run_files import EVIDENCE_FOLDER
 from safebench.results.stored_columns import SharedValues

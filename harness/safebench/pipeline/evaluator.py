@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from safebench.evidence.store import EvidenceManifest
+    from safebench.evidence.manifest import EvidenceManifest
     from safebench.results import Row
     from safebench.specs import MetricSpec
     from safebench.typing import Floats

@@ -13,15 +13,14 @@ from safebench.checksums import sealed, unsealed
 from safebench.compatibility import source_kinds
 from safebench.errors import PluginError
 from safebench.evidence.base import EvidenceBundle
-from safebench.evidence.scope import judged_with_response
-from safebench.evidence.store import (
+from safebench.evidence.manifest import (
     DamagedError,
     EvidenceManifest,
-    EvidenceStore,
-    StoredFacts,
     evidence_key,
     manifest_paths,
 )
+from safebench.evidence.scope import judged_with_response
+from safebench.evidence.store import EvidenceStore
 from safebench.evidence.trace_columns import trace_column
 from safebench.executors import ClassifierJob, Shard
 from safebench.executors.local import LocalExecutor
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from safebench.evidence.key_index import EvidenceKeys
     from safebench.evidence.recording import Recording
     from safebench.evidence.scope import EvidenceScope
+    from safebench.evidence.shard_file import StoredFacts
     from safebench.executors import Workers
     from safebench.records import Dataset
 

@@ -92,7 +92,7 @@ def _is_by(stored: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
 def stored_evidence(root: Path) -> list[dict[str, Any]]:
     """Return what evidence an evidence folder holds, the oldest first."""
     # here, since it loads numpy: nothing heavy is imported before evidence is there
-    from safebench.evidence.store import (
+    from safebench.evidence.manifest import (
         DamagedError,
         EvidenceManifest,
         manifest_paths,

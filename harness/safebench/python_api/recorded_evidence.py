@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safebench.errors import DataError, RunFolderError, SafebenchError, unknown_name
 from safebench.evidence import Evidence
+from safebench.evidence.manifest import MANIFEST_FILE, DamagedError, EvidenceManifest
 from safebench.evidence.recording import Trace
 from safebench.evidence.scope import SCOPES, sample_keys
-from safebench.evidence.store import (
-    MANIFEST_FILE,
-    DamagedError,
-    EvidenceManifest,
-    EvidenceStore,
-    check_shard,
-)
+from safebench.evidence.shard_file import check_shard
+from safebench.evidence.store import EvidenceStore
 from safebench.results.run_files import EVIDENCE_FOLDER
 from safebench.specs import ClassifierSpec
 

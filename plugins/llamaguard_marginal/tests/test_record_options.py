@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safebench.evidence.store import read_shard
+from safebench.evidence.shard_file import read_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
