@@ -13,7 +13,7 @@ LOADERS = {
     CORE / "torch_utils" / "loading.py",
     CORE / "torch_utils" / "stored_arrays.py",
     # reads the shards that it wrote, by its own keys
-    CORE / "evidence" / "store.py",
+    CORE / "evidence" / "shard_file.py",
     # reads the columns that it wrote, never pickles
     CORE / "datasets" / "column_file.py",
     # between a run and the worker processes that it started itself

@@ -11,7 +11,7 @@ import pytest
 from safebench.compatibility import format_skipped
 from safebench.errors import IncompatibleError, OptionError
 from safebench.pipeline.config import ComponentRef, RunConfig, parse_component_ref
-from safebench.pipeline.grid import Grid, build_grid
+from safebench.pipeline.grid import build_grid
 from safebench.pipeline.rows import is_contaminated
 from safebench.plugins import Plugins
 
@@ -20,6 +20,8 @@ pytest.importorskip("safebench_llamaguard_marginal", reason="a guard with option
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from safebench.pipeline.resolved import Grid
 
 TINY = "tiny-guard (embedded)"
 

@@ -15,8 +15,8 @@ from safebench.pipeline.evidence_set import (
     peak_memory,
     sum_traces,
 )
-from safebench.pipeline.grid import ResolvedStrategy
 from safebench.pipeline.recording import left_out_notes
+from safebench.pipeline.resolved import ResolvedStrategy
 from safebench.specs import ClassifierSpec, StrategySpec
 
 GUARD = ClassifierSpec(

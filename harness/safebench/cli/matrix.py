@@ -217,7 +217,7 @@ def _column(
 ) -> Column:
     """Return a column; `exact` if its options are the user's, and no others count."""
     from safebench.options import build_options
-    from safebench.pipeline.grid import capabilities_of
+    from safebench.pipeline.resolution import capabilities_of
 
     try:
         tasks = capabilities_of(spec, build_options(spec, given)).tasks

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from safebench.records import Dataset
 
     from .evaluation_set import EvaluationSet
-    from .grid import ResolvedClassifier
+    from .resolved import ResolvedClassifier
 
 
 def assign(

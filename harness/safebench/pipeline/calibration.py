@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from safebench.typing import Floats
 
     from .config import RunConfig
-    from .grid import ResolvedClassifier
+    from .resolved import ResolvedClassifier
 
 
 class Summary(Protocol):

@@ -16,11 +16,11 @@ from safebench.results.prediction_writing import (
 from safebench.results.rows import RESULTS_FILE
 
 from .evidence_set import Evaluation
-from .grid import FailedPart
 from .judging import apply_oracle_tuner, apply_strategy
 from .judging_in_parts import judge_in_parts, strategies_at_once
 from .metric_input import build_metric_input, drop_unsupported
 from .predictions import prediction_columns
+from .resolved import FailedPart
 from .rows import failed_rows, result_rows
 from .run_summary import PART_ERRORS, RunSummary
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .config import RunConfig
     from .evaluation_set import EvaluationSet
     from .evidence_set import EvidenceSet
-    from .grid import ResolvedClassifier
     from .judging import Predictions
+    from .resolved import ResolvedClassifier
 
 
 MAX_LISTED_FAILURES = 5

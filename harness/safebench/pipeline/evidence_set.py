@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from safebench.typing import Array
 
     from .evaluation_set import EvaluationSet
-    from .grid import ResolvedClassifier, ResolvedStrategy
+    from .resolved import ResolvedClassifier, ResolvedStrategy
 
     Kinds = frozenset[type[Evidence]]
 

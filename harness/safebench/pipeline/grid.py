@@ -6,7 +6,7 @@ name, an option or a pair costs a second and not the loading of a model.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safebench.compatibility import (
@@ -22,10 +22,6 @@ from safebench.errors import (
     PluginError,
     SafebenchError,
 )
-from safebench.evidence.scope import SCOPES
-from safebench.identity import NOTED_FILES, json_mapping
-from safebench.isolation import isolated
-from safebench.options import convert
 from safebench.policies import load_policy
 from safebench.redaction import redact_secrets
 from safebench.specs import (
@@ -36,15 +32,24 @@ from safebench.specs import (
 )
 
 from .config import ComponentRef
+from .resolution import (
+    classifier_identity,
+    model_and_label,
+    names_in_file,
+    overridden,
+    resolve_classifier,
+    resolve_strategy,
+    unresolved,
+    with_model_options,
+)
+from .resolved import FailedPart, Grid, ResolvedClassifier, ResolvedStrategy
 from .selection import (
     OptionOverrides,
     Selected,
-    SpecT,
     model_overrides,
     select,
     select_classifiers,
     select_strategies,
-    strategy_option_names,
     unused_model_notes,
 )
 from .settling import Settled, settle_all
@@ -52,107 +57,9 @@ from .settling import Settled, settle_all
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from safebench.evidence.scope import EvidenceScope
     from safebench.plugins import Plugins
 
     from .config import RunConfig
-
-# how requests of several strategies for one record option are merged
-MERGE_RULES = {"min": min, "max": max}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedStrategy:
-    """A strategy with the options by which it reads one classifier.
-
-    `params` are the options as given, for result rows; `decision_fallback` decides
-    where this strategy has an uncertainty alone.
-    """
-
-    label: str
-    spec: StrategySpec
-    options: Any
-    threshold: float
-    params: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    decision_fallback: ResolvedStrategy | None = None
-
-    @property
-    def threshold_decides(self) -> bool:
-        """Whether the threshold stands over a rule of the strategy's own.
-
-        One that the user names does, be it the default; so does that of the guard.
-        """
-        return "threshold" in self.params or self.threshold != self.spec.threshold
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedClassifier:
-    """A classifier with its options, what identifies it, and its strategies.
-
-    `request` is what its evidence is stored for: another request, other evidence.
-    `capabilities` are what it can do with these options, `noted_files` hashes of files
-    of its model that `request` does not hold, and `known_facts` those that stored
-    evidence must have.
-    """
-
-    label: str
-    spec: ClassifierSpec
-    options: Any
-    identity: dict[str, Any]
-    request: dict[str, Any]
-    strategies: tuple[ResolvedStrategy, ...]
-    capabilities: Capabilities
-    noted_files: Mapping[str, str] = field(default_factory=dict)
-    known_facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def model(self) -> str:
-        """The model's name for tables."""
-        return str(self.identity.get("model", self.spec.name))
-
-    @property
-    def policy(self) -> str | None:
-        """The id of the taxonomy that it judges by."""
-        return self.capabilities.policy
-
-    @property
-    def tasks(self) -> frozenset[str]:
-        """What it answers with these options."""
-        return self.capabilities.tasks
-
-    @property
-    def evidence_scope(self) -> EvidenceScope:
-        """What its evidence depends on, with these options."""
-        return self.capabilities.evidence_scope or self.spec.evidence_scope
-
-    @property
-    def reads_documents(self) -> bool:
-        """Whether it holds responses against documents, with these options."""
-        stated = self.capabilities.reads_documents
-        return self.spec.reads_documents if stated is None else stated
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPart:
-    """A classifier with strategies that cannot run, since code of a plugin failed."""
-
-    classifier: ResolvedClassifier
-    strategies: tuple[ResolvedStrategy, ...]
-    error: SafebenchError
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """What will run, the pairs that will not, with reasons, and notes for the user.
-
-    `failed` are parts whose own code (options, identity) failed.
-    """
-
-    classifiers: tuple[ResolvedClassifier, ...]
-    skipped: tuple[IncompatiblePair, ...]
-    notes: tuple[str, ...] = ()
-    failed: tuple[FailedPart, ...] = ()
 
 
 def build_grid(
@@ -205,19 +112,19 @@ def _build_grid(
     resolved, failed, names_used = [], [], []
     for selected in classifiers:
         readers = [
-            _overridden(s, overrides.for_label(s.label))
+            overridden(s, overrides.for_label(s.label))
             for s in strategies
             if not missing_requirements(selected.spec, s.spec)
         ]
         try:
-            classifier = _overridden(selected, overrides.for_label(selected.label))
+            classifier = overridden(selected, overrides.for_label(selected.label))
             if config.models:
-                names = _model_and_label(classifier)
-                names_used.append(_names_in_file(selected, names))
+                names = model_and_label(classifier)
+                names_used.append(names_in_file(selected, names))
                 for_model = model_overrides(config.models, names, strategies)
-                readers = [_for_model(reader, for_model) for reader in readers]
+                readers = [with_model_options(reader, for_model) for reader in readers]
             said = settled.get(selected.label)
-            whole, failing = _resolve_classifier(classifier, readers, plugins, said)
+            whole, failing = resolve_classifier(classifier, readers, plugins, said)
             without = _without_categories(whole) + _without_fields(whole)
             dropped = {pair.strategy for pair in without}
             kept = [s for s in whole.strategies if s.label not in dropped]
@@ -326,7 +233,7 @@ def _other_default(
     if not name:
         return []
     chosen = select(ComponentRef(name, name), StrategySpec, plugins)
-    return [_resolve_strategy(chosen, classifier, plugins)]
+    return [resolve_strategy(chosen, classifier, plugins)]
 
 
 def _refuse_one_id_of_two_policies(classifiers: Sequence[ResolvedClassifier]) -> None:
@@ -389,7 +296,7 @@ def _with_engine(
         options = replace(classifier.options, engine=engine)
     except OptionError:  # too early: the folder is refused as another run
         return classifier
-    stated, _ = _classifier_identity(classifier.spec, options)
+    stated, _ = classifier_identity(classifier.spec, options)
     identity = redact_secrets(stated, in_text=False)
     request = classifier.request | {"identity": identity}
     return replace(classifier, options=options, identity=identity, request=request)
@@ -410,197 +317,4 @@ def _failed_classifier(
         strategies=(),
         capabilities=Capabilities(tasks=classifier.spec.tasks),
     )
-    return FailedPart(resolved, tuple(map(_unresolved, strategies)), error)
-
-
-def _unresolved(strategy: Selected[StrategySpec]) -> ResolvedStrategy:
-    return ResolvedStrategy(
-        label=strategy.label,
-        spec=strategy.spec,
-        options=None,
-        threshold=strategy.spec.threshold,
-        params=dict(strategy.ref.options),
-    )
-
-
-def _overridden(
-    component: Selected[SpecT], options: Mapping[str, Any]
-) -> Selected[SpecT]:
-    return component.with_ref(component.ref.with_options(options))
-
-
-def _for_model(
-    strategy: Selected[StrategySpec], for_model: Mapping[str, Any]
-) -> Selected[StrategySpec]:
-    """Return a strategy with those options of one model that it accepts."""
-    accepted = strategy_option_names(strategy)
-    return _overridden(strategy, {k: v for k, v in for_model.items() if k in accepted})
-
-
-def _resolve_classifier(
-    classifier: Selected[ClassifierSpec],
-    strategies: Sequence[Selected[StrategySpec]],
-    plugins: Plugins,
-    settled: Settled | None,
-) -> tuple[ResolvedClassifier, list[FailedPart]]:
-    """Resolve a classifier with the strategies that can read it.
-
-    Strategies whose code fails are returned apart. `settled` is what its service said.
-    """
-    requested = _requested_record_options(strategies, classifier)
-    options = classifier.schema.build(requested | classifier.ref.options)
-    if settled:
-        options = settled.options
-    spec = classifier.spec
-    # another token gives no other evidence, and what is stored holds none
-    stated, noted_files = _classifier_identity(spec, options)
-    identity = redact_secrets(stated, in_text=False)
-    plugin = plugins.owner(spec)
-    whole = ResolvedClassifier(
-        label=classifier.label,
-        spec=spec,
-        options=options,
-        identity=identity,
-        request={
-            "classifier": spec.name,
-            # another version of the plugin may record something else
-            "producer": f"{plugin.distribution} {plugin.version}",
-            "identity": identity,
-        },
-        strategies=(),
-        capabilities=capabilities_of(spec, options),
-        noted_files=noted_files,
-        known_facts=settled.facts if settled else {},
-    )
-    resolved, failed = [], []
-    for strategy in strategies:
-        try:
-            resolved.append(_resolve_strategy(strategy, whole, plugins))
-        except (PluginError, ComponentError) as error:
-            failed.append(FailedPart(whole, (_unresolved(strategy),), error))
-    return replace(whole, strategies=tuple(resolved)), failed
-
-
-def _classifier_identity(
-    spec: ClassifierSpec, options: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what identifies a model, and the hashes of files that are only noted."""
-    if spec.identity:
-        identify = spec.import_object(spec.identity)
-        with isolated(spec):
-            identity = json_mapping(identify(options), "identity")
-            files = json_mapping(identity.pop(NOTED_FILES, {}), NOTED_FILES)
-            return identity, files
-    # without a function of its own, every option may change what is recorded
-    return {"options": asdict(options) if is_dataclass(options) else None}, {}  # type: ignore[arg-type]
-
-
-def capabilities_of(spec: ClassifierSpec, options: Any) -> Capabilities:
-    """Return what a classifier can do with its options.
-
-    Raises `PluginError` for a task that nothing asks for: it would never be run.
-    """
-    if not spec.capabilities:
-        policy = getattr(options, "policy", None) or spec.policy
-        return Capabilities(tasks=spec.tasks, policy=policy)
-    describe = spec.import_object(spec.capabilities)
-    with isolated(spec):
-        capabilities: Capabilities = describe(options)
-        if not isinstance(capabilities, Capabilities):
-            returned = type(capabilities).__name__
-            raise TypeError(f"capabilities returned a {returned}, not Capabilities")
-        if unknown := sorted(set(capabilities.tasks) - spec.tasks):
-            raise ValueError(f"capabilities: {unknown[0]!r} is not among its tasks")
-        if capabilities.evidence_scope not in (None, *SCOPES):
-            scope = capabilities.evidence_scope
-            raise ValueError(f"capabilities: evidence_scope is {scope!r}")
-    return capabilities
-
-
-def _names_in_file(
-    selected: Selected[ClassifierSpec], names: tuple[str, str]
-) -> tuple[str, str]:
-    """Return the names before ``--set``, as the user wrote them in the file.
-
-    `names` are those after it: where it names the model, there are no others.
-    """
-    try:
-        return _model_and_label(selected)
-    except SafebenchError:
-        return names
-
-
-def _model_and_label(classifier: Selected[ClassifierSpec]) -> tuple[str, str]:
-    """Return the names under which `models` may speak of a classifier."""
-    model = str(classifier.ref.options.get("model", ""))
-    if not model:  # its default, which only the identity knows
-        options = classifier.schema.build(classifier.ref.options)
-        model = str(_classifier_identity(classifier.spec, options)[0].get("model"))
-    return model, classifier.label
-
-
-def _requested_record_options(
-    strategies: Sequence[Selected[StrategySpec]], classifier: Selected[ClassifierSpec]
-) -> dict[str, Any]:
-    """Merge what strategies need recorded: one recording serves them all."""
-    requested: dict[str, Any] = {}
-    for strategy in strategies:
-        spec, given = strategy.spec, strategy.ref.options
-        for key, rule in spec.record.items():
-            name = spec.recorder_option_names.get(key, key)
-            if key not in given or name not in classifier.schema.names:
-                continue
-            value = convert(given[key], float, f"strategy {spec.name!r}, {key}")
-            # whole numbers as such: the option may be annotated int
-            value = int(value) if value == int(value) else value
-            requested[name] = MERGE_RULES[rule](requested.get(name, value), value)
-    return requested
-
-
-def _resolve_strategy(
-    strategy: Selected[StrategySpec], classifier: ResolvedClassifier, plugins: Plugins
-) -> ResolvedStrategy:
-    spec, schema, given = strategy.spec, strategy.schema, strategy.ref.options
-    default = spec.threshold
-    # of a probability alone: other scores have another scale
-    if "probability" in spec.emits and classifier.capabilities.threshold is not None:
-        default = classifier.capabilities.threshold
-    schema.check_names(given, strategy_option_names(strategy))
-    return ResolvedStrategy(
-        label=strategy.label,
-        spec=spec,
-        options=schema.build({k: v for k, v in given.items() if k in schema.names}),
-        threshold=convert(
-            given.get("threshold", default),
-            float,
-            f"strategy {spec.name!r}, threshold",
-        ),
-        params=redact_secrets(
-            {k: v for k, v in given.items() if k not in spec.ignores}
-        ),
-        notes=tuple(
-            f"{spec.name} ignores {key}: {spec.ignores[key]}"
-            for key in given
-            if key in spec.ignores
-        ),
-        decision_fallback=_resolve_decision_fallback(spec, classifier, plugins),
-    )
-
-
-def _resolve_decision_fallback(
-    spec: StrategySpec, classifier: ResolvedClassifier, plugins: Plugins
-) -> ResolvedStrategy | None:
-    """Return the strategy that decides where `spec` gives an uncertainty alone.
-
-    None if it names no such strategy, or one that cannot read this classifier.
-    """
-    name = spec.decision_fallback
-    if not name:
-        return None
-    fallback = select(ComponentRef(name, name), StrategySpec, plugins)
-    can = classifier.capabilities
-    if missing_requirements(classifier.spec, fallback.spec) or lacking_fields(
-        classifier.spec, fallback.spec, can.lacks, can.turned_off
-    ):
-        return None
-    return _resolve_strategy(fallback, classifier, plugins)
+    return FailedPart(resolved, tuple(map(unresolved, strategies)), error)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from safebench.records import Dataset
 
     from .evidence_set import EvidenceSet
-    from .grid import ResolvedClassifier
+    from .resolved import ResolvedClassifier
 
 MAX_FOLDER_NAME = 120  # characters; file systems end at 255 bytes
 DataChange = Literal["same", "extended", "other"]

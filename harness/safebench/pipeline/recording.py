@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
     from .evidence_set import Kinds
     from .executor import RunExecutor
-    from .grid import ResolvedClassifier
+    from .resolved import ResolvedClassifier
 
 MAX_SHARD = 1024  # samples, of classifiers that say nothing else
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from .evaluation_set import EvaluationSet
     from .evidence_set import Evaluation
-    from .grid import ResolvedClassifier, ResolvedStrategy
     from .judging import Predictions
     from .metric_input import MetricInput
+    from .resolved import ResolvedClassifier, ResolvedStrategy
 
 
 def result_rows(

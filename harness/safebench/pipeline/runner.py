@@ -28,7 +28,7 @@ from .calibration import Calibration
 from .evaluation_set import EvaluationSet, label_as_stored, load_evaluation_sets
 from .evaluator import Evaluator
 from .executor import choose_executor
-from .grid import FailedPart, build_grid, keep_engines, settle_grid
+from .grid import build_grid, keep_engines, settle_grid
 from .latency import measure_latency
 from .manifest import (
     DataFingerprint,
@@ -43,6 +43,7 @@ from .manifest import (
 from .probes import CONTENT_FREE
 from .recording import EvidenceRecorder
 from .recording_code import OTHER_CODE, OTHER_FILES, recording_code
+from .resolved import FailedPart
 from .run_summary import PART_ERRORS, RunSummary
 from .settling import stored_evidence
 
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from .config import RunConfig
     from .evidence_set import EvidenceSet
-    from .grid import ResolvedClassifier
+    from .resolved import ResolvedClassifier
 
 
 class Runner:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from safebench.pipeline.config import RunConfig
-    from safebench.pipeline.grid import ResolvedClassifier
+    from safebench.pipeline.resolved import ResolvedClassifier
     from safebench.score import Conversation, ScoringService
     from safebench.score.deployment import Deployment
 

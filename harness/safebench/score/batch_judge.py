@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from safebench.classifiers import Classifier, Trace
     from safebench.evidence import Evidence
-    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
+    from safebench.pipeline.resolved import ResolvedClassifier, ResolvedStrategy
     from safebench.plugins import Plugins
     from safebench.records import Sample
     from safebench.typing import Floats

@@ -15,7 +15,7 @@ from safebench.errors import DataError, IncompatibleError, did_you_mean, unknown
 from safebench.records import RESPONSE_TASKS, TASKS, Sample, Turn
 
 if TYPE_CHECKING:
-    from safebench.pipeline.grid import ResolvedClassifier
+    from safebench.pipeline.resolved import ResolvedClassifier
 
 InputFormat = Literal["auto", "text", "jsonl"]
 _MAX_ERRORS = 10

@@ -19,7 +19,8 @@ from safebench.pipeline.config import (
     RunConfig,
     component_ref_from_yaml,
 )
-from safebench.pipeline.grid import Grid, build_grid, keep_engines
+from safebench.pipeline.grid import build_grid, keep_engines
+from safebench.pipeline.resolved import Grid
 from safebench.specs import CalibratorSpec
 
 from .result import class_name
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safebench.decision.operating_point import OperatingPoint
-    from safebench.pipeline.grid import ResolvedClassifier
     from safebench.pipeline.judging import Predictions
+    from safebench.pipeline.resolved import ResolvedClassifier
     from safebench.plugins import Plugins
     from safebench.typing import Floats
 

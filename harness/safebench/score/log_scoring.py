@@ -25,7 +25,7 @@ from safebench.pipeline.evidence_set import (
     sum_traces,
 )
 from safebench.pipeline.executor import choose_executor
-from safebench.pipeline.grid import Grid, keep_engines
+from safebench.pipeline.grid import keep_engines
 from safebench.pipeline.judging import apply_strategy
 from safebench.pipeline.metric_input import drop_unsupported
 from safebench.pipeline.predictions import (
@@ -37,6 +37,7 @@ from safebench.pipeline.predictions import (
     trace_field,
 )
 from safebench.pipeline.recording import kind_groups, meta_notes
+from safebench.pipeline.resolved import Grid
 from safebench.progress import RECORDING_SECONDS_BETWEEN_LINES, ProgressBar
 from safebench.records import RESPONSE_TASKS, Dataset, GroundTruth, Label
 from safebench.redaction import redact_secrets
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from safebench.executors import Workers
     from safebench.pipeline.config import RunConfig
     from safebench.pipeline.executor import RunExecutor
-    from safebench.pipeline.grid import ResolvedClassifier
     from safebench.pipeline.judging import Predictions
+    from safebench.pipeline.resolved import ResolvedClassifier
     from safebench.plugins import Plugins
     from safebench.records import Sample
     from safebench.typing import Array

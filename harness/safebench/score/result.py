@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from safebench.classifiers import Trace
     from safebench.evidence.base import EvidenceBundle
     from safebench.pipeline.evidence_set import Evaluation
-    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
     from safebench.pipeline.judging import Predictions
+    from safebench.pipeline.resolved import ResolvedClassifier, ResolvedStrategy
     from safebench.policies import Policy
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from safebench.pipeline.grid import ResolvedClassifier
+    from safebench.pipeline.resolved import ResolvedClassifier
 
     from .conversation import Conversation
     from .deployment import Deployment

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
-    from safebench.pipeline.grid import ResolvedClassifier, ResolvedStrategy
+    from safebench.pipeline.resolved import ResolvedClassifier, ResolvedStrategy
     from safebench.plugins import Plugins
     from safebench.score import Conversation, ScoreResult
     from safebench.score.deployment import Deployment

@@ -12,8 +12,8 @@ from safebench.classifiers import Trace
 from safebench.errors import IncompatibleError
 from safebench.evidence import Cost, EvidenceBundle
 from safebench.pipeline.evidence_set import EvidenceSet
-from safebench.pipeline.grid import ResolvedStrategy
 from safebench.pipeline.judging import apply_strategy
+from safebench.pipeline.resolved import ResolvedStrategy
 from safebench.strategies import Context
 from safebench.testing import assert_strategy_is_sound
 from safebench_cost_model import strategies
