@@ -190,6 +190,14 @@ def test_a_server_that_fails_on_token_ids_is_asked_by_chat(stub: Any) -> None:
     assert "prompt must be str" in dict(settled.found)["api"]
 
 
+def test_a_server_that_fails_once_is_not_asked_by_chat_from_then_on(stub: Any) -> None:
+    """Its chat endpoint gives less, and a folder would keep to it."""
+    stub.render = lambda _: [3, 4]
+    stub.fail(500, times=1)
+
+    assert "completions" == settle(options(stub), [])[0].api
+
+
 def stored(stub: Any, given: GuardOptions, root: str = "/m", **more: Any) -> Any:
     """Return what a run stored of the server as it is now."""
     answers = []

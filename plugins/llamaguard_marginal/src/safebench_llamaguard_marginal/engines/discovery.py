@@ -208,15 +208,15 @@ def _gives_after_ids(endpoint: Endpoint) -> bool:
 
     Raises what `ExplainedErrors` turns into reasons.
     """
+    ask = partial(endpoint.completions, _ANY_IDS, top=1)
     try:
-        text = endpoint.attempt(lambda: endpoint.completions(_ANY_IDS, top=1))
+        text = _asked_twice(endpoint, ask)
     except Exception as error:
         status = getattr(error, "status_code", None)
         if status == _SERVER_ERROR:  # how some servers refuse what they do not know
             raise NoCompletionsError(reason_of(error)) from None
         if status is not None and status not in _BUSY:
             raise
-        ask = partial(endpoint.completions, _ANY_IDS, top=1)
         text = endpoint.attempt_or_wait(ask)
     choice = _first_choice(text)
     logprobs = choice.get("logprobs")
@@ -225,6 +225,20 @@ def _gives_after_ids(endpoint: Endpoint) -> bool:
     # the tokenizer is compared by texts
     endpoint.attempt_or_wait(lambda: ask_text(endpoint, PROBE_TEXTS[0]))
     return True
+
+
+def _asked_twice(endpoint: Endpoint, ask: Callable[[], str]) -> str:
+    """Return an answer; what fails within the server is asked for once more.
+
+    All evidence of a run follows from it, and a server may fail once by chance.
+    """
+    try:
+        return endpoint.attempt(ask)
+    except Exception as error:
+        if getattr(error, "status_code", None) != _SERVER_ERROR:
+            raise
+        time.sleep(endpoint.options.backoff)
+        return endpoint.attempt(ask)
 
 
 def _gives_in_chat(endpoint: Endpoint) -> bool:
