@@ -62,6 +62,16 @@ def test_a_folder_is_found_by_path(tmp_path: Path) -> None:
     assert (folder, "my-guard", "") == (located.folder, located.label, located.commit)
 
 
+def test_an_adapter_that_a_gate_did_not_accept_is_named(tmp_path: Path) -> None:
+    """It lies in a folder of the training's."""
+    learnt = tmp_path / "improved" / "trained"
+    learnt.mkdir(parents=True)
+    (learnt / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(ModelError, match=r"did not accept lies in .*trained"):
+        locate_model(str(learnt.parent), kind="adapter")
+
+
 def test_a_stored_hub_model_is_found_offline(tmp_path: Path) -> None:
     """The main branch and the commit itself both lead to the snapshot."""
     root = stored(tmp_path)

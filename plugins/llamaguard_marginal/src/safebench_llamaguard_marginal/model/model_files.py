@@ -104,6 +104,9 @@ def _checked_folder(folder: Path, name: str, kind: ModelKind, *, weights: bool) 
         hint = ""
         if kind == "model" and (folder / _CONFIG["adapter"]).is_file():
             hint = "; it holds an adapter: name its base model and add adapter=FOLDER"
+        rejected = folder / "trained"  # where feedback leaves it
+        if kind == "adapter" and (rejected / _CONFIG[kind]).is_file():
+            hint = f"; what its training's gate did not accept lies in {rejected}"
         raise ModelError(f"{kind} {name!r}: no {_CONFIG[kind]} in {folder}{hint}")
     if weights and not weight_files(folder, kind):
         stems = " or ".join(_WEIGHT_STEMS[kind])
