@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DIGEST_BYTES = 32  # of a content hash, SHA-256
 _AT_ONCE = 4096  # texts whose ends are Python's numbers at one time
+_LONG = 128  # bytes a text: of longer ones, places of bytes take much memory
 UNKNOWN = -1  # the class of a sample whose label nobody knows
 
 
@@ -70,6 +71,8 @@ class PackedTexts(Sequence[str]):
         """Return the texts of some rows, in their order."""
         import numpy as np
 
+        if len(self.content) > _LONG * max(len(self), 1):
+            return PackedTexts.of(map(self.__getitem__, rows.tolist()))
         content = np.frombuffer(self.content, np.uint8)
         lengths = np.diff(self.ends)[rows]
         parts = []
@@ -107,7 +110,10 @@ def name_codes(names: Sequence[str]) -> Array:
 
     cells = names.as_array() if isinstance(names, PackedTexts) else None
     if cells is None:
-        cells = np.array(list(names), dtype=object)
+        read = list(names)
+        if len(set(map(type, read))) > 1:  # a file made by hand may have numbers, too
+            read = list(map(str, read))
+        cells = np.array(read, dtype=object)
     codes: Array = np.unique(cells, return_inverse=True)[1].reshape(-1)
     return codes
 

@@ -221,6 +221,9 @@ def test_groups_and_times_are_noted(
     notes = "; ".join(content["notes"])
     assert "100 lines of groups that came before passed over" in notes
     assert "times go back 4 times" in notes
+    records[3]["time"] = 10**400  # no time
+    Path("new.jsonl").write_text("\n".join(map(json.dumps, records)), "utf-8")
+    assert 50 == report(safebench, "old.jsonl", "new.jsonl")["stream"]["n"]
     for i, record in enumerate(records):
         record["operating_point"] = {"checksum": str(i // 100)}
     Path("new.jsonl").write_text("\n".join(map(json.dumps, records)), "utf-8")

@@ -171,6 +171,24 @@ def test_left_out(
     assert all("10 samples" in row.note for row in rows)
 
 
+def test_lines_of_a_number_as_id_that_occurs_twice_keep_their_scores(
+    two: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """All lines are written, each with what is said of it."""
+    for name in ("small", "large"):
+        path = Path(f"runs/two/predictions/{name}/set.test/s.jsonl")
+        lines = [{**line, "id": row} for row, line in enumerate(lines_of(path))]
+        lines = [*lines[:50], *lines[10:15], *lines[50:]]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files = [f for f in prediction_files(Path("runs/two")) if f.classifier == "small"]
+
+    combined = combine_files(parse_rule("max"), files * 2, ("both", "max"))
+
+    written = list(combined.lines)
+    of_first = lines_of(files[0].path)
+    assert [x["score"] for x in of_first] == [x["score"] for x in written]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

@@ -306,3 +306,13 @@ def test_a_file_of_something_else(write: Write) -> None:
 
     with pytest.raises(DataError, match=r"weak.jsonl: no predictions: lacks"):
         compared()
+
+
+def test_a_score_that_is_no_number_of_a_computer(write: Write) -> None:
+    """An integer of hundreds of digits is refused with the name of the file."""
+    path = write("one", "guard/weak", [True], [0.125])
+    path.write_text(path.read_text().replace("0.125", "1" + "0" * 400))
+    write("one", "guard/strong", [True], [0.9])
+
+    with pytest.raises(DataError, match=r"weak.jsonl: no predictions: .*too large"):
+        compared()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,30 @@ def test_shared_values_keep_their_type() -> None:
 
     assert [repr(value) for value in values] == [repr(value) for value in read]
     assert read[4] is read[6]
+
+
+def test_a_column_matches_itself_text_by_text() -> None:
+    """Also one with a text twice, which another column would have the last one of."""
+    ids = collected([3, 3, 4])
+    rows, others = matching_rows(ids, ids)
+    assert [0, 1, 2] == rows.tolist() == others.tolist()
+    assert [1, 1, 2] == matching_rows(ids, collected([3, 3, 4]))[1].tolist()
+
+
+def test_choosing_long_texts_takes_what_they_take() -> None:
+    """And no number for each of their bytes."""
+    texts = PackedTexts.of("xyz"[n % 3] * 5000 for n in range(600))
+    tracemalloc.start()
+    chosen = texts.select(np.arange(600)[::-1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(texts)[::-1] == list(chosen)
+    assert peak < 4 * 600 * 5000
+
+
+def test_groups_of_numbers_and_texts_are_groups() -> None:
+    """As files made by hand have them; a number is the text that it is written as."""
+    mixed: Any = [10, "b", 10, 9, "9"]
+    assert [0, 2, 0, 1, 1] == GroupNames(collected(mixed)).codes.tolist()
+    assert [1, 1, 0] == GroupNames(collected([10, 10, 9])).codes.tolist()
+    assert [0, 2, 0, 1, 1] == codes_of_both(mixed[:2], mixed[2:]).tolist()

@@ -413,7 +413,7 @@ def _example_table(title: str, examples: Sequence[HardExample]) -> TextTable:
         headers=(*headers, "score", "uncertainty"),
         rows=tuple(
             (
-                sanitize(example.id),
+                sanitize(str(example.id)),
                 "positive" if example.label else "negative",
                 "positive" if example.decision else "negative",
                 *((sanitize(example.text or "", TEXT_LIMIT),) if with_text else ()),

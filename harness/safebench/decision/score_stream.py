@@ -12,6 +12,7 @@ import math
 import sys
 from array import array
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -303,7 +304,8 @@ def _time(record: dict[str, Any]) -> float | None:
     for name in _TIMES:
         value = record.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            with suppress(OverflowError):  # an integer of hundreds of digits
+                return float(value)
         if isinstance(value, str):
             try:
                 return datetime.fromisoformat(value).timestamp()

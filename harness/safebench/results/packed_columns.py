@@ -176,7 +176,7 @@ def codes_of_both(a: Sequence[str], b: Sequence[str]) -> Array:
     """Return numbers of the texts of a, then of b, that are equal for equal texts."""
     if isinstance(a, HexDigests) and isinstance(b, HexDigests):
         return HexDigests(np.concatenate([a.digests, b.digests])).codes()
-    return name_codes(PackedTexts.of(chain(a, b)))
+    return name_codes(PackedTexts.of(map(str, chain(a, b))))
 
 
 def select_values(values: Sequence[T], rows: Array) -> Sequence[T]:
@@ -189,7 +189,12 @@ def select_values(values: Sequence[T], rows: Array) -> Sequence[T]:
 
 
 def matching_rows(a: Sequence[str], b: Sequence[str]) -> tuple[Array, Array]:
-    """Return the places of what is in both, (m,) in a, in its order, and (m,) in b."""
+    """Return the places of what is in both, (m,) in a, in its order, and (m,) in b.
+
+    Of texts that b has twice the last one; of itself each is the same.
+    """
+    if a is b:
+        return np.arange(len(a)), np.arange(len(a))
     cells = None
     if isinstance(a, PackedTexts) and isinstance(b, PackedTexts):
         if a.content == b.content and np.array_equal(a.ends, b.ends):

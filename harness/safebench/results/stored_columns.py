@@ -311,8 +311,11 @@ def _named_table(
 
 
 def floats(values: Sequence[Any]) -> Array:
-    """Return numbers as floats, NaN for null."""
-    return np.array(values, dtype=object).astype(float)
+    """Return numbers as floats, NaN for null; raises ValueError for what is none."""
+    try:
+        return np.array(values, dtype=object).astype(float)
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise ValueError(error) from None
 
 
 def _pair(line: PredictionLine) -> tuple[str, str] | None:
