@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CI = Path(__file__).parents[2] / ".ci"
+MADE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 MAKEFILE = """\
 test:
 \t{python} -m pytest -n {workers} --dist loadfile $(ARGS)
@@ -62,9 +63,11 @@ def run_ci(folder: Path, text: str, workers: int) -> tuple[int, str]:
         (programs / name).chmod(0o755)
     path = os.pathsep.join([str(programs), os.environ["PATH"]])
     plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist"}
+    # make says more, and takes other arguments, where another make calls it
+    outer = {name: value for name, value in os.environ.items() if name not in MADE}
     result = subprocess.run(
         [str(folder / ".ci" / "run")],
-        env=os.environ | plugins | {"PATH": path},
+        env=outer | plugins | {"PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
