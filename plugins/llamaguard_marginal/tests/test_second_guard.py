@@ -337,16 +337,22 @@ def test_only_a_better_guard_is_put_into_the_package(tmp_path: Path) -> None:
     assert (where / "README.md").read_text("utf-8").startswith("---\nlicense")
 
 
-INSTALLED = PLUGIN / "src" / "safebench_llamaguard_marginal" / "tiny_guard_2"
+WEIGHTS = PLUGIN / "src" / "safebench_llamaguard_marginal"
 
 
-@pytest.mark.skipif(not INSTALLED.is_dir(), reason="the second guard is not shipped")
-def test_installed_guard_is_like_the_first_but_for_its_weights() -> None:
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [("tiny_guard_2", "tiny_guard"), ("tiny_guard_3", "tiny_guard_2")],
+)
+def test_installed_guard_is_like_the_one_before_but_for_its_weights(
+    name: str, before: str
+) -> None:
     """Same tokenizer, template and configuration; no more bytes of weights."""
-    first = INSTALLED.with_name("tiny_guard")
+    folders = [WEIGHTS / before, WEIGHTS / name]
 
-    for name in ("tokenizer.json", "chat_template.jinja", "config.json"):
-        assert (first / name).read_bytes() == (INSTALLED / name).read_bytes()
-    weights = [folder / "model.safetensors" for folder in (first, INSTALLED)]
+    for shared in ("tokenizer.json", "chat_template.jinja", "config.json"):
+        first, second = ((folder / shared).read_bytes() for folder in folders)
+        assert first == second
+    weights = [folder / "model.safetensors" for folder in folders]
     assert weights[1].stat().st_size <= weights[0].stat().st_size
     assert weights[0].read_bytes() != weights[1].read_bytes()
